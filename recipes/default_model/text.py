@@ -1,0 +1,63 @@
+"""Facts of a rendered surface → the response the model learns to give, with a weight for each part.
+
+The first sentence commits to a verdict, so that a greedy decoder cannot change its mind half way.
+Words that decide (is there a defect, which, how it looks, where) weigh more in the loss than the
+words around them.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from flawsight.data.surfaces import FAMILIES, SurfaceSample
+
+DECIDES = 3.0
+TEMPLATE = 0.3
+
+# What to call a surface of a material: coarse, so that it can hold for a family never seen.
+MATERIALS = {
+    "metal": "metal",
+    "stone": "stone",
+    "wood": "wood",
+    "fabric": "fabric",
+    "sheet": "sheet",
+    "board": "board",
+    "part": "part",
+    "organic": "piece",
+}
+
+_DEFECTIVE = (
+    ("There is", " {what}", " in the", " {place}",
+     ". The rest of the", " {material}", " looks even."),
+    ("There is", " {what}", " in the", " {place}",
+     ". It stands out from the", " {material}", " around it."),
+    ("There is", " {what}", " in the", " {place}",
+     " of the", " {material}", ", so the part is defective."),
+)  # fmt: skip
+_NORMAL = (
+    ("Nothing", " is wrong here. The", " {material}", " looks even from edge to edge."),
+    ("Nothing", " stands out. The", " {material}", " is intact, without any defect."),
+    ("Nothing", " is wrong here. No part of the", " {material}", " is damaged."),
+)
+
+
+def response(sample: SurfaceSample, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    """Yield the response to the question in pieces, each with its weight in the loss.
+
+    The pieces join to ``<think>…</think><answer>Yes|No</answer>``; `rng` draws the wording.
+    """
+    defective = sample.label == 1
+    wordings = _DEFECTIVE if defective else _NORMAL
+    what = " ".join(word for word in (sample.tone, sample.defect) if word)
+    words = {
+        "what": f"{'an' if what[:1] in 'aeiou' else 'a'} {what}",
+        "place": sample.place,
+        "material": MATERIALS.get(FAMILIES[sample.family].material, "surface"),
+    }
+    yield "<think>", TEMPLATE
+    for index, piece in enumerate(wordings[rng.integers(len(wordings))]):
+        decides = index == 0 or (defective and piece in (" {what}", " {place}"))
+        yield piece.format(**words), DECIDES if decides else TEMPLATE
+    yield "</think><answer>", TEMPLATE
+    yield "Yes" if defective else "No", DECIDES
+    yield "</answer>", TEMPLATE

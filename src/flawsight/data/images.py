@@ -1,0 +1,147 @@
+"""Paths → image files → upright RGB images, whatever a camera or an editor wrote."""
+
+import glob
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import ImageError, SettingsError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+MAX_PIXELS = 200_000_000
+MAX_ASPECT = 100
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the absolute paths of all images named: files, folders (searched deeply), globs.
+
+    A file named outright is taken whatever its suffix; hidden files in folders are left out.
+    The order is that of `paths`, sorted inside each folder or glob, without repetitions.
+
+    Raises:
+        ImageError: if a path does not exist or holds no image.
+    """
+    found: dict[Path, None] = {}
+    for given in paths:
+        path = Path(given).expanduser()
+        if path.is_file():
+            matches = [path]
+        elif path.is_dir():
+            matches = _images_below(path)
+            if not matches:
+                raise ImageError(f"{given} holds no image ({', '.join(sorted(SUFFIXES))}).")
+        else:
+            hits = [Path(hit) for hit in sorted(glob.glob(str(path), recursive=True))]
+            matches = [hit for hit in hits if hit.is_file() and hit.suffix.lower() in SUFFIXES]
+            matches += [image for hit in hits if hit.is_dir() for image in _images_below(hit)]
+            if not matches:
+                raise ImageError(f"There is no image at {given}. Give files, folders or globs.")
+        found.update(dict.fromkeys(match.absolute() for match in matches))
+    return list(found)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read an image file as upright RGB.
+
+    Raises:
+        ImageError: if it is missing, no image, truncated, too large or too elongated.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_size(image.size, str(path))
+                image.load()
+                return prepare_image(image, str(path))
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no file {path}.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not an image that Pillow can read.") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} is too large: {error}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"Cannot read {path}; is the file damaged? ({error})") from error
+
+
+def prepare_image(image: Any, name: str = "the image") -> Image.Image:
+    """Return an image in memory as upright RGB.
+
+    16-bit and float images are brought to 8 bits on one fixed scale (full range of the type, or
+    [0, 1] for floats), never stretched by their own content; transparent pixels are laid on white.
+
+    Args:
+        image: PIL image, or array (height, width) or (height, width, 3 or 4).
+        name: what to call it in an error.
+
+    Raises:
+        ImageError: if it is no image, or too large or too elongated.
+    """
+    if isinstance(image, np.ndarray):
+        image = _from_array(image, name)
+    if not isinstance(image, Image.Image):
+        raise ImageError(f"{name} is a {type(image).__name__}; give a path, PIL image or array.")
+    _check_size(image.size, name)
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _from_array(_as_unit_float(image), name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width}×{height} pixels, more than the {MAX_PIXELS:,} allowed; cut it up."
+        )
+    if max(size) > MAX_ASPECT * min(size):
+        raise ImageError(
+            f"{name} is {width}×{height}: too elongated to look at whole (more than "
+            f"{MAX_ASPECT}:1); cut it up."
+        )
+
+
+def _as_unit_float(image: Image.Image) -> np.ndarray[Any, Any]:
+    """16-bit modes over 65535; 32-bit integers over 255 or 65535, as they fit; floats as they are."""
+    values = np.asarray(image).astype(np.float32)
+    if image.mode == "F":
+        return values if values.max(initial=0) <= 1 else values / 255
+    full = 255 if image.mode == "I" and values.max(initial=0) <= 255 else 65535
+    return values / full
+
+
+def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ImageError(f"{name} has shape {array.shape}; give (height, width[, 3 or 4]).")
+    if array.size == 0:
+        raise ImageError(f"{name} is empty: shape {array.shape}.")
+    if array.dtype == np.uint16:
+        array = array / np.float32(65535)
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise ImageError(f"{name} holds NaN or infinity.")
+        array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    if array.dtype != np.uint8:
+        raise SettingsError(f"{name} has dtype {array.dtype}; give uint8, uint16 or float in [0, 1].")
+    return Image.fromarray(array)

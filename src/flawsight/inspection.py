@@ -1,0 +1,129 @@
+"""What one stage hands to the next: Trace → TokenScores → Inspection.
+
+R counts reasoning tokens (those inside ``<think>``), N all response tokens, Q question tokens;
+(grid_h, grid_w) is the grid of image tokens. Arrays are float32. Grids and maps have row 0 at the
+top and column 0 at the left of the image.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One response of the model and where it looked while it spoke.
+
+    Attributes:
+        text: the response, special tokens left out.
+        token_spans: N [start, end) character spans in `text`.
+        image_attention: (N, grid_h, grid_w); row i is the attention, averaged over the chosen heads,
+            from the position *before* response token i, so row i + 1 is token i's own.
+        question_attention: (N, Q), the same rows over the tokens of the question.
+        anomaly_tokens: (Q,) bool, the tokens of the question's anomaly words.
+        answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.
+    """
+
+    text: str
+    token_spans: tuple[tuple[int, int], ...]
+    image_attention: Tensor
+    question_attention: Tensor
+    anomaly_tokens: Tensor
+    answer_margins: Tensor
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """ReAL's view of the R reasoning tokens (paper §3.1).
+
+    Attributes:
+        semantic_relevance: (R,) Ŝ_T in [0, 1].
+        concentration: (R,) Ŝ_I in [0, 1].
+        kept: (R,) bool, the tokens that make the map.
+        weights: (R,) w_r = α Ŝ_T + β Ŝ_I, or 1 for the vanilla mean.
+    """
+
+    semantic_relevance: Tensor
+    concentration: Tensor
+    kept: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class ReasoningToken:
+    """One reasoning token. `start` and `end` are its characters in `Inspection.explanation`."""
+
+    text: str
+    start: int
+    end: int
+    S_T: float
+    S_I: float
+    kept: bool
+    weight: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The result for one image.
+
+    Attributes:
+        image: where the image came from; None for an image handed over in memory.
+        image_size: (height, width) in pixels, upright (EXIF orientation applied).
+        pred_label: True if the model answered Yes, there is a defect.
+        pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1].
+        anomaly_map: (height, width) in [0, 1], on one scale for all images: the share of attention
+            d in units of the image's mean becomes d / (d + 10).
+        answer: "Yes" or "No".
+        explanation: the reasoning in words.
+        contradiction: True if the reasoning says the opposite of the answer.
+        tokens: the R reasoning tokens with their scores.
+        token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
+        timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
+    """
+
+    image: str | None
+    image_size: tuple[int, int]
+    pred_label: bool
+    pred_score: float
+    anomaly_map: FloatArray = field(repr=False)
+    answer: str
+    explanation: str
+    contradiction: bool
+    tokens: tuple[ReasoningToken, ...] = field(repr=False)
+    token_maps: FloatArray = field(repr=False)
+    timings: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this image."""
+        return sum(self.timings.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row of `inspections.jsonl`, less the arrays, which are files of their own."""
+        return {
+            "image": self.image,
+            "image_size": list(self.image_size),
+            "pred_label": self.pred_label,
+            "pred_score": self.pred_score,
+            "answer": self.answer,
+            "explanation": self.explanation,
+            "contradiction": self.contradiction,
+            "tokens": [
+                {
+                    "text": token.text,
+                    "start": token.start,
+                    "end": token.end,
+                    "S_T": round(token.S_T, 6),
+                    "S_I": round(token.S_I, 6),
+                    "kept": token.kept,
+                    "weight": round(token.weight, 6),
+                }
+                for token in self.tokens
+            ],
+            "seconds": round(self.seconds, 4),
+        }

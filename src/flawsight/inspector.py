@@ -1,0 +1,189 @@
+"""Inspector: the main job. Image → response with attention → token scores → map → inspection."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, overload
+
+import torch
+from PIL import Image
+
+from .data.images import prepare_image, read_image
+from .errors import AnswerError, FlawsightError
+from .inspection import Inspection, ReasoningToken, Trace
+from .mllm.generate import generate
+from .mllm.load import MLLM, load_mllm
+from .mllm.response import contradicts, parse_response
+from .real.anomaly_map import aggregate, to_fixed_scale, upsample
+from .real.select import select_tokens
+from .settings import Settings, preset
+
+ImageLike = str | Path | Image.Image | Any
+
+
+class Inspector:
+    """Inspects images with one multimodal LLM.
+
+    >>> inspector = Inspector.from_pretrained()        # the bundled model; or a folder, a hub name
+    >>> inspection = inspector("part.png")             # or a PIL image, an array, a list of these
+    >>> inspection.pred_label, inspection.pred_score, inspection.explanation
+    """
+
+    def __init__(self, mllm: MLLM, settings: Settings | None = None, batch_size: int = 8) -> None:
+        self.mllm = mllm
+        self.settings = preset("default") if settings is None else settings
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        *,
+        settings: Settings | str = "default",
+        batch_size: int = 8,
+        **load_options: Any,
+    ) -> Self:
+        """Load a model and make its inspector.
+
+        Args:
+            model: see `load_mllm`; None is the bundled default model.
+            settings: a `Settings` or the name of a preset.
+            batch_size: how many images are generated for at once.
+            **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
+
+        Raises:
+            ModelError: if the model cannot be loaded.
+            SettingsError: if there is no such preset, device or dtype.
+        """
+        if isinstance(settings, str):
+            settings = preset(settings)
+        return cls(load_mllm(model, **load_options), settings, batch_size)
+
+    @overload
+    def __call__(self, images: list[ImageLike]) -> list[Inspection]: ...
+    @overload
+    def __call__(self, images: ImageLike) -> Inspection: ...
+    def __call__(self, images: Any) -> Any:
+        """Inspect one image or a list of images.
+
+        Args:
+            images: path, PIL image, or uint8/uint16/float array (height, width[, 3]); or a list.
+
+        Raises:
+            ImageError: if an image cannot be read.
+            AnswerError: if a response holds no Yes or No.
+            ModelError: if the model computes NaN.
+        """
+        if not isinstance(images, list):
+            return self([images])[0]
+        inspections: list[Inspection] = []
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            for outcome in self.inspect_batch(batch):
+                if isinstance(outcome, FlawsightError):
+                    raise outcome
+                inspections.append(outcome)
+        return inspections
+
+    def inspect_batch(self, images: Sequence[ImageLike]) -> list[Inspection | FlawsightError]:
+        """Inspect images in one batch, with an error in the place of each that failed.
+
+        Raises:
+            ModelError: if the model itself is at fault, for then every image fails.
+        """
+        outcomes: list[Inspection | FlawsightError | None] = [None] * len(images)
+        opened: dict[int, Image.Image] = {}
+        for index, image in enumerate(images):
+            try:
+                named = isinstance(image, str | Path)
+                opened[index] = read_image(image) if named else prepare_image(image)
+            except FlawsightError as error:
+                outcomes[index] = error
+        if opened:
+            began = time.perf_counter()
+            traces = generate(self.mllm, list(opened.values()), self.settings)
+            share = (time.perf_counter() - began) / len(opened)
+            for (index, image), trace in zip(opened.items(), traces, strict=True):
+                source = str(images[index]) if isinstance(images[index], str | Path) else None
+                try:
+                    outcomes[index] = inspect_trace(
+                        trace, (image.height, image.width), self.settings, source, share
+                    )
+                except AnswerError as error:
+                    outcomes[index] = error
+        return [outcome for outcome in outcomes if outcome is not None]
+
+
+def inspect_trace(
+    trace: Trace,
+    image_size: tuple[int, int],
+    settings: Settings,
+    image: str | None = None,
+    generate_seconds: float = 0.0,
+) -> Inspection:
+    """Turn what the model said and looked at into an Inspection. No model is needed.
+
+    Args:
+        trace: of one response.
+        image_size: (height, width) of the image in pixels.
+        settings: of ReAL.
+        image: where the image came from.
+        generate_seconds: what the trace cost.
+
+    Raises:
+        AnswerError: if the response holds no Yes or No.
+    """
+    began = time.perf_counter()
+    response = parse_response(trace.text)
+    start, end = response.reasoning
+    reasoning = [
+        index
+        for index, (token_start, token_end) in enumerate(trace.token_spans)
+        if start <= token_start < token_end <= end
+    ]
+    rows = torch.tensor(reasoning, dtype=torch.long)
+    if settings.row == "own":
+        rows = (rows + 1).clamp(max=len(trace.image_attention) - 1)
+    words = [trace.text[slice(*trace.token_spans[index])] for index in reasoning]
+    eligible = [not settings.words_only or any(c.isalnum() for c in word) for word in words]
+    maps = trace.image_attention[rows]
+    scores = select_tokens(
+        maps,
+        trace.question_attention[rows],
+        trace.anomaly_tokens,
+        torch.tensor(eligible, dtype=torch.bool),
+        settings,
+    )
+    answer_token = next(
+        index for index, span in enumerate(trace.token_spans) if span[1] > response.answer_start
+    )
+    pred_score = float(trace.answer_margins[answer_token].double().sigmoid())
+    grid = to_fixed_scale(aggregate(maps, scores.kept, scores.weights))
+    if settings.scale_by_score:
+        grid = grid * pred_score
+    explanation = trace.text[start:end]
+    lead = len(explanation) - len(explanation.lstrip())
+    return Inspection(
+        image=image,
+        image_size=image_size,
+        pred_label=response.answer == "Yes",
+        pred_score=pred_score,
+        anomaly_map=upsample(grid, image_size).numpy(),
+        answer=response.answer,
+        explanation=explanation.strip(),
+        contradiction=contradicts(explanation, response.answer),
+        tokens=tuple(
+            ReasoningToken(
+                text=word,
+                start=max(0, trace.token_spans[index][0] - start - lead),
+                end=max(0, trace.token_spans[index][1] - start - lead),
+                S_T=float(scores.semantic_relevance[position]),
+                S_I=float(scores.concentration[position]),
+                kept=bool(scores.kept[position]),
+                weight=float(scores.weights[position]),
+            )
+            for position, (index, word) in enumerate(zip(reasoning, words, strict=True))
+        ),
+        token_maps=maps.numpy(),
+        timings={"generate": generate_seconds, "localize": time.perf_counter() - began},
+    )

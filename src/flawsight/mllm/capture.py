@@ -1,0 +1,188 @@
+"""Attention rows under SDPA or flash attention, without ever making the T×T matrix.
+
+The attention function that transformers would call anyway is wrapped in its public registry, under
+its own name, so masks, caches and kernels stay exactly what they were. While a capture is open, the
+wrapper also computes, in float32, the softmax rows of the last few queries, keeps the wanted
+columns and averages the wanted heads: memory grows with rows × keys.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from ..errors import ModelError, SettingsError
+
+_open_capture: ContextVar["AttentionCapture | None"] = ContextVar("open_capture", default=None)
+
+
+class AttentionCapture:
+    """Rows gathered while a model runs inside `capture_attention`.
+
+    Args:
+        columns: (B, C) key positions wanted of each sequence, in the padded sequence.
+        head_weights: language layer index → (H,) weights of its heads, summing to 1 in all.
+        last_rows: how many of the last queries of each forward pass to keep; a decoding step has 1.
+    """
+
+    def __init__(
+        self, columns: Tensor, head_weights: Mapping[int, Tensor], last_rows: int = 1
+    ) -> None:
+        self.columns, self.head_weights, self.last_rows = columns, head_weights, last_rows
+        self.layer_of: dict[nn.Module, int] = {}
+        self._last_layer = max(head_weights)
+        self._passes: list[Tensor] = []
+        self._sum: Tensor | None = None
+
+    @property
+    def rows(self) -> Tensor:
+        """(B, rows, C) float32: for each query kept, in order, its attention to the columns."""
+        if not self._passes:
+            raise ModelError("No attention was seen: the model runs another implementation.")
+        return torch.cat(self._passes, dim=1)
+
+    def observe(
+        self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float
+    ) -> None:
+        """Add one layer of the forward pass under way."""
+        layer = self.layer_of.get(module)
+        if layer is None or layer not in self.head_weights:
+            return
+        rows = attention_rows(query, key, mask, scaling, self.columns, self.last_rows)
+        weights = self.head_weights[layer].to(rows.device)
+        mean = torch.einsum("bhrc,h->brc", rows, weights)
+        self._sum = mean if self._sum is None else self._sum + mean
+        if layer == self._last_layer:
+            self._passes.append(self._sum)
+            self._sum = None
+
+
+@torch.no_grad()
+def attention_rows(
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    columns: Tensor,
+    last_rows: int,
+) -> Tensor:
+    """Softmax(q kᵀ · scaling) of the last `last_rows` queries at `columns`, in float32.
+
+    Args:
+        query: (B, H, Q, D) after rotary embedding.
+        key: (B, H_kv, T, D); H is a multiple of H_kv.
+        mask: what the attention function got: None (causal), boolean (B, 1, Q, T) with True for
+            keys seen, the same as additive floats, or flash attention's (B, T) padding mask.
+        columns: (B, C) positions below T.
+
+    Returns:
+        (B, H, rows, C).
+    """
+    batch, heads, queries, _ = query.shape
+    key_heads, keys = key.shape[1], key.shape[2]
+    rows = min(last_rows, queries)
+    grouped = query[:, :, -rows:].float().unflatten(1, (key_heads, heads // key_heads))
+    scores = (grouped.flatten(2, 3) @ key.float().transpose(-1, -2)) * scaling
+    scores = scores.view(batch, heads, rows, keys)
+    if mask is None or mask.ndim == 2:
+        if queries > 1:
+            seen = torch.ones(rows, keys, dtype=torch.bool, device=key.device)
+            seen = seen.tril(keys - rows)
+            scores = scores.masked_fill(~seen, -torch.inf)
+        if mask is not None:
+            padding = ~mask[:, None, None, :keys].bool()
+            scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
+    elif mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask[..., -rows:, :], torch.finfo(scores.dtype).min)
+    else:
+        scores = scores + mask[..., -rows:, :]
+    attention = scores.softmax(dim=-1)
+    return attention.gather(3, columns[:, None, None, :].expand(-1, heads, rows, -1))
+
+
+def _wrap(name: str) -> None:
+    """Make the attention function registered as `name` observable. Wrapping twice does nothing."""
+    registry = AttentionInterface()
+    attention = registry[name]
+    if getattr(attention, "observed_by_flawsight", False):
+        return
+
+    def observed(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Any:
+        capture = _open_capture.get()
+        if capture is not None:
+            scaling = kwargs.get("scaling")
+            scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+            capture.observe(module, query, key, attention_mask, scaling)
+        return attention(module, query, key, value, attention_mask, **kwargs)
+
+    observed.observed_by_flawsight = True  # type: ignore[attr-defined]
+    registry.register(name, observed)
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the attention modules of the language layers in order.
+
+    They are found by their `layer_idx`, which every cached decoder of transformers gives to its
+    attention modules and no vision encoder of the supported families does.
+    """
+    modules = [m for m in model.modules() if isinstance(getattr(m, "layer_idx", None), int)]
+    modules = [m for m in modules if hasattr(m, "num_key_value_groups")]
+    return sorted(modules, key=lambda module: int(module.layer_idx))
+
+
+def head_weights(
+    layers_count: int,
+    heads_count: int,
+    layers: Sequence[int] | None,
+    heads: Sequence[tuple[int, int]] | None,
+) -> dict[int, Tensor]:
+    """Return layer → (H,) weights whose weighted sum is the mean of the chosen heads.
+
+    Raises:
+        SettingsError: for a layer or head the model does not have.
+    """
+    if heads is None:
+        chosen = range(layers_count) if layers is None else layers
+        heads = [(layer, head) for layer in chosen for head in range(heads_count)]
+    pairs = {(layer + layers_count if layer < 0 else layer, head) for layer, head in heads}
+    for layer, head in pairs:
+        if not (0 <= layer < layers_count and 0 <= head < heads_count):
+            raise SettingsError(
+                f"There is no head {head} in layer {layer}: the model has {layers_count} layers "
+                f"of {heads_count} heads, counted from 0."
+            )
+    if not pairs:
+        raise SettingsError("No layer or head is left to average; choose at least one.")
+    weights: dict[int, Tensor] = {}
+    for layer, head in sorted(pairs):
+        weights.setdefault(layer, torch.zeros(heads_count))[head] = 1 / len(pairs)
+    return weights
+
+
+@contextmanager
+def capture_attention(
+    model: nn.Module, capture: AttentionCapture, attention: str = "sdpa"
+) -> Iterator[AttentionCapture]:
+    """Fill `capture` with every forward pass of `model` made inside the block, in this thread.
+
+    `attention` is the implementation the model was loaded with, e.g. "flash_attention_2".
+    """
+    _wrap(attention)
+    attentions = decoder_layers(model)
+    capture.layer_of = {module: index for index, module in enumerate(attentions)}
+    token = _open_capture.set(capture)
+    try:
+        yield capture
+    finally:
+        _open_capture.reset(token)

@@ -1,0 +1,264 @@
+"""Images → Traces: batched generation with capture, or the replay of texts made elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from ..errors import ModelError
+from ..inspection import Trace
+from ..settings import Settings
+from .capture import AttentionCapture, capture_attention, decoder_layers, head_weights
+from .load import MLLM
+from .prompt import anomaly_word_spans, user_message
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Encoded prompts of B images, left-padded to T tokens.
+
+    Attributes:
+        inputs: what the model takes, on its device.
+        columns: (B, C) positions of the image tokens and then of the question's tokens, in order;
+            short rows are filled up with position 0.
+        grids: B (grid_h, grid_w) of image tokens.
+        anomaly_tokens: (Q,) bool, which tokens of the question are its anomaly words.
+    """
+
+    inputs: dict[str, Tensor]
+    columns: Tensor
+    grids: list[tuple[int, int]]
+    anomaly_tokens: Tensor
+
+
+@torch.inference_mode()
+def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
+    """Ask the question about each image and trace the response.
+
+    Args:
+        mllm: the model.
+        images: RGB images of any sizes.
+        settings: `temperature` 0 decodes greedily.
+
+    Returns:
+        One Trace an image.
+
+    Raises:
+        ModelError: if the model computes NaN.
+    """
+    prompts = encode_prompts(mllm, images, settings)
+    tokenizer = mllm.processor.tokenizer
+    sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
+    if settings.temperature > 0:
+        torch.manual_seed(settings.seed)
+        sampling = {"do_sample": True, "temperature": settings.temperature}
+    capture = _capture(mllm, prompts.columns, settings, last_rows=1)
+    margins: list[Tensor] = []
+    yes, no = answer_token_ids(tokenizer)
+
+    def record(_module: Any, _inputs: Any, logits: Tensor) -> None:
+        margins.append(_answer_margins(logits[:, -1:], yes, no))
+
+    hook = mllm.model.get_output_embeddings().register_forward_hook(record)
+    try:
+        with capture_attention(mllm.model, capture, mllm.attention):
+            sequences = mllm.model.generate(
+                **prompts.inputs,
+                **sampling,
+                top_k=None,
+                top_p=None,
+                repetition_penalty=1.0,
+                max_new_tokens=settings.max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+    finally:
+        hook.remove()
+    responses = sequences[:, prompts.inputs["input_ids"].shape[1] :].tolist()
+    ends = _end_tokens(mllm)
+    ids = [_until_end(response, ends) for response in responses]
+    return _traces(tokenizer, prompts, ids, capture.rows, torch.cat(margins, dim=1))
+
+
+@torch.inference_mode()
+def replay(
+    mllm: MLLM,
+    images: Sequence[Image],
+    responses: Sequence[str | Sequence[int]],
+    settings: Settings,
+) -> list[Trace]:
+    """Trace given responses, as text or token ids, in one teacher-forced forward pass.
+
+    The Trace is the one `generate` gives for the same tokens. Text is tokenized in the canonical
+    way, which a model may have departed from; token ids are exact.
+
+    Raises:
+        ModelError: if the model computes NaN.
+    """
+    prompts = encode_prompts(mllm, images, settings)
+    tokenizer = mllm.processor.tokenizer
+    ids = [
+        [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        if isinstance(response, str)
+        else list(response)
+        for response in responses
+    ]
+    longest = max(len(response) for response in ids)
+    device = mllm.device
+    padded = torch.full((len(ids), longest), tokenizer.pad_token_id, device=device)
+    seen = torch.zeros_like(padded)
+    for row, response in enumerate(ids):
+        padded[row, : len(response)] = torch.tensor(response, device=device)
+        seen[row, : len(response)] = 1
+    inputs = dict(prompts.inputs)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], padded], dim=1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], seen], dim=1)
+    inputs["mm_token_type_ids"] = torch.cat(
+        [inputs["mm_token_type_ids"], torch.zeros_like(padded)], dim=1
+    )
+    capture = _capture(mllm, prompts.columns, settings, last_rows=longest + 1)
+    with capture_attention(mllm.model, capture, mllm.attention):
+        logits = mllm.model(**inputs, logits_to_keep=longest + 1).logits
+    margins = _answer_margins(logits, *answer_token_ids(tokenizer))
+    return _traces(tokenizer, prompts, ids, capture.rows, margins)
+
+
+def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
+    """Encode question and images, and find the positions worth watching."""
+    processor = mllm.processor
+    text = processor.apply_chat_template(
+        user_message(settings.question), tokenize=False, add_generation_prompt=True
+    )
+    patch = processor.image_processor.patch_size * processor.image_processor.merge_size
+    scaled = {}
+    if settings.image_tokens is not None:
+        area = settings.image_tokens * patch**2
+        scaled = {"size": {"shortest_edge": area, "longest_edge": area}}
+    batch = processor(
+        images=list(images),
+        text=[text] * len(images),
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        return_offsets_mapping=True,
+        **scaled,
+    )
+    offsets = batch.pop("offset_mapping")
+    # The question ends the text but for the instruction and the template's close, and the image,
+    # whose placeholder grows, stands before it: so count characters from the end.
+    start = text.rindex(settings.question) - len(text)
+    stop = start + len(settings.question)
+    from_end = offsets - offsets[:, -1:, 1:]
+    in_question = (from_end[..., 1] > start) & (from_end[..., 0] < stop)
+    in_question &= batch["attention_mask"].bool()
+    is_image = batch["input_ids"] == mllm.model.config.image_token_id
+    wanted = [
+        torch.cat([image.nonzero()[:, 0], question.nonzero()[:, 0]])
+        for image, question in zip(is_image, in_question, strict=True)
+    ]
+    columns = torch.nn.utils.rnn.pad_sequence(wanted, batch_first=True)
+    question = from_end[0][in_question[0]] - start
+    anomaly = torch.zeros(len(question), dtype=torch.bool)
+    for word_start, word_end in anomaly_word_spans(settings.question):
+        anomaly |= (question[:, 1] > word_start) & (question[:, 0] < word_end)
+    merge = processor.image_processor.merge_size
+    grids = [(h // merge, w // merge) for _, h, w in batch["image_grid_thw"].tolist()]
+    inputs = {name: value.to(mllm.device) for name, value in batch.items()}
+    inputs["pixel_values"] = inputs["pixel_values"].to(mllm.model.dtype)
+    return PromptBatch(inputs, columns.to(mllm.device), grids, anomaly)
+
+
+def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the ids of the tokens that tell Yes from No where the answer begins.
+
+    Byte-pair merges may join the answer with what stands before it (">Yes"), so the two answers
+    are tokenized in each surrounding and the first tokens that differ are taken.
+    """
+    found: tuple[list[int], list[int]] = ([], [])
+    for before in ("<answer>", "<answer> ", "<answer>\n", "", " ", "\n"):
+        for pair in (("Yes", "No"), ("yes", "no"), ("YES", "NO")):
+            yes, no = (
+                tokenizer(before + word + "</answer>", add_special_tokens=False)["input_ids"]
+                for word in pair
+            )
+            differing = next((y, n) for y, n in zip(yes, no, strict=False) if y != n)
+            for ids, token in zip(found, differing, strict=True):
+                if token not in ids:
+                    ids.append(token)
+    return found
+
+
+def _capture(
+    mllm: MLLM, columns: Tensor, settings: Settings, last_rows: int
+) -> AttentionCapture:
+    text = mllm.model.config.get_text_config()
+    weights = head_weights(
+        len(decoder_layers(mllm.model)), text.num_attention_heads, settings.layers, settings.heads
+    )
+    weights = {layer: weight.to(mllm.device) for layer, weight in weights.items()}
+    return AttentionCapture(columns, weights, last_rows)
+
+
+def _answer_margins(logits: Tensor, yes: list[int], no: list[int]) -> Tensor:
+    """log P(Yes) − log P(No) over the last dimension of logits (B, rows, vocabulary)."""
+    if not torch.isfinite(logits).all():
+        raise ModelError(
+            "The model computes NaN or infinity: its weights are broken, or the dtype is too small "
+            "for them (try --dtype float32)."
+        )
+    logits = logits.double()
+    return (logits[..., yes].logsumexp(-1) - logits[..., no].logsumexp(-1)).float()
+
+
+def _end_tokens(mllm: MLLM) -> set[int]:
+    configured = mllm.model.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
+    return {*ends, mllm.processor.tokenizer.eos_token_id}
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    """Cut a padded response after its first end token."""
+    for index, token in enumerate(ids):
+        if token in ends:
+            return ids[: index + 1]
+    return ids
+
+
+def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return the text of the response and each token's [start, end) characters in it.
+
+    A token that ends inside a character of several bytes ends before that character.
+    """
+    ends, text = [0], ""
+    for count in range(1, len(ids) + 1):
+        text = tokenizer.decode(
+            ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        ends.append(max(ends[-1], len(text.rstrip("\ufffd"))))
+    ends[-1] = len(text)
+    return text, tuple(zip(ends[:-1], ends[1:], strict=True))
+
+
+def _traces(
+    tokenizer: Any, prompts: PromptBatch, ids: list[list[int]], rows: Tensor, margins: Tensor
+) -> list[Trace]:
+    """Cut the batch's rows into one Trace a sequence. Row i is the position before token i."""
+    rows, margins = rows.cpu(), margins.cpu()
+    traces = []
+    for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, prompts.grids, strict=True)):
+        text, spans = _spans(tokenizer, response)
+        count, cells = len(response), grid_h * grid_w
+        image, rest = rows[index, :count].split([cells, rows.shape[2] - cells], dim=1)
+        traces.append(
+            Trace(
+                text=text,
+                token_spans=spans,
+                image_attention=image.reshape(count, grid_h, grid_w),
+                question_attention=rest[:, : len(prompts.anomaly_tokens)],
+                anomaly_tokens=prompts.anomaly_tokens,
+                answer_margins=margins[index, :count],
+            )
+        )
+    return traces

@@ -1,0 +1,50 @@
+"""The kept tokens' attention → one map → the image's pixels."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+# Attention this many times the image's mean shows as 0.5. It sets the one scale of all maps.
+HALF = 10.0
+
+
+def aggregate(image_attention: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
+    """A_RDAM = Σ w_r A[r, I] / Σ w_r over the kept tokens (paper §3.1).
+
+    Args:
+        image_attention: (R, grid_h, grid_w).
+        kept: (R,) bool.
+        weights: (R,), at least 0. If all kept ones are 0, they count alike.
+
+    Returns:
+        (grid_h, grid_w); 0 everywhere if no token is kept.
+    """
+    if not kept.any():
+        return torch.zeros(image_attention.shape[1:])
+    chosen = weights[kept]
+    if chosen.sum() <= 0:
+        chosen = torch.ones_like(chosen)
+    return torch.einsum("r,rhw->hw", chosen / chosen.sum(), image_attention[kept])
+
+
+def to_fixed_scale(attention: Tensor) -> Tensor:
+    """Bring attention into [0, 1] on a scale that is the same for every image [ours].
+
+    d = A / mean(A) is 1 where the map is flat, whatever the grid; d / (d + 10) keeps its order.
+
+    Args:
+        attention: (grid_h, grid_w), at least 0.
+
+    Returns:
+        (grid_h, grid_w) in [0, 1).
+    """
+    density = attention / attention.mean().clamp(min=torch.finfo(attention.dtype).tiny)
+    return density / (density + HALF)
+
+
+def upsample(grid: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation of a (grid_h, grid_w) map to (height, width) pixels.
+
+    Cells are areas, not points: the grid covers the image exactly (`align_corners=False`).
+    """
+    return interpolate(grid[None, None], image_size, mode="bilinear", align_corners=False)[0, 0]

@@ -1,0 +1,73 @@
+"""The two scores of a reasoning token: S_T, how much it reads the anomaly words; S_I, how focused
+it looks at the image (paper §3.1). Pure functions of attention rows."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+# Cells touch in 8 directions inside a token's map, and never from one token's map to the next.
+_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
+_NEIGHBOURS[1] = True
+
+
+def semantic_relevance(
+    question_attention: Tensor,
+    anomaly_tokens: Tensor,
+    normalization: Literal["share", "max"] = "share",
+) -> Tensor:
+    """Ŝ_T, cross-modal semantic relevance.
+
+    S_T[r] = Σ_{q ∈ anomaly words} A[r, q] [paper]. How the paper brings it into [0, 1] is not
+    published; "share" divides by Σ_{q ∈ question} A[r, q], "max" by max_r S_T[r].
+
+    Args:
+        question_attention: (R, Q) attention of each reasoning token to the question's tokens.
+        anomaly_tokens: (Q,) bool.
+        normalization: see above.
+
+    Returns:
+        (R,) in [0, 1]; 0 where there is nothing to divide by.
+    """
+    relevance = question_attention[:, anomaly_tokens].sum(dim=1)
+    if normalization == "share":
+        scale = question_attention.sum(dim=1)
+    else:
+        scale = relevance.max().expand_as(relevance) if len(relevance) else relevance
+    return torch.where(scale > 0, relevance / scale, 0.0).clamp(0, 1)
+
+
+def attention_concentration(
+    image_attention: Tensor, normalization: Literal["exp", "linear"] = "exp"
+) -> Tensor:
+    """Ŝ_I, intra-modal attention concentration, from the spatial entropy H of each map.
+
+    B = relu(A − mean A); its 8-connected components with B > 0 hold shares p_i of B's mass;
+    H = −Σ p_i ln p_i (as in LocalizationHeads, CVPR 2025, the closest published definition).
+    "exp" is exp(−H), "linear" is 1 − H / ln(cells).
+
+    Args:
+        image_attention: (R, grid_h, grid_w), at least 0.
+        normalization: see above.
+
+    Returns:
+        (R,) in [0, 1]: 1 for a single blob, and 0 for a map that is flat, thus looks nowhere.
+    """
+    maps = image_attention.double()
+    peaks = (maps - maps.mean(dim=(1, 2), keepdim=True)).clamp(min=0).numpy()
+    # What rounding leaves of a flat map is no peak.
+    peaks[peaks < 1e-9 * maps.numpy().max(axis=(1, 2), initial=0.0)[:, None, None]] = 0.0
+    labels, count = ndimage.label(peaks > 0, structure=_NEIGHBOURS)
+    masses = ndimage.sum_labels(peaks, labels, np.arange(1, count + 1))
+    first_cells = np.unique(labels, return_index=True)[1][-count:] if count else np.empty(0, int)
+    token_of = first_cells // max(1, peaks[0].size if len(peaks) else 1)
+    totals = np.bincount(token_of, weights=masses, minlength=len(peaks))
+    shares = masses / totals[token_of]
+    entropy = np.bincount(token_of, weights=-shares * np.log(shares), minlength=len(peaks))
+    if normalization == "exp":
+        scores = np.exp(-entropy)
+    else:
+        scores = 1 - entropy / np.log(max(2, peaks[0].size if len(peaks) else 2))
+    return torch.from_numpy(np.where(totals > 0, scores, 0.0)).float().clamp(0, 1)

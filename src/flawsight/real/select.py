@@ -1,0 +1,43 @@
+"""Which reasoning tokens make the map, and with what weight."""
+
+import torch
+from torch import Tensor
+
+from ..inspection import TokenScores
+from ..settings import Settings
+from .scores import attention_concentration, semantic_relevance
+
+
+def select_tokens(
+    image_attention: Tensor,
+    question_attention: Tensor,
+    anomaly_tokens: Tensor,
+    eligible: Tensor,
+    settings: Settings,
+) -> TokenScores:
+    """Score the reasoning tokens and keep those that speak of the defect (paper §3.1).
+
+    Token r is kept iff Ŝ_T > τ_t and Ŝ_I > τ_i; its weight is w_r = α Ŝ_T + β Ŝ_I. The vanilla
+    baseline keeps every token with weight 1. When none passes, `settings.none_kept` decides.
+
+    Args:
+        image_attention: (R, grid_h, grid_w) rows of the reasoning tokens over the image.
+        question_attention: (R, Q) rows over the question.
+        anomaly_tokens: (Q,) bool.
+        eligible: (R,) bool, tokens that may be kept at all.
+        settings: thresholds, weights, normalizations.
+    """
+    relevance = semantic_relevance(
+        question_attention, anomaly_tokens, settings.semantic_normalization
+    )
+    concentration = attention_concentration(image_attention, settings.concentration_normalization)
+    if settings.selection == "vanilla":
+        return TokenScores(relevance, concentration, eligible, torch.ones_like(relevance))
+    weights = settings.alpha * relevance + settings.beta * concentration
+    kept = eligible & (relevance > settings.tau_t) & (concentration > settings.tau_i)
+    if not kept.any() and eligible.any():
+        kept = eligible.clone()
+        if settings.none_kept == "best":
+            kept[:] = False
+            kept[weights.masked_fill(~eligible, -1).argmax()] = True
+    return TokenScores(relevance, concentration, kept, weights)

@@ -1,0 +1,111 @@
+"""Every choice the method leaves open, as one frozen object, saved with every result."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from .errors import SettingsError
+from .mllm.prompt import QUESTION, anomaly_word_spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of one inspection. [paper] is stated by the paper; all else is our choice.
+
+    Attributes:
+        question: put to the model with every image [paper]; must hold an anomaly word.
+        image_tokens: how many image tokens the image is scaled to, at most, keeping its aspect.
+            225 is the paper's 420×420 at 28 pixels a token. None: what the checkpoint prescribes.
+        max_new_tokens: length at which a response is cut off.
+        temperature: of sampling; 0 decodes greedily.
+        seed: of sampling.
+        layers: language layers whose attention is averaged (negative ones count from the end);
+            None takes all.
+        heads: (layer, head) pairs averaged instead of whole layers.
+        row: whose attention speaks for a token: "own", of the token after it has read itself, or
+            "predicting", of the position before it, which chose it.
+        semantic_normalization: how S_T becomes Ŝ_T in [0, 1]: "share" of the attention to the whole
+            question, or "max", relative to the largest in the response.
+        concentration_normalization: how the spatial entropy H becomes Ŝ_I in [0, 1]: "exp" is
+            exp(−H), "linear" is 1 − H / ln(number of image tokens).
+        words_only: leave out tokens without a letter or digit (punctuation, spaces).
+        selection: "real" keeps tokens by Ŝ_T and Ŝ_I [paper], "vanilla" averages all [paper].
+        tau_t: τ_t; a token is kept if Ŝ_T > τ_t …
+        tau_i: τ_i; … and Ŝ_I > τ_i [paper].
+        alpha: α, weight of Ŝ_T in w_r = α Ŝ_T + β Ŝ_I [paper].
+        beta: β, weight of Ŝ_I.
+        none_kept: when no token passes: "mean" of all tokens, or the "best" token by w_r.
+        scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
+    """
+
+    question: str = QUESTION
+    image_tokens: int | None = 225
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    layers: tuple[int, ...] | None = None
+    heads: tuple[tuple[int, int], ...] | None = None
+    row: Literal["own", "predicting"] = "own"
+    semantic_normalization: Literal["share", "max"] = "share"
+    concentration_normalization: Literal["exp", "linear"] = "exp"
+    words_only: bool = False
+    selection: Literal["real", "vanilla"] = "real"
+    tau_t: float = 0.25
+    tau_i: float = 0.25
+    alpha: float = 1.0
+    beta: float = 1.0
+    none_kept: Literal["mean", "best"] = "best"
+    scale_by_score: bool = False
+
+    def __post_init__(self) -> None:
+        if not anomaly_word_spans(self.question):
+            raise SettingsError(
+                f"The question {self.question!r} names no anomaly. S_T needs one of the words "
+                "defect, anomaly or abnormal in it."
+            )
+        if self.layers is not None and self.heads is not None:
+            raise SettingsError("Give either layers or heads, not both.")
+        if self.image_tokens is not None and self.image_tokens < 1:
+            raise SettingsError(f"image_tokens is {self.image_tokens}; it must be at least 1.")
+        if self.max_new_tokens < 1:
+            raise SettingsError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1.")
+        if self.temperature < 0:
+            raise SettingsError(f"temperature is {self.temperature}; it must not be negative.")
+        if min(self.alpha, self.beta) < 0 or self.alpha + self.beta == 0:
+            raise SettingsError("alpha and beta must not be negative, nor both be 0.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the settings that `to_json` wrote.
+
+        Raises:
+            SettingsError: for a name that is no setting.
+        """
+        if unknown := set(values) - {field.name for field in fields(cls)}:
+            raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}.")
+        values = dict(values)
+        if values.get("layers") is not None:
+            values["layers"] = tuple(values["layers"])
+        if values.get("heads") is not None:
+            values["heads"] = tuple((layer, head) for layer, head in values["heads"])
+        return cls(**values)
+
+
+PRESETS: dict[str, Settings] = {
+    "paper": Settings(),
+    "default": Settings(words_only=True, scale_by_score=True),
+}
+
+
+def preset(name: str) -> Settings:
+    """Return the settings called `name`.
+
+    Raises:
+        SettingsError: if there is no such preset.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
