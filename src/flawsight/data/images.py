@@ -143,5 +143,7 @@ def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if array.dtype != np.uint8:
-        raise SettingsError(f"{name} has dtype {array.dtype}; give uint8, uint16 or float in [0, 1].")
+        raise SettingsError(
+            f"{name} has dtype {array.dtype}; give uint8, uint16 or float in [0, 1]."
+        )
     return Image.fromarray(array)

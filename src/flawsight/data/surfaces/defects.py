@@ -1,0 +1,58 @@
+"""The registry of all defects and of the materials they occur on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import defects_areal as areal
+from . import defects_linear as linear
+from .canvas import Canvas, Layer
+
+
+@dataclass(frozen=True)
+class Defect:
+    """How a defect is drawn, and the materials (see families) it occurs on.
+
+    at_rim: on an object it sits at the outline rather than anywhere.
+    """
+
+    draw: Callable[[np.random.Generator, Canvas], Layer]
+    materials: frozenset[str]
+    at_rim: bool = False
+
+
+def _on(materials: str) -> frozenset[str]:
+    return frozenset(materials.split())
+
+
+_ALL = _on("metal coated stone wood soft fabric sheet part board organic")
+
+DEFECTS: dict[str, Defect] = {
+    "scratch": Defect(linear.scratch, _ALL - _on("fabric")),
+    "scuff": Defect(linear.scuff, _ALL - _on("fabric")),
+    "crack": Defect(linear.crack, _ALL - _on("fabric sheet soft")),
+    "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic")),
+    "fibre": Defect(linear.fibre, _ALL),
+    "crease": Defect(linear.crease, _on("soft fabric sheet metal")),
+    "dent": Defect(areal.dent, _ALL - _on("fabric board stone")),
+    "bump": Defect(areal.bump, _ALL - _on("stone board")),
+    "pit": Defect(areal.pit, _on("metal coated stone wood part organic soft")),
+    "hole": Defect(areal.hole, _ALL - _on("stone")),
+    "stain": Defect(areal.stain, _ALL),
+    "spot": Defect(areal.spot, _ALL),
+    "discoloration": Defect(areal.discoloration, _ALL),
+    "corrosion patch": Defect(areal.corrosion, _on("metal coated part board")),
+    "smear": Defect(areal.smear, _ALL),
+    "worn patch": Defect(areal.worn_patch, _ALL - _on("stone board")),
+    "burn": Defect(areal.burn, _on("wood soft fabric sheet coated board organic")),
+    "bubble": Defect(areal.bubble, _on("coated sheet soft stone part organic")),
+    "chip": Defect(areal.chip, _on("stone coated wood part organic board"), at_rim=True),
+    "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
+    "misprint": Defect(areal.misprint, _on("sheet fabric board")),
+}
+
+
+def suitable(material: str) -> list[str]:
+    """The defects that occur on a material."""
+    return [name for name, defect in DEFECTS.items() if material in defect.materials]

@@ -1,0 +1,140 @@
+"""The rendered surfaces keep their promises for every family, defect, size and difficulty."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from flawsight.data.surfaces import (
+    DEFECTS,
+    FAMILIES,
+    TEST_FAMILIES,
+    TRAIN_FAMILIES,
+    VALIDATION_FAMILIES,
+    SurfaceSample,
+    render_twins,
+)
+from flawsight.data.surfaces.sample import TONES, place_word, tone_word
+
+
+def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int]) -> None:
+    for sample in (normal, defective):
+        assert sample.image.shape == (*size, 3)
+        assert sample.image.dtype == np.uint8
+        assert sample.gt_mask.shape == size
+        assert sample.gt_mask.dtype == np.bool_
+    assert normal.family == defective.family
+    assert (normal.label, normal.defect, normal.tone, normal.place) == (0, None, None, None)
+    assert not normal.gt_mask.any()
+    assert defective.label == 1
+    assert defective.defect in DEFECTS
+    assert defective.tone is None or defective.tone in TONES
+    assert defective.gt_mask.any()
+    assert defective.place == place_word(defective.gt_mask)
+
+
+def _difference(normal: SurfaceSample, defective: SurfaceSample) -> np.ndarray:
+    return np.abs(normal.image.astype(int) - defective.image.astype(int)).mean(axis=2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_defect_renders_on_every_family(family: str) -> None:
+    size = (67, 101)
+    for number, defect in enumerate(DEFECTS):
+        rng = np.random.default_rng(number)
+        normal, defective = render_twins(rng, size, family=family, defect=defect)
+        _check(normal, defective, size)
+        assert (defective.family, defective.defect) == (family, defect)
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_twins_differ_at_the_defect_and_nowhere_else(defect: str) -> None:
+    families = [n for n, f in FAMILIES.items() if f.material in DEFECTS[defect].materials]
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        family = families[number % len(families)]
+        # At difficulty 0 the camera adds neither noise nor JPEG artefacts.
+        twins = render_twins(rng, (128, 160), family=family, defect=defect, difficulty=0.0)
+        change = _difference(*twins)
+        mask = twins[1].gt_mask
+        # The soft rim of a defect and the blur reach a little past the mask.
+        wide = np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(25)))
+        assert change[wide == 0].max(initial=0) <= 3, family
+        assert change[mask].mean() > 10, family
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    short=st.integers(64, 120),
+    ratio=st.floats(1, 3),
+    tall=st.booleans(),
+    difficulty=st.floats(0, 1),
+)
+def test_any_size_and_difficulty(
+    seed: int, short: int, ratio: float, tall: bool, difficulty: float
+) -> None:
+    long = int(short * ratio)
+    size = (long, short) if tall else (short, long)
+    twins = render_twins(np.random.default_rng(seed), size, difficulty=difficulty)
+    _check(*twins, size)
+    assert twins[0].family in TRAIN_FAMILIES
+    assert FAMILIES[twins[0].family].material in DEFECTS[str(twins[1].defect)].materials
+    again = render_twins(np.random.default_rng(seed), size, difficulty=difficulty)
+    for first, second in zip(twins, again, strict=True):
+        assert np.array_equal(first.image, second.image)
+        assert np.array_equal(first.gt_mask, second.gt_mask)
+        assert (first.tone, first.place) == (second.tone, second.place)
+
+
+def test_even_hard_defects_change_the_image() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        normal, defective = render_twins(rng, (96, 96), difficulty=1.0)
+        change = _difference(normal, defective)
+        mask = defective.gt_mask
+        assert change[mask].mean() > 5, (defective.family, defective.defect)
+
+
+def test_largest_size_renders() -> None:
+    size = (1024, 1024)
+    _check(*render_twins(np.random.default_rng(1), size, family="leather", defect="crack"), size)
+
+
+def test_splits_are_disjoint_and_cover_all() -> None:
+    splits = [*TRAIN_FAMILIES, *VALIDATION_FAMILIES, *TEST_FAMILIES]
+    assert len(splits) == len(set(splits))
+    assert set(splits) == set(FAMILIES)
+    assert len(VALIDATION_FAMILIES) == 4
+    assert len(TEST_FAMILIES) == 6
+
+
+def test_every_family_suits_some_defects() -> None:
+    for family in FAMILIES.values():
+        assert sum(family.material in defect.materials for defect in DEFECTS.values()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "word"),
+    [(1, 1, "upper left"), (1, 30, "upper center"), (30, 1, "middle left"), (30, 30, "center"),
+     (30, 58, "middle right"), (58, 1, "lower left"), (58, 58, "lower right")],
+)  # fmt: skip
+def test_place_word(row: int, column: int, word: str) -> None:
+    mask = np.zeros((60, 60), np.bool_)
+    mask[row, column] = True
+    assert place_word(mask) == word
+
+
+@pytest.mark.parametrize(
+    ("color", "word"),
+    [((0.2, 0.2, 0.2), "dark"), ((0.9, 0.9, 0.9), "bright"), ((0.8, 0.3, 0.3), "reddish"),
+     ((0.3, 0.3, 0.8), "bluish"), ((0.3, 0.7, 0.35), "greenish"), ((0.5, 0.5, 0.5), None)],
+)  # fmt: skip
+def test_tone_word(color: tuple[float, float, float], word: str | None) -> None:
+    normal = np.full((40, 40, 3), 0.5, np.float32)
+    mask = np.zeros((40, 40), np.bool_)
+    mask[10:20, 10:20] = True
+    defective = normal.copy()
+    defective[mask] = color
+    assert tone_word(normal, defective, mask) == word
