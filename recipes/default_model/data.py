@@ -31,7 +31,7 @@ class TrainingBatch:
 def draw_pairs(
     rng: np.random.Generator, pairs: int, difficulty: float, image_side: int
 ) -> list[SurfaceSample]:
-    """Render `pairs` twins of one aspect and scale, each at its own difficulty up to `difficulty`."""
+    """Render `pairs` twins of one aspect and scale, the hardest at `difficulty`."""
     rows, columns = GRIDS[rng.integers(len(GRIDS))]
     scale = rng.choice([1.25, 1.6, 2.0]) * image_side / 15
     size = (round(rows * scale), round(columns * scale))
@@ -59,6 +59,7 @@ class PairBatches(Dataset[TrainingBatch]):
         seed: int,
         pairs: int,
         easy_steps: int,
+        full_steps: int,
         image_side: int,
         steps: int,
     ) -> None:
@@ -66,7 +67,8 @@ class PairBatches(Dataset[TrainingBatch]):
         self.prompt = processor.apply_chat_template(
             user_message(), tokenize=False, add_generation_prompt=True
         )
-        self.seed, self.pairs, self.easy_steps = seed, pairs, easy_steps
+        self.seed, self.pairs = seed, pairs
+        self.easy_steps, self.full_steps = easy_steps, full_steps
         self.image_side, self.steps = image_side, steps
 
     def __len__(self) -> int:
@@ -74,7 +76,8 @@ class PairBatches(Dataset[TrainingBatch]):
 
     def __getitem__(self, index: int) -> TrainingBatch:
         rng = np.random.default_rng([self.seed, index])
-        difficulty = min(1.0, index / max(1, self.easy_steps))
+        ramp = (index - self.easy_steps) / max(1, self.full_steps - self.easy_steps)
+        difficulty = min(1.0, max(0.0, ramp))
         samples = draw_pairs(rng, self.pairs, difficulty, self.image_side)
         return self.encode(samples, rng)
 

@@ -14,7 +14,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     """Bring the singular values of a (rows, columns) matrix near 1 by Newton–Schulz iteration."""
     a, b, c = _QUINTIC
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     for _ in range(steps):
         gram = wide @ wide.T

@@ -1,8 +1,8 @@
 """Facts of a rendered surface → the response the model learns to give, with a weight for each part.
 
 The first sentence commits to a verdict, so that a greedy decoder cannot change its mind half way.
-Words that decide (is there a defect, which, how it looks, where) weigh more in the loss than the
-words around them.
+What can be learned first weighs most in the loss: whether there is a defect, then where. Its kind
+and tone weigh less, since at the start they are noise, and the words around them least.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,10 @@ import numpy as np
 
 from flawsight.data.surfaces import FAMILIES, SurfaceSample
 
-DECIDES = 3.0
-TEMPLATE = 0.3
+VERDICT = 4.0
+PLACE = 3.0
+KIND = 1.0
+TEMPLATE = 0.1
 
 # What to call a surface of a material: coarse, so that it can hold for a family never seen.
 MATERIALS = {
@@ -55,9 +57,11 @@ def response(sample: SurfaceSample, rng: np.random.Generator) -> Iterator[tuple[
         "material": MATERIALS.get(FAMILIES[sample.family].material, "surface"),
     }
     yield "<think>", TEMPLATE
-    for index, piece in enumerate(wordings[rng.integers(len(wordings))]):
-        decides = index == 0 or (defective and piece in (" {what}", " {place}"))
-        yield piece.format(**words), DECIDES if decides else TEMPLATE
+    weights = {" {what}": KIND, " {place}": PLACE}
+    verdict, *rest = wordings[rng.integers(len(wordings))]
+    yield verdict, VERDICT
+    for piece in rest:
+        yield piece.format(**words), weights.get(piece, TEMPLATE)
     yield "</think><answer>", TEMPLATE
-    yield "Yes" if defective else "No", DECIDES
+    yield "Yes" if defective else "No", KIND
     yield "</answer>", TEMPLATE

@@ -31,7 +31,8 @@ HERE = Path(__file__).parent
 
 def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
     """Muon for the hidden matrices, AdamW for embeddings, the patch convolution, norms, biases."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         hidden = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
         (matrices if hidden else others).append(parameter)
@@ -44,15 +45,18 @@ def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.opti
 def rate(step: int, config: dict[str, Any]) -> float:
     """Return the factor on both learning rates: linear warm-up, plateau, linear decay to 0."""
     decay = config["decay_share"] * config["steps"]
-    return min(1.0, (step + 1) / config["warmup_steps"], (config["steps"] - step) / decay)
+    warm_up = (step + 1) / config["warmup_steps"]
+    return float(min(1.0, warm_up, (config["steps"] - step) / decay))
 
 
-def loss_of(model: nn.Module, batch: TrainingBatch) -> Tensor:
+def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
     """Return the weighted mean cross-entropy of the response tokens."""
     length = batch.weights.shape[1]
     logits = model(**batch.inputs, logits_to_keep=length + 1).logits[:, :-1]
     targets = batch.inputs["input_ids"][:, -length:]
-    losses = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    losses: Tensor = nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="none"
+    )
     return (losses * batch.weights.flatten()).sum() / batch.weights.sum()
 
 
@@ -73,12 +77,8 @@ def validate(folder: Path, pairs: int) -> dict[str, float]:
         "balanced_accuracy": float(
             balanced_accuracy_score(labels, [i.pred_label for i in inspections])
         ),
-        "place_right": float(
-            np.mean([f"the {s.place}" in i.explanation for s, i in found])
-        ),
-        "defect_right": float(
-            np.mean([f" {s.defect} " in i.explanation for s, i in found])
-        ),
+        "place_right": float(np.mean([f"the {s.place}" in i.explanation for s, i in found])),
+        "defect_right": float(np.mean([f" {s.defect} " in i.explanation for s, i in found])),
         "pixel_auroc": float(
             np.mean([roc_auc_score(s.gt_mask.ravel(), i.anomaly_map.ravel()) for s, i in found])
         ),
@@ -129,6 +129,7 @@ def main() -> None:
         seed=config["seed"],
         pairs=config["pairs"],
         easy_steps=config["easy_steps"],
+        full_steps=config["full_steps"],
         image_side=config["image_side"],
         steps=config["steps"],
     )
@@ -146,7 +147,7 @@ def main() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(step, config)
         loss = loss_of(model, batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), config["clip_norm"])
         for optimizer in optimizers:
             optimizer.step()

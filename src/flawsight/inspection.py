@@ -22,8 +22,8 @@ class Trace:
     Attributes:
         text: the response, special tokens left out.
         token_spans: N [start, end) character spans in `text`.
-        image_attention: (N, grid_h, grid_w); row i is the attention, averaged over the chosen heads,
-            from the position *before* response token i, so row i + 1 is token i's own.
+        image_attention: (N, grid_h, grid_w), averaged over the chosen heads; row i is that of the
+            position *before* response token i, so row i + 1 is token i's own.
         question_attention: (N, Q), the same rows over the tokens of the question.
         anomaly_tokens: (Q,) bool, the tokens of the question's anomaly words.
         answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from .data.images import prepare_image, read_image
-from .errors import AnswerError, FlawsightError
+from .errors import AnswerError, FlawsightError, SettingsError
 from .inspection import Inspection, ReasoningToken, Trace
 from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
@@ -30,6 +30,8 @@ class Inspector:
     """
 
     def __init__(self, mllm: MLLM, settings: Settings | None = None, batch_size: int = 8) -> None:
+        if batch_size < 1:
+            raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
         self.mllm = mllm
         self.settings = preset("default") if settings is None else settings
         self.batch_size = batch_size
@@ -53,7 +55,7 @@ class Inspector:
 
         Raises:
             ModelError: if the model cannot be loaded.
-            SettingsError: if there is no such preset, device or dtype.
+            SettingsError: if there is no such preset, device or dtype, or `batch_size` is below 1.
         """
         if isinstance(settings, str):
             settings = preset(settings)
@@ -95,8 +97,10 @@ class Inspector:
         opened: dict[int, Image.Image] = {}
         for index, image in enumerate(images):
             try:
-                named = isinstance(image, str | Path)
-                opened[index] = read_image(image) if named else prepare_image(image)
+                if isinstance(image, str | Path):
+                    opened[index] = read_image(image)
+                else:
+                    opened[index] = prepare_image(image)
             except FlawsightError as error:
                 outcomes[index] = error
         if opened:
@@ -162,6 +166,7 @@ def inspect_trace(
     if settings.scale_by_score:
         grid = grid * pred_score
     explanation = trace.text[start:end]
+    stripped = explanation.strip()
     lead = len(explanation) - len(explanation.lstrip())
     return Inspection(
         image=image,
@@ -170,13 +175,13 @@ def inspect_trace(
         pred_score=pred_score,
         anomaly_map=upsample(grid, image_size).numpy(),
         answer=response.answer,
-        explanation=explanation.strip(),
+        explanation=stripped,
         contradiction=contradicts(explanation, response.answer),
         tokens=tuple(
             ReasoningToken(
                 text=word,
-                start=max(0, trace.token_spans[index][0] - start - lead),
-                end=max(0, trace.token_spans[index][1] - start - lead),
+                start=min(max(0, trace.token_spans[index][0] - start - lead), len(stripped)),
+                end=min(max(0, trace.token_spans[index][1] - start - lead), len(stripped)),
                 S_T=float(scores.semantic_relevance[position]),
                 S_I=float(scores.concentration[position]),
                 kept=bool(scores.kept[position]),

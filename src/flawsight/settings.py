@@ -1,7 +1,9 @@
 """Every choice the method leaves open, as one frozen object, saved with every result."""
 
+import json
+import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from .errors import SettingsError
 from .mllm.prompt import QUESTION, anomaly_word_spans
@@ -13,7 +15,7 @@ class Settings:
 
     Attributes:
         question: put to the model with every image [paper]; must hold an anomaly word.
-        image_tokens: how many image tokens the image is scaled to, at most, keeping its aspect.
+        image_tokens: about how many image tokens the image is scaled to, keeping its aspect.
             225 is the paper's 420×420 at 28 pixels a token. None: what the checkpoint prescribes.
         max_new_tokens: length at which a response is cut off.
         temperature: of sampling; 0 decodes greedily.
@@ -57,6 +59,8 @@ class Settings:
     scale_by_score: bool = False
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            _check_kind(name, getattr(self, name), kind)
         if not anomaly_word_spans(self.question):
             raise SettingsError(
                 f"The question {self.question!r} names no anomaly. S_T needs one of the words "
@@ -68,30 +72,55 @@ class Settings:
             raise SettingsError(f"image_tokens is {self.image_tokens}; it must be at least 1.")
         if self.max_new_tokens < 1:
             raise SettingsError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1.")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise SettingsError(f"temperature is {self.temperature}; it must not be negative.")
-        if min(self.alpha, self.beta) < 0 or self.alpha + self.beta == 0:
+        if math.isnan(self.tau_t) or math.isnan(self.tau_i):
+            raise SettingsError("tau_t and tau_i must be numbers.")
+        weights = (self.alpha, self.beta)
+        if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise SettingsError("alpha and beta must not be negative, nor both be 0.")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
-        return asdict(self)
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the settings that `to_json` wrote.
 
         Raises:
-            SettingsError: for a name that is no setting.
+            SettingsError: for a name that is no setting, or a value that it cannot take.
         """
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}.")
         values = dict(values)
-        if values.get("layers") is not None:
-            values["layers"] = tuple(values["layers"])
-        if values.get("heads") is not None:
-            values["heads"] = tuple((layer, head) for layer, head in values["heads"])
-        return cls(**values)
+        try:
+            if values.get("layers") is not None:
+                values["layers"] = tuple(values["layers"])
+            if values.get("heads") is not None:
+                values["heads"] = tuple((layer, head) for layer, head in values["heads"])
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"A setting has a value of the wrong kind: {error}.") from error
+
+
+def _check_kind(name: str, value: Any, kind: Any) -> None:
+    """Refuse what would silently mean something else, like the word "False" for a bool."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}.")
+        return
+    if name in ("layers", "heads"):
+        numbers = value or ()
+        if name == "heads":
+            numbers = [number for pair in numbers for number in pair]
+        fits = all(type(number) is int for number in numbers)
+    else:
+        fits = isinstance(value, int | float if kind is float else kind)
+        fits &= isinstance(value, bool) == (kind is bool)
+    if not fits:
+        raise SettingsError(f"{name} is {value!r}, which is not of the kind it takes.")
 
 
 PRESETS: dict[str, Settings] = {

@@ -1,15 +1,17 @@
 """Paths → image files → upright RGB images, whatever a camera or an editor wrote."""
 
 import glob
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError, SettingsError
+from ..errors import FlawsightError, ImageError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 MAX_PIXELS = 200_000_000
@@ -25,23 +27,26 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         ImageError: if a path does not exist or holds no image.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for given in paths:
-        path = Path(given).expanduser()
-        if path.is_file():
+        # os.path takes names that pathlib raises at: "~backup.png", or one longer than allowed.
+        path = Path(os.path.expanduser(given))
+        if os.path.isfile(path):
             matches = [path]
-        elif path.is_dir():
+        elif os.path.isdir(path):
             matches = _images_below(path)
             if not matches:
                 raise ImageError(f"{given} holds no image ({', '.join(sorted(SUFFIXES))}).")
         else:
-            hits = [Path(hit) for hit in sorted(glob.glob(str(path), recursive=True))]
+            hits = [Path(hit) for hit in glob.glob(str(path), recursive=True)]
             matches = [hit for hit in hits if hit.is_file() and hit.suffix.lower() in SUFFIXES]
             matches += [image for hit in hits if hit.is_dir() for image in _images_below(hit)]
+            matches.sort()
             if not matches:
                 raise ImageError(f"There is no image at {given}. Give files, folders or globs.")
-        found.update(dict.fromkeys(match.absolute() for match in matches))
-    return list(found)
+        for match in matches:
+            found.setdefault(match.parent.resolve() / match.name, match.absolute())
+    return list(found.values())
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -60,21 +65,10 @@ def read_image(path: str | Path) -> Image.Image:
     Raises:
         ImageError: if it is missing, no image, truncated, too large or too elongated.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_size(image.size, str(path))
-                image.load()
-                return prepare_image(image, str(path))
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no file {path}.") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image that Pillow can read.") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} is too large: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"Cannot read {path}; is the file damaged? ({error})") from error
+    with _as_image_error(str(path)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            return prepare_image(image, str(path))
 
 
 def prepare_image(image: Any, name: str = "the image") -> Image.Image:
@@ -88,25 +82,49 @@ def prepare_image(image: Any, name: str = "the image") -> Image.Image:
         name: what to call it in an error.
 
     Raises:
-        ImageError: if it is no image, or too large or too elongated.
+        ImageError: if it is no image, truncated, too large or too elongated.
     """
+    with _as_image_error(name):
+        return _prepare(image, name)
+
+
+@contextmanager
+def _as_image_error(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong with an image into an ImageError."""
+    try:
+        yield
+    except FlawsightError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no file {name}.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image that Pillow can read.") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: {error}") from error
+    except Exception as error:
+        # A damaged file makes Pillow raise nearly anything, struct.error and TypeError included.
+        raise ImageError(f"Cannot read {name}; is the file damaged? ({error})") from error
+
+
+def _prepare(image: Any, name: str) -> Image.Image:
     if isinstance(image, np.ndarray):
         image = _from_array(image, name)
     if not isinstance(image, Image.Image):
         raise ImageError(f"{name} is a {type(image).__name__}; give a path, PIL image or array.")
     _check_size(image.size, name)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _from_array(_as_unit_float(image), name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    upright: Image.Image = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        upright = _from_array(_as_unit_float(upright), name)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    return upright.convert("RGB")
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
+    if min(size) < 1:
+        raise ImageError(f"{name} is empty: {width}×{height}.")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name} has {width}×{height} pixels, more than the {MAX_PIXELS:,} allowed; cut it up."
@@ -119,10 +137,13 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _as_unit_float(image: Image.Image) -> np.ndarray[Any, Any]:
-    """16-bit modes over 65535; 32-bit integers over 255 or 65535, as they fit; floats as they are."""
+    """Scale a wide mode: 16-bit by 65535, 32-bit integers by 255 if they all fit, else 65535.
+
+    Floats are in [0, 1], where resampling may overshoot a little, or else in [0, 255].
+    """
     values = np.asarray(image).astype(np.float32)
     if image.mode == "F":
-        return values if values.max(initial=0) <= 1 else values / 255
+        return values if values.max(initial=0) <= 2 else values / 255
     full = 255 if image.mode == "I" and values.max(initial=0) <= 255 else 65535
     return values / full
 
@@ -134,7 +155,7 @@ def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
         raise ImageError(f"{name} has shape {array.shape}; give (height, width[, 3 or 4]).")
     if array.size == 0:
         raise ImageError(f"{name} is empty: shape {array.shape}.")
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
         array = array / np.float32(65535)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
@@ -143,7 +164,5 @@ def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if array.dtype != np.uint8:
-        raise SettingsError(
-            f"{name} has dtype {array.dtype}; give uint8, uint16 or float in [0, 1]."
-        )
+        raise ImageError(f"{name} has dtype {array.dtype}; give uint8, uint16 or float in [0, 1].")
     return Image.fromarray(array)

@@ -85,8 +85,8 @@ def attention_rows(
     batch, heads, queries, _ = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     rows = min(last_rows, queries)
-    grouped = query[:, :, -rows:].float().unflatten(1, (key_heads, heads // key_heads))
-    scores = (grouped.flatten(2, 3) @ key.float().transpose(-1, -2)) * scaling
+    grouped = query[:, :, -rows:].float().reshape(batch, key_heads, -1, query.shape[-1])
+    scores = (grouped @ key.float().transpose(-1, -2)) * scaling
     scores = scores.view(batch, heads, rows, keys)
     if mask is None or mask.ndim == 2:
         if queries > 1:
@@ -101,7 +101,8 @@ def attention_rows(
     else:
         scores = scores + mask[..., -rows:, :]
     attention = scores.softmax(dim=-1)
-    return attention.gather(3, columns[:, None, None, :].expand(-1, heads, rows, -1))
+    wanted = columns[:, None, None, :].expand(-1, heads, rows, -1)
+    return torch.gather(attention, 3, wanted)
 
 
 def _wrap(name: str) -> None:
@@ -123,7 +124,11 @@ def _wrap(name: str) -> None:
         if capture is not None:
             scaling = kwargs.get("scaling")
             scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-            capture.observe(module, query, key, attention_mask, scaling)
+            seen = key
+            if attention_mask is None and query.shape[2] > 1 and "flash" not in name:
+                # SDPA without a mask aligns to the upper left: the rest of a static cache is empty.
+                seen = key[:, :, : query.shape[2]]
+            capture.observe(module, query, seen, attention_mask, scaling)
         return attention(module, query, key, value, attention_mask, **kwargs)
 
     observed.observed_by_flawsight = True  # type: ignore[attr-defined]
@@ -136,9 +141,12 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     They are found by their `layer_idx`, which every cached decoder of transformers gives to its
     attention modules and no vision encoder of the supported families does.
     """
-    modules = [m for m in model.modules() if isinstance(getattr(m, "layer_idx", None), int)]
-    modules = [m for m in modules if hasattr(m, "num_key_value_groups")]
-    return sorted(modules, key=lambda module: int(module.layer_idx))
+    found: dict[int, nn.Module] = {}
+    for module in model.modules():
+        layer = getattr(module, "layer_idx", None)
+        if isinstance(layer, int) and hasattr(module, "num_key_value_groups"):
+            found[layer] = module
+    return [found[layer] for layer in sorted(found)]
 
 
 def head_weights(

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import ModelError, SettingsError
 from ..inspection import Trace
 from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, decoder_layers, head_weights
@@ -53,7 +54,6 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
     tokenizer = mllm.processor.tokenizer
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
     if settings.temperature > 0:
-        torch.manual_seed(settings.seed)
         sampling = {"do_sample": True, "temperature": settings.temperature}
     capture = _capture(mllm, prompts.columns, settings, last_rows=1)
     margins: list[Tensor] = []
@@ -62,20 +62,19 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
     def record(_module: Any, _inputs: Any, logits: Tensor) -> None:
         margins.append(_answer_margins(logits[:, -1:], yes, no))
 
-    hook = mllm.model.get_output_embeddings().register_forward_hook(record)
-    try:
-        with capture_attention(mllm.model, capture, mllm.attention):
-            sequences = mllm.model.generate(
-                **prompts.inputs,
-                **sampling,
-                top_k=None,
-                top_p=None,
-                repetition_penalty=1.0,
-                max_new_tokens=settings.max_new_tokens,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-    finally:
-        hook.remove()
+    hook = mllm.model.get_output_embeddings().register_forward_hook
+    with mllm.lock, hook(record), capture_attention(mllm.model, capture, mllm.attention):
+        if settings.temperature > 0:
+            torch.manual_seed(settings.seed)
+        sequences = mllm.model.generate(
+            **prompts.inputs,
+            **sampling,
+            top_k=None,
+            top_p=None,
+            repetition_penalty=1.0,
+            max_new_tokens=settings.max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+        )
     responses = sequences[:, prompts.inputs["input_ids"].shape[1] :].tolist()
     ends = _end_tokens(mllm)
     ids = [_until_end(response, ends) for response in responses]
@@ -96,7 +95,10 @@ def replay(
 
     Raises:
         ModelError: if the model computes NaN.
+        SettingsError: if images and responses are not as many, or a response holds an image token.
     """
+    if len(images) != len(responses):
+        raise SettingsError(f"{len(images)} images, but {len(responses)} responses to replay.")
     prompts = encode_prompts(mllm, images, settings)
     tokenizer = mllm.processor.tokenizer
     ids = [
@@ -105,6 +107,8 @@ def replay(
         else list(response)
         for response in responses
     ]
+    if any(mllm.model.config.image_token_id in response for response in ids):
+        raise SettingsError("A response to replay holds an image token.")
     longest = max(len(response) for response in ids)
     device = mllm.device
     padded = torch.full((len(ids), longest), tokenizer.pad_token_id, device=device)
@@ -119,7 +123,7 @@ def replay(
         [inputs["mm_token_type_ids"], torch.zeros_like(padded)], dim=1
     )
     capture = _capture(mllm, prompts.columns, settings, last_rows=longest + 1)
-    with capture_attention(mllm.model, capture, mllm.attention):
+    with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1).logits
     margins = _answer_margins(logits, *answer_token_ids(tokenizer))
     return _traces(tokenizer, prompts, ids, capture.rows, margins)
@@ -190,9 +194,7 @@ def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     return found
 
 
-def _capture(
-    mllm: MLLM, columns: Tensor, settings: Settings, last_rows: int
-) -> AttentionCapture:
+def _capture(mllm: MLLM, columns: Tensor, settings: Settings, last_rows: int) -> AttentionCapture:
     text = mllm.model.config.get_text_config()
     weights = head_weights(
         len(decoder_layers(mllm.model)), text.num_attention_heads, settings.layers, settings.heads
@@ -238,7 +240,7 @@ def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], 
         )
         ends.append(max(ends[-1], len(text.rstrip("\ufffd"))))
     ends[-1] = len(text)
-    return text, tuple(zip(ends[:-1], ends[1:], strict=True))
+    return text, tuple(pairwise(ends))
 
 
 def _traces(
@@ -250,7 +252,7 @@ def _traces(
     for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, prompts.grids, strict=True)):
         text, spans = _spans(tokenizer, response)
         count, cells = len(response), grid_h * grid_w
-        image, rest = rows[index, :count].split([cells, rows.shape[2] - cells], dim=1)
+        image, rest = rows[index, :count, :cells], rows[index, :count, cells:]
         traces.append(
             Trace(
                 text=text,

@@ -2,19 +2,29 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub import snapshot_download
-from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
 from .processor import ImageProcessor
+from .prompt import user_message
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
+# What transformers called these parts before 4.52; PEFT does not know it of Qwen2.5-VL.
+_OLD_NAMES = {
+    r"^visual\.": "model.visual.",
+    r"^model\.(?!language_model\.|visual\.)": "model.language_model.",
+}
 Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3"]
 
 
@@ -28,18 +38,21 @@ class MLLM:
         name: what the user called it.
         sha256: of its weight files and adapter, in order of their names.
         attention: the attention implementation it runs.
+        lock: held while it runs: Qwen2.5-VL keeps the positions of its last prompt in itself.
     """
 
-    model: nn.Module
+    model: Any  # a transformers or PEFT model
     processor: Any
     name: str
     sha256: str
     attention: str
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
         """Where the model's inputs belong."""
-        return next(self.model.parameters()).device
+        device: torch.device = self.model.device
+        return device
 
 
 def load_mllm(
@@ -61,24 +74,36 @@ def load_mllm(
 
     Raises:
         ModelError: if the checkpoint or the adapter cannot be loaded.
-        SettingsError: for an unknown device or dtype.
+        SettingsError: for an unknown device, dtype or attention.
     """
     device = device or _best_device()
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
     if dtype not in ("float32", "bfloat16", "float16"):
         raise SettingsError(f"Unknown dtype {dtype!r}; use float32, bfloat16 or float16.")
+    if attention not in get_args(Attention):
+        raise SettingsError(
+            f"Unknown attention {attention!r}; use one of {', '.join(get_args(Attention))}."
+        )
     name = "default" if model is None else str(model)
     folder = _local_folder(DEFAULT_MODEL if model is None else model)
     _check_architecture(folder)
     try:
-        network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            folder, dtype=getattr(torch, dtype), attn_implementation=attention
-        )
+        with _quiet():
+            network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                output_loading_info=True,
+            )
         processor = ImageProcessor.from_pretrained(folder, backend="pil")
     except Exception as error:  # any failure to read a foreign folder is the folder's
         raise ModelError(f"Cannot load the model in {folder}: {error}") from error
-    if processor.chat_template is None:
-        raise ModelError(f"{folder} has no chat template (chat_template.jinja or .json).")
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(
+            f"The weights in {folder} are incomplete; missing: {', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
+        )
+    _check_chat_template(processor, folder)
     sha256 = hashlib.sha256()
     _hash_weights(folder, sha256)
     if adapter is not None:
@@ -89,7 +114,21 @@ def load_mllm(
         network = network.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"Cannot use device {device!r}: {error}") from error
+    # Without its package, flash attention may run as a kernel of the hub, under that one's name.
+    attention = network.config.get_text_config()._attn_implementation
     return MLLM(network, processor, name, sha256.hexdigest(), attention)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bar for each weight, which would tear the command's own display."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _best_device() -> str:
@@ -126,20 +165,43 @@ def _check_architecture(folder: Path) -> None:
             f"{folder} is no model folder in Hugging Face layout: cannot read config.json "
             f"({error}). For a LoRA adapter, name the base model and use --adapter."
         ) from error
-    if config.get("model_type") != "qwen2_5_vl":
+    family = config.get("model_type") if isinstance(config, dict) else None
+    if family != "qwen2_5_vl":
         raise ModelError(
-            f"{folder} holds a {config.get('model_type')!r} model; flawsight runs 'qwen2_5_vl' "
+            f"config.json in {folder} is of a {family!r} model; flawsight runs 'qwen2_5_vl' "
             "(Qwen2.5-VL). CONTRIBUTING.md shows how to add a family."
         )
 
 
-def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
+def _check_chat_template(processor: ImageProcessor, folder: Path) -> None:
+    # Checkpoints saved by way of the tokenizer keep the template in tokenizer_config.json.
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
+    if processor.chat_template is None:
+        raise ModelError(
+            f"{folder} has no chat template (chat_template.jinja, chat_template.json or "
+            "tokenizer_config.json)."
+        )
+    try:
+        prompt = processor.apply_chat_template(user_message(), tokenize=False)
+    except Exception as error:  # a template is a foreign program
+        raise ModelError(f"The chat template in {folder} fails: {error}") from error
+    if prompt.count(processor.image_token) != 1:
+        raise ModelError(
+            f"The chat template in {folder} makes no place for an image. Take the one of the base "
+            "model, e.g. its chat_template.json."
+        )
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(f"{folder} is no PEFT adapter: it has no adapter_config.json.")
     try:
-        return PeftModel.from_pretrained(model, folder)  # type: ignore[no-any-return]
+        with warnings.catch_warnings():
+            # PEFT itself would go on with untrained weights in the place of those it misses.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            return PeftModel.from_pretrained(model, folder, key_mapping=_OLD_NAMES)
     except Exception as error:  # wrong base model, torn file
         raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 

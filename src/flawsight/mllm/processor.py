@@ -1,9 +1,8 @@
 """The Qwen2.5-VL processor for images alone: works with and without torchvision."""
 
-from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, Qwen2_5_VLProcessor, Qwen2VLImageProcessorPil
+from transformers import Qwen2_5_VLProcessor
 
 
 class ImageProcessor(Qwen2_5_VLProcessor):

@@ -1,26 +1,55 @@
 """The response form: where the reasoning and the answer stand, and whether they agree."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import AnswerError
 
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\b", re.IGNORECASE)
-_BARE_ANSWER = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
-_FORM = re.compile(r"<think>(?:(?!</?think>).)+</think>\s*<answer>\s*(yes|no)\s*</answer>\s*", re.S | re.I)
+_BARE_ANSWER = re.compile(r"\s*(yes|no)\b(\s*[.,:;!]+|\s*\Z)?", re.IGNORECASE)
+_OPENED = re.compile(r"<think>", re.IGNORECASE)
+_CLOSED = re.compile(r"</think>", re.IGNORECASE)
+_FORM = re.compile(
+    r"<think>(?!\s*</think>)(?:(?!</?think>).)+</think>\s*<answer>\s*(?:Yes|No)\s*</answer>",
+    re.DOTALL,
+)
 
-_FAULT = re.compile(
-    r"\b(?:defect|anomal|abnormal|damag|fault|flaw|scratch|crack|dent|hole|stain|broken|missing|"
-    r"contaminat|chip|bent|burn|tear|torn|wrong|irregular)\w*",
-    re.IGNORECASE,
+_FAULTS = (
+    r"\b(?:defect|anomal|abnormal|damag|fault(?!less)|flaw(?!less)|scratch|crack|dent|hole|"
+    r"stain(?!less)|broken|missing|contaminat|chip|bent|burn(?!ish)|tear|torn|wrong|irregular)\w*\b"
 )
+_FAULT = re.compile(rf"{_FAULTS}(?![- ]free\b)", re.IGNORECASE)
 _DENIAL = re.compile(
-    r"\b(?:no|not|never|nothing|none|without|free of|n't|neither|nor|absence)\b|n't\b",
+    r"\b(?:no|nothing|none|nowhere|neither|nor|never|cannot|absence|lacks?)\b|"
+    r"(?:\bnot|n['’]t)\b(?!\s+(?:only|just|without|free)\b)|"
+    r"(?<!\bnot )(?<!n['’]t )\b(?:without|free (?:of|from))\b",
     re.IGNORECASE,
 )
-_SOUND = re.compile(r"\b(?:intact|flawless|undamaged|defect-free|faultless)\b", re.IGNORECASE)
-_CLAUSE = re.compile(r"[.;!?,\n]|\bbut\b|\bhowever\b|\balthough\b")
+# After the fault only these deny it: "a crack that should not be there" is one.
+_LATE_DENIAL = re.compile(
+    r"\b(?:absent|nowhere|none)\b|"
+    r"(?:(?<!\bshould )\bnot|\bnever|\bcannot|(?<!\bshould)n['’]t)\s+(?:be\s+)?(?:\w+ly\s+)?"
+    r"(?:visible|present|seen|found|detected|apparent|observed|evident|notice\w*|exist|appear)\b",
+    re.IGNORECASE,
+)
+_SOUND = re.compile(
+    rf"\b(?:intact|flawless|undamaged|unbroken|faultless)\b|{_FAULTS}[- ]free\b", re.IGNORECASE
+)
+_CLAUSE = re.compile(
+    r"[.;!?,\n—]|\s[-–]\s|:(?!\s*no)|"
+    r"\b(?:but|however|although|though|while|whereas|except|apart from)\b|"
+    r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(
+    r"\s*(?:(?:or|nor)\s+(?:an?\s+|any\s+)?|and\s+)?"
+    r"(?:(?!(?:an?|the|this|that|there|one|some|several|only|just|it|is|are|has|shows?|so|with|"
+    rf"without|no|not|never|nothing)\b)[\w-]+\s+){{0,2}}{_FAULTS}|"
+    rf"\s*an?\s+(?:[\w-]+\s+){{0,2}}{_FAULTS},?\s+n?or\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -37,33 +66,33 @@ def parse_response(text: str) -> Response:
 
     The answer is the Yes or No after ``<answer>``; without that tag, one right after ``</think>``,
     or right at the start of a text without tags. The reasoning is what stands inside ``<think>``;
-    an unclosed ``<think>`` ends at the answer.
+    an unclosed ``<think>`` ends at the answer. In a text without tags it is the whole text, less
+    an answer set off by punctuation, for "No dent is visible" needs its "No".
 
     Raises:
         AnswerError: if there is no such Yes or No.
     """
-    think = text.find("<think>")
-    start = 0 if think < 0 else think + len("<think>")
-    closed = text.find("</think>", start)
-    match = _ANSWER.search(text, max(closed, 0))
+    opened = _OPENED.search(text)
+    start = opened.end() if opened else 0
+    closed = _CLOSED.search(text, start)
+    match = _ANSWER.search(text, closed.end() if closed else start)
     tag_at = match.start() if match else None
-    if match is None:
-        bare_at = closed + len("</think>") if closed >= 0 else 0
-        match = _BARE_ANSWER.match(text, bare_at)
+    if match is None and (closed or not opened):
+        match = _BARE_ANSWER.match(text, closed.end() if closed else 0)
     if match is None:
         shown = text if len(text) <= 120 else f"…{text[-120:]}"
         hint = (
             "the reasoning never ended; raise max_new_tokens"
-            if think >= 0 and closed < 0
+            if opened and not closed
             else "the model may not know the response form"
         )
         raise AnswerError(f"The response holds no Yes or No ({hint}): {shown!r}")
-    if closed >= 0:
-        reasoning = (start, closed)
+    if closed:
+        reasoning = (start, closed.start())
     elif tag_at is not None:
         reasoning = (start, tag_at)
     else:
-        reasoning = (match.end(), len(text))
+        reasoning = (match.start(1) if match[2] is None else match.end(), len(text))
     answer: Literal["Yes", "No"] = "Yes" if match[1].lower() == "yes" else "No"
     return Response(reasoning, answer, match.start(1))
 
@@ -76,19 +105,45 @@ def follows_form(text: str) -> bool:
 def contradicts(reasoning: str, answer: str) -> bool:
     """Tell whether the reasoning claims the opposite of the answer.
 
-    A lexical rule: the reasoning claims a fault if one clause names a fault without denying it,
-    and soundness if it denies a fault or says "intact" and claims no fault. A reasoning that
-    claims neither contradicts nothing.
+    A lexical rule: a clause that names a fault without denying it claims a fault; one that denies
+    a fault, or says "intact", claims soundness. A reasoning with any claim of a fault claims a
+    fault; one that claims nothing contradicts nothing.
     """
-    claims_fault = claims_soundness = False
-    for clause in _CLAUSE.split(reasoning):
-        denied = _DENIAL.search(clause) is not None
-        if _FAULT.search(clause):
-            claims_fault |= not denied
-            claims_soundness |= denied
-        elif _SOUND.search(clause):
-            claims_soundness |= not denied
-            claims_fault |= denied
+    claims = {_claim(clause) for clause in _clauses(reasoning)}
     if answer == "Yes":
-        return claims_soundness and not claims_fault
-    return claims_fault
+        return "No" in claims and "Yes" not in claims
+    return "Yes" in claims
+
+
+def telling_sentence(reasoning: str, answer: str) -> str:
+    """Return the first sentence that claims what the answer says, or else the first sentence."""
+    sentences = re.split(r"(?<=[.!?])\s+", reasoning.strip())
+    for sentence in sentences:
+        if answer in {_claim(clause) for clause in _clauses(sentence)}:
+            return sentence
+    return sentences[0]
+
+
+def _clauses(text: str) -> Iterator[str]:
+    """Split a text into clauses, but leave a list of faults whole: a denial covers all of it."""
+    start = 0
+    for mark in _CLAUSE.finditer(text):
+        if (
+            mark[0] == ","
+            and _FAULT.search(text, start, mark.start())
+            and _LISTED.match(text, mark.end())
+        ):
+            continue
+        yield text[start : mark.start()]
+        start = mark.end()
+    yield text[start:]
+
+
+def _claim(clause: str) -> Literal["Yes", "No"] | None:
+    """What a clause says of the part: faulty, sound, or nothing."""
+    if fault := _FAULT.search(clause):
+        denied = _DENIAL.search(clause[: fault.start()]) or _LATE_DENIAL.search(clause, fault.end())
+        return "No" if denied else "Yes"
+    if _SOUND.search(clause):
+        return "Yes" if _DENIAL.search(clause) else "No"
+    return None

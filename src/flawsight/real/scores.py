@@ -55,19 +55,21 @@ def attention_concentration(
     Returns:
         (R,) in [0, 1]: 1 for a single blob, and 0 for a map that is flat, thus looks nowhere.
     """
+    if len(image_attention) == 0:
+        return torch.zeros(0)
     maps = image_attention.double()
     peaks = (maps - maps.mean(dim=(1, 2), keepdim=True)).clamp(min=0).numpy()
     # What rounding leaves of a flat map is no peak.
-    peaks[peaks < 1e-9 * maps.numpy().max(axis=(1, 2), initial=0.0)[:, None, None]] = 0.0
+    peaks[peaks < 1e-9 * maps.numpy().max(axis=(1, 2))[:, None, None]] = 0.0
     labels, count = ndimage.label(peaks > 0, structure=_NEIGHBOURS)
     masses = ndimage.sum_labels(peaks, labels, np.arange(1, count + 1))
     first_cells = np.unique(labels, return_index=True)[1][-count:] if count else np.empty(0, int)
-    token_of = first_cells // max(1, peaks[0].size if len(peaks) else 1)
+    token_of = first_cells // peaks[0].size
     totals = np.bincount(token_of, weights=masses, minlength=len(peaks))
     shares = masses / totals[token_of]
     entropy = np.bincount(token_of, weights=-shares * np.log(shares), minlength=len(peaks))
     if normalization == "exp":
         scores = np.exp(-entropy)
     else:
-        scores = 1 - entropy / np.log(max(2, peaks[0].size if len(peaks) else 2))
+        scores = 1 - entropy / np.log(max(2, peaks[0].size))
     return torch.from_numpy(np.where(totals > 0, scores, 0.0)).float().clamp(0, 1)

@@ -1,0 +1,40 @@
+# `make demo` and `make test` do everything from a bare Python ≥ 3.11.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+IMAGES ?= samples
+OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
+	$(VENV)/bin/flawsight inspect "$(IMAGES)" --out "$(OUT)"
+
+test: $(VENV)/.installed-dev  ## Run the whole test suite.
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## Check format, style and types.
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "flawsight needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) torch
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,171 @@
+"""The command line: one thin function a verb.
+
+Exit code 0: all images inspected; 1: some failed; 2: a wrong argument or model; 130: stopped.
+"""
+
+import json
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from .errors import FlawsightError, SettingsError
+
+app = typer.Typer(
+    help="Whether, where and why a part is defective, from one multimodal LLM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+@app.callback()
+def main() -> None:
+    """Whether, where and why a part is defective, from one multimodal LLM."""
+
+
+@app.command()
+def inspect(
+    paths: Annotated[
+        list[str], typer.Argument(help="Image files, folders (searched deeply), globs.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Run folder; an unfinished run in it is continued.")
+    ] = Path("flawsight-run"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="LoRA adapter, folder or hub name.")] = None,
+    preset: Annotated[str, typer.Option(help="Settings: paper or default.")] = "default",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."),
+    ] = None,
+    attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
+    seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
+    quiet: Annotated[bool, typer.Option(help="No line for each image.")] = False,
+) -> None:
+    """Inspect photos: verdicts, heat maps, reasons and a report.
+
+    Examples:
+
+        flawsight inspect photos/
+
+        flawsight inspect 'line3/**/*.png' --out runs/line3 --batch-size 16
+
+        flawsight inspect part.jpg --model Qwen/Qwen2.5-VL-7B-Instruct --preset paper
+
+    Running the same command again inspects only what is missing.
+    """
+    try:
+        failed = _inspect(
+            paths, out, model, adapter, _settings(preset, set_ or [], seed), batch_size, quiet,
+            {"device": device, "dtype": dtype, "attention": attention},
+        )  # fmt: skip
+    except FlawsightError as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        errors.print("Stopped. What is finished is kept; run the same command again to go on.")
+        raise typer.Exit(130) from None
+    raise typer.Exit(1 if failed else 0)
+
+
+def _settings(preset_name: str, overrides: list[str], seed: int) -> Any:
+    from .settings import Settings, preset
+
+    values = preset(preset_name).to_json() | {"seed": seed}
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise SettingsError(f"--set takes NAME=VALUE, not {override!r}.")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return Settings.from_json(values)
+
+
+def _inspect(
+    paths: list[str],
+    out: Path,
+    model: str | None,
+    adapter: str | None,
+    settings: Any,
+    batch_size: int,
+    quiet: bool,
+    load_options: dict[str, Any],
+) -> int:
+    """Inspect and report; return how many images failed."""
+    from .data.images import find_images
+
+    images = find_images(paths)
+    with console.status("Loading the model …"):
+        from .inspector import Inspector
+        from .mllm.response import telling_sentence
+        from .report.html import write_report
+        from .run_folder import RunFolder, inspect_into, read_rows
+
+        inspector = Inspector.from_pretrained(
+            model, settings=settings, batch_size=batch_size, adapter=adapter, **load_options
+        )
+        run = RunFolder(out, inspector)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    wanted = {str(image) for image in images}
+    done = len(wanted & run.finished)
+    columns = (
+        TextColumn("Inspecting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            say = partial(progress.console.print, soft_wrap=True, highlight=False)
+            bar = progress.add_task("", total=len(images), completed=done)
+
+            def on_row(row: dict[str, Any]) -> None:
+                progress.advance(bar)
+                if quiet:
+                    return
+                name = escape(Path(row["image"]).name)
+                if "error" in row:
+                    say(f"[red]failed   [/]         {name}  {escape(row['error'])}")
+                    return
+                verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
+                sentence = escape(telling_sentence(row["explanation"], row["answer"]))
+                note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
+                say(f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}")
+
+            inspect_into(run, inspector, images, on_row)
+    finally:
+        report = write_report(out)
+    rows = [row for row in read_rows(out) if row["image"] in wanted]
+    failed = sum("error" in row for row in rows)
+    defective = sum(row.get("pred_label", False) for row in rows)
+    console.print(
+        f"{len(rows)} images: {defective} defective, {len(rows) - failed - defective} good, "
+        f"{failed} failed{f' ({done} were done before)' if done else ''}."
+    )
+    console.print(f"Report: {report}", soft_wrap=True)
+    return failed

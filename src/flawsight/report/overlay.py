@@ -1,0 +1,46 @@
+"""The anomaly map over the photo, on one fixed colour scale for every image."""
+
+import numpy as np
+from PIL import Image
+
+from ..inspection import FloatArray
+
+MAX_SIDE = 768
+# Value of the map → colour and opacity: what is ordinary stays the bare photo.
+SCALE = [
+    (0.00, (30, 60, 200), 0.00),
+    (0.15, (30, 60, 200), 0.00),
+    (0.30, (60, 160, 230), 0.35),
+    (0.50, (250, 220, 60), 0.55),
+    (0.75, (250, 110, 30), 0.70),
+    (1.00, (210, 0, 30), 0.80),
+]
+
+
+def draw_overlay(image: Image.Image, anomaly_map: FloatArray) -> Image.Image:
+    """Blend the map into the photo.
+
+    Args:
+        image: RGB.
+        anomaly_map: (height, width) of the image, in [0, 1].
+
+    Returns:
+        RGB, at most `MAX_SIDE` pixels long, with the aspect of the image.
+    """
+    photo = image.copy()
+    photo.thumbnail((MAX_SIDE, MAX_SIDE))
+    heat = Image.fromarray(np.asarray(anomaly_map, dtype=np.float32)).resize(photo.size)
+    values = np.asarray(heat)
+    stops = [stop for stop, _, _ in SCALE]
+    opacity = np.interp(values, stops, [alpha for _, _, alpha in SCALE])[..., None]
+    colour = np.stack(
+        [np.interp(values, stops, [rgb[c] for _, rgb, _ in SCALE]) for c in range(3)], axis=-1
+    )
+    blended = np.asarray(photo) * (1 - opacity) + colour * opacity
+    return Image.fromarray(blended.round().astype(np.uint8))
+
+
+def css_scale() -> str:
+    """Return the same scale as a CSS gradient, for legends."""
+    stops = (f"rgb({r} {g} {b} / {a:.2f}) {s:.0%}" for s, (r, g, b), a in SCALE)
+    return f"linear-gradient(to right, {', '.join(stops)})"

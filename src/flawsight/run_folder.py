@@ -1,0 +1,222 @@
+"""The run folder: where inspections go, row by row, and from where everything later reads them.
+
+    run.json            model and its hash, settings, versions
+    inspections.jsonl   one object an image, appended
+    maps/*.npz          one (H, W) float16 array in [0, 1] an image, called anomaly_map
+    token_maps/*.npz    one (R, grid_h, grid_w) float16 array an image, called token_maps
+    overlays/*.png      the map over the photo, on one fixed colour scale
+    report.html         all of it to look at
+
+Files are written whole or not at all, and a row only after its files: whatever stops the program
+costs no finished image, and the same command goes on where it stopped.
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .data.images import read_image
+from .errors import FlawsightError, RunFolderError
+from .inspection import Inspection
+from .inspector import Inspector
+from .report.overlay import draw_overlay
+
+FORMAT = 1
+Row = dict[str, Any]
+
+
+class RunFolder:
+    """A run on disk, new or resumed.
+
+    Args:
+        folder: made if it does not exist.
+        inspector: whose model and settings all rows of the run share.
+
+    Raises:
+        RunFolderError: if the folder holds a run of another model or other settings, or something
+            else, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, inspector: Inspector) -> None:
+        self.folder = folder
+        about = _about(inspector)
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            description = folder / "run.json"
+            if description.exists():
+                _check_same(folder, read_description(folder), about)
+            elif any(folder.iterdir()):
+                raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
+            else:
+                write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
+            for name in ("maps", "token_maps", "overlays"):
+                (folder / name).mkdir(exist_ok=True)
+            # A torn last line is dropped, and so are failures, which are tried again.
+            rows = [row for row in read_rows(folder) if "error" not in row]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            write_atomically(folder / "inspections.jsonl", lines.encode())
+        self.finished = {row["image"] for row in rows}
+
+    def add(self, inspection: Inspection) -> Row:
+        """Write the inspection of an image file, and return its row."""
+        assert inspection.image is not None
+        stem = f"{_slug(inspection.image)}.npz"
+        row = inspection.to_json()
+        row |= {
+            "anomaly_map": f"maps/{stem}",
+            "token_maps": f"token_maps/{stem}",
+            "overlay": f"overlays/{stem.removesuffix('.npz')}.png",
+        }
+        overlay = draw_overlay(read_image(inspection.image), inspection.anomaly_map)
+        png = io.BytesIO()
+        overlay.save(png, "PNG", compress_level=3)
+        with _explained(self.folder):
+            for name, array in (
+                ("anomaly_map", inspection.anomaly_map),
+                ("token_maps", inspection.token_maps),
+            ):
+                npz = io.BytesIO()
+                np.savez_compressed(npz, allow_pickle=False, **{name: array.astype(np.float16)})
+                write_atomically(self.folder / row[name], npz.getbuffer())
+            write_atomically(self.folder / row["overlay"], png.getbuffer())
+            self._append(row)
+        return row
+
+    def add_error(self, image: str, error: FlawsightError) -> Row:
+        """Write that an image failed, and return its row."""
+        row = {"image": image, "error": f"{type(error).__name__}: {error}"}
+        with _explained(self.folder):
+            self._append(row)
+        return row
+
+    def _append(self, row: Row) -> None:
+        with (self.folder / "inspections.jsonl").open("ab", buffering=0) as file:
+            file.write((json.dumps(row) + "\n").encode())
+            os.fsync(file.fileno())
+
+
+def inspect_into(
+    run: RunFolder,
+    inspector: Inspector,
+    images: Sequence[Path],
+    on_row: Callable[[Row], None] = lambda row: None,
+) -> None:
+    """Inspect the images that the run does not hold yet, in batches, a broken image being a row.
+
+    Raises:
+        ModelError: if the model is at fault.
+        RunFolderError: if the run cannot be written.
+    """
+    missing = [str(path) for path in images if str(path) not in run.finished]
+    for start in range(0, len(missing), inspector.batch_size):
+        batch = missing[start : start + inspector.batch_size]
+        for image, outcome in zip(batch, inspector.inspect_batch(batch), strict=True):
+            if isinstance(outcome, FlawsightError):
+                on_row(run.add_error(image, outcome))
+            else:
+                on_row(run.add(outcome))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return run.json.
+
+    Raises:
+        RunFolderError: if there is none, or it is damaged.
+    """
+    try:
+        description: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{folder} holds no readable run.json: {error}") from error
+    return description
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return the rows in order. A torn last line, left by a killed process, is passed over."""
+    path = folder / "inspections.jsonl"
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise RunFolderError(f"{path}, line {number} is damaged: {error}") from error
+    return rows
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; make "
+            "room or mend the permissions, and run the same command again."
+        ) from error
+
+
+def _about(inspector: Inspector) -> dict[str, Any]:
+    packages = ("flawsight", "torch", "transformers", "peft", "numpy", "pillow")
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "name": inspector.mllm.name,
+            "sha256": inspector.mllm.sha256,
+            "dtype": str(inspector.mllm.model.dtype).removeprefix("torch."),
+            "device": str(inspector.mllm.device),
+            "attention": inspector.mllm.attention,
+        },
+        "settings": inspector.settings.to_json(),
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
+    }
+
+
+def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    new = json.loads(json.dumps(new))
+    if old.get("format") != FORMAT:
+        raise RunFolderError(f"{folder} was written in another format; choose another --out.")
+    if old["model"]["sha256"] != new["model"]["sha256"]:
+        raise RunFolderError(
+            f"{folder} was made with another model ({old['model']['name']}); choose another --out."
+        )
+    if old["model"]["dtype"] != new["model"]["dtype"]:
+        raise RunFolderError(
+            f"{folder} was made with dtype {old['model']['dtype']}; choose another --out."
+        )
+    if old["settings"] != new["settings"]:
+        changed = sorted(k for k, v in new["settings"].items() if old["settings"].get(k) != v)
+        raise RunFolderError(
+            f"{folder} was made with other settings ({', '.join(changed)}); choose another --out."
+        )
+
+
+def _slug(image: str) -> str:
+    """A file name for an image's results: readable, and distinct for distinct paths."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
+    return f"{readable}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"

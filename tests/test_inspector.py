@@ -1,0 +1,316 @@
+"""From a hand-made Trace to an Inspection, without a model; what importing the package costs."""
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import flawsight
+from flawsight.errors import AnswerError, SettingsError
+from flawsight.inspection import Inspection, Trace
+from flawsight.inspector import Inspector, inspect_trace
+from flawsight.settings import Settings
+
+PLAIN = Settings(tau_t=0.0, tau_i=0.0)
+RESPONSE = ["<think>", "A", " deep", " dent", ".", "</think>", "<answer>", "Yes", "</answer>", ""]
+
+
+def make_trace(pieces: list[str], grid: tuple[int, int] = (3, 4), seed: int = 0) -> Trace:
+    """A response of these tokens, each with random attention and a margin of its own."""
+    ends = list(itertools.accumulate(map(len, pieces), initial=0))
+    random = torch.Generator().manual_seed(seed)
+    return Trace(
+        text="".join(pieces),
+        token_spans=tuple(itertools.pairwise(ends)),
+        image_attention=torch.rand(len(pieces), *grid, generator=random),
+        question_attention=torch.rand(len(pieces), 5, generator=random),
+        anomaly_tokens=torch.tensor([False, True, False, True, False]),
+        answer_margins=torch.arange(len(pieces), dtype=torch.float32) - 5,
+    )
+
+
+def inspect(pieces: list[str], settings: Settings = PLAIN, **trace_options) -> Inspection:
+    return inspect_trace(make_trace(pieces, **trace_options), (30, 40), settings)
+
+
+def token_texts(inspection: Inspection) -> list[str]:
+    return [token.text for token in inspection.tokens]
+
+
+def test_only_tokens_inside_think_are_reasoning():
+    assert token_texts(inspect(RESPONSE)) == ["A", " deep", " dent", "."]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["<th", "ink", ">", "A", " dent", "</", "think", ">", "<answer>", "Yes"], ["A", " dent"]),
+        (["<think", ">A", " dent", ".</", "think><answer>", "Yes"], [" dent"]),
+        (["<think>", "", "A", "", " dent", "</think>", "<answer>", "Yes"], ["A", " dent"]),
+        (["<think>", "A", " dent", "<answer>", "Yes"], ["A", " dent"]),
+        (["A", " dent", "</think>", "<answer>", "Yes"], ["A", " dent"]),
+        (["Yes", ",", " a", " dent"], [" a", " dent"]),
+        (["<think>", "</think>", "<answer>", "No"], []),
+    ],
+)
+def test_tokens_across_a_tag_or_without_text_are_no_reasoning(pieces, expected):
+    assert token_texts(inspect(pieces)) == expected
+
+
+def test_the_own_row_of_a_token_is_the_predicting_row_of_the_next():
+    trace = make_trace(RESPONSE)
+    predicting = inspect_trace(trace, (30, 40), replace(PLAIN, row="predicting"))
+    own = inspect_trace(trace, (30, 40), replace(PLAIN, row="own"))
+    assert np.array_equal(predicting.token_maps, trace.image_attention[1:5].numpy())
+    assert np.array_equal(own.token_maps, trace.image_attention[2:6].numpy())
+    for inspection, first in ((predicting, 1), (own, 2)):
+        question = trace.question_attention[first : first + 4].tolist()
+        expected = [(row[1] + row[3]) / sum(row) for row in question]
+        assert [token.S_T for token in inspection.tokens] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "explanation", "found"),
+    [
+        (["<think>", "A", " dent", ".", "</think>"], "A dent.", ["A", " dent", "."]),
+        (["<think>", " A", " dent", ".", "</think>"], "A dent.", ["A", " dent", "."]),
+        (["<think>", "\n\n", "A", " dent", "</think>"], "A dent", ["", "A", " dent"]),
+        (["<think>", "A", " dent", ".\n", " ", "\n", "</think>"], "A dent.",
+         ["A", " dent", ".", "", ""]),
+        (["<think>", " ", "\n", "</think>"], "", ["", ""]),
+        (["<think>", "Ein", " Kr", "ä", "tzer", "</think>"], "Ein Krätzer",
+         ["Ein", " Kr", "ä", "tzer"]),
+    ],
+)  # fmt: skip
+def test_token_spans_point_into_the_explanation(pieces, explanation, found):
+    inspection = inspect([*pieces, "<answer>", "Yes"])
+    assert inspection.explanation == explanation
+    assert [explanation[token.start : token.end] for token in inspection.tokens] == found
+    for token in inspection.tokens:
+        assert 0 <= token.start <= token.end <= len(explanation)
+
+
+def test_words_only_never_keeps_punctuation():
+    pieces = ["<think>", "It", ",", " 3", " …", "é", "</think>", "<answer>", "Yes"]
+    for none_kept in ("mean", "best"):
+        # No score exceeds 1, so none passes and the fallback decides.
+        settings = replace(PLAIN, words_only=True, none_kept=none_kept, tau_t=1.0)
+        kept = {token.text for token in inspect(pieces, settings).tokens if token.kept}
+        assert kept <= {"It", " 3", "é"}
+        assert len(kept) == (3 if none_kept == "mean" else 1)
+    vanilla = inspect(pieces, replace(PLAIN, words_only=True, selection="vanilla"))
+    assert [token.kept for token in vanilla.tokens] == [True, False, True, False, True]
+
+
+def test_the_vanilla_map_is_the_plain_mean_of_the_reasoning():
+    trace = make_trace(RESPONSE)
+    inspection = inspect_trace(trace, (3, 4), replace(PLAIN, selection="vanilla"))
+    mean = trace.image_attention[2:6].double().numpy().mean(axis=0)
+    density = mean / mean.mean()
+    assert np.allclose(inspection.anomaly_map, density / (density + 10), atol=1e-6)
+
+
+def test_the_map_is_the_weighted_mean_of_the_kept_tokens():
+    inspection = inspect_trace(make_trace(RESPONSE), (3, 4), replace(PLAIN, tau_t=0.4))
+    weights = np.array([token.weight * token.kept for token in inspection.tokens])
+    assert 0 < (weights > 0).sum() < len(weights)
+    mean = (weights[:, None, None] * inspection.token_maps).sum(axis=0) / weights.sum()
+    density = mean / mean.mean()
+    assert np.allclose(inspection.anomaly_map, density / (density + 10), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer_token", "label"),
+    [
+        (RESPONSE, 7, True),
+        (["<think>", "Fine", "</think>", "<answer>", "No", "</answer>"], 4, False),
+        (["<think>", "Fine", "</think>", "<answer>", "\n", "No", "</answer>"], 5, False),
+        (["<think>", "Fine", "</think>", "<answer", ">No", "</answer>"], 4, False),
+        (["<think>", "Fine", "</think>", "<answer>", "N", "o", "</answer>"], 4, False),
+        (["<think>", "Fine", "</think>", "<answer>", "", "No", "</answer>"], 5, False),
+        (["<think>", "Yes", " or", " No", "</think>", "<answer>", "Yes"], 6, True),
+        (["No", ",", " fine"], 0, False),
+    ],
+)
+def test_the_score_is_the_margin_where_the_answer_begins(pieces, answer_token, label):
+    inspection = inspect(pieces)
+    assert inspection.pred_score == pytest.approx(1 / (1 + math.exp(-(answer_token - 5))))
+    assert inspection.pred_label is label
+    assert inspection.answer == ("Yes" if label else "No")
+
+
+@pytest.mark.parametrize("margin", [-1000.0, -30.0, 0.0, 30.0, 1000.0])
+def test_the_score_is_a_probability_however_sure_the_model_is(margin):
+    trace = replace(make_trace(RESPONSE), answer_margins=torch.full((len(RESPONSE),), margin))
+    inspection = inspect_trace(trace, (30, 40), PLAIN)
+    assert 0 <= inspection.pred_score <= 1
+    assert (inspection.pred_score > 0.5) == (margin > 0)
+
+
+def test_scale_by_score_darkens_the_map_by_p_yes():
+    plain = inspect(RESPONSE)
+    scaled = inspect(RESPONSE, replace(PLAIN, scale_by_score=True))
+    assert np.allclose(scaled.anomaly_map, plain.anomaly_map * plain.pred_score, atol=1e-7)
+    assert np.array_equal(scaled.token_maps, plain.token_maps)
+
+
+@given(
+    grid=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    image_size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=st.integers(0, 9),
+)
+def test_the_map_has_the_size_of_the_image_and_stays_in_range(grid, image_size, seed):
+    inspection = inspect_trace(make_trace(RESPONSE, grid, seed), image_size, PLAIN)
+    assert inspection.anomaly_map.shape == inspection.image_size == image_size
+    assert inspection.anomaly_map.dtype == np.float32
+    assert ((inspection.anomaly_map >= 0) & (inspection.anomaly_map <= 1)).all()
+    assert inspection.token_maps.shape == (4, *grid)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "grid", "cell"),
+    [((1250, 500), (23, 9), (2, 7)), ((500, 1250), (9, 23), (7, 2))],
+)
+def test_a_hot_cell_of_an_oblong_image_lies_where_it_was_looked_at(image_size, grid, cell):
+    trace = make_trace(RESPONSE, grid)
+    trace.image_attention.fill_(1e-4)[:, cell[0], cell[1]] = 0.2
+    anomaly_map = inspect_trace(trace, image_size, PLAIN).anomaly_map
+    hottest = np.unravel_index(anomaly_map.argmax(), anomaly_map.shape)
+    for pixel, index, pixels, cells in zip(hottest, cell, image_size, grid, strict=True):
+        assert abs((pixel + 0.5) * cells / pixels - (index + 0.5)) < 0.1
+
+
+@pytest.mark.parametrize("selection", ["real", "vanilla"])
+@pytest.mark.parametrize("row", ["own", "predicting"])
+def test_an_answer_without_reasoning_has_a_score_and_an_empty_map(selection, row):
+    settings = replace(PLAIN, selection=selection, row=row)
+    inspection = inspect(["<think>", "</think>", "<answer>", "Yes", "</answer>"], settings)
+    assert inspection.tokens == ()
+    assert inspection.explanation == ""
+    assert inspection.token_maps.shape == (0, 3, 4)
+    assert not inspection.anomaly_map.any()
+    assert inspection.pred_label
+
+
+def test_a_last_word_that_was_never_read_speaks_with_the_row_that_chose_it():
+    inspection = inspect(["Yes", ",", " a", " dent"])
+    assert np.array_equal(inspection.token_maps[-1], inspection.token_maps[-2])
+
+
+def test_a_response_without_an_answer_is_an_answer_error():
+    with pytest.raises(AnswerError, match="raise max_new_tokens"):
+        inspect(["<think>", "A", " dent"])
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "answer", "contradiction"),
+    [
+        ("A dent.", "Yes", False),
+        ("A dent.", "No", True),
+        ("No dent.", "Yes", True),
+        ("No dent.", "No", False),
+    ],
+)
+def test_a_reasoning_that_says_the_opposite_is_a_contradiction(reasoning, answer, contradiction):
+    inspection = inspect(["<think>", reasoning, "</think>", "<answer>", answer])
+    assert inspection.contradiction is contradiction
+
+
+def without_times(inspection: Inspection) -> tuple:
+    row = inspection.to_json()
+    del row["seconds"]
+    return row, inspection.anomaly_map.tobytes(), inspection.token_maps.tobytes()
+
+
+@given(
+    tail=st.lists(st.sampled_from(["</answer>", "<answer>", "No", "Yes", "<think>", " x", "\n"])),
+    seed=st.integers(0, 5),
+    row=st.sampled_from(["own", "predicting"]),
+    words_only=st.booleans(),
+)
+def test_what_stands_after_the_answer_changes_nothing(tail, seed, row, words_only):
+    settings = Settings(row=row, words_only=words_only)
+    pieces = RESPONSE[:9]
+    short = make_trace(pieces, seed=seed)
+    after = make_trace([*pieces, *tail], seed=seed + 100)
+    longer = replace(
+        after,
+        **{
+            name: torch.cat([getattr(short, name), getattr(after, name)[len(pieces) :]])
+            for name in ("image_attention", "question_attention", "answer_margins")
+        },
+    )
+    expected = without_times(inspect_trace(short, (30, 40), settings))
+    assert without_times(inspect_trace(longer, (30, 40), settings)) == expected
+
+
+def test_to_json_holds_what_a_row_of_the_run_needs():
+    inspection = inspect_trace(make_trace(RESPONSE), (30, 40), PLAIN, "shots/part.png", 1.5)
+    row = json.loads(json.dumps(inspection.to_json()))
+    assert {key: row[key] for key in row if key not in ("tokens", "seconds", "pred_score")} == {
+        "image": "shots/part.png",
+        "image_size": [30, 40],
+        "pred_label": True,
+        "answer": "Yes",
+        "explanation": "A deep dent.",
+        "contradiction": False,
+    }
+    assert row["pred_score"] == inspection.pred_score
+    assert row["seconds"] == round(inspection.seconds, 4) >= 1.5
+    assert inspection.timings["generate"] == 1.5
+    for token, written in zip(inspection.tokens, row["tokens"], strict=True):
+        assert list(written) == ["text", "start", "end", "S_T", "S_I", "kept", "weight"]
+        for name, value in written.items():
+            assert value == pytest.approx(getattr(token, name), abs=1e-6)
+
+
+def test_an_image_in_memory_has_no_path():
+    assert inspect(RESPONSE).to_json()["image"] is None
+
+
+def test_a_batch_size_of_zero_is_refused():
+    with pytest.raises(SettingsError, match="batch_size is 0"):
+        Inspector(mllm=None, batch_size=0)
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_importing_the_package_is_quick_and_loads_nothing_heavy():
+    code = """
+        import sys, time
+        began = time.perf_counter()
+        import flawsight
+        from flawsight import FlawsightError, Settings, PRESETS
+        heavy = {"torch", "transformers", "numpy", "scipy", "PIL", "peft"} & set(sys.modules)
+        print(time.perf_counter() - began, sorted(heavy))
+    """
+    # Another job may hold the processor, so the best of three counts.
+    outputs = [run_python(code).split(maxsplit=1) for _ in range(3)]
+    assert {heavy.strip() for _, heavy in outputs} == {"[]"}
+    assert min(float(seconds) for seconds, _ in outputs) < 1
+
+
+def test_every_public_name_resolves_and_is_listed():
+    for name in flawsight.__all__:
+        assert getattr(flawsight, name) is not None
+    assert flawsight.Inspector is Inspector
+    assert dir(flawsight) == sorted(flawsight.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'flawsight' has no attribute 'Inspecter'"):
+        _ = flawsight.Inspecter
