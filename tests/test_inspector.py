@@ -13,9 +13,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import flawsight
-from flawsight.errors import AnswerError, SettingsError
+from flawsight.errors import AnswerError, ModelError, SettingsError
 from flawsight.inspection import Inspection, Trace
 from flawsight.inspector import Inspector, inspect_trace
 from flawsight.settings import Settings
@@ -314,3 +315,13 @@ def test_every_public_name_resolves_and_is_listed():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'flawsight' has no attribute 'Inspecter'"):
         _ = flawsight.Inspecter
+
+
+def test_running_out_of_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("flawsight.inspector.generate", out_of_memory)
+    inspector = Inspector(mllm=None)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="--batch-size"):
+        inspector([Image.new("RGB", (9, 9))])

@@ -5,7 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flawsight.errors import AnswerError
-from flawsight.mllm.response import contradicts, follows_form, parse_response, telling_sentence
+from flawsight.mllm.contradiction import contradicts, telling_sentence
+from flawsight.mllm.response import follows_form, parse_response
 
 PIECES = st.sampled_from(
     ["<think>", "</think>", "<answer>", "</answer>", "Yes", "no", " ", "\n", "a dent", ".", "İ"]
@@ -133,6 +134,9 @@ def test_what_follows_the_form_can_be_parsed(text):
 
 
 FAULTY = [
+    "There is a dark spot in the center.",
+    "There is a reddish corrosion patch in the upper left. The rest of the metal looks even.",
+    "The bearing is rusty and its race is pitted.",
     "There is a dark scratch in the upper left. The rest looks even.",
     "There is a red stain in the center. It stands out from the metal around it.",
     "There is a hole in the lower right of the fabric, so the part is defective.",
@@ -193,7 +197,7 @@ NEUTRAL = [
     "The surface looks even.",
     "The stainless steel is smooth.",
     "The burnished metal shines.",
-    "There is a dark spot in the center.",
+    "The part lies in the center of a pitch-dark table.",
 ]
 
 

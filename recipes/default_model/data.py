@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from text import response
+from text import response, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -52,44 +53,42 @@ def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
 class PairBatches(Dataset[TrainingBatch]):
     """Batch number i, rendered and encoded; the same for the same seed in any process."""
 
-    def __init__(
-        self,
-        processor: ImageProcessor,
-        *,
-        seed: int,
-        pairs: int,
-        easy_steps: int,
-        full_steps: int,
-        image_side: int,
-        steps: int,
-    ) -> None:
-        self.processor = processor
+    def __init__(self, processor: ImageProcessor, config: dict[str, Any]) -> None:
+        self.processor, self.config = processor, config
         self.prompt = processor.apply_chat_template(
             user_message(), tokenize=False, add_generation_prompt=True
         )
-        self.seed, self.pairs = seed, pairs
-        self.easy_steps, self.full_steps = easy_steps, full_steps
-        self.image_side, self.steps = image_side, steps
 
     def __len__(self) -> int:
-        return self.steps
+        steps: int = self.config["steps"]
+        return steps
 
     def __getitem__(self, index: int) -> TrainingBatch:
-        rng = np.random.default_rng([self.seed, index])
-        ramp = (index - self.easy_steps) / max(1, self.full_steps - self.easy_steps)
-        difficulty = min(1.0, max(0.0, ramp))
-        samples = draw_pairs(rng, self.pairs, difficulty, self.image_side)
-        return self.encode(samples, rng)
+        config = self.config
+        rng = np.random.default_rng([config["seed"], index])
+        span = config["full_steps"] - config["easy_steps"]
+        difficulty = min(1.0, max(0.0, (index - config["easy_steps"]) / span))
+        samples = draw_pairs(rng, config["pairs"], difficulty, config["image_side"])
+        share = config["second_look_share"] if index >= config["second_look_from"] else 0.0
+        return self.encode(samples, rng, share)
 
-    def encode(self, samples: list[SurfaceSample], rng: np.random.Generator) -> TrainingBatch:
-        """Encode samples of one size with drawn wordings."""
+    def encode(
+        self, samples: list[SurfaceSample], rng: np.random.Generator, second_look_share: float = 0.0
+    ) -> TrainingBatch:
+        """Encode twins of one size with drawn wordings, a share of them as second looks."""
         tokenizer = self.processor.tokenizer
         prompt = self.processor(
             images=[sample.image for sample in samples],
             text=[self.prompt] * len(samples),
             return_tensors="pt",
         )
-        responses = [self._encode_response(sample, rng) for sample in samples]
+        responses = []
+        for index, sample in enumerate(samples):
+            if second_look_share and rng.random() < second_look_share:
+                pieces = second_look(sample, samples[index ^ 1], rng)
+            else:
+                pieces = response(sample, rng)
+            responses.append(self._encode_response(list(pieces)))
         length = max(len(ids) for ids, _ in responses)
         ids = torch.full((len(samples), length), tokenizer.pad_token_id)
         weights = torch.zeros(len(samples), length)
@@ -108,10 +107,7 @@ class PairBatches(Dataset[TrainingBatch]):
         }
         return TrainingBatch(inputs, weights)
 
-    def _encode_response(
-        self, sample: SurfaceSample, rng: np.random.Generator
-    ) -> tuple[list[int], list[float]]:
-        pieces = list(response(sample, rng))
+    def _encode_response(self, pieces: list[tuple[str, float]]) -> tuple[list[int], list[float]]:
         text = "".join(piece for piece, _ in pieces)
         character_weights = np.repeat(
             [weight for _, weight in pieces], [len(piece) for piece, _ in pieces]

@@ -65,3 +65,16 @@ def response(sample: SurfaceSample, rng: np.random.Generator) -> Iterator[tuple[
     yield "</think><answer>", TEMPLATE
     yield "Yes" if defective else "No", KIND
     yield "</answer>", TEMPLATE
+
+
+def second_look(
+    sample: SurfaceSample, twin: SurfaceSample, rng: np.random.Generator
+) -> Iterator[tuple[str, float]]:
+    """Yield the twin's reasoning, wrong for this image, and then the right answer.
+
+    Only the answer counts in the loss. Without these, the answer is copied from the reasoning, and
+    P(Yes) is 0 or 1; with them it has to look at the image again, and ranks images.
+    """
+    for piece, _ in response(twin, rng):
+        right = "Yes" if sample.label else "No"
+        yield (right, VERDICT) if piece in ("Yes", "No") else (piece, 0.0)

@@ -1,9 +1,9 @@
 """Train the bundled default model from random weights: text supervision only, no masks.
 
-    python recipes/default_model/train.py --out RUN [--config config.yaml] [--steps N] [--init DIR]
+    python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
 
 Stop it at any time; the same command goes on from the last checkpoint and ends in the same weights.
-RUN/model is the finished folder, RUN/log.jsonl the curve.
+RUN/model is the model folder, RUN/log.jsonl the curve.
 """
 
 import argparse
@@ -96,21 +96,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    parser.add_argument("--steps", type=int, help="override the configuration's number of steps")
-    parser.add_argument("--init", type=Path, help="start from this model folder's weights")
+    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text())
-    if arguments.steps:
-        config["steps"] = arguments.steps
     arguments.out.mkdir(parents=True, exist_ok=True)
+    steps: int = config["steps"]
 
     torch.manual_seed(config["seed"])
-    texts = corpus(np.random.default_rng(config["seed"]), pairs=1500)
+    texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
     tokenizer = build_tokenizer(texts, config["vocab_size"])
     processor = build_processor(tokenizer, config["image_side"])
     model = build_model(tokenizer, **config["model"])
-    if arguments.init:
-        model = type(model).from_pretrained(arguments.init)
     optimizers = make_optimizers(model, config)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
 
@@ -124,43 +120,33 @@ def main() -> None:
             optimizer.load_state_dict(saved)
         start = state["step"]
 
-    batches = PairBatches(
-        processor,
-        seed=config["seed"],
-        pairs=config["pairs"],
-        easy_steps=config["easy_steps"],
-        full_steps=config["full_steps"],
-        image_side=config["image_side"],
-        steps=config["steps"],
-    )
     loader = DataLoader(
-        Subset(batches, range(start, config["steps"])),
+        Subset(PairBatches(processor, config), range(start, arguments.stop_after or steps)),
         batch_size=None,
         num_workers=config["workers"],
         prefetch_factor=4 if config["workers"] else None,
     )
     base_rates = [config["muon_lr"], config["adamw_lr"]]
     log = (arguments.out / "log.jsonl").open("a", buffering=1)
-    began, recent = time.monotonic(), []
-    for step, batch in enumerate(loader, start=start):
+    began, losses = time.monotonic(), []
+    for done, batch in enumerate(loader, start=start + 1):
         for optimizer, base in zip(optimizers, base_rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = base * rate(step, config)
+                group["lr"] = base * rate(done - 1, config)
         loss = loss_of(model, batch)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), config["clip_norm"])
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        recent.append(loss.item())
-        done = step + 1
+        losses.append(loss.item())
         row: dict[str, Any] = {}
         if done % 20 == 0:
-            seconds = time.monotonic() - began
-            row = {"step": done, "loss": round(float(np.mean(recent)), 4)}
-            row["seconds_left"] = round(seconds / (done - start) * (config["steps"] - done))
-            recent = []
-        if done % config["checkpoint_every"] == 0 or done == config["steps"]:
+            pace = (time.monotonic() - began) / (done - start)
+            row = {"loss": round(float(np.mean(losses)), 4)}
+            row["seconds_left"] = round(pace * (steps - done))
+            losses = []
+        if done % config["checkpoint_every"] == 0 or done == steps:
             state = {
                 "config": config,
                 "step": done,
@@ -168,13 +154,14 @@ def main() -> None:
                 "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             }
             save_checkpoint(checkpoint, state)
-        if done % config["validate_every"] == 0 or done == config["steps"]:
             save(arguments.out / "model", model, processor)
+        if config["validate_every"] and done % config["validate_every"] == 0:
             scores = validate(arguments.out / "model", config["validation_pairs"])
-            row = {"step": done, **row, **{key: round(x, 3) for key, x in scores.items()}}
+            row |= {key: round(score, 3) for key, score in scores.items()}
         if row:
-            print(json.dumps(row), flush=True)
-            log.write(json.dumps(row) + "\n")
+            line = json.dumps({"step": done, **row})
+            print(line, flush=True)
+            log.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _inspect(
     images = find_images(paths)
     with console.status("Loading the model …"):
         from .inspector import Inspector
-        from .mllm.response import telling_sentence
+        from .mllm.contradiction import telling_sentence
         from .report.html import write_report
         from .run_folder import RunFolder, inspect_into, read_rows
 

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from .data.images import prepare_image, read_image
-from .errors import AnswerError, FlawsightError, SettingsError
+from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, ReasoningToken, Trace
+from .mllm.contradiction import contradicts
 from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
-from .mllm.response import contradicts, parse_response
+from .mllm.response import parse_response
 from .real.anomaly_map import aggregate, to_fixed_scale, upsample
 from .real.select import select_tokens
 from .settings import Settings, preset
@@ -105,7 +106,13 @@ class Inspector:
                 outcomes[index] = error
         if opened:
             began = time.perf_counter()
-            traces = generate(self.mllm, list(opened.values()), self.settings)
+            try:
+                traces = generate(self.mllm, list(opened.values()), self.settings)
+            except torch.OutOfMemoryError as error:
+                raise ModelError(
+                    f"{len(opened)} images at once do not fit into memory; lower the batch size "
+                    "(--batch-size) or the resolution (--set image_tokens=…)."
+                ) from error
             share = (time.perf_counter() - began) / len(opened)
             for (index, image), trace in zip(opened.items(), traces, strict=True):
                 source = str(images[index]) if isinstance(images[index], str | Path) else None

@@ -1,0 +1,89 @@
+"""Does the reasoning claim what the answer says? A lexical rule, for English."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+_FAULTS = (
+    r"\b(?:defect|anomal|abnormal|damag|fault(?!less)|flaw(?!less)|scratch|crack|dent|hole|"
+    r"stain(?!less)|broken|missing|contaminat|chip|bent|burn(?!ish)|tear|torn|wrong|irregular|"
+    r"scuff|crease|smear|misprint|corro[ds]|rust(?!ic)|discolou?r|bubble|bump|pit(?:s|ted|ting)?\b|"
+    r"spot(?!less)|worn\b|foreign)\w*\b"
+)
+_FAULT = re.compile(rf"{_FAULTS}(?![- ]free\b)", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"\b(?:no|nothing|none|nowhere|neither|nor|never|cannot|absence|lacks?)\b|"
+    r"(?:\bnot|n['’]t)\b(?!\s+(?:only|just|without|free)\b)|"
+    r"(?<!\bnot )(?<!n['’]t )\b(?:without|free (?:of|from))\b",
+    re.IGNORECASE,
+)
+# After the fault only these deny it: "a crack that should not be there" is one.
+_LATE_DENIAL = re.compile(
+    r"\b(?:absent|nowhere|none)\b|"
+    r"(?:(?<!\bshould )\bnot|\bnever|\bcannot|(?<!\bshould)n['’]t)\s+(?:be\s+)?(?:\w+ly\s+)?"
+    r"(?:visible|present|seen|found|detected|apparent|observed|evident|notice\w*|exist|appear)\b",
+    re.IGNORECASE,
+)
+_SOUND = re.compile(
+    rf"\b(?:intact|flawless|undamaged|unbroken|faultless)\b|{_FAULTS}[- ]free\b", re.IGNORECASE
+)
+_CLAUSE = re.compile(
+    r"[.;!?,\n—]|\s[-–]\s|:(?!\s*no)|"
+    r"\b(?:but|however|although|though|while|whereas|except|apart from)\b|"
+    r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(
+    r"\s*(?:(?:or|nor)\s+(?:an?\s+|any\s+)?|and\s+)?"
+    r"(?:(?!(?:an?|the|this|that|there|one|some|several|only|just|it|is|are|has|shows?|so|with|"
+    rf"without|no|not|never|nothing)\b)[\w-]+\s+){{0,2}}{_FAULTS}|"
+    rf"\s*an?\s+(?:[\w-]+\s+){{0,2}}{_FAULTS},?\s+n?or\b",
+    re.IGNORECASE,
+)
+
+
+def contradicts(reasoning: str, answer: str) -> bool:
+    """Tell whether the reasoning claims the opposite of the answer.
+
+    A lexical rule: a clause that names a fault without denying it claims a fault; one that denies
+    a fault, or says "intact", claims soundness. A reasoning with any claim of a fault claims a
+    fault; one that claims nothing contradicts nothing.
+    """
+    claims = {_claim(clause) for clause in _clauses(reasoning)}
+    if answer == "Yes":
+        return "No" in claims and "Yes" not in claims
+    return "Yes" in claims
+
+
+def telling_sentence(reasoning: str, answer: str) -> str:
+    """Return the first sentence that claims what the answer says, or else the first sentence."""
+    sentences = re.split(r"(?<=[.!?])\s+", reasoning.strip())
+    for sentence in sentences:
+        if answer in {_claim(clause) for clause in _clauses(sentence)}:
+            return sentence
+    return sentences[0]
+
+
+def _clauses(text: str) -> Iterator[str]:
+    """Split a text into clauses, but leave a list of faults whole: a denial covers all of it."""
+    start = 0
+    for mark in _CLAUSE.finditer(text):
+        if (
+            mark[0] == ","
+            and _FAULT.search(text, start, mark.start())
+            and _LISTED.match(text, mark.end())
+        ):
+            continue
+        yield text[start : mark.start()]
+        start = mark.end()
+    yield text[start:]
+
+
+def _claim(clause: str) -> Literal["Yes", "No"] | None:
+    """What a clause says of the part: faulty, sound, or nothing."""
+    if fault := _FAULT.search(clause):
+        denied = _DENIAL.search(clause[: fault.start()]) or _LATE_DENIAL.search(clause, fault.end())
+        return "No" if denied else "Yes"
+    if _SOUND.search(clause):
+        return "Yes" if _DENIAL.search(clause) else "No"
+    return None

@@ -1,0 +1,113 @@
+"""The recipe of the bundled model, from start to end at a tiny size."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from muon import Muon, orthogonalize
+from safetensors.torch import load_file
+from text import response
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from flawsight.data.surfaces import render_twins
+from flawsight.mllm.response import follows_form, parse_response
+
+RECIPE = Path(__file__).parents[1] / "recipes/default_model"
+CONFIG = {
+    "steps": 6,
+    "pairs": 2,
+    "easy_steps": 2,
+    "full_steps": 4,
+    "warmup_steps": 2,
+    "checkpoint_every": 3,
+    "validate_every": 0,
+    "workers": 0,
+    "image_side": 48,
+    "vocab_size": 400,
+    "corpus_pairs": 40,
+    "model": {
+        "width": 64,
+        "vision_layers": 1,
+        "text_layers": 2,
+        "head_size": 32,
+        "key_value_heads": 1,
+        "mlp_ratio": 2,
+    },
+}
+
+
+def train(out: Path, *arguments: str) -> None:
+    config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
+    path = out.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, str(RECIPE / "train.py"), "--out", str(out), "--config", str(path)]
+    subprocess.run([*command, *arguments], check=True, capture_output=True)
+
+
+def test_training_resumed_gives_the_weights_of_training_uninterrupted(tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+    train(tmp_path / "resumed", "--stop-after", "4")  # one step past the last checkpoint
+    assert torch.load(tmp_path / "resumed/checkpoint.pt", weights_only=True)["step"] == 3
+    train(tmp_path / "resumed")
+    whole = load_file(tmp_path / "whole/model/model.safetensors")
+    resumed = load_file(tmp_path / "resumed/model/model.safetensors")
+    assert whole.keys() == resumed.keys()
+    for name, weights in whole.items():
+        assert torch.equal(weights, resumed[name]), name
+    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "resumed/model")
+    assert stock.config.model_type == "qwen2_5_vl"
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_responses_follow_the_form_and_tell_the_truth(label: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        sample = render_twins(rng, (64, 64))[label]
+        text = "".join(piece for piece, _ in response(sample, rng))
+        assert follows_form(text)
+        assert parse_response(text).answer == ("Yes" if label else "No")
+        assert (sample.defect is None) or (
+            f"{sample.defect} in the {sample.place}" in text and (sample.tone or "") in text
+        )
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 20), (20, 8)])
+def test_orthogonalize_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact_u, _, exact_v = torch.linalg.svd(matrix, full_matrices=False)
+    result = orthogonalize(matrix)
+    assert torch.linalg.svdvals(result).sub(1).abs().max() < 0.4
+    cosine = torch.nn.functional.cosine_similarity(
+        result.flatten(), (exact_u @ exact_v).flatten(), dim=0
+    )
+    assert cosine > 0.95
+
+
+def test_muon_finds_the_minimum_of_a_quadratic() -> None:
+    target = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    weight = torch.nn.Parameter(torch.zeros(6, 4))
+    optimizer = Muon([weight], lr=0.05)
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        optimizer.zero_grad()
+        (weight - target).square().sum().backward()
+        optimizer.step()
+    assert (weight - target).abs().max() < 0.05
+
+
+def test_the_bundled_card_names_the_bundled_weights() -> None:
+    import hashlib
+
+    from flawsight.mllm.load import DEFAULT_MODEL
+
+    weights = (DEFAULT_MODEL / "model.safetensors").read_bytes()
+    card = (DEFAULT_MODEL / "README.md").read_text()
+    assert hashlib.sha256(weights).hexdigest() in card
+    assert sum(path.stat().st_size for path in DEFAULT_MODEL.iterdir()) < 25_000_000
+    config = json.loads((DEFAULT_MODEL / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2_5_VLForConditionalGeneration"]
