@@ -43,6 +43,7 @@ class Tally:
     verdicts: list[bool] = field(default_factory=list)
     places: list[bool] = field(default_factory=list)
     defects: list[bool] = field(default_factory=list)
+    contradictions: int = 0
     failed: int = 0
     pixels: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
@@ -65,6 +66,7 @@ def tally(mllm: MLLM, images: Iterable[LabelledImage], variants: dict[str, Setti
             result.labels.append(sample.label)
             result.scores.append(inspection.pred_score)
             result.verdicts.append(inspection.pred_label)
+            result.contradictions += inspection.contradiction
             if sample.place and sample.defect:
                 result.places.append(f"the {sample.place}" in inspection.explanation)
                 result.defects.append(f" {sample.defect} " in inspection.explanation)
@@ -147,9 +149,14 @@ def main() -> None:
                 f"{name}: right place named {np.mean(result.places):.2f}, right defect "
                 f"{np.mean(result.defects):.2f} (of the defective ones)."
             )
+        notes.append(
+            f"{name}: the reasoning contradicts the answer in {result.contradictions} of "
+            f"{len(result.labels)}."
+        )
         if result.failed:
             notes.append(f"{name}: {result.failed} responses without an answer, left out.")
         print("\n".join(lines[-len(VARIANTS) :]), flush=True)
+    notes = [f"- {note}" for note in notes]
     text = "\n".join([*lines, "", *notes, "", f"Weights {mllm.sha256[:12]}."])
     print(text)
     if arguments.write:

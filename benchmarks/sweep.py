@@ -41,6 +41,8 @@ def variants() -> dict[str, Settings]:
         {"beta": 0.0},
     ]
     changes += [{"tau_t": t, "tau_i": i} for t in (0.1, 0.25, 0.4) for i in (0.1, 0.25, 0.5)]
+    by_focus_alone = {"tau_t": 0.0, "alpha": 0.0, "words_only": True, "scale_by_score": True}
+    changes += [{**by_focus_alone, "tau_i": i} for i in (0.0, 0.5, 0.8, 0.95)]
     return {
         ", ".join(f"{k}={v}" for k, v in change.items()) or "`paper`": replace(paper, **change)
         for change in changes
@@ -65,10 +67,14 @@ def main() -> None:
     # Layers are averaged while the model runs, so each choice of them is a run of its own.
     for layer in range(len(decoder_layers(mllm.model))):
         one = replace(PRESETS["paper"], layers=(layer,))
+        mean = replace(one, selection="vanilla")
         found |= measure(
             {
                 f"layers=({layer},)": one,
-                f"layers=({layer},), selection=vanilla": replace(one, selection="vanilla"),
+                f"layers=({layer},), selection=vanilla": mean,
+                f"layers=({layer},), selection=vanilla, words_only=True, scale_by_score=True": replace(
+                    mean, words_only=True, scale_by_score=True
+                ),
             }
         )
     lines = ["| change from `paper` | pixel AUROC | pixel AP |", "|---|---|---|"]

@@ -329,7 +329,7 @@ def test_kept_tokens_of_zero_weight_count_alike():
 def test_the_fixed_scale_is_density_over_density_plus_ten(maps):
     cells = [cell for row in maps[0] for cell in row]
     mean = sum(cells) / len(cells)
-    expected = [c / mean / (c / mean + 10) if mean else 0.0 for c in cells]
+    expected = [c / mean / (c / mean + 4) if mean else 0.0 for c in cells]
     scaled = to_fixed_scale(as_stack(maps)[0])
     assert scaled.flatten().tolist() == pytest.approx(expected, abs=1e-6)
     assert ((scaled >= 0) & (scaled < 1)).all()

@@ -77,7 +77,7 @@ class Inspection:
         pred_label: True if the model answered Yes, there is a defect.
         pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1].
         anomaly_map: (height, width) in [0, 1], on one scale for all images: the share of attention
-            d in units of the image's mean becomes d / (d + 10).
+            d in units of the image's mean becomes d / (d + 4).
         answer: "Yes" or "No".
         explanation: the reasoning in words.
         contradiction: True if the reasoning says the opposite of the answer.

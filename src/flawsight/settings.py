@@ -125,7 +125,8 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
 
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
-    "default": Settings(words_only=True, scale_by_score=True),
+    # The best average precision on the validation families (docs/results.md, "Choices").
+    "default": Settings(tau_t=0.0, tau_i=0.0, alpha=0.0, words_only=True, scale_by_score=True),
 }
 
 

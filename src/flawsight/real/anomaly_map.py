@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 # Attention this many times the image's mean shows as 0.5. It sets the one scale of all maps.
-HALF = 10.0
+HALF = 4.0
 
 
 def aggregate(image_attention: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def aggregate(image_attention: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
 def to_fixed_scale(attention: Tensor) -> Tensor:
     """Bring attention into [0, 1] on a scale that is the same for every image [ours].
 
-    d = A / mean(A) is 1 where the map is flat, whatever the grid; d / (d + 10) keeps its order.
+    d = A / mean(A) is 1 where the map is flat, whatever the grid; d / (d + 4) keeps its order.
 
     Args:
         attention: (grid_h, grid_w), at least 0.
