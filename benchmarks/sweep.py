@@ -22,7 +22,6 @@ from samples import rendered
 
 def variants() -> dict[str, Settings]:
     """Return the settings compared, one change from the preset `paper` at a time."""
-    paper = PRESETS["paper"]
     changes: list[dict[str, Any]] = [
         {},
         {"selection": "vanilla"},
@@ -43,8 +42,15 @@ def variants() -> dict[str, Settings]:
     changes += [{"tau_t": t, "tau_i": i} for t in (0.1, 0.25, 0.4) for i in (0.1, 0.25, 0.5)]
     by_focus_alone = {"tau_t": 0.0, "alpha": 0.0, "words_only": True, "scale_by_score": True}
     changes += [{**by_focus_alone, "tau_i": i} for i in (0.0, 0.5, 0.8, 0.95)]
+    return named(changes)
+
+
+def named(changes: list[dict[str, Any]]) -> dict[str, Settings]:
+    """Return the settings that differ from `paper` by each change, under a name that says so."""
     return {
-        ", ".join(f"{k}={v}" for k, v in change.items()) or "`paper`": replace(paper, **change)
+        ", ".join(f"{k}={v}" for k, v in change.items()) or "`paper`": replace(
+            PRESETS["paper"], **change
+        )
         for change in changes
     }
 
@@ -66,17 +72,12 @@ def main() -> None:
     found = measure(variants())
     # Layers are averaged while the model runs, so each choice of them is a run of its own.
     for layer in range(len(decoder_layers(mllm.model))):
-        one = replace(PRESETS["paper"], layers=(layer,))
-        mean = replace(one, selection="vanilla")
-        found |= measure(
-            {
-                f"layers=({layer},)": one,
-                f"layers=({layer},), selection=vanilla": mean,
-                f"layers=({layer},), selection=vanilla, words_only=True, scale_by_score=True": replace(
-                    mean, words_only=True, scale_by_score=True
-                ),
-            }
-        )
+        changes: list[dict[str, Any]] = [
+            {},
+            {"selection": "vanilla"},
+            {"selection": "vanilla", "words_only": True, "scale_by_score": True},
+        ]
+        found |= measure(named([{"layers": (layer,), **change} for change in changes]))
     lines = ["| change from `paper` | pixel AUROC | pixel AP |", "|---|---|---|"]
     lines += [f"| {name} | {auroc:.3f} | {ap:.3f} |" for name, (auroc, ap) in found.items()]
     text = "\n".join([*lines, "", f"Weights {mllm.sha256[:12]}."])

@@ -20,6 +20,8 @@ from flawsight.mllm.response import follows_form, parse_response
 RECIPE = Path(__file__).parents[1] / "recipes/default_model"
 CONFIG = {
     "steps": 6,
+    "first_cycle": 4,
+    "second_look_from": 2,
     "pairs": 2,
     "easy_steps": 2,
     "full_steps": 4,

@@ -69,7 +69,9 @@ class PairBatches(Dataset[TrainingBatch]):
         span = config["full_steps"] - config["easy_steps"]
         difficulty = min(1.0, max(0.0, (index - config["easy_steps"]) / span))
         samples = draw_pairs(rng, config["pairs"], difficulty, config["image_side"])
-        share = config["second_look_share"] if index >= config["second_look_from"] else 0.0
+        share = config["second_look_share"][index >= config["first_cycle"]]
+        if index < config["second_look_from"]:
+            share = 0.0
         return self.encode(samples, rng, share)
 
     def encode(

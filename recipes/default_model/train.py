@@ -43,10 +43,15 @@ def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.opti
 
 
 def rate(step: int, config: dict[str, Any]) -> float:
-    """Return the factor on both learning rates: linear warm-up, plateau, linear decay to 0."""
-    decay = config["decay_share"] * config["steps"]
+    """Return the factor on both learning rates.
+
+    First cycle: linear warm-up, plateau, linear decay to 0. Second: linear decay from its peak.
+    """
+    first = config["first_cycle"]
+    if step >= first:
+        return float(config["second_peak"] * (config["steps"] - step) / (config["steps"] - first))
     warm_up = (step + 1) / config["warmup_steps"]
-    return float(min(1.0, warm_up, (config["steps"] - step) / decay))
+    return float(min(1.0, warm_up, (first - step) / (config["decay_share"] * first)))
 
 
 def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
