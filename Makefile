@@ -10,7 +10,7 @@ OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 	$(VENV)/bin/flawsight inspect "$(IMAGES)" --out "$(OUT)"
 
-test: $(VENV)/.installed-dev  ## Run the whole test suite.
+test: $(VENV)/.installed-test  ## Run the whole test suite.
 	$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/.installed-dev  ## Check format, style and types.
@@ -35,6 +35,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
