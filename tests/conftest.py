@@ -18,8 +18,13 @@ from checkpoints import (
     write_processor,
 )
 from huggingface_hub import save_torch_state_dict
+from hypothesis import settings
 
 from flawsight.mllm.load import MLLM, load_mllm
+
+# A busy machine may take long over one example; that is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 LAYOUTS = [
     ("chat_template.json", "sharded"),
