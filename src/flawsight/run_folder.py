@@ -82,13 +82,11 @@ class RunFolder:
         png = io.BytesIO()
         overlay.save(png, "PNG", compress_level=3)
         with _explained(self.folder):
-            for name, array in (
-                ("anomaly_map", inspection.anomaly_map),
-                ("token_maps", inspection.token_maps),
-            ):
-                npz = io.BytesIO()
-                np.savez_compressed(npz, allow_pickle=False, **{name: array.astype(np.float16)})
-                write_atomically(self.folder / row[name], npz.getbuffer())
+            maps, token_maps = io.BytesIO(), io.BytesIO()
+            np.savez_compressed(maps, anomaly_map=inspection.anomaly_map.astype(np.float16))
+            np.savez_compressed(token_maps, token_maps=inspection.token_maps.astype(np.float16))
+            write_atomically(self.folder / row["anomaly_map"], maps.getbuffer())
+            write_atomically(self.folder / row["token_maps"], token_maps.getbuffer())
             write_atomically(self.folder / row["overlay"], png.getbuffer())
             self._append(row)
         return row
