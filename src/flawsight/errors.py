@@ -23,3 +23,22 @@ class AnswerError(FlawsightError):
 
 class RunFolderError(FlawsightError):
     """A run folder cannot be written or belongs to another run."""
+
+
+class DatasetError(FlawsightError):
+    """A data set is not laid out as it should be, or its files do not fit together."""
+
+
+class DetectorError(FlawsightError):
+    """A detector cannot be used: a key is missing, a server refuses, a budget is spent."""
+
+
+class CalibrationError(FlawsightError):
+    """A threshold cannot be computed, or belongs to another model or other settings."""
+
+
+class MissingExtraError(FlawsightError):
+    """A part of flawsight needs a package that its core does not install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"This needs {package}: pip install 'flawsight[{extra}]'.")

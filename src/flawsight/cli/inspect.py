@@ -1,7 +1,4 @@
-"""The command line: one thin function a verb.
-
-Exit code 0: all images inspected; 1: some failed; 2: a wrong argument or model; 130: stopped.
-"""
+"""`flawsight inspect`."""
 
 import json
 import signal
@@ -10,36 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
-from .errors import FlawsightError, SettingsError
-
-app = typer.Typer(
-    help="Whether, where and why a part is defective, from one multimodal LLM.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-console = Console()
-errors = Console(stderr=True)
+from ..errors import SettingsError
+from .shell import console, explained, progress_columns
 
 
-@app.callback()
-def main() -> None:
-    """Whether, where and why a part is defective, from one multimodal LLM."""
-
-
-@app.command()
 def inspect(
     paths: Annotated[
         list[str], typer.Argument(help="Image files, folders (searched deeply), globs.")
@@ -79,22 +53,21 @@ def inspect(
 
     Running the same command again inspects only what is missing.
     """
-    try:
+    with explained():
         failed = _inspect(
-            paths, out, model, adapter, _settings(preset, set_ or [], seed), batch_size, quiet,
+            paths, out, model, adapter, parse_settings(preset, set_ or [], seed), batch_size, quiet,
             {"device": device, "dtype": dtype, "attention": attention},
         )  # fmt: skip
-    except FlawsightError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt:
-        errors.print("Stopped. What is finished is kept; run the same command again to go on.")
-        raise typer.Exit(130) from None
     raise typer.Exit(1 if failed else 0)
 
 
-def _settings(preset_name: str, overrides: list[str], seed: int) -> Any:
-    from .settings import Settings, preset
+def parse_settings(preset_name: str, overrides: list[str], seed: int) -> Any:
+    """Return the settings of a preset with NAME=VALUE overrides.
+
+    Raises:
+        SettingsError: for an unknown preset or name, or a value that it cannot take.
+    """
+    from ..settings import Settings, preset
 
     values = preset(preset_name).to_json() | {"seed": seed}
     for override in overrides:
@@ -119,14 +92,14 @@ def _inspect(
     load_options: dict[str, Any],
 ) -> int:
     """Inspect and report; return how many images failed."""
-    from .data.images import find_images
+    from ..data.images import find_images
 
     images = find_images(paths)
     with console.status("Loading the model …"):
-        from .inspector import Inspector
-        from .mllm.contradiction import telling_sentence
-        from .report.html import write_report
-        from .run_folder import RunFolder, inspect_into, read_rows
+        from ..inspector import Inspector
+        from ..mllm.contradiction import telling_sentence
+        from ..report.html import write_report
+        from ..run_folder import RunFolder, inspect_into, read_rows
 
         inspector = Inspector.from_pretrained(
             model, settings=settings, batch_size=batch_size, adapter=adapter, **load_options
@@ -135,12 +108,8 @@ def _inspect(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)
-    columns = (
-        TextColumn("Inspecting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*progress_columns("Inspecting"), console=console, transient=True) as progress:
             say = partial(progress.console.print, soft_wrap=True, highlight=False)
             bar = progress.add_task("", total=len(images), completed=done)
 

@@ -1,0 +1,23 @@
+"""The command line: one thin function a verb.
+
+Exit code 0: all is well; 1: some images failed, or a check found something; 2: a wrong argument,
+file or model; 130: stopped.
+"""
+
+import typer
+
+from .inspect import inspect
+
+app = typer.Typer(
+    help="Whether, where and why a part is defective, from one multimodal LLM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(inspect)
+
+
+@app.callback()
+def main() -> None:
+    """Whether, where and why a part is defective, from one multimodal LLM."""

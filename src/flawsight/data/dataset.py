@@ -1,0 +1,131 @@
+"""A labelled data set: samples with their truth, however they lie on disk."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from ..errors import DatasetError
+
+Polygon = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its truth.
+
+    Attributes:
+        image: absolute path.
+        label: 1 defective, 0 normal.
+        category: the product, like "bottle".
+        split: "train", "validation" or "test".
+        class_name: kind of defect, like "crack"; "good" where normal.
+        mask: file of the gt_mask, any pixel above 0 being defective; None where there is none.
+        polygons: the gt_mask as polygons instead of a file: (x, y) vertices in pixels.
+        reference: a reasoning text that an explanation can be compared with.
+    """
+
+    image: Path
+    label: int
+    category: str
+    split: str
+    class_name: str
+    mask: Path | None = None
+    polygons: tuple[Polygon, ...] = ()
+    reference: str | None = None
+
+    @property
+    def pixel_labelled(self) -> bool:
+        """Whether it is known which pixels are defective; in a normal image, none is."""
+        return self.label == 0 or self.mask is not None or bool(self.polygons)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sample as JSON types."""
+        return {
+            "image": str(self.image),
+            "label": self.label,
+            "category": self.category,
+            "split": self.split,
+            "class_name": self.class_name,
+            "mask": None if self.mask is None else str(self.mask),
+            "polygons": self.polygons,
+            "reference": self.reference,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the sample that `to_json` wrote."""
+        mask = values["mask"]
+        return cls(
+            **values
+            | {
+                "image": Path(values["image"]),
+                "mask": None if mask is None else Path(mask),
+                "polygons": tuple(
+                    tuple((x, y) for x, y in polygon) for polygon in values["polygons"]
+                ),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named collection of samples. `samples` are sorted by category, split, class and name."""
+
+    name: str
+    root: Path
+    samples: tuple[Sample, ...]
+
+    @property
+    def categories(self) -> list[str]:
+        """Return the products, sorted."""
+        return sorted({sample.category for sample in self.samples})
+
+    def split(self, name: str) -> "Dataset":
+        """Return the part called "train", "validation" or "test".
+
+        Raises:
+            DatasetError: if it is empty.
+        """
+        chosen = tuple(sample for sample in self.samples if sample.split == name)
+        if not chosen:
+            held = sorted({sample.split for sample in self.samples})
+            raise DatasetError(
+                f"{self.name} in {self.root} has no {name} images; it has {', '.join(held)}."
+            )
+        return replace(self, samples=chosen)
+
+
+def read_gt_mask(sample: Sample, image_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Return the (height, width) ground truth of a sample whose pixels are labelled.
+
+    Args:
+        sample: with a mask or polygons, or normal.
+        image_size: (height, width) that it must have; needed where no mask file tells it.
+
+    Raises:
+        DatasetError: if the mask cannot be read or has another size.
+    """
+    if sample.mask is None:
+        if image_size is None:
+            raise DatasetError(f"The size of {sample.image} is not known.")
+        canvas = Image.new("1", (image_size[1], image_size[0]))
+        for polygon in sample.polygons:
+            ImageDraw.Draw(canvas).polygon(list(polygon), fill=1, outline=1)
+        return np.array(canvas, dtype=bool)
+    try:
+        with Image.open(sample.mask) as file:
+            gt_mask = np.asarray(file)
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise DatasetError(f"Cannot read the mask {sample.mask}: {error}") from error
+    if gt_mask.ndim == 3:
+        gt_mask = gt_mask[:, :, :3].max(axis=2)
+    if image_size is not None and gt_mask.shape != tuple(image_size):
+        raise DatasetError(
+            f"The mask {sample.mask} is {gt_mask.shape[1]}×{gt_mask.shape[0]} pixels, its image "
+            f"{image_size[1]}×{image_size[0]}. Masks must have the size of their image."
+        )
+    return np.asarray(gt_mask > 0)

@@ -1,0 +1,61 @@
+"""The figures that evaluation yields: one value of one metric, for one system on some images."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with its uncertainty.
+
+    Attributes:
+        dataset: name of the data set.
+        group: one of its categories; "macro", the mean over categories; or "pooled", over all
+            images together.
+        detector: name of the system.
+        metric: key of METRICS.
+        value: None where it is not defined, e.g. AUROC with one class only.
+        low, high: 95 % bootstrap interval over images; None where there is none.
+        note: anything that the reader must know, like why there is no value.
+    """
+
+    dataset: str
+    group: str
+    detector: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many images a group's figures rest on."""
+
+    dataset: str
+    group: str
+    detector: str
+    normal: int
+    defective: int
+    pixel_labelled: int
+    failed: int
+    missing: int
+
+
+# Names as shown, in the order of the tables. All are in [0, 1] and better when higher, but for the
+# contradiction rate.
+METRICS: dict[str, str] = {
+    "image_auroc": "image AUROC",
+    "image_aupr": "image AUPR",
+    "image_f1_max": "image F1-max",
+    "image_accuracy": "image ACC",
+    "image_balanced_accuracy": "image balanced ACC",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_aupr": "pixel AUPR",
+    "pixel_f1_max": "pixel F1-max",
+    "pixel_aupro": "pixel AUPRO",
+    "pixel_accuracy": "pixel ACC",
+    "rouge_l": "ROUGE-L",
+    "sbert": "SBERT",
+    "contradiction_rate": "contradictions",
+}
