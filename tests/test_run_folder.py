@@ -15,7 +15,7 @@ from flawsight.errors import FlawsightError, RunFolderError
 from flawsight.inspector import Inspector
 from flawsight.report.html import write_report
 from flawsight.report.overlay import MAX_SIDE, draw_overlay
-from flawsight.run_folder import RunFolder, inspect_into, read_rows
+from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS, Settings
 
 
@@ -44,7 +44,7 @@ def test_a_row_has_its_files_and_says_what_the_inspection_says(
     inspector: Inspector, photos: list[Path], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    inspect_into(RunFolder(run, inspector), inspector, photos)
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos)
     rows = read_rows(run)
     assert [row["image"] for row in rows] == [str(path) for path in photos]
     for row, path in zip(rows, photos, strict=True):
@@ -75,13 +75,13 @@ def test_a_stopped_run_goes_on_to_the_same_rows(
     inspector: Inspector, photos: list[Path], tmp_path: Path
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    inspect_into(RunFolder(whole, inspector), inspector, photos)
-    inspect_into(RunFolder(parts, inspector), inspector, photos[:2])
+    inspect_into(RunFolder(whole, describe(inspector)), inspector, photos)
+    inspect_into(RunFolder(parts, describe(inspector)), inspector, photos[:2])
     with (parts / "inspections.jsonl").open("a") as file:
         file.write('{"image": "torn')
     before = untimed(read_rows(parts))
     inspected: list[dict] = []
-    inspect_into(RunFolder(parts, inspector), inspector, photos, inspected.append)
+    inspect_into(RunFolder(parts, describe(inspector)), inspector, photos, inspected.append)
     after = untimed(read_rows(parts))
     assert after[:2] == before
     assert len(inspected) == 4
@@ -97,12 +97,12 @@ def test_a_broken_image_is_one_row_and_tried_again(
     sound = photos[1].read_bytes()
     photos[1].write_bytes(sound[:100])
     run = tmp_path / "run"
-    inspect_into(RunFolder(run, inspector), inspector, photos)
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos)
     rows = read_rows(run)
     assert [index for index, row in enumerate(rows) if "error" in row] == [1]
     assert photos[1].name in rows[1]["error"]
     photos[1].write_bytes(sound)
-    inspect_into(RunFolder(run, inspector), inspector, photos)
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos)
     rows = read_rows(run)
     assert not any("error" in row for row in rows)
     assert sorted(row["image"] for row in rows) == sorted(str(path) for path in photos)
@@ -113,33 +113,34 @@ def test_other_settings_are_refused_and_change_nothing(
     change: dict, inspector: Inspector, photos: list[Path], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    inspect_into(RunFolder(run, inspector), inspector, photos[:1])
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos[:1])
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     other = Settings.from_json(PRESETS["default"].to_json() | change)
     with pytest.raises(RunFolderError, match=next(iter(change))):
-        RunFolder(run, Inspector(inspector.mllm, other))
+        RunFolder(run, describe(Inspector(inspector.mllm, other)))
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def test_another_model_is_refused(
     inspector: Inspector, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    RunFolder(tmp_path / "run", inspector)
+    RunFolder(tmp_path / "run", describe(inspector))
+    other = Inspector.from_pretrained(tiny_checkpoint, device="cpu")
     with pytest.raises(RunFolderError, match="another model"):
-        RunFolder(tmp_path / "run", Inspector.from_pretrained(tiny_checkpoint, device="cpu"))
+        RunFolder(tmp_path / "run", describe(other))
 
 
 def test_a_folder_of_other_files_is_refused(inspector: Inspector, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear …")
     with pytest.raises(RunFolderError, match="holds files but no run"):
-        RunFolder(tmp_path, inspector)
+        RunFolder(tmp_path, describe(inspector))
 
 
 def test_a_damaged_row_in_the_middle_is_named(inspector: Inspector, tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", inspector)
+    RunFolder(tmp_path / "run", describe(inspector))
     (tmp_path / "run/inspections.jsonl").write_text('{"image": "a", "error": ""}\n{bad\n{}\n')
     with pytest.raises(RunFolderError, match="line 2"):
-        RunFolder(tmp_path / "run", inspector)
+        RunFolder(tmp_path / "run", describe(inspector))
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
@@ -151,7 +152,7 @@ def test_a_full_disk_is_explained_and_costs_no_finished_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
-    folder = RunFolder(run, inspector)
+    folder = RunFolder(run, describe(inspector))
     inspect_into(folder, inspector, photos[:2])
     before = untimed(read_rows(run))
 
@@ -164,7 +165,7 @@ def test_a_full_disk_is_explained_and_costs_no_finished_image(
             inspect_into(folder, inspector, photos)
     assert untimed(read_rows(run))[:2] == before
     assert not list(run.rglob(".*"))
-    inspect_into(RunFolder(run, inspector), inspector, photos)
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos)
     assert len({row["image"] for row in read_rows(run)}) == len(photos)
 
 
@@ -172,7 +173,7 @@ def test_the_report_is_one_offline_page_that_escapes_what_the_model_says(
     inspector: Inspector, photos: list[Path], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    inspect_into(RunFolder(run, inspector), inspector, photos[:2])
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos[:2])
     rows = read_rows(run)
     hostile = "<script>alert(1)</script> & more"
     rows[0] |= {"explanation": hostile, "image": '/tmp/"><img src=x>.png'}

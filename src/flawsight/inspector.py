@@ -30,12 +30,21 @@ class Inspector:
     >>> inspection.pred_label, inspection.pred_score, inspection.explanation
     """
 
-    def __init__(self, mllm: MLLM, settings: Settings | None = None, batch_size: int = 8) -> None:
+    def __init__(
+        self,
+        mllm: MLLM,
+        settings: Settings | None = None,
+        batch_size: int = 8,
+        threshold: float | None = None,
+    ) -> None:
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise SettingsError(f"threshold is {threshold}; it must be in [0, 1].")
         self.mllm = mllm
         self.settings = preset("default") if settings is None else settings
         self.batch_size = batch_size
+        self.threshold = threshold
 
     @classmethod
     def from_pretrained(
@@ -44,6 +53,7 @@ class Inspector:
         *,
         settings: Settings | str = "default",
         batch_size: int = 8,
+        threshold: float | None = None,
         **load_options: Any,
     ) -> Self:
         """Load a model and make its inspector.
@@ -52,15 +62,18 @@ class Inspector:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
             batch_size: how many images are generated for at once.
+            threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
+                by the model's answer.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
             ModelError: if the model cannot be loaded.
-            SettingsError: if there is no such preset, device or dtype, or `batch_size` is below 1.
+            SettingsError: if there is no such preset, device or dtype, or `batch_size` is below 1
+                or `threshold` outside [0, 1].
         """
         if isinstance(settings, str):
             settings = preset(settings)
-        return cls(load_mllm(model, **load_options), settings, batch_size)
+        return cls(load_mllm(model, **load_options), settings, batch_size, threshold)
 
     @overload
     def __call__(self, images: list[ImageLike]) -> list[Inspection]: ...
@@ -118,7 +131,12 @@ class Inspector:
                 source = str(images[index]) if isinstance(images[index], str | Path) else None
                 try:
                     outcomes[index] = inspect_trace(
-                        trace, (image.height, image.width), self.settings, source, share
+                        trace,
+                        (image.height, image.width),
+                        self.settings,
+                        source,
+                        share,
+                        self.threshold,
                     )
                 except AnswerError as error:
                     outcomes[index] = error
@@ -131,6 +149,7 @@ def inspect_trace(
     settings: Settings,
     image: str | None = None,
     generate_seconds: float = 0.0,
+    threshold: float | None = None,
 ) -> Inspection:
     """Turn what the model said and looked at into an Inspection. No model is needed.
 
@@ -140,6 +159,7 @@ def inspect_trace(
         settings: of ReAL.
         image: where the image came from.
         generate_seconds: what the trace cost.
+        threshold: see `Inspector.from_pretrained`.
 
     Raises:
         AnswerError: if the response holds no Yes or No.
@@ -178,7 +198,7 @@ def inspect_trace(
     return Inspection(
         image=image,
         image_size=image_size,
-        pred_label=response.answer == "Yes",
+        pred_label=response.answer == "Yes" if threshold is None else pred_score > threshold,
         pred_score=pred_score,
         anomaly_map=upsample(grid, image_size).numpy(),
         answer=response.answer,

@@ -28,11 +28,14 @@ import numpy as np
 
 from .data.images import read_image
 from .errors import FlawsightError, RunFolderError
-from .inspection import Inspection
+from .inspection import FloatArray, Inspection
 from .inspector import Inspector
 from .report.overlay import draw_overlay
 
 FORMAT = 1
+_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
+# What may differ between two parts of one run.
+_FREE = {"created", "versions", "model.name", "model.device", "model.attention"}
 Row = dict[str, Any]
 
 
@@ -41,16 +44,21 @@ class RunFolder:
 
     Args:
         folder: made if it does not exist.
-        inspector: whose model and settings all rows of the run share.
+        about: what all rows of the run share, as JSON types; see `describe`.
 
     Raises:
         RunFolderError: if the folder holds a run of another model or other settings, or something
             else, or cannot be written.
     """
 
-    def __init__(self, folder: Path, inspector: Inspector) -> None:
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder = folder
-        about = _about(inspector)
+        about = {
+            "format": FORMAT,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **about,
+            "versions": _versions(),
+        }
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             description = folder / "run.json"
@@ -60,7 +68,7 @@ class RunFolder:
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             else:
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
-            for name in ("maps", "token_maps", "overlays"):
+            for name in (*_FOLDERS.values(), "overlays"):
                 (folder / name).mkdir(exist_ok=True)
             # A torn last line is dropped, and so are failures, which are tried again.
             rows = [row for row in read_rows(folder) if "error" not in row]
@@ -71,23 +79,33 @@ class RunFolder:
     def add(self, inspection: Inspection) -> Row:
         """Write the inspection of an image file, and return its row."""
         assert inspection.image is not None
-        stem = f"{_slug(inspection.image)}.npz"
-        row = inspection.to_json()
-        row |= {
-            "anomaly_map": f"maps/{stem}",
-            "token_maps": f"token_maps/{stem}",
-            "overlay": f"overlays/{stem.removesuffix('.npz')}.png",
-        }
+        stem = slug(inspection.image)
         overlay = draw_overlay(read_image(inspection.image), inspection.anomaly_map)
         png = io.BytesIO()
         overlay.save(png, "PNG", compress_level=3)
+        row = inspection.to_json() | {"overlay": f"overlays/{stem}.png"}
         with _explained(self.folder):
-            maps, token_maps = io.BytesIO(), io.BytesIO()
-            np.savez_compressed(maps, anomaly_map=inspection.anomaly_map.astype(np.float16))
-            np.savez_compressed(token_maps, token_maps=inspection.token_maps.astype(np.float16))
-            write_atomically(self.folder / row["anomaly_map"], maps.getbuffer())
-            write_atomically(self.folder / row["token_maps"], token_maps.getbuffer())
             write_atomically(self.folder / row["overlay"], png.getbuffer())
+        return self.add_row(
+            row, {"anomaly_map": inspection.anomaly_map, "token_maps": inspection.token_maps}
+        )
+
+    def add_row(self, row: Row, arrays: dict[str, FloatArray]) -> Row:
+        """Write any program's row on an image with its "anomaly_map" or "token_maps".
+
+        Returns:
+            The row with the names of its files.
+        """
+        with _explained(self.folder):
+            for name, array in arrays.items():
+                row = row | {name: f"{_FOLDERS[name]}/{slug(row['image'])}.npz"}
+                content = io.BytesIO()
+
+                # Half precision is for [0, 1]; other programs' scores may be of any size.
+                small = np.abs(array).max(initial=0) <= 1
+                kept = {name: array.astype(np.float16 if small else np.float32)}
+                np.savez_compressed(content, **kept)  # type: ignore[arg-type]
+                write_atomically(self.folder / row[name], content.getbuffer())
             self._append(row)
         return row
 
@@ -177,11 +195,9 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _about(inspector: Inspector) -> dict[str, Any]:
-    packages = ("flawsight", "torch", "transformers", "peft", "numpy", "pillow")
+def describe(inspector: Inspector) -> dict[str, Any]:
+    """Return what all inspections of an inspector share."""
     return {
-        "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "name": inspector.mllm.name,
             "sha256": inspector.mllm.sha256,
@@ -190,31 +206,37 @@ def _about(inspector: Inspector) -> dict[str, Any]:
             "attention": inspector.mllm.attention,
         },
         "settings": inspector.settings.to_json(),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in packages},
+        "threshold": inspector.threshold,
     }
 
 
+def _versions() -> dict[str, str]:
+    packages = ("flawsight", "torch", "transformers", "peft", "numpy", "pillow")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
 def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    new = json.loads(json.dumps(new))
-    if old.get("format") != FORMAT:
-        raise RunFolderError(f"{folder} was written in another format; choose another --out.")
-    if old["model"]["sha256"] != new["model"]["sha256"]:
+    before, now = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
+    if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
+        made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
         raise RunFolderError(
-            f"{folder} was made with another model ({old['model']['name']}); choose another --out."
-        )
-    if old["model"]["dtype"] != new["model"]["dtype"]:
-        raise RunFolderError(
-            f"{folder} was made with dtype {old['model']['dtype']}; choose another --out."
-        )
-    if old["settings"] != new["settings"]:
-        changed = sorted(k for k, v in new["settings"].items() if old["settings"].get(k) != v)
-        raise RunFolderError(
-            f"{folder} was made with other settings ({', '.join(changed)}); choose another --out."
+            f"{folder} was made with another model or other settings ({made_with}"
+            f"{', …' if len(changed) > 3 else ''}); choose another --out."
         )
 
 
-def _slug(image: str) -> str:
+def _leaves(about: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted names and values of what must be the same throughout a run."""
+    for name, value in about.items():
+        if path + name in _FREE:
+            continue
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield path + name, value
+
+
+def slug(image: str) -> str:
     """A file name for an image's results: readable, and distinct for distinct paths."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
     return f"{readable}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"

@@ -6,6 +6,8 @@ file or model; 130: stopped.
 
 import typer
 
+from .bench import bench
+from .data import app as data_app
 from .inspect import inspect
 
 app = typer.Typer(
@@ -16,6 +18,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command()(inspect)
+app.command()(bench)
+app.add_typer(data_app, name="data")
 
 
 @app.callback()

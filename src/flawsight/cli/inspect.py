@@ -99,12 +99,12 @@ def _inspect(
         from ..inspector import Inspector
         from ..mllm.contradiction import telling_sentence
         from ..report.html import write_report
-        from ..run_folder import RunFolder, inspect_into, read_rows
+        from ..run_folder import RunFolder, describe, inspect_into, read_rows
 
         inspector = Inspector.from_pretrained(
             model, settings=settings, batch_size=batch_size, adapter=adapter, **load_options
         )
-        run = RunFolder(out, inspector)
+        run = RunFolder(out, describe(inspector))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)

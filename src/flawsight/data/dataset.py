@@ -98,6 +98,17 @@ class Dataset:
             )
         return replace(self, samples=chosen)
 
+    def limited(self, count: int) -> "Dataset":
+        """Return at most `count` images of each category and class, spread over their names."""
+        groups: dict[tuple[str, str], list[Sample]] = {}
+        for sample in self.samples:
+            groups.setdefault((sample.category, sample.class_name), []).append(sample)
+        chosen: list[Sample] = []
+        for group in groups.values():
+            kept = min(count, len(group))
+            chosen += [group[index * len(group) // kept] for index in range(kept)]
+        return replace(self, samples=tuple(chosen))
+
 
 def read_gt_mask(sample: Sample, image_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
     """Return the (height, width) ground truth of a sample whose pixels are labelled.

@@ -1,0 +1,140 @@
+"""The grid of data sets × detectors on disk, cell by cell; whatever stops it, it goes on.
+
+OUT/DATASET/truth.jsonl            what is true of each image, and where its mask is
+OUT/DATASET/DETECTOR/              a run folder: run.json, inspections.jsonl, maps/
+OUT/traces/                        responses with their attention, shared between settings
+OUT/tables.md, tables.tex, figures.csv
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.dataset import Dataset, Sample
+from ..errors import FlawsightError, RunFolderError
+from ..run_folder import Row, RunFolder, read_description, read_rows, write_atomically
+from .detector import Detector, Prediction
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One data set seen by one detector: the truth and the rows of its run folder."""
+
+    dataset: str
+    detector: str
+    folder: Path
+    samples: tuple[Sample, ...]
+
+    def rows(self) -> dict[str, Row]:
+        """Return the rows by image path; an image that failed has an "error"."""
+        return {row["image"]: row for row in read_rows(self.folder)}
+
+
+def write_truth(out: Path, dataset: Dataset) -> Path:
+    """Write what is true of a data set beside where its predictions will be.
+
+    Raises:
+        RunFolderError: if the folder's name was taken by another data set.
+    """
+    folder = out / _folder_name(dataset.name)
+    path = folder / "truth.jsonl"
+    header = {"dataset": dataset.name, "root": str(dataset.root)}
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+        if before != header:
+            raise RunFolderError(
+                f"{folder} holds {before['dataset']} of {before['root']}, not {dataset.name} of "
+                f"{dataset.root}; choose another --out."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [header, *(sample.to_json() for sample in dataset.samples)]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    return folder
+
+
+def run_cell(
+    out: Path, dataset: Dataset, detector: Detector, on_row: Callable[[Row], None]
+) -> Cell:
+    """Predict what the cell does not hold yet, in batches.
+
+    Raises:
+        RunFolderError: if the folder was made by another detector or cannot be written.
+        FlawsightError: if the detector cannot go on; what is finished is kept.
+    """
+    folder = write_truth(out, dataset) / _folder_name(detector.name)
+    run = RunFolder(folder, {"detector": detector.name, **detector.about()})
+    missing = [s.image for s in dataset.samples if str(s.image) not in run.finished]
+    for start in range(0, len(missing), detector.batch_size):
+        batch = missing[start : start + detector.batch_size]
+        for image, outcome in zip(batch, detector.predict(batch), strict=True):
+            if isinstance(outcome, FlawsightError):
+                on_row(run.add_error(str(image), outcome))
+            elif outcome.pred_score is not None and not math.isfinite(outcome.pred_score):
+                error = RunFolderError(f"{detector.name} gave the score {outcome.pred_score}.")
+                on_row(run.add_error(str(image), error))
+            else:
+                on_row(_add(run, image, outcome))
+    return Cell(dataset.name, detector.name, folder, dataset.samples)
+
+
+def read_cells(out: Path) -> list[Cell]:
+    """Return all cells of a bench's folder, without a model or a detector.
+
+    Raises:
+        RunFolderError: if there is none, or a file of it is damaged.
+    """
+    cells = []
+    for truth in sorted(out.glob("*/truth.jsonl")):
+        try:
+            header, *lines = map(json.loads, truth.read_text(encoding="utf-8").splitlines())
+            samples = tuple(Sample.from_json(line) for line in lines)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{truth} is damaged: {error}. Run the bench again.") from error
+        for description in sorted(truth.parent.glob("*/run.json")):
+            detector = read_description(description.parent).get("detector")
+            if not isinstance(detector, str):
+                raise RunFolderError(f"{description} is not of a bench: it names no detector.")
+            cells.append(Cell(header["dataset"], detector, description.parent, samples))
+    if not cells:
+        raise RunFolderError(
+            f"{out} holds no bench (no DATASET/truth.jsonl with run folders beside it)."
+        )
+    return cells
+
+
+def _add(run: RunFolder, image: Path, prediction: Prediction) -> Row:
+    row = prediction.details | {
+        "image": str(image),
+        "pred_score": prediction.pred_score,
+        "pred_label": prediction.pred_label,
+        "explanation": prediction.explanation,
+        "contradiction": prediction.contradiction,
+        "seconds": round(prediction.seconds, 4),
+    }
+    maps = {} if prediction.anomaly_map is None else {"anomaly_map": prediction.anomaly_map}
+    return run.add_row(row, maps)
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-.") or "unnamed"
+
+
+def check_names(datasets: Sequence[str], detectors: Sequence[str]) -> None:
+    """Refuse two data sets or two detectors that would share a folder.
+
+    Raises:
+        RunFolderError: naming them.
+    """
+    for names in (datasets, detectors):
+        seen: dict[str, str] = {}
+        for name in names:
+            folder = _folder_name(name)
+            if folder in seen:
+                raise RunFolderError(
+                    f"{seen[folder]} and {name} would share the folder {folder}; give one another "
+                    "name (NAME=PATH of a data set, ,name=NAME of a detector)."
+                )
+            seen[folder] = name

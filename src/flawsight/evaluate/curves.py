@@ -1,0 +1,208 @@
+"""Figures of a ranking, each from counts a threshold: AUROC, average precision, F1-max, AUPRO.
+
+Every equation has its one home here. All broadcast over leading axes, one a bootstrap resample. In
+the docstrings n_k, p_k are the negatives and positives with the k-th highest score, N, P their
+sums, and FP_k, TP_k the sums of the first k. With one class only, nothing is defined: NaN.
+
+The `…_error` functions bound how far off a figure can be when each score stands for a bin of
+scores in unknown order. With exact scores the figure is exact, whatever the bound says.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import DetectorError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ThresholdCounts:
+    """What has each score, from the highest score to the lowest.
+
+    Attributes:
+        scores: (K,) distinct, falling; "score ≥ scores[k]" is the k-th threshold.
+        negatives, positives: (..., K) number, or sum of weights, with that score; ≥ 0.
+        overlap: (..., K) over the regions of defect, the sum of the share of the region's pixels
+            with that score; it sums to `regions`. None for images.
+        regions: (...) number of regions of defect.
+    """
+
+    scores: Array
+    negatives: Array
+    positives: Array
+    overlap: Array | None = None
+    regions: Array | float = 0.0
+
+
+def counts_of(
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
+) -> ThresholdCounts:
+    """Count labels by score, ties together.
+
+    Args:
+        labels: (n,) True for a defect.
+        scores: (n,) finite, higher for a defect.
+        weights: (..., n) ≥ 0; None: 1 each.
+
+    Raises:
+        DetectorError: if a score is not finite or the lengths differ.
+    """
+    truth, values = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    if truth.ndim != 1 or truth.shape != values.shape:
+        raise DetectorError(f"There are {truth.shape} labels for {values.shape} scores.")
+    check_finite(values)
+    order = np.argsort(-values, kind="stable")
+    falling = values[order]
+    first = np.flatnonzero(np.r_[True, falling[1:] != falling[:-1]][: len(falling)])
+    heavy = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    heavy = heavy[..., order]
+    if not len(values):
+        return ThresholdCounts(falling, heavy, heavy)
+    return ThresholdCounts(
+        falling[first],
+        np.add.reduceat(heavy * ~truth[order], first, axis=-1),
+        np.add.reduceat(heavy * truth[order], first, axis=-1),
+    )
+
+
+def check_finite(values: NDArray[np.floating]) -> None:
+    """Refuse scores that cannot be ranked.
+
+    Raises:
+        DetectorError: if one is NaN or infinite, saying how many are.
+    """
+    wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if wrong:
+        raise DetectorError(
+            f"{wrong} of {values.size} scores are NaN or infinite and cannot be ranked; "
+            "the detector must give finite scores."
+        )
+
+
+def auroc(counts: ThresholdCounts) -> Array:
+    """(...) chance that a positive scores above a negative, ties half: Σ n_k (TP_k − p_k/2)/PN."""
+    above = np.cumsum(counts.positives, axis=-1) - counts.positives / 2
+    return _ratio((counts.negatives * above).sum(axis=-1), _pairs(counts))
+
+
+def auroc_error(counts: ThresholdCounts) -> Array:
+    """(...) most that binning hides of the AUROC, either way: Σ n_k p_k / 2PN."""
+    return _ratio((counts.negatives * counts.positives).sum(axis=-1) / 2, _pairs(counts))
+
+
+def average_precision(counts: ThresholdCounts) -> Array:
+    """(...) area under the precision-recall curve by steps, AUPR: Σ (p_k/P) TP_k/(TP_k + FP_k)."""
+    true, false = _cumulated(counts)
+    return _mean_over_positives(counts, _ratio(true, true + false, 0.0))
+
+
+def average_precision_error(counts: ThresholdCounts) -> Array:
+    """(...) most that binning hides of the average precision, either way.
+
+    Inside bin k, precision is at most TP_k/(TP_k + FP_{k−1}), its positives first, and at least
+    TP_{k−1}/(TP_{k−1} + FP_k), its negatives first.
+    """
+    true, false = _cumulated(counts)
+    precision = _ratio(true, true + false, 0.0)
+    best = _ratio(true, true + false - counts.negatives, 0.0)
+    before = true - counts.positives
+    worst = _ratio(before, before + false, 0.0)
+    return np.maximum(
+        _mean_over_positives(counts, best - precision),
+        _mean_over_positives(counts, precision - worst),
+    )
+
+
+def f1_max(counts: ThresholdCounts) -> tuple[Array, Array]:
+    """(...) highest F1 of any threshold, max 2 TP_k/(P + TP_k + FP_k), and (...) that threshold.
+
+    Of several best thresholds, the highest.
+    """
+    true, false = _cumulated(counts)
+    undefined = _pairs(counts) == 0
+    if not counts.scores.size:
+        return np.full(undefined.shape, np.nan), np.full(undefined.shape, np.nan)
+    f1 = _ratio(2 * true, true[..., -1:] + true + false, 0.0)
+    value, threshold = f1.max(axis=-1), counts.scores[f1.argmax(axis=-1)]
+    return np.where(undefined, np.nan, value), np.where(undefined, np.nan, threshold)
+
+
+def f1_max_error(counts: ThresholdCounts) -> Array:
+    """(...) most by which binning makes F1-max too low: in bin k, TP ≤ TP_k and FP ≥ FP_{k−1}."""
+    true, false = _cumulated(counts)
+    positives = true[..., -1:]
+    best = _ratio(2 * true, positives + true + false - counts.negatives, 0.0)
+    return np.asarray(best.max(axis=-1, initial=0.0) - f1_max(counts)[0])
+
+
+def aupro(counts: ThresholdCounts, limit: float = 0.3) -> Array:
+    """(...) area under the mean overlap of regions against FP_k/N up to `limit`, over `limit`.
+
+    Each region counts alike, however large. Between thresholds, and at the limit, the curve is a
+    straight line from (0, 0) on. In [0, 1]. NaN without a region or without a negative pixel.
+
+    Raises:
+        ValueError: if the limit is outside (0, 1] or the counts hold no regions' overlap.
+    """
+    width, low, high, part = _overlap_segments(counts, limit)
+    area = (width * part * (low + (high - low) * part / 2)).sum(axis=-1) / limit
+    # Clipped only against rounding.
+    return np.where(_aupro_undefined(counts), np.nan, np.clip(area, 0.0, 1.0))
+
+
+def aupro_error(counts: ThresholdCounts, limit: float = 0.3) -> Array:
+    """(...) most that binning hides of the AUPRO, either way.
+
+    Inside a bin the rising curve stays in a box of which the straight line is the diagonal: off by
+    half the box, or by all of it where the limit cuts it.
+
+    Raises:
+        ValueError: as `aupro`.
+    """
+    width, low, high, part = _overlap_segments(counts, limit)
+    box = width * part * (high - low)
+    area = np.where(part < 1, box, box / 2).sum(axis=-1) / limit
+    return np.where(_aupro_undefined(counts), np.nan, area)
+
+
+def _overlap_segments(counts: ThresholdCounts, limit: float) -> tuple[Array, Array, Array, Array]:
+    """Return width in x, low and high in y, and the part before the limit: (..., K) each."""
+    if not 0 < limit <= 1:
+        raise ValueError(f"The limit must be in (0, 1], not {limit}.")
+    if counts.overlap is None:
+        raise ValueError("AUPRO needs the overlap of regions; these counts have none.")
+    width = _ratio(counts.negatives, counts.negatives.sum(axis=-1, keepdims=True), 0.0)
+    end = np.cumsum(width, axis=-1)
+    rise = _ratio(counts.overlap, np.asarray(counts.regions, np.float64)[..., None], 0.0)
+    high = np.cumsum(rise, axis=-1)
+    start = end - width
+    part = np.clip(_ratio(limit - start, width, 1.0), 0.0, 1.0)
+    return width, high - rise, high, part
+
+
+def _aupro_undefined(counts: ThresholdCounts) -> NDArray[np.bool_]:
+    return np.asarray((np.asarray(counts.regions) == 0) | (counts.negatives.sum(axis=-1) == 0))
+
+
+def _cumulated(counts: ThresholdCounts) -> tuple[Array, Array]:
+    return np.cumsum(counts.positives, axis=-1), np.cumsum(counts.negatives, axis=-1)
+
+
+def _pairs(counts: ThresholdCounts) -> Array:
+    return np.asarray(counts.positives.sum(axis=-1) * counts.negatives.sum(axis=-1))
+
+
+def _mean_over_positives(counts: ThresholdCounts, values: Array) -> Array:
+    mean = _ratio((counts.positives * values).sum(axis=-1), counts.positives.sum(axis=-1))
+    return np.where(_pairs(counts) == 0, np.nan, mean)
+
+
+def _ratio(above: ArrayLike, below: ArrayLike, undefined: float = np.nan) -> Array:
+    """Divide; `undefined` where the divisor is 0."""
+    over, under = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
+    result = np.full(over.shape, undefined)
+    np.divide(over, under, out=result, where=under != 0)
+    return result

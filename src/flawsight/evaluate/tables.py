@@ -1,0 +1,387 @@
+"""Tables of the figures, for the terminal, for Markdown and LaTeX, and as tidy CSV.
+
+Three views: each category of a data set, each data set, and the average over data sets. Figures
+from papers stand in tables of their own, never among those that were measured.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..run_folder import write_atomically
+from .figures import METRICS, Figure, Tally
+from .published import AVERAGE, PUBLISHED_METRICS, REFERENCE, Published, published_figures
+
+if TYPE_CHECKING:
+    import rich.table
+
+T = TypeVar("T")
+UNDEFINED = "–"
+_SUMMARIES = {"macro": "mean over categories", "pooled": "all images together"}
+_LEVELS = ("image", "pixel", "text")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text, still to be escaped.
+
+    Attributes:
+        title: what it shows.
+        labels: heads of the leading columns, which hold names and counts.
+        metrics: heads of the other columns, which hold percentages.
+        rows: one text for each column.
+        notes: what the reader must know.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def all_tables(
+    figures: Sequence[Figure],
+    tallies: Sequence[Tally],
+    published: Sequence[Published] | None = None,
+) -> list[Table]:
+    """Return every table in the order of reading.
+
+    Args:
+        figures: measured here.
+        tallies: the images behind them.
+        published: from papers; by default all that are known.
+    """
+    published = published_figures() if published is None else published
+    datasets = _distinct(figure.dataset for figure in figures)
+    tables: list[Table] = []
+    for dataset in datasets:
+        here = [figure for figure in figures if figure.dataset == dataset]
+        categories = [figure for figure in here if figure.group not in _SUMMARIES]
+        summaries = [figure for figure in here if figure.group in _SUMMARIES]
+        tables += _measured(f"{dataset}, by category", "category", categories, tallies)
+        tables += _measured(dataset, "over", summaries, tallies)
+        tables += _published([figure for figure in published if figure.dataset == dataset], dataset)
+    tables += _average(figures, tallies, datasets)
+    tables += _published([figure for figure in published if figure.dataset == AVERAGE], AVERAGE)
+    if not {figure.dataset for figure in published} & set(datasets):
+        rest = [figure for figure in published if figure.dataset != AVERAGE]
+        tables += _published(rest, "other data sets")
+    return tables
+
+
+def average_figures(figures: Sequence[Figure]) -> list[Figure]:
+    """Return the means over data sets of the macro figures, of detectors that ran on all of them.
+
+    A mean is undefined where one of its parts is. Data sets are independent samples, so the
+    deviations of the interval's ends add up in squares. None for a single data set.
+    """
+    macro = {(f.detector, f.metric, f.dataset): f for f in figures if f.group == "macro"}
+    datasets = _distinct(figure.dataset for figure in figures)
+    if len(datasets) < 2:
+        return []
+    averages = []
+    for detector, metric in _distinct((detector, metric) for detector, metric, _ in macro):
+        parts = [macro.get((detector, metric, dataset)) for dataset in datasets]
+        ran = {dataset for name, _, dataset in macro if name == detector}
+        if len(ran) < len(datasets):
+            continue
+        absent = [d for d, p in zip(datasets, parts, strict=True) if p is None or p.value is None]
+        if absent:
+            note = f"no figure for {', '.join(absent)}" if len(absent) < len(datasets) else ""
+            averages.append(Figure(AVERAGE, "macro", detector, metric, None, note=note))
+            continue
+        known = [part for part in parts if part is not None and part.value is not None]
+        values = [part.value or 0.0 for part in known]
+        mean = sum(values) / len(values)
+        low = high = None
+        if all(part.low is not None and part.high is not None for part in known):
+            below = sum((v - (p.low or 0.0)) ** 2 for v, p in zip(values, known, strict=True))
+            above = sum(((p.high or 0.0) - v) ** 2 for v, p in zip(values, known, strict=True))
+            low, high = mean - below**0.5 / len(values), mean + above**0.5 / len(values)
+        averages.append(Figure(AVERAGE, "macro", detector, metric, mean, low, high))
+    return averages
+
+
+def terminal_tables(
+    figures: Sequence[Figure],
+    tallies: Sequence[Tally],
+    published: Sequence[Published] | None = None,
+) -> "list[rich.table.Table]":
+    """Return the tables for a rich console."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = []
+    for table in all_tables(figures, tallies, published):
+        rich_table = RichTable(
+            title=Text(table.title, style="bold"),
+            caption=Text("\n".join(table.notes)) if table.notes else None,
+            title_justify="left",
+            caption_justify="left",
+        )
+        # Text, not str: a name like [red] is no markup. An interval stands under its value.
+        for label in table.labels:
+            rich_table.add_column(Text(label), overflow="fold")
+        for metric in table.metrics:
+            rich_table.add_column(Text(metric), justify="right")
+        for row in table.rows:
+            cells = [Text(cell) for cell in row[: len(table.labels)]]
+            cells += [Text(cell.replace(" [", "\n[")) for cell in row[len(table.labels) :]]
+            rich_table.add_row(*cells)
+        shown.append(rich_table)
+    return shown
+
+
+def to_markdown(
+    figures: Sequence[Figure],
+    tallies: Sequence[Tally],
+    published: Sequence[Published] | None = None,
+) -> str:
+    """Return the tables in GitHub's Markdown."""
+    parts = ["Percentages with 95 % bootstrap intervals.\n"]
+    for table in all_tables(figures, tallies, published):
+        head = [_markdown(text) for text in (*table.labels, *table.metrics)]
+        rule = ["---"] * len(table.labels) + ["---:"] * len(table.metrics)
+        rows = [_escaped(row, table, _markdown) for row in table.rows]
+        lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+        notes = [f"\n{_markdown(note)}" for note in table.notes]
+        parts.append("\n".join([f"### {_markdown(table.title)}\n", *lines, *notes, ""]))
+    return "\n".join(parts)
+
+
+def to_latex(
+    figures: Sequence[Figure],
+    tallies: Sequence[Tally],
+    published: Sequence[Published] | None = None,
+) -> str:
+    """Return the tables for a LaTeX document that loads booktabs and adjustbox."""
+    parts = ["% Needs \\usepackage{booktabs,adjustbox}.\n% Percentages with 95 % intervals.\n"]
+    for table in all_tables(figures, tallies, published):
+        head = [_latex(text) for text in (*table.labels, *table.metrics)]
+        rows = [_escaped(row, table, _latex) for row in table.rows]
+        sentences = [f"{text.rstrip('.')}." for text in (table.title, *table.notes)]
+        caption = _latex(" ".join(sentences))
+        parts.append(
+            "\n".join(
+                [
+                    "\\begin{table}\n\\centering",
+                    f"\\caption{{{caption}}}",
+                    "\\begin{adjustbox}{max width=\\textwidth, max totalheight=0.85\\textheight}",
+                    f"\\begin{{tabular}}{{{'l' * len(table.labels)}{'r' * len(table.metrics)}}}",
+                    "\\toprule",
+                    f"{' & '.join(head)} \\\\",
+                    "\\midrule",
+                    *(f"{' & '.join(row)} \\\\" for row in rows),
+                    "\\bottomrule\n\\end{tabular}\n\\end{adjustbox}\n\\end{table}\n",
+                ]
+            )
+        )
+    return "\n".join(parts)
+
+
+def to_csv(
+    figures: Sequence[Figure],
+    tallies: Sequence[Tally],
+    published: Sequence[Published] | None = None,
+) -> str:
+    """Return one figure a line, those measured here (source "ours") before the published ones.
+
+    Values are in [0, 1] in full precision, and empty where undefined.
+    """
+    published = published_figures() if published is None else published
+    every_tally = (*tallies, *_total_tallies(tallies))
+    counts = {(t.dataset, t.group, t.detector): t for t in every_tally}
+    count_names = [field.name for field in fields(Tally)][3:]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("source", "reference", "dataset", "group", "system", "supervision", "metric")
+    writer.writerow((*names, "value", "low", "high", "note", *count_names))
+    for f in (*figures, *average_figures(figures)):
+        tally = counts.get((f.dataset, f.group, f.detector))
+        numbers = astuple(tally)[3:] if tally else ("",) * len(count_names)
+        names = ("ours", "", f.dataset, f.group, f.detector, "", f.metric)
+        writer.writerow((*names, f.value, f.low, f.high, f.note, *numbers))
+    for p in published:
+        names = ("published", p.source, p.dataset, "", p.system, p.supervision, p.metric)
+        writer.writerow((*names, p.value, "", "", "", *("",) * len(count_names)))
+    return text.getvalue()
+
+
+def write_tables(folder: Path, figures: Sequence[Figure], tallies: Sequence[Tally]) -> list[Path]:
+    """Write tables.md, tables.tex and figures.csv, each whole or not at all, and return them."""
+    contents = {
+        "tables.md": to_markdown(figures, tallies),
+        "tables.tex": to_latex(figures, tallies),
+        "figures.csv": to_csv(figures, tallies),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        # Names from odd file systems may hold lone surrogates.
+        write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
+    return [folder / name for name in contents]
+
+
+def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Return a value in [0, 1] like "85.7 [82.9, 88.4]", or "–" where there is none."""
+    if value is None:
+        return UNDEFINED
+    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:.1f}{interval}"
+
+
+def _average(
+    figures: Sequence[Figure], tallies: Sequence[Tally], datasets: list[str]
+) -> list[Table]:
+    """The average over data sets, with what failed or is missing on all of them."""
+    averages = average_figures(figures)
+    title = f"Average over {', '.join(datasets)}"
+    note = "Means of the macro figures; only detectors that ran on all data sets."
+    tables = _measured(title, "of", averages, _total_tallies(tallies))
+    return [replace(table, notes=(*table.notes, note)) for table in tables]
+
+
+def _total_tallies(tallies: Sequence[Tally]) -> list[Tally]:
+    """Add up each detector's counts over the data sets' macro groups."""
+    totals: dict[str, Tally] = {}
+    for tally in tallies:
+        if tally.group == "macro":
+            before = totals.get(tally.detector, Tally("", "", "", 0, 0, 0, 0, 0))
+            sums = (a + b for a, b in zip(astuple(before)[3:], astuple(tally)[3:], strict=True))
+            totals[tally.detector] = Tally(AVERAGE, "macro", tally.detector, *sums)
+    return list(totals.values())
+
+
+def _measured(
+    title: str, group_head: str, figures: Sequence[Figure], tallies: Sequence[Tally]
+) -> list[Table]:
+    """One table for each of image, pixel and text, as far as there are figures."""
+    counts = {(t.dataset, t.group, t.detector): t for t in tallies}
+    by_key = {(f.group, f.detector, f.metric): f for f in figures}
+    tables = []
+    for level in _LEVELS:
+        at_level = [figure for figure in figures if _level(figure.metric) == level]
+        # A level that nobody speaks of, like pixels without masks, is left out; but that of images
+        # never, for there it must be seen that everything failed.
+        spoken_of = any(figure.value is not None or figure.note for figure in at_level)
+        if not at_level or (level != "image" and not spoken_of):
+            continue
+        metrics = _ordered({figure.metric for figure in at_level}, METRICS)
+        row_keys = _distinct((f.dataset, f.group, f.detector) for f in at_level)
+        row_keys.sort(key=lambda key: _distinct(f.group for f in at_level).index(key[1]))
+        lost = {key: _lost(counts.get(key)) for key in row_keys}
+        notes: list[str] = []
+        rows = []
+        for key in row_keys:
+            _, group, detector = key
+            cells = [group, detector]
+            cells += [lost[key] or "0"] if any(lost.values()) else []
+            for metric in metrics:
+                figure = by_key.get((group, detector, metric))
+                cell = percent(figure.value, figure.low, figure.high) if figure else UNDEFINED
+                if figure and figure.note:
+                    if figure.note not in notes:
+                        notes.append(figure.note)
+                    cell += f" ({notes.index(figure.note) + 1})"
+                cells.append(cell)
+            rows.append(tuple(cells))
+        labels = (group_head, "detector", *(("failed or missing",) if any(lost.values()) else ()))
+        ending = [f"({number}) {note}" for number, note in enumerate(notes, start=1)]
+        if any(lost.values()):
+            ending.append(_LOST)
+        shown = _distinct(group for _, group, _ in row_keys)
+        meanings = [f"{name}: {_SUMMARIES[name]}" for name in shown if name in _SUMMARIES]
+        if meanings:
+            ending.append(f"{'; '.join(meanings)}.")
+        heads = tuple(METRICS.get(metric, metric) for metric in metrics)
+        tables.append(Table(f"{title}: {level}", labels, heads, tuple(rows), tuple(ending)))
+    return tables
+
+
+def _published(figures: Sequence[Published], what: str) -> list[Table]:
+    """The published figures, those of the reference apart from those of other papers."""
+    reference = [figure for figure in figures if figure.source.startswith(REFERENCE)]
+    others = [figure for figure in figures if not figure.source.startswith(REFERENCE)]
+    tables = []
+    for author, chosen in ((REFERENCE, reference), ("other papers", others)):
+        by_key = {(f.dataset, f.system, f.source, f.metric): f for f in chosen}
+        several = len({figure.dataset for figure in chosen}) > 1
+        for level in _LEVELS:
+            at_level = [figure for figure in chosen if _level(figure.metric) == level]
+            metrics = _ordered({figure.metric for figure in at_level}, PUBLISHED_METRICS)
+            supervision = {(f.dataset, f.system, f.source): f.supervision for f in at_level}
+            rows = []
+            for (dataset, system, source), labels_used in supervision.items():
+                found = [by_key.get((dataset, system, source, metric)) for metric in metrics]
+                names = (system, labels_used, source)
+                cells = tuple(percent(figure.value if figure else None) for figure in found)
+                rows.append((*((dataset,) if several else ()), *names, *cells))
+            labels = (*(("data set",) if several else ()), "system", "trained on", "source")
+            title = f"Published ({author}; not run here): {what}, {level}"
+            heads = tuple(PUBLISHED_METRICS.get(metric, metric) for metric in metrics)
+            notes = (_AS_PUBLISHED,) if "image_auroc_published" in metrics else ()
+            if rows:
+                tables.append(Table(title, labels, heads, tuple(rows), notes))
+    return tables
+
+
+_LOST = "Images that failed count as wrong; missing ones, not yet run, are in no figure."
+_AS_PUBLISHED = (
+    "The image “AUROC” as published fits the balanced accuracy of hard answers; do not compare it "
+    "with an image AUROC of scores."
+)
+
+
+def _level(metric: str) -> str:
+    level = metric.split("_")[0]
+    return level if level in _LEVELS else "text"
+
+
+def _lost(tally: Tally | None) -> str:
+    counts = {"failed": tally.failed, "missing": tally.missing} if tally else {}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _ordered(metrics: set[str], names: dict[str, str]) -> list[str]:
+    return [name for name in names if name in metrics] + sorted(metrics - set(names))
+
+
+def _distinct(items: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(items))
+
+
+def _escaped(row: tuple[str, ...], table: Table, escape: Callable[[str], str]) -> list[str]:
+    """Escape the names; of the figures, which are our own writing, only the dash differs."""
+    count = len(table.labels)
+    dash = escape(UNDEFINED)
+    return [escape(c) for c in row[:count]] + [c.replace(UNDEFINED, dash) for c in row[count:]]
+
+
+def _markdown(text: str) -> str:
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    # After the end of a row a bare bracket would be an argument.
+    "[": "{[}",
+    "]": "{]}",
+    "–": "--",
+    "“": "``",
+    "”": "''",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))

@@ -1,0 +1,80 @@
+"""How near an explanation is to a reference text: by words, and by meaning."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError, MissingExtraError, ModelError
+
+Array = NDArray[np.float64]
+SBERT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
+    """Return the F-measure of the longest common subsequence of words, (n,) in [0, 1].
+
+    As in rouge-score: lower case, Porter stemming, words of a–z and 0–9 only; a text without any
+    such word scores 0.
+
+    Raises:
+        DatasetError: if there is no pair, or a text is without its partner.
+        MissingExtraError: if rouge-score is not installed.
+    """
+    _check_pairs(predictions, references)
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise MissingExtraError("rouge-score", "bench") from error
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    pairs = zip(predictions, references, strict=True)
+    return np.array(
+        [scorer.score(reference, text)["rougeL"].fmeasure for text, reference in pairs], np.float64
+    )
+
+
+def sbert(predictions: Sequence[str], references: Sequence[str], model: str | None = None) -> Array:
+    """Return the cosine of the sentence embeddings of each pair, (n,) in [-1, 1].
+
+    Args:
+        predictions: (n,) texts; what is longer than the model reads is cut off by it.
+        references: (n,) texts.
+        model: name or folder of a sentence-transformers model; None: all-MiniLM-L6-v2.
+
+    Raises:
+        DatasetError: if there is no pair, or a text is without its partner.
+        MissingExtraError: if sentence-transformers is not installed.
+        ModelError: if the model cannot be loaded.
+    """
+    _check_pairs(predictions, references)
+    encoder = _encoder(model or SBERT_MODEL)
+    embeddings = encoder.encode(
+        [*predictions, *references], normalize_embeddings=True, show_progress_bar=False
+    )
+    left, right = np.split(np.asarray(embeddings, np.float64), 2)
+    return np.asarray(np.clip((left * right).sum(axis=1), -1.0, 1.0))
+
+
+@lru_cache(maxsize=1)  # one model serves all cells of a table
+def _encoder(model: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError("sentence-transformers", "sbert") from error
+    try:
+        return SentenceTransformer(model)
+    except Exception as error:  # a wrong name or folder makes the libraries raise nearly anything
+        raise ModelError(
+            f"Cannot load the sentence model {model}: {error}. Give a folder that holds one, or "
+            "the name of one that can be downloaded."
+        ) from error
+
+
+def _check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
+    if not predictions or len(predictions) != len(references):
+        raise DatasetError(
+            f"There are {len(predictions)} explanations and {len(references)} reference texts; "
+            "each explanation needs its reference, and at least one pair is needed."
+        )

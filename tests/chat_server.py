@@ -1,0 +1,113 @@
+"""A real OpenAI-compatible server on loopback for tests: bundled model, faults to order."""
+
+import asyncio
+import base64
+import io
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from PIL import Image
+
+# What a server answers to an image, and with it anything to lay over the message.
+Respond = Callable[[Image.Image], str | dict[str, Any]]
+
+
+@dataclass
+class ChatServer:
+    """A running server. `faults` are answered first, in their order, one a request."""
+
+    respond: Respond
+    faults: deque[str] = field(default_factory=deque)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    usage: dict[str, int] | None = field(
+        default_factory=lambda: {"prompt_tokens": 1000, "completion_tokens": 100}
+    )
+    base_url: str = ""
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        lock = threading.Lock()
+
+        @app.post("/v1/chat/completions")
+        async def chat(request: Request) -> Response:
+            body = await request.json()
+            self.arrivals.append(time.monotonic())
+            self.requests.append(body)
+            self.headers.append(dict(request.headers))
+            fault = self.faults.popleft() if self.faults else ""
+            if fault == "timeout":
+                await asyncio.sleep(1)
+            elif fault == "malformed":
+                return Response('{"choices": [', media_type="application/json")
+            elif fault == "not a completion":
+                return JSONResponse({"hello": "world"})
+            elif fault:
+                status, _, code = fault.partition(" ")
+                if status.isdigit():
+                    key = request.headers["authorization"]
+                    error = {"message": f"as ordered, {key}", "code": code or None}
+                    headers = {"Retry-After": "0"} if status == "429" else {}
+                    return JSONResponse({"error": error}, int(status), headers)
+            image = decoded(body)
+
+            def run() -> str | dict[str, Any]:
+                with lock:
+                    return self.respond(image)
+
+            answer = await asyncio.to_thread(run)
+            message = {"content": answer} if isinstance(answer, str) else answer
+            message = {"role": "assistant"} | message
+            reason = "stop"
+            if fault == "cut off":
+                message["content"] = message["content"][:20]
+                reason = "length"
+            completion = {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": body["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+            }
+            if self.usage is not None:
+                completion["usage"] = self.usage | {"total_tokens": sum(self.usage.values())}
+            return JSONResponse(completion)
+
+        return app
+
+
+def decoded(body: dict[str, Any]) -> Image.Image:
+    """Return the image of a request."""
+    part = body["messages"][0]["content"][0]
+    assert part["type"] == "image_url"
+    content = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+    return Image.open(io.BytesIO(content))
+
+
+@contextmanager
+def chat_server(respond: Respond) -> Iterator[ChatServer]:
+    """Run a server in a thread, on a free port."""
+    chat = ChatServer(respond)
+    config = uvicorn.Config(chat.app(), host="127.0.0.1", port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    chat.base_url = f"http://127.0.0.1:{port}/v1"
+    try:
+        yield chat
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)

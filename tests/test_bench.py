@@ -1,0 +1,284 @@
+"""The grid on disk, the traces it shares, and the figures made of it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from flawsight.data.dataset import Dataset, Sample
+from flawsight.data.surfaces import render_twins
+from flawsight.errors import (
+    DetectorError,
+    FlawsightError,
+    ImageError,
+    RunFolderError,
+    SettingsError,
+)
+from flawsight.evaluate.bench import check_names, read_cells, run_cell
+from flawsight.evaluate.detector import Prediction
+from flawsight.evaluate.detectors.own import FlawsightDetector
+from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.evaluate.figures import Figure
+from flawsight.evaluate.score import score_cell
+from flawsight.evaluate.traces import load_trace, save_trace
+from flawsight.inspector import Inspector
+from flawsight.mllm.generate import generate
+from flawsight.settings import PRESETS
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Inspector:
+    return Inspector.from_pretrained(device="cpu", batch_size=3)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Two products with two twins each, masks beside them."""
+    rng = np.random.default_rng(5)
+    samples = []
+    for category in ("disc", "plate"):
+        for index in range(4):
+            for sample in render_twins(rng, (90, 110)):
+                stem = tmp_path / "data" / category / f"{index}{sample.label}"
+                stem.parent.mkdir(parents=True, exist_ok=True)
+                image, mask = stem.with_suffix(".png"), None
+                Image.fromarray(sample.image).save(image)
+                if sample.label:
+                    mask = stem.with_name(f"{stem.name}_mask.png")
+                    Image.fromarray(sample.gt_mask).save(mask)
+                samples.append(
+                    Sample(
+                        image, sample.label, category, "test", "bad" if sample.label else "good",
+                        mask, reference="There is a dent." if sample.label else "Nothing is wrong.",
+                    )
+                )  # fmt: skip
+    return Dataset("parts", tmp_path / "data", tuple(samples))
+
+
+class Scripted:
+    """Says what it is told to; counts what it is asked."""
+
+    def __init__(self, name: str, script: dict[str, Prediction | FlawsightError]) -> None:
+        self.name, self.batch_size, self.script = name, 3, script
+        self.asked: list[Path] = []
+        self.quits_after = 10**9
+
+    def about(self) -> dict[str, Any]:
+        return {"kind": "scripted"}
+
+    def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
+        if len(self.asked) >= self.quits_after:
+            raise DetectorError("The key is refused.")
+        self.asked += images
+        return [self.script[str(image)] for image in images]
+
+
+def scripted(dataset: Dataset, seed: int = 0, maps: bool = True) -> Scripted:
+    rng = np.random.default_rng(seed)
+    script: dict[str, Prediction | FlawsightError] = {}
+    for sample in dataset.samples:
+        score = float(rng.random() + 0.3 * sample.label)
+        script[str(sample.image)] = Prediction(
+            pred_score=score,
+            pred_label=score > 0.6,
+            anomaly_map=rng.random((90, 110), dtype=np.float32) if maps else None,
+            explanation="There is a dent.",
+            contradiction=False,
+        )
+    return Scripted("scripted", script)
+
+
+def value(figures: list[Figure], metric: str, group: str = "pooled") -> float | None:
+    (figure,) = [f for f in figures if f.metric == metric and f.group == group]
+    return figure.value
+
+
+def ignore(_row: dict) -> None: ...
+
+
+def test_a_trace_on_disk_is_the_trace(inspector: Inspector, tmp_path: Path) -> None:
+    image = Image.fromarray(render_twins(np.random.default_rng(1), (80, 120))[1].image)
+    (trace,) = generate(inspector.mllm, [image], inspector.settings)
+    save_trace(tmp_path / "t.npz", trace, (80, 120))
+    loaded = load_trace(tmp_path / "t.npz")
+    assert loaded is not None
+    again, size = loaded
+    assert size == (80, 120)
+    assert (again.text, again.token_spans) == (trace.text, trace.token_spans)
+    for name in ("image_attention", "question_attention", "anomaly_tokens", "answer_margins"):
+        torch.testing.assert_close(getattr(again, name), getattr(trace, name), rtol=0, atol=0)
+    (tmp_path / "t.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:200])
+    assert load_trace(tmp_path / "t.npz") is None
+    assert load_trace(tmp_path / "none.npz") is None
+
+
+def test_the_detector_says_what_the_inspector_says_and_generates_once(
+    inspector: Inspector, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [sample.image for sample in dataset.samples[:3]]
+    default = FlawsightDetector("default", inspector, tmp_path / "traces")
+    predictions = default.predict(images)
+    for prediction, inspection in zip(predictions, inspector(images), strict=True):
+        assert isinstance(prediction, Prediction)
+        assert prediction.pred_label is inspection.pred_label
+        assert prediction.pred_score == pytest.approx(inspection.pred_score, abs=1e-5)
+        np.testing.assert_allclose(prediction.anomaly_map, inspection.anomaly_map, atol=1e-5)
+        assert prediction.explanation == inspection.explanation
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("generated again")
+
+    monkeypatch.setattr("flawsight.evaluate.traces.generate", forbidden)
+    paper = FlawsightDetector(
+        "paper", Inspector(inspector.mllm, PRESETS["paper"]), tmp_path / "traces"
+    )
+    images.append(tmp_path / "missing.png")
+    *others, failed = paper.predict(images)
+    assert isinstance(failed, ImageError)
+    for one, other in zip(predictions, others, strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert one.pred_score == other.pred_score
+        assert not np.array_equal(one.anomaly_map, other.anomaly_map)
+
+
+def test_a_stopped_cell_goes_on_and_tables_need_no_detector(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    detector = scripted(dataset)
+    detector.quits_after = 6
+    with pytest.raises(DetectorError, match="key is refused"):
+        run_cell(tmp_path / "out", dataset, detector, ignore)
+    assert len(detector.asked) == 6
+    (part,) = read_cells(tmp_path / "out")
+    assert score_cell(part, resamples=20)[1][-1].missing == 10
+    detector.quits_after = 10**9
+    whole = run_cell(tmp_path / "out", dataset, detector, ignore)
+    assert len(detector.asked) == len(set(detector.asked)) == 16
+    (read,) = read_cells(tmp_path / "out")
+    assert read == whole
+    assert score_cell(read, resamples=20) == score_cell(whole, resamples=20)
+    detector.about = lambda: {"kind": "another"}  # type: ignore[method-assign]
+    with pytest.raises(RunFolderError, match="kind scripted"):
+        run_cell(tmp_path / "out", dataset, detector, ignore)
+
+
+def test_figures_are_those_of_independent_implementations(dataset: Dataset, tmp_path: Path) -> None:
+    detector = scripted(dataset)
+    cell = run_cell(tmp_path / "out", dataset, detector, ignore)
+    figures, tallies = score_cell(cell, resamples=200)
+    labels = [s.label for s in dataset.samples]
+    said = [detector.script[str(s.image)] for s in dataset.samples]
+    scores = [p.pred_score for p in said if isinstance(p, Prediction)]
+    assert value(figures, "image_auroc") == pytest.approx(roc_auc_score(labels, scores))
+    verdicts = [score > 0.6 for score in scores if score is not None]
+    assert value(figures, "image_balanced_accuracy") == pytest.approx(
+        balanced_accuracy_score(labels, verdicts)
+    )
+    per_category = [roc_auc_score(labels[i : i + 8], scores[i : i + 8]) for i in (0, 8)]
+    assert value(figures, "image_auroc", "disc") == pytest.approx(per_category[0])
+    assert value(figures, "image_auroc", "macro") == pytest.approx(np.mean(per_category))
+    truth, marks = [], []
+    for sample, prediction in zip(dataset.samples, said, strict=True):
+        assert isinstance(prediction, Prediction)
+        assert prediction.anomaly_map is not None
+        mask = np.zeros((90, 110), bool)
+        if sample.mask:
+            mask = np.asarray(Image.open(sample.mask)) > 0
+        truth.append(mask.ravel())
+        marks.append(prediction.anomaly_map.astype(np.float16).ravel())
+    expected = roc_auc_score(np.concatenate(truth), np.concatenate(marks))
+    assert value(figures, "pixel_auroc") == pytest.approx(expected, abs=1e-6)
+    assert value(figures, "contradiction_rate") == 0
+    assert value(figures, "sbert") is None
+    rouge = value(figures, "rouge_l")
+    assert rouge is not None
+    assert 0.5 < rouge < 1
+    for figure in figures:
+        if figure.low is not None and figure.high is not None:
+            assert figure.low <= figure.high
+    assert [t.group for t in tallies] == ["disc", "plate", "pooled", "macro"]
+
+
+def test_a_failed_image_counts_against_its_system(dataset: Dataset, tmp_path: Path) -> None:
+    detector = scripted(dataset)
+    perfect = {
+        str(s.image): Prediction(pred_score=float(s.label), pred_label=bool(s.label))
+        for s in dataset.samples
+    }
+    failing = dataset.samples[1]
+    assert failing.label == 1
+    detector.script = {**perfect, str(failing.image): ImageError("broken")}
+    cell = run_cell(tmp_path / "out", dataset, detector, ignore)
+    figures, tallies = score_cell(cell, resamples=20)
+    assert tallies[-1].failed == 1
+    assert value(figures, "image_accuracy") == pytest.approx(15 / 16)
+    assert value(figures, "image_auroc") == pytest.approx(7 / 8)
+
+
+def test_what_a_system_does_not_say_is_no_figure(dataset: Dataset, tmp_path: Path) -> None:
+    detector = scripted(dataset)
+    detector.script = {str(s.image): Prediction(pred_label=True) for s in dataset.samples}
+    figures, _ = score_cell(run_cell(tmp_path / "out", dataset, detector, ignore), resamples=20)
+    assert value(figures, "image_auroc") is None
+    assert value(figures, "pixel_auroc") is None
+    assert value(figures, "image_balanced_accuracy") == 0.5
+
+
+def test_a_score_that_is_no_number_is_a_failure(dataset: Dataset, tmp_path: Path) -> None:
+    detector = scripted(dataset)
+    detector.script[str(dataset.samples[0].image)] = Prediction(pred_score=float("nan"))
+    _, tallies = score_cell(run_cell(tmp_path / "o", dataset, detector, ignore), resamples=20)
+    assert tallies[-1].failed == 1
+
+
+def test_a_folder_without_a_bench_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no bench"):
+        read_cells(tmp_path)
+    with pytest.raises(RunFolderError, match="share the folder"):
+        check_names(["a b", "a  b"], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "argument", "options"),
+    [
+        ("flawsight", "flawsight", None, {}),
+        ("flawsight:preset=paper", "flawsight", None, {"preset": "paper"}),
+        ("flawsight:Qwen/X,tau_t=0.4,layers=[1,2]", "flawsight", "Qwen/X",
+         {"tau_t": 0.4, "layers": [1, 2]}),
+        ("flawsight,name=ours", "flawsight", None, {"name": "ours"}),
+        ("run:/some/folder", "run", "/some/folder", {}),
+        ("openai:gpt-4o,budget=5", "openai", "gpt-4o", {"budget": 5}),
+    ],
+)  # fmt: skip
+def test_specs(text: str, kind: str, argument: str | None, options: dict) -> None:
+    spec = parse_spec(text)
+    assert (spec.kind, spec.argument, spec.options) == (kind, argument, options)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("resnet", "choose one of flawsight"),
+        ("flawsight,fast", "NAME=VALUE"),
+        ("flawsight,tau=1", "Unknown settings: tau"),
+        ("vlm", "lacks its model"),
+        ("run", "lacks its folder"),
+        ("texture,depth=3", "depth"),
+    ],
+)
+def test_a_wrong_spec_is_explained(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=words):
+        open_detector(parse_spec(text), tmp_path, tmp_path, 4)
+
+
+def test_truth_is_what_was_given(dataset: Dataset, tmp_path: Path) -> None:
+    run_cell(tmp_path / "out", dataset, scripted(dataset, maps=False), ignore)
+    lines = (tmp_path / "out/parts/truth.jsonl").read_text().splitlines()
+    assert [Sample.from_json(json.loads(line)) for line in lines[1:]] == list(dataset.samples)
