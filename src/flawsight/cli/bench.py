@@ -130,6 +130,7 @@ def _report(
     from ..evaluate.bench import read_cells
     from ..evaluate.score import score_cell
     from ..evaluate.tables import terminal_tables, write_tables
+    from ..report.sweeps import draw_sweeps
 
     figures, tallies = [], []
     with console.status("Scoring …"):
@@ -143,7 +144,7 @@ def _report(
             )
             figures += scored
             tallies += counted
-        written = write_tables(out, figures, tallies)
+        written = write_tables(out, figures, tallies) + draw_sweeps(figures, out)
     for table in terminal_tables(figures, tallies):
         console.print(table)
     for path in written:
