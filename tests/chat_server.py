@@ -29,10 +29,19 @@ class ChatServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
-    usage: dict[str, int] | None = field(
-        default_factory=lambda: {"prompt_tokens": 1000, "completion_tokens": 100}
-    )
+    usage: dict[str, int] | None = None
+    retry_after: str = "0"
     base_url: str = ""
+
+    def __post_init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new."""
+        for kept in (self.faults, self.requests, self.headers, self.arrivals):
+            kept.clear()
+        self.usage = {"prompt_tokens": 1000, "completion_tokens": 100}
+        self.retry_after = "0"
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -46,7 +55,7 @@ class ChatServer:
             self.headers.append(dict(request.headers))
             fault = self.faults.popleft() if self.faults else ""
             if fault == "timeout":
-                await asyncio.sleep(1)
+                await asyncio.sleep(2)
             elif fault == "malformed":
                 return Response('{"choices": [', media_type="application/json")
             elif fault == "not a completion":
@@ -56,7 +65,7 @@ class ChatServer:
                 if status.isdigit():
                     key = request.headers["authorization"]
                     error = {"message": f"as ordered, {key}", "code": code or None}
-                    headers = {"Retry-After": "0"} if status == "429" else {}
+                    headers = {"Retry-After": self.retry_after} if status == "429" else {}
                     return JSONResponse({"error": error}, int(status), headers)
             image = decoded(body)
 

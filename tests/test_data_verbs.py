@@ -18,6 +18,7 @@ from flawsight.cli import app
 from flawsight.data.check import Report, check_dataset
 from flawsight.data.dataset import Dataset, Sample
 from flawsight.data.make import Recipe, choose_families, describe_defect, make_dataset
+from flawsight.data.open import open_datasets
 from flawsight.data.surfaces import TEST_FAMILIES, VALIDATION_FAMILIES, render_twins
 from flawsight.data.training_mix import (
     MixedSample,
@@ -462,6 +463,9 @@ def test_mix_writes_a_list_without_test_products_or_files(tmp_path: Path) -> Non
     }  # fmt: skip
     assert all(Path(row["path"]).is_file() and row["split"] == "train" for row in rows)
     assert not any("mask" in row for row in rows)
+    reread = open_datasets(str(tmp_path / "mix.jsonl"))
+    assert {d.name for d in reread} == {"one", "two"}
+    assert sum(len(d.split("train").samples) for d in reread) == 22
     flawsight("data", "mix", tmp_path / "again.jsonl", *arguments)
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "mix.jsonl").read_bytes()
     code, output = flawsight("data", "mix", tmp_path, *arguments)

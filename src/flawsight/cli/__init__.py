@@ -7,6 +7,7 @@ file or model; 130: stopped.
 import typer
 
 from .bench import bench
+from .calibrate import calibrate
 from .data import app as data_app
 from .inspect import inspect
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.command()(bench)
+app.command()(calibrate)
 app.add_typer(data_app, name="data")
 
 

@@ -39,6 +39,16 @@ def inspect(
     ] = None,
     attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
     seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Defective is a score above it, in place of the model's Yes."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Threshold of flawsight calibrate; --threshold wins.")
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(help="Whose threshold the calibration gives. Default: of all.")
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="No line for each image.")] = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
@@ -56,7 +66,8 @@ def inspect(
     with explained():
         failed = _inspect(
             paths, out, model, adapter, parse_settings(preset, set_ or [], seed), batch_size, quiet,
-            {"device": device, "dtype": dtype, "attention": attention},
+            {"device": device, "dtype": dtype, "attention": attention, "threshold": threshold},
+            calibration, category,
         )  # fmt: skip
     raise typer.Exit(1 if failed else 0)
 
@@ -90,10 +101,14 @@ def _inspect(
     batch_size: int,
     quiet: bool,
     load_options: dict[str, Any],
+    calibration: Path | None,
+    category: str | None,
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..data.images import find_images
 
+    if category is not None and calibration is None:
+        raise SettingsError("--category chooses a threshold of --calibration FILE; give that too.")
     images = find_images(paths)
     with console.status("Loading the model …"):
         from ..inspector import Inspector
@@ -104,6 +119,12 @@ def _inspect(
         inspector = Inspector.from_pretrained(
             model, settings=settings, batch_size=batch_size, adapter=adapter, **load_options
         )
+        if calibration is not None and inspector.threshold is None:
+            from ..evaluate.calibrate import load_calibration
+
+            calibrated = load_calibration(calibration)
+            calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
+            inspector.threshold = calibrated.threshold(category)
         run = RunFolder(out, describe(inspector))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}

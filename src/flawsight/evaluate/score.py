@@ -102,8 +102,9 @@ def _figure(
     if np.isnan(value):
         return Figure(cell.dataset, group, cell.detector, metric, None)
     low, high = interval(spread)
-    bounds = (None, None) if np.isnan(low) else (float(low), float(high))
-    return Figure(cell.dataset, group, cell.detector, metric, float(value), *bounds, note)
+    if np.isnan(low):
+        return Figure(cell.dataset, group, cell.detector, metric, float(value), note=note)
+    return Figure(cell.dataset, group, cell.detector, metric, float(value), low, high, note)
 
 
 def _tally(cell: Cell, name: str, group: _Group) -> Tally:
@@ -132,8 +133,7 @@ def _count_pixels(
         anomaly_map = np.full(gt_mask.shape, UNMARKED, np.float32)
     else:
         anomaly_map = _read_map(cell, row)
-        height, width = anomaly_map.shape
-        gt_mask = read_gt_mask(sample, (height, width))
+        gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
     coarse = image_counts(anomaly_map, gt_mask)
     for group in groups:
         if group.pixels is None:
@@ -211,7 +211,7 @@ def _text_values(group: _Group, weights: Array, sbert_model: str | None) -> Valu
     values: Values = {}
     flags = [row.get("contradiction") for row in group.rows]
     if chosen := [index for index, flag in enumerate(flags) if flag is not None]:
-        contradicting = np.array([float(flags[index]) for index in chosen])
+        contradicting = np.array([float(group.rows[index]["contradiction"]) for index in chosen])
         values["contradiction_rate"] = _weighted_mean(contradicting, weights[:, chosen])
     chosen = [
         index

@@ -1,0 +1,146 @@
+"""The published data sets that can be opened by name, and how each one is laid out."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .layouts import Reader, read_kolektor, read_mvtec, read_visa, read_vision
+
+_MVTEC_LAYOUT = (
+    "CATEGORY/{train,test}/CLASS/*, masks in CATEGORY/ground_truth/CLASS/ named *_mask.png or "
+    "like their image"
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A published data set.
+
+    Attributes:
+        name: as tables call it.
+        licence: what its publisher allows; read the original text before using the set.
+        source: where to get it.
+        images: how many it holds, in words.
+        layout: the tree that is expected.
+        folders: names under which its folder is looked for.
+        reader: which function reads it.
+        used_for: what the paper used it for.
+        note: what else one should know; empty where there is nothing.
+    """
+
+    name: str
+    licence: str
+    source: str
+    images: str
+    layout: str
+    folders: tuple[str, ...]
+    reader: Reader
+    used_for: Literal["test", "training mix"]
+    note: str = ""
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Benchmark(
+        name="MVTec-AD",
+        licence="CC BY-NC-SA 4.0",
+        source="https://www.mvtec.com/company/research/datasets/mvtec-ad",
+        images="5354 of 15 categories (3629 train, 1725 test)",
+        layout="CATEGORY/{train,test}/CLASS/000.png, ground_truth/CLASS/000_mask.png",
+        folders=("MVTec-AD", "mvtec_ad", "mvtec", "mvtec_anomaly_detection", "MVTecAD"),
+        reader=read_mvtec,
+        used_for="test",
+    ),
+    Benchmark(
+        name="VisA",
+        licence="CC BY 4.0",
+        source="https://github.com/amazon-science/spot-diff",
+        images="10821 of 12 categories (9621 normal, 1200 defective)",
+        layout="split_csv/1cls.csv, CATEGORY/Data/Images/{Normal,Anomaly}/*.JPG, "
+        "CATEGORY/Data/Masks/Anomaly/*.png",
+        folders=("VisA", "VisA_20220922", "VisA_dataset"),
+        reader=read_visa,
+        used_for="training mix",
+        note="Masks hold small numbers, one for each kind of defect, and look black to the eye.",
+    ),
+    Benchmark(
+        name="KolektorSDD",
+        licence="CC BY-NC-SA 4.0",
+        source="https://www.vicos.si/resources/kolektorsdd/",
+        images="399 whole (347 normal, 52 defective)",
+        layout="kosNN/PartM.jpg, kosNN/PartM_label.bmp",
+        folders=("KolektorSDD", "KSDD", "kolektor"),
+        reader=read_kolektor,
+        used_for="test",
+        note="No published split of normal and defective images: all is test. An image is "
+        "defective if its label file has any spot.",
+    ),
+    Benchmark(
+        name="KolektorSDD-cropped",
+        licence="CC BY-NC-SA 4.0, as the set it is cut from",
+        source="made from KolektorSDD by the authors of zero-shot methods; no publisher's archive",
+        images="depends on who cut it",
+        layout=_MVTEC_LAYOUT,
+        folders=("KolektorSDD-cropped", "KSDD-cropped", "SDD"),
+        reader=read_mvtec,
+        used_for="test",
+        note="Figures on crops do not compare with figures on whole images: another set.",
+    ),
+    Benchmark(
+        name="DTD-Synthetic",
+        licence="see its publisher; made from DTD, which is for research",
+        source="the authors of Aota, Tong, Okatani: Zero-shot versus many-shot (WACV 2023)",
+        images="of 12 textures, like Woven_001",
+        layout=_MVTEC_LAYOUT,
+        folders=("DTD-Synthetic", "DTD_Synthetic", "DTDSynthetic", "dtd_synthetic"),
+        reader=read_mvtec,
+        used_for="test",
+    ),
+    Benchmark(
+        name="WFDD",
+        licence="see its publisher",
+        source="https://github.com/cqylunlun/GLASS, Dataset Release",
+        images="4101 of 4 categories",
+        layout=_MVTEC_LAYOUT,
+        folders=("WFDD",),
+        reader=read_mvtec,
+        used_for="test",
+    ),
+    Benchmark(
+        name="GoodsAD",
+        licence="see its publisher",
+        source="https://github.com/jianzhang96/GoodsAD",
+        images="6124 of 6 categories (3136 train, 2988 test)",
+        layout="CATEGORY/{train,test}/CLASS/000000.jpg, ground_truth/CLASS/000000.png",
+        folders=("GoodsAD", "PKU-GoodsAD"),
+        reader=read_mvtec,
+        used_for="training mix",
+    ),
+    Benchmark(
+        name="VISION",
+        licence="see its card; access is granted on conditions",
+        source="https://huggingface.co/datasets/VISION-Workshop/VISION-Datasets",
+        images="of 14 products",
+        layout="PRODUCT/{train,val}/_annotations.coco.json with the images beside it",
+        folders=("VISION", "VISION-Datasets", "VISION_Datasets"),
+        reader=read_vision,
+        used_for="training mix",
+        note="No test split with labels: train is train, val is validation, inference is left "
+        "out. Images without annotations are normal; polygons instead of mask files.",
+    ),
+    Benchmark(
+        name="PR-REAL",
+        licence="not known",
+        source="not known; ask the authors of the paper that uses it",
+        images="not known",
+        layout="a meta.json, or " + _MVTEC_LAYOUT,
+        folders=("PR-REAL", "PR_REAL"),
+        reader=read_mvtec,
+        used_for="training mix",
+        note="No published description of its layout was found. Bring it into one of the two "
+        "named here.",
+    ),
+)
+
+
+def find_benchmark(name: str) -> Benchmark | None:
+    """Return the data set of that name, in whatever case, or None."""
+    return next((b for b in BENCHMARKS if b.name.lower() == name.lower()), None)

@@ -1,0 +1,219 @@
+"""Whether a data set is fit to measure with: counts, and what is wrong in its files."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import DatasetError, ImageError
+from .dataset import Dataset, Sample, read_gt_mask
+from .images import SUFFIXES, read_image
+
+_MASK_ENDINGS = ("_mask", "_label", "_gt", "_ground_truth")
+_MASK_FOLDERS = {"ground_truth", "gt", "mask", "masks"}
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many images a class has, and of how many the defective pixels are given."""
+
+    split: str
+    category: str
+    class_name: str
+    images: int
+    masks: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: what, the same words for all findings of the kind.
+        path: the file it is wrong with.
+        detail: more about this one; may be empty.
+    """
+
+    kind: str
+    path: Path
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check_dataset` found. `notes` are worth knowing, but nothing is wrong with them."""
+
+    name: str
+    root: Path
+    counts: tuple[Count, ...]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None) -> Report:
+    """Look at every file of a data set once.
+
+    Two images are duplicates when they decode to the same upright RGB pixels, whatever their file
+    format. Only a hash of 16 bytes an image is kept.
+
+    Args:
+        dataset: what to check.
+        on_sample: called after each sample, as for a progress bar.
+    """
+    findings: list[Finding] = []
+    places: dict[bytes, list[Sample]] = {}
+    some_masks = any(s.label == 1 and s.pixel_labelled for s in dataset.samples)
+    unmasked = 0
+    for sample in dataset.samples:
+        size: tuple[int, int] | None = None
+        try:
+            image = read_image(sample.image)
+        except ImageError as error:
+            findings.append(Finding("unreadable image", sample.image, str(error)))
+        else:
+            size = (image.height, image.width)
+            places.setdefault(_pixel_hash(image), []).append(sample)
+        findings += _check_mask(sample, size)
+        if not sample.pixel_labelled:
+            unmasked += 1
+            if some_masks:
+                findings.append(Finding("defective image without mask", sample.image))
+        if on_sample is not None:
+            on_sample()
+    findings += [Finding("mask without image", path) for path in _orphans(dataset)]
+    notes = []
+    if unmasked and not some_masks:
+        notes.append(
+            f"None of the {unmasked} defective images has a mask: only image-level figures can be "
+            "measured."
+        )
+    copies = 0
+    for twins in places.values():
+        if len(twins) > 1:
+            found = list(_check_duplicates(twins))
+            findings += found
+            copies += 0 if found else len(twins) - 1
+    if copies:
+        notes.append(f"{copies} images are exact copies of another of the same split and label.")
+    return Report(
+        dataset.name, dataset.root, _counts(dataset.samples), tuple(findings), tuple(notes)
+    )
+
+
+def _counts(samples: Iterable[Sample]) -> tuple[Count, ...]:
+    images: Counter[tuple[str, str, str]] = Counter()
+    masks: Counter[tuple[str, str, str]] = Counter()
+    for sample in samples:
+        key = (sample.split, sample.category, sample.class_name)
+        images[key] += 1
+        masks[key] += sample.mask is not None or bool(sample.polygons)
+    return tuple(Count(*key, images[key], masks[key]) for key in sorted(images))
+
+
+def _pixel_hash(image: Image.Image) -> bytes:
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.digest()
+
+
+def _check_mask(sample: Sample, size: tuple[int, int] | None) -> Iterator[Finding]:
+    """Check a mask against its upright image of (height, width), None where that is unreadable."""
+    if sample.mask is None and (not sample.polygons or size is None):
+        return
+    path = sample.mask or sample.image
+    try:
+        gt_mask = read_gt_mask(sample, size if sample.mask is None else None)
+    except DatasetError as error:
+        yield Finding("unreadable mask", path, str(error))
+        return
+    if size is not None and gt_mask.shape != size:
+        height, width = gt_mask.shape
+        detail = f"{width}×{height} pixels, its image {size[1]}×{size[0]}"
+        if gt_mask.shape == size[::-1]:
+            detail += "; perhaps only the image is marked as rotated (EXIF)"
+        yield Finding("mask of another size than its image", path, detail)
+    if sample.label == 1 and not gt_mask.any():
+        yield Finding("empty mask of a defective image", path)
+    if sample.label == 0 and gt_mask.any():
+        yield Finding("mask of a normal image is not empty", path, f"{gt_mask.sum()} pixels")
+
+
+def _check_duplicates(twins: list[Sample]) -> Iterator[Finding]:
+    """Name each image that equals an earlier one in another split or with another label."""
+    for index, sample in enumerate(twins[1:], 1):
+        earlier = twins[:index]
+        apart = next((s for s in earlier if s.split != sample.split), None)
+        if apart is not None:
+            yield Finding(
+                "same image in two splits",
+                sample.image,
+                f"{sample.split}; {apart.split}: {apart.image}",
+            )
+        other = next(
+            (s for s in earlier if s.split == sample.split and s.label != sample.label), None
+        )
+        if other is not None:
+            yield Finding(
+                "same image with two labels",
+                sample.image,
+                f"{sample.class_name}; {other.class_name}: {other.image}",
+            )
+
+
+def _orphans(dataset: Dataset) -> list[Path]:
+    """Return the mask files on disk whose image is not there.
+
+    An image that is there but not in the data set, as where a list names only some, is no reason
+    to complain of its mask: only a mask whose stem no image beside its used neighbours has counts.
+    """
+    used = {sample.mask for sample in dataset.samples if sample.mask is not None}
+    images = {sample.image for sample in dataset.samples}
+    image_folders = {image.parent for image in images}
+    beside: dict[Path, set[Path]] = {}
+    for sample in dataset.samples:
+        if sample.mask is not None:
+            beside.setdefault(sample.mask.parent, set()).add(sample.image.parent)
+    for folder in _unused_mask_folders(image_folders, beside):
+        beside[folder] = {
+            images_of
+            for images_of in image_folders
+            if images_of.name == folder.name and images_of.parent.parent == folder.parent.parent
+        }
+    orphans = []
+    for folder, folders in beside.items():
+        stems = {file.stem for near in folders for file in _files(near)}
+        for file in _files(folder):
+            if file in used or file in images or file.suffix.lower() not in SUFFIXES:
+                continue
+            bare = _without_ending(file.stem)
+            if folder in image_folders and bare == file.stem:
+                continue  # an image that the data set leaves out, not a mask
+            if bare not in stems and (folder in image_folders or file.stem not in stems):
+                orphans.append(file)
+    return sorted(orphans)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if a data set names one that is not there."""
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _unused_mask_folders(image_folders: set[Path], used: Iterable[Path]) -> set[Path]:
+    """Return folders like ground_truth/crack beside test/ in which no sample has its mask."""
+    tops = {parent for folder in image_folders for parent in (folder.parent, folder.parent.parent)}
+    found: set[Path] = set()
+    for top in tops:
+        for name in _MASK_FOLDERS:
+            if (top / name).is_dir():
+                found |= {path for path in (top / name).iterdir() if path.is_dir()}
+    return found - set(used) - image_folders
+
+
+def _without_ending(stem: str) -> str:
+    for ending in _MASK_ENDINGS:
+        if stem.lower().endswith(ending):
+            return stem[: -len(ending)]
+    return stem

@@ -1,0 +1,322 @@
+"""Readers of data sets by how their folders and files are laid out.
+
+A reader takes the absolute path of the root folder and returns its samples, or None where the
+layout is another one. Masks belong to images by name, never by order.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DatasetError
+from .dataset import Polygon, Sample
+from .images import SUFFIXES
+
+Reader = Callable[[Path], list[Sample] | None]
+
+NORMAL = {"good", "ok", "normal"}
+DEFECTIVE = {"bad", "defective", "defect", "anomaly", "abnormal", "anomalous", "ng"}
+SPLITS = {
+    "train": "train",
+    "test": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+_MASK_ENDINGS = ("", "_mask", "_label")
+
+
+def read_mvtec(root: Path) -> list[Sample] | None:
+    """Read `[CATEGORY/]{train,validation,test}/CLASS/*`, masks in `ground_truth/CLASS/`.
+
+    The class "good" (or "ok", "normal") is normal, every other one defective. Without folders of
+    categories, the root's own name is the category.
+
+    Raises:
+        DatasetError: if masks are ambiguous, or a category is empty.
+    """
+    if _split_folders(root):
+        return _read_category(root)
+    parts = {folder: _read_category(folder) for folder in _folders(root) if _split_folders(folder)}
+    if not parts:
+        return None
+    return [sample for samples in parts.values() for sample in samples]
+
+
+def _read_category(folder: Path) -> list[Sample]:
+    category = folder.name
+    samples = []
+    for split_folder in _split_folders(folder):
+        for class_folder in _folders(split_folder):
+            name = class_folder.name
+            label = int(name.lower() not in NORMAL)
+            masks = MaskFinder(folder / "ground_truth" / name) if label else None
+            samples += [
+                Sample(
+                    image=image,
+                    label=label,
+                    category=category,
+                    split=SPLITS[split_folder.name.lower()],
+                    class_name=name if label else "good",
+                    mask=masks.find(image) if masks else None,
+                )
+                for image in _images(class_folder)
+            ]
+    if not samples:
+        raise DatasetError(
+            f"The category {category} is empty: expected images in {folder}/test/CLASS/, like "
+            "test/good/000.png and test/crack/000.png."
+        )
+    return samples
+
+
+def read_good_bad(root: Path) -> list[Sample] | None:
+    """Read two folders, of normal and of defective images, all of them "test".
+
+    Masks may lie in `ground_truth/FOLDER/` or `ground_truth/`.
+    """
+    kinds = {
+        folder: int(folder.name.lower() in DEFECTIVE)
+        for folder in _folders(root)
+        if folder.name.lower() in NORMAL | DEFECTIVE
+    }
+    if set(kinds.values()) != {0, 1}:
+        return None
+    samples = []
+    for folder, label in kinds.items():
+        truth = root / "ground_truth"
+        masks = MaskFinder(truth / folder.name if (truth / folder.name).is_dir() else truth)
+        samples += [
+            Sample(
+                image=image,
+                label=label,
+                category=root.name,
+                split="test",
+                class_name=folder.name if label else "good",
+                mask=masks.find(image) if label else None,
+            )
+            for image in _images(folder)
+        ]
+    return samples
+
+
+def read_visa(root: Path) -> list[Sample] | None:
+    """Read VisA: `split_csv/1cls.csv`, images in `CATEGORY/Data/Images/{Normal,Anomaly}`.
+
+    Raises:
+        DatasetError: if the table is no such table, or names files that are not there.
+    """
+    table = root / "split_csv" / "1cls.csv"
+    if not table.is_file():
+        if any((folder / "Data" / "Images").is_dir() for folder in _folders(root)):
+            raise DatasetError(
+                f"{root} looks like VisA, but has no split_csv/1cls.csv, which says what is for "
+                "training and what for testing. It is in the published archive; unpack it whole."
+            )
+        return None
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(f"Cannot read {table} as CSV: {error}") from error
+    wanted = {"object", "split", "label", "image", "mask"}
+    if not rows or not wanted <= set(rows[0]):
+        found = ", ".join(rows[0]) if rows else "no rows"
+        raise DatasetError(f"{table} must have columns {', '.join(sorted(wanted))}; found {found}.")
+    samples = []
+    for row in rows:
+        label = int(row["label"].strip().lower() not in NORMAL)
+        samples.append(
+            Sample(
+                image=root / row["image"],
+                label=label,
+                category=row["object"],
+                split=SPLITS.get(row["split"].strip().lower(), row["split"]),
+                class_name="bad" if label else "good",
+                mask=root / row["mask"] if label and row["mask"] else None,
+            )
+        )
+    check_files(table, samples)
+    return samples
+
+
+def read_kolektor(root: Path) -> list[Sample] | None:
+    """Read KolektorSDD: `kosNN/PartM.jpg` with `PartM_label.bmp`, defective where that has a spot.
+
+    The set has no split; all is "test".
+
+    Raises:
+        DatasetError: if a label is missing or unreadable, for then nothing tells the class.
+    """
+    folders = [folder for folder in _folders(root) if folder.name.lower().startswith("kos")]
+    samples = []
+    for folder in folders:
+        masks = MaskFinder(folder)
+        for image in _images(folder):
+            if image.stem.endswith("_label"):
+                continue
+            mask = masks.find(image)
+            if mask is None or mask == image:
+                raise DatasetError(
+                    f"{image} has no {image.stem}_label.bmp beside it; in KolektorSDD every image "
+                    "has one. Unpack the published archive whole."
+                )
+            label = int(_has_defect(mask))
+            samples.append(
+                Sample(
+                    image=image,
+                    label=label,
+                    category="commutator",
+                    split="test",
+                    class_name="defect" if label else "good",
+                    mask=mask if label else None,
+                )
+            )
+    return samples or None
+
+
+def _has_defect(mask: Path) -> bool:
+    try:
+        with Image.open(mask) as file:
+            return bool(np.asarray(file).any())
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise DatasetError(f"Cannot read the mask {mask}: {error}") from error
+
+
+def read_vision(root: Path) -> list[Sample] | None:
+    """Read VISION: `PRODUCT/{train,val}/_annotations.coco.json` with its images beside it.
+
+    An image without annotations is normal. The folders `inference` have no labels and are left out.
+
+    Raises:
+        DatasetError: if the annotations are damaged or name files that are not there.
+    """
+    tables = [
+        split / "_annotations.coco.json"
+        for product in [root, *_folders(root)]
+        for split in _split_folders(product)
+    ]
+    found = [table for table in tables if table.is_file()]
+    return [sample for table in found for sample in _read_coco(table)] if found else None
+
+
+def _read_coco(table: Path) -> list[Sample]:
+    try:
+        coco: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
+        names = {entry["id"]: entry["name"] for entry in coco["categories"]}
+        defects: dict[int, list[dict[str, Any]]] = {}
+        for annotation in coco["annotations"]:
+            defects.setdefault(annotation["image_id"], []).append(annotation)
+        samples = []
+        for entry in coco["images"]:
+            held = defects.get(entry["id"], [])
+            outlines = [_polygons(annotation) for annotation in held]
+            kinds = sorted({names[annotation["category_id"]] for annotation in held})
+            samples.append(
+                Sample(
+                    image=table.parent / entry["file_name"],
+                    label=int(bool(held)),
+                    category=table.parent.parent.name,
+                    split=SPLITS[table.parent.name.lower()],
+                    class_name="+".join(kinds) or "good",
+                    # With one defect not outlined, the pixels of the image are not known.
+                    polygons=tuple(p for outline in outlines for p in outline)
+                    if all(outlines)
+                    else (),
+                )
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{table} is not COCO with images, annotations and categories: {error!r}"
+        ) from error
+    check_files(table, samples)
+    return samples
+
+
+def _polygons(annotation: dict[str, Any]) -> list[Polygon]:
+    outlines = annotation.get("segmentation") or []
+    if not isinstance(outlines, list):  # run lengths
+        return []
+    return [
+        tuple((float(x), float(y)) for x, y in zip(flat[::2], flat[1::2], strict=True))
+        for flat in outlines
+        if len(flat) >= 6
+    ]
+
+
+class MaskFinder:
+    """The masks in a folder, found by the name of their image.
+
+    000.png has the mask 000.png, 000_mask.* or 000_label.*, whatever the suffix of either.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._masks: dict[str, list[Path]] = {}
+        for path in _images(folder):
+            self._masks.setdefault(path.stem, []).append(path)
+
+    def find(self, image: Path) -> Path | None:
+        """Return the mask of an image, or None.
+
+        Raises:
+            DatasetError: if several files could be it.
+        """
+        hits = [
+            path
+            for ending in _MASK_ENDINGS
+            for path in self._masks.get(image.stem + ending, [])
+            if path != image
+        ]
+        if len(hits) > 1:
+            names = " and ".join(path.name for path in hits)
+            raise DatasetError(
+                f"{image} has several masks in {self.folder}: {names}. Leave only one of them."
+            )
+        return hits[0] if hits else None
+
+
+def check_files(source: Path, samples: Iterable[Sample]) -> None:
+    """Check that every file which a list names is there.
+
+    Raises:
+        DatasetError: naming the first few that are not.
+    """
+    named = [path for s in samples for path in (s.image, s.mask) if path is not None]
+    missing = [path for path in named if not path.is_file()]
+    if missing:
+        first = ", ".join(str(path) for path in missing[:3])
+        raise DatasetError(
+            f"{source} names missing files, {len(missing)} in all: "
+            f"{first}{', …' * (len(missing) > 3)}. Paths are relative to the data set's folder."
+        )
+
+
+def sort_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return samples by category, split, class and name."""
+    return tuple(sorted(samples, key=lambda s: (s.category, s.split, s.class_name, str(s.image))))
+
+
+def _split_folders(folder: Path) -> list[Path]:
+    return [child for child in _folders(folder) if child.name.lower() in SPLITS]
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )

@@ -1,0 +1,120 @@
+"""What a user names → labelled data sets: a known name, NAME=PATH, a folder or a list."""
+
+import os
+from pathlib import Path
+
+from ..errors import DatasetError
+from .benchmarks import BENCHMARKS, Benchmark, find_benchmark
+from .dataset import Dataset
+from .layouts import (
+    Reader,
+    read_good_bad,
+    read_kolektor,
+    read_mvtec,
+    read_visa,
+    read_vision,
+    sort_samples,
+)
+from .lists import read_csv, read_jsonl, read_meta
+
+# From the narrowest layout to the widest.
+_READERS: tuple[Reader, ...] = (
+    read_visa,
+    read_kolektor,
+    read_vision,
+    read_mvtec,
+    read_good_bad,
+)
+_LISTS = {".json": read_meta, ".csv": read_csv, ".jsonl": read_jsonl}
+# Lists that speak for the folder in which they lie.
+_OWN_LIST, _META = "samples.jsonl", "meta.json"
+
+
+def open_datasets(spec: str, data_root: Path | None = None) -> list[Dataset]:
+    """Open what is named.
+
+    Args:
+        spec: a known name like "MVTec-AD", NAME=PATH, or the path of a folder, a meta.json, a
+            .csv or a .jsonl.
+        data_root: where known names are looked for; else the environment's FLAWSIGHT_DATA.
+
+    Returns:
+        One data set, or several where a list has a column "dataset".
+
+    Raises:
+        DatasetError: if nothing is there, or it is laid out in no known way.
+    """
+    if Path(spec).expanduser().exists() and not find_benchmark(spec):
+        return _open_path(Path(spec).expanduser(), None)
+    name, equals, path = spec.partition("=")
+    if equals:
+        if not name or not path:
+            raise DatasetError(f"{spec!r} should be NAME=PATH, like bolts=/data/bolts.")
+        return _open_path(Path(path).expanduser(), name)
+    if benchmark := find_benchmark(spec):
+        return _open_path(_find_folder(benchmark, data_root), benchmark.name)
+    known = ", ".join(b.name for b in BENCHMARKS)
+    raise DatasetError(
+        f"There is no data set {spec!r}: give a path that exists, NAME=PATH, or one of {known}."
+    )
+
+
+def _find_folder(benchmark: Benchmark, data_root: Path | None) -> Path:
+    variable = os.environ.get("FLAWSIGHT_DATA")
+    if data_root is None and variable:
+        data_root = Path(variable).expanduser()
+    if data_root is None:
+        raise DatasetError(
+            f"Where is {benchmark.name}? Give {benchmark.name}=PATH, or the folder above it as "
+            f"data root or in FLAWSIGHT_DATA. It can be had from {benchmark.source}."
+        )
+    if not data_root.is_dir():
+        raise DatasetError(f"The data root {data_root} is not a folder.")
+    wanted = {name.lower() for name in benchmark.folders}
+    hits = sorted(p for p in data_root.iterdir() if p.name.lower() in wanted and p.is_dir())
+    if not hits:
+        raise DatasetError(
+            f"{data_root} has no folder {' or '.join(benchmark.folders)} for {benchmark.name}; it "
+            f"has {_listing(data_root)}. The set can be had from {benchmark.source}."
+        )
+    if len(hits) > 1:
+        raise DatasetError(
+            f"{benchmark.name} could be {' or '.join(map(str, hits))}; give {benchmark.name}=PATH."
+        )
+    return hits[0]
+
+
+def _open_path(path: Path, name: str | None) -> list[Dataset]:
+    path = Path(os.path.abspath(path))  # unlike resolve, keeps the names of links
+    benchmark = find_benchmark(name) if name else None
+    name = benchmark.name if benchmark else name
+    if path.is_file():
+        reader = _LISTS.get(path.suffix.lower())
+        if reader is None:
+            raise DatasetError(f"{path} is no list of images: give a meta.json, .csv or .jsonl.")
+        return reader(path, name or (path.parent.name if path.stem == "meta" else path.stem))
+    if not path.is_dir():
+        raise DatasetError(f"There is nothing at {path}.")
+    # It knows more than the folders' names: the truth in words.
+    if (path / _OWN_LIST).is_file():
+        return read_jsonl(path / _OWN_LIST, name or path.name)
+    for read in (benchmark.reader,) if benchmark else _READERS:
+        if samples := read(path):
+            return [Dataset(name or path.name, path, sort_samples(samples))]
+    if (path / _META).is_file():
+        return read_meta(path / _META, name or path.name)
+    expected = (
+        benchmark.layout
+        if benchmark
+        else "[CATEGORY/]{train,test}/CLASS/* with masks in [CATEGORY/]ground_truth/CLASS/, or "
+        "good/ and bad/, or a meta.json, or a published layout (`flawsight data list`)"
+    )
+    raise DatasetError(
+        f"{path} is laid out in another way than expected. Expected: {expected}. "
+        f"Found: {_listing(path)}."
+    )
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "nothing"

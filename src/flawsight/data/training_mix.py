@@ -1,0 +1,211 @@
+"""The paper's training images: about 4 K from several data sets, half of them defective."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DatasetError
+from .dataset import Dataset, Sample
+
+# The products of the sets that the paper tests on; the training images must show none of them.
+TEST_PRODUCTS: dict[str, tuple[str, ...]] = {
+    "MVTec-AD": (
+        "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
+        "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
+    ),
+    "KolektorSDD": ("commutator",),
+    "DTD-Synthetic": (
+        "Blotchy_099", "Fibrous_183", "Marbled_078", "Matted_069", "Mesh_114", "Perforated_037",
+        "Stratified_154", "Woven_001", "Woven_068", "Woven_104", "Woven_125", "Woven_127",
+    ),
+    "WFDD": ("grey_cloth", "grid_cloth", "pink_flower", "yellow_cloth"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MixedSample:
+    """A training image and the data set that it comes from."""
+
+    dataset: str
+    sample: Sample
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row of a list: image-level truth only, with an absolute path."""
+        return {
+            "path": str(self.sample.image.absolute()),
+            "label": self.sample.label,
+            "category": self.sample.category,
+            "split": "train",
+            "dataset": self.dataset,
+        }
+
+
+@dataclass(frozen=True)
+class SharedProduct:
+    """A category of a training set beside a product of a test set.
+
+    Attributes:
+        dataset, category: in the training set.
+        test_dataset, test_category: what it equals or resembles.
+        excluded: True where the names are the same product; False where only their last word is
+            ("drink_bottle" and "bottle"), which stays in the mix, for a person to judge.
+    """
+
+    dataset: str
+    category: str
+    test_dataset: str
+    test_category: str
+    excluded: bool
+
+
+def product_words(category: str) -> tuple[str, ...]:
+    """Return the words of a product's name, lower case, singular, without numbers.
+
+    "Capsules", "capsule" and "capsule2" are one product; so are "PCB_1" and "pcb4".
+    """
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", category)
+    words = re.findall(r"[a-z]+", spaced.lower())
+    return tuple(_singular(word) for word in words)
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def shared_products(
+    datasets: Sequence[Dataset], test_datasets: Sequence[Dataset] = ()
+) -> list[SharedProduct]:
+    """Return the categories whose name is, or resembles, that of a product tested on.
+
+    Args:
+        datasets: to train on.
+        test_datasets: more to test on than `TEST_PRODUCTS`.
+    """
+    tested = {name: list(products) for name, products in TEST_PRODUCTS.items()}
+    for test_dataset in test_datasets:
+        tested.setdefault(test_dataset.name, []).extend(test_dataset.categories)
+    found = []
+    for dataset in datasets:
+        for category in dataset.categories:
+            words = product_words(category)
+            hits = [
+                SharedProduct(
+                    dataset.name, category, name, product, product_words(product) == words
+                )
+                for name, products in tested.items()
+                for product in dict.fromkeys(products)
+                if words and product_words(product)[-1:] == words[-1:]
+            ]
+            found += [hit for hit in hits if hit.excluded][:1] or hits[:1]
+    return found
+
+
+def training_mix(
+    datasets: Sequence[Dataset],
+    images: int = 4000,
+    seed: int = 0,
+    *,
+    without: AbstractSet[Path] = frozenset(),
+    test_datasets: Sequence[Dataset] = (),
+) -> list[MixedSample]:
+    """Draw normal and defective images in equal number, evenly over data sets, then categories.
+
+    All splits of the data sets are drawn from. Where a data set or category has too few images of
+    a label, the others give more. What is drawn from a category depends on the seed, its name
+    and how many are drawn, not on the other data sets. The categories that `shared_products` calls
+    excluded give nothing. There are fewer than `images` where the scarcer label does not suffice.
+
+    Args:
+        datasets: to train on.
+        images: how many in all; one more normal than defective where it is odd.
+        seed: of the draw.
+        without: images not to take.
+        test_datasets: whose products must not occur either.
+
+    Raises:
+        DatasetError: if there is no normal or no defective image left.
+    """
+    if images < 2:
+        raise DatasetError(f"A mix holds at least 2 images, not {images}.")
+    excluded = {
+        (shared.dataset, shared.category)
+        for shared in shared_products(datasets, test_datasets)
+        if shared.excluded
+    }
+    groups: dict[int, dict[str, dict[str, list[Sample]]]] = {0: {}, 1: {}}
+    for dataset in datasets:
+        for sample in dataset.samples:
+            if (dataset.name, sample.category) in excluded or sample.image in without:
+                continue
+            of_dataset = groups[sample.label].setdefault(dataset.name, {})
+            of_dataset.setdefault(sample.category, []).append(sample)
+    held = [sum(len(c) for d in groups[label].values() for c in d.values()) for label in (0, 1)]
+    if min(held) == 0:
+        raise DatasetError(
+            f"A mix needs normal and defective images; {', '.join(d.name for d in datasets)} "
+            f"give {held[0]} normal and {held[1]} defective ones"
+            + (
+                f" without the products tested on ({len(excluded)} categories)."
+                if excluded
+                else "."
+            )
+        )
+    defective = min(images // 2, *held)
+    normal = min(images - images // 2, held[0], defective + images % 2)
+    chosen: list[MixedSample] = []
+    for label, total in ((0, normal), (1, defective)):
+        of_label = groups[label]
+        sizes = {name: sum(map(len, of_label[name].values())) for name in of_label}
+        for name, share in fair_shares(sizes, total).items():
+            categories = of_label[name]
+            counts = fair_shares({c: len(categories[c]) for c in categories}, share)
+            for category, count in counts.items():
+                drawn = _draw(categories[category], count, f"{seed}/{name}/{category}/{label}")
+                chosen += [MixedSample(name, sample) for sample in drawn]
+    return sorted(chosen, key=lambda m: (m.dataset, m.sample.category, str(m.sample.image)))
+
+
+def fair_shares(sizes: dict[str, int], total: int) -> dict[str, int]:
+    """Split a total into shares as equal as the sizes allow; the smaller ones get the remainder.
+
+    Args:
+        sizes: how much each name has at most.
+        total: at most the sum of the sizes.
+    """
+    shares = {}
+    left = total
+    # The smallest first: what it cannot give, the larger ones do.
+    order = sorted(sizes, key=lambda name: (sizes[name], name), reverse=True)
+    while order:
+        name = order.pop()
+        shares[name] = min(sizes[name], -(-left // (len(order) + 1)))
+        left -= shares[name]
+    return shares
+
+
+def _draw(samples: list[Sample], count: int, stream: str) -> list[Sample]:
+    entropy = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big")
+    order = np.random.default_rng(entropy).permutation(len(samples))
+    return [samples[index] for index in sorted(order[:count])]
+
+
+def file_hashes(images: Sequence[Path]) -> dict[Path, bytes]:
+    """Return a hash of the bytes of each file.
+
+    Raises:
+        DatasetError: if one cannot be read.
+    """
+    hashes = {}
+    for image in images:
+        try:
+            with image.open("rb") as file:
+                hashes[image] = hashlib.file_digest(file, "blake2b").digest()[:16]
+        except OSError as error:
+            raise DatasetError(f"Cannot read {image}: {error}") from error
+    return hashes
