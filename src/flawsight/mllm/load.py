@@ -85,7 +85,7 @@ def load_mllm(
             f"Unknown attention {attention!r}; use one of {', '.join(get_args(Attention))}."
         )
     name = "default" if model is None else str(model)
-    folder = _local_folder(DEFAULT_MODEL if model is None else model)
+    folder = local_folder(DEFAULT_MODEL if model is None else model)
     _check_architecture(folder)
     try:
         with _quiet():
@@ -105,11 +105,11 @@ def load_mllm(
         )
     _check_chat_template(processor, folder)
     sha256 = hashlib.sha256()
-    _hash_weights(folder, sha256)
+    hash_weights(folder, sha256)
     if adapter is not None:
-        adapter_folder = _local_folder(adapter)
+        adapter_folder = local_folder(adapter)
         network = _with_adapter(network, adapter_folder)
-        _hash_weights(adapter_folder, sha256)
+        hash_weights(adapter_folder, sha256)
     try:
         network = network.to(device).eval()
     except (RuntimeError, AssertionError) as error:
@@ -137,8 +137,12 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _local_folder(name: str | Path) -> Path:
-    """Return the folder itself, or where the hub's copy of it was put."""
+def local_folder(name: str | Path) -> Path:
+    """Return the folder itself, or where the hub's copy of it was put.
+
+    Raises:
+        ModelError: if it is neither a folder nor a model that can be fetched.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -206,7 +210,8 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 
 
-def _hash_weights(folder: Path, sha256: Any) -> None:
+def hash_weights(folder: Path, sha256: Any) -> None:
+    """Feed the weight files of a folder to a hash, in order of their names."""
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             while block := file.read(1 << 20):

@@ -72,7 +72,7 @@ def open_detector(spec: Spec, traces: Path, cache: Path, batch_size: int) -> Det
         spec: parsed.
         traces: folder for the traces of flawsight's own detectors.
         cache: folder for the answers of endpoints.
-        batch_size: images at once, where the detector runs here.
+        batch_size: images at once, of flawsight's own detectors.
 
     Raises:
         FlawsightError: if it cannot be loaded, or an option is unknown.
@@ -126,12 +126,11 @@ def _loaded(model: str | None, load: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def _vlm(
-    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, batch_size: int
+    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, _batch_size: int
 ) -> Detector:
     from .chat_vlm import ChatVLMDetector
 
-    model = _needs_argument(spec, "model")
-    return ChatVLMDetector(model, name=spec.name, batch_size=batch_size, **options)
+    return ChatVLMDetector(_needs_argument(spec, "model"), name=spec.name, **options)
 
 
 def _openai(

@@ -1,0 +1,247 @@
+"""`run:FOLDER`: predictions that any other program has written. The form is in docs/predictions.md.
+
+`save_predictions` writes it from what anomalib's `Engine.predict` returns.
+"""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...data.images import read_image
+from ...errors import DetectorError, FlawsightError
+from ...inspection import FloatArray
+from ...run_folder import slug, write_atomically
+from ..detector import Prediction
+
+FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
+_TRUE, _FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
+_ROTATED = {5, 6, 7, 8}
+_ORIENTATION = 0x0112
+Row = dict[str, Any]
+
+
+class PredictionsDetector:
+    """A folder of predictions; nothing is computed.
+
+    Args:
+        folder: with one of `FILES`, the first of them being read.
+        name: what tables call it; the folder's name if None.
+
+    Raises:
+        DetectorError: if the folder holds no readable predictions.
+    """
+
+    batch_size = 16
+
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self.folder = folder
+        self.name = name or folder.resolve().name
+        file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+        if file is None:
+            raise DetectorError(f"{folder} holds no predictions: none of {', '.join(FILES)}.")
+        try:
+            content = file.read_bytes()
+            self._rows = _parse(content.decode("utf-8-sig"), file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DetectorError(f"Cannot read {file}: {error}") from error
+        self._sha256 = hashlib.sha256(content).hexdigest()
+        self._by_path: dict[str, list[Row]] = {}
+        self._by_name: dict[str, list[Row]] = {}
+        for row in self._rows:
+            path = _parts(row["image"])
+            self._by_path.setdefault("/".join(path), []).append(row)
+            self._by_name.setdefault(path[-1], []).append(row)
+
+    def about(self) -> dict[str, Any]:
+        """Return the kind of detector and the hash of the predictions file."""
+        return {"detector": "predictions", "sha256": self._sha256}
+
+    def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
+        """Return what the folder says of each image, or the error in its place."""
+        outcomes: list[Prediction | FlawsightError] = []
+        for image in images:
+            try:
+                outcomes.append(self._read(image))
+            except FlawsightError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _read(self, image: Path) -> Prediction:
+        row = self._find(image)
+        if row.get("error"):
+            raise DetectorError(f"{self.name} failed on {image}: {row['error']}")
+        anomaly_map = None
+        if row.get("anomaly_map"):
+            anomaly_map = _read_map(self.folder / row["anomaly_map"])
+            _check_map(anomaly_map, image, row["anomaly_map"])
+        explanation = row.get("explanation")
+        return Prediction(
+            pred_score=_as_score(row.get("pred_score"), image),
+            pred_label=_as_label(row.get("pred_label"), image),
+            anomaly_map=anomaly_map,
+            explanation=None if explanation in (None, "") else str(explanation),
+        )
+
+    def _find(self, image: Path) -> Row:
+        """Return the row of an image: of its absolute path, else of the longest common ending."""
+        path = _parts(str(image.absolute()))
+        rows = self._by_path.get("/".join(path))
+        if rows is None:
+            candidates = self._by_name.get(path[-1], [])
+            lengths = [_common_ending(path, _parts(row["image"])) for row in candidates]
+            longest = max(lengths, default=0)
+            rows = [
+                row for row, length in zip(candidates, lengths, strict=True) if length == longest
+            ]
+        if not rows:
+            raise DetectorError(f"{self.folder} holds no prediction for {image}.")
+        if len(rows) > 1:
+            named = ", ".join(row["image"] for row in rows[:3])
+            raise DetectorError(
+                f"{self.folder} holds {len(rows)} predictions that fit {image} ({named}); write "
+                "each image once, with more of its path."
+            )
+        return rows[0]
+
+
+def _parse(text: str, file: Path) -> list[Row]:
+    if file.suffix == ".csv":
+        rows: list[Row] = list(csv.DictReader(text.splitlines(keepends=True)))
+    else:
+        rows = []
+        lines = text.split("\n")
+        for number, line in enumerate(lines, start=1):
+            try:
+                if line.strip():
+                    rows.append(json.loads(line))
+            except ValueError as error:
+                # A last line without its end was torn by a killed process.
+                if number < len(lines):
+                    raise DetectorError(f"{file}, line {number} is no JSON: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not isinstance(row.get("image"), str) or not row["image"]:
+            raise DetectorError(f"{file}, row {number} names no image; give it as 'image'.")
+    if not rows:
+        raise DetectorError(f"{file} is empty.")
+    return rows
+
+
+def _parts(path: str) -> list[str]:
+    """Split a path of any operating system; the root is left out."""
+    return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")] or [path]
+
+
+def _common_ending(first: list[str], second: list[str]) -> int:
+    count = 0
+    for one, other in zip(reversed(first), reversed(second), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _as_score(value: Any, image: Path) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise DetectorError(f"pred_score of {image} is {value!r}; give a finite number.")
+    return score
+
+
+def _as_label(value: Any, image: Path) -> bool | None:
+    if value is None or value == "":
+        return None
+    text = str(value).lower()
+    if text not in _TRUE | _FALSE:
+        raise DetectorError(f"pred_label of {image} is {value!r}; give true or false.")
+    return text in _TRUE
+
+
+def _read_map(path: Path) -> FloatArray:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                names = list(arrays)
+                name = names[0] if len(names) == 1 else "anomaly_map"
+                return np.asarray(arrays[name], dtype=np.float32)
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+        with Image.open(path) as file:
+            values = np.asarray(file)
+            full = {"L": 255, "F": 1}.get(file.mode, 65535 if file.mode[0] == "I" else 0)
+        if not full:
+            raise DetectorError(f"The map {path} is no grey image; write it in one channel.")
+        return values.astype(np.float32) / np.float32(full)
+    except FlawsightError:
+        raise
+    except Exception as error:  # a damaged file makes NumPy and Pillow raise nearly anything
+        raise DetectorError(f"Cannot read the map {path}: {error}") from error
+
+
+def _upright_size(image: Path) -> tuple[int, int]:
+    """Return (height, width) of the upright image, without decoding it."""
+    try:
+        with Image.open(image) as file:
+            width, height = file.size
+            rotated = file.getexif().get(_ORIENTATION) in _ROTATED
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise DetectorError(f"Cannot read {image}: {error}") from error
+    return (width, height) if rotated else (height, width)
+
+
+def _check_map(anomaly_map: FloatArray, image: Path, name: str) -> None:
+    height, width = _upright_size(image)
+    if anomaly_map.shape != (height, width):
+        raise DetectorError(
+            f"The map {name} has shape {anomaly_map.shape}, its image {image} is {width}×{height} "
+            f"upright: resize the map to ({height}, {width})."
+        )
+    if not np.isfinite(anomaly_map).all():
+        raise DetectorError(f"The map {name} holds NaN or infinity.")
+
+
+def save_predictions(batches: Iterable[Any], folder: Path) -> None:
+    """Write what anomalib's `Engine.predict` returns as a folder for `run:FOLDER`.
+
+    Args:
+        batches: with image_path, a list of B paths, and each of these or None: pred_score (B,),
+            pred_label (B,), anomaly_map (B, h, w) or (B, 1, h, w), explanation, a list of B texts.
+            Maps are resized bilinearly to the size of their images, which must still be there.
+        folder: made if it does not exist.
+
+    Raises:
+        ImageError: if an image of a map cannot be read.
+        DetectorError: if a batch names no images.
+    """
+    (folder / "maps").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for batch in batches:
+        if getattr(batch, "image_path", None) is None:
+            raise DetectorError("A batch has no image_path; predict on images from files.")
+        for index, path in enumerate(batch.image_path):
+            image = str(Path(path).absolute())
+            row: Row = {"image": image}
+            for field, kind in (("pred_score", float), ("pred_label", bool), ("explanation", str)):
+                values = getattr(batch, field, None)
+                if values is not None:
+                    row[field] = kind(values[index])
+            maps = getattr(batch, "anomaly_map", None)
+            if maps is not None:
+                values = np.asarray(maps[index].detach().float().cpu()).squeeze()
+                size = read_image(image).size
+                resized = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
+                row["anomaly_map"] = f"maps/{slug(image)}.npy"
+                np.save(folder / row["anomaly_map"], np.asarray(resized))
+            lines.append(json.dumps(row) + "\n")
+    write_atomically(folder / "predictions.jsonl", "".join(lines).encode())

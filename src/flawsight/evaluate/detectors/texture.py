@@ -1,0 +1,105 @@
+"""`texture`: a classical baseline that learns nothing. What differs from the rest is a defect.
+
+Each place of the image is described by the statistics of its surroundings, and scored by how far
+they lie from those of the image's other places. Meant for surfaces that look the same all over.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from ...data.images import read_image
+from ...errors import FlawsightError
+from ...inspection import FloatArray
+from ..detector import Prediction
+
+LONG_SIDE = 320
+SCALES = (1.5, 3.0, 6.0)
+SHRINKAGE = 0.1
+QUANTILE = 0.999
+# The deviation, in robust standard deviations, that is drawn half bright.
+HALF_BRIGHT = 6.0
+_MAD_TO_STD = 1.4826
+_TINY = 1e-3
+
+
+class TextureDetector:
+    """Scores images by their most deviating places; gives no verdicts."""
+
+    batch_size = 1
+
+    def __init__(self, name: str = "texture") -> None:
+        self.name = name
+
+    def about(self) -> dict[str, Any]:
+        """Return the settings, which are fixed."""
+        return {
+            "detector": "texture",
+            "long_side": LONG_SIDE,
+            "scales": list(SCALES),
+            "shrinkage": SHRINKAGE,
+            "quantile": QUANTILE,
+            "half_bright": HALF_BRIGHT,
+        }
+
+    def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
+        """Return for each image a pred_score and an anomaly_map in [0, 1], or the error."""
+        outcomes: list[Prediction | FlawsightError] = []
+        for path in images:
+            start = time.perf_counter()
+            try:
+                image = read_image(path)
+            except FlawsightError as error:
+                outcomes.append(error)
+                continue
+            deviation = deviation_map(image)
+            small = deviation / (deviation + HALF_BRIGHT)
+            resized = Image.fromarray(small).resize(image.size, Image.Resampling.BILINEAR)
+            outcomes.append(
+                Prediction(
+                    pred_score=float(np.quantile(small, QUANTILE)),
+                    anomaly_map=np.asarray(resized, dtype=np.float32).clip(0, 1),
+                    seconds=time.perf_counter() - start,
+                )
+            )
+        return outcomes
+
+
+def deviation_map(image: Image.Image) -> FloatArray:
+    """Return how unlike the rest each place is, in robust standard deviations, at most 320 wide."""
+    scale = min(1.0, LONG_SIDE / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    small = image.resize((width, height), Image.Resampling.BOX)
+    values = np.stack([feature.ravel() for feature in _features(small)])
+    centred = values - np.median(values, axis=1, keepdims=True)
+    spread = np.median(np.abs(centred), axis=1, keepdims=True) * _MAD_TO_STD
+    standard = centred / (spread + _TINY)
+    # The covariance of what is ordinary: far places count with a fixed length only.
+    ordinary = np.clip(standard, -3, 3)
+    covariance = ordinary @ ordinary.T / ordinary.shape[1]
+    count = len(covariance)
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(count)
+    squared = (standard * np.linalg.solve(covariance, standard)).sum(axis=0)
+    deviation = np.sqrt(squared.clip(0) / count)
+    return np.asarray(deviation.reshape(height, width), dtype=np.float32)
+
+
+def _features(image: Image.Image) -> list[FloatArray]:
+    """Return per-place statistics at all scales: colour means, contrast, gradient, Laplacian."""
+    rgb = np.asarray(image, dtype=np.float32) / 255
+    grey = rgb.mean(axis=2)
+    channels = [grey, rgb[:, :, 0] - grey, rgb[:, :, 2] - grey]
+    gradient = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
+    laplacian = np.abs(ndimage.laplace(grey))
+    features: list[FloatArray] = []
+    for sigma in SCALES:
+        means = [ndimage.gaussian_filter(channel, sigma) for channel in channels]
+        variance = ndimage.gaussian_filter(grey * grey, sigma) - means[0] ** 2
+        features += [*means, np.sqrt(variance.clip(0))]
+        features += [ndimage.gaussian_filter(each, sigma) for each in (gradient, laplacian)]
+    return features
