@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from ..errors import FlawsightError, SettingsError
+from ..errors import FlawsightError, RunFolderError, SettingsError
 from .shell import console, errors, explained, progress_columns
 
 
@@ -117,6 +117,8 @@ def _run(
 
                 try:
                     run_cell(out, dataset, opened, on_row)
+                except RunFolderError:
+                    raise
                 except FlawsightError as error:
                     errors.print(f"[bold red]{title}:[/] {escape(str(error))}", soft_wrap=True)
                     complete = False

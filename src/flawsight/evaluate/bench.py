@@ -65,7 +65,7 @@ def run_cell(
         FlawsightError: if the detector cannot go on; what is finished is kept.
     """
     folder = write_truth(out, dataset) / _folder_name(detector.name)
-    run = RunFolder(folder, {"detector": detector.name, **detector.about()})
+    run = RunFolder(folder, {**detector.about(), "detector": detector.name})
     missing = [s.image for s in dataset.samples if str(s.image) not in run.finished]
     for start in range(0, len(missing), detector.batch_size):
         batch = missing[start : start + detector.batch_size]
