@@ -44,5 +44,12 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
     page = (ROOT / "docs/results.md").read_text()
     sections = re.findall(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", page, flags=re.DOTALL)
-    assert {name for name, _ in sections} == {"detection", "real", "unseen", "choices", "speed", "metrics"}
+    assert {name for name, _ in sections} == {
+        "detection",
+        "real",
+        "unseen",
+        "choices",
+        "speed",
+        "metrics",
+    }
     assert all("|---|" in text for _, text in sections)
