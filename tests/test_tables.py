@@ -13,16 +13,14 @@ from rich.console import Console
 
 from flawsight.evaluate.figures import METRICS, Figure, Tally
 from flawsight.evaluate.published import PUBLISHED_METRICS, published_figures
-from flawsight.evaluate.tables import (
-    all_tables,
-    average_figures,
-    percent,
+from flawsight.evaluate.table_formats import (
     terminal_tables,
     to_csv,
     to_latex,
     to_markdown,
     write_tables,
 )
+from flawsight.evaluate.tables import all_tables, average_figures, percent
 
 BASE, CGRO = "Qwen2.5-VL 7B, ReAL", "Qwen2.5-VL 7B + CGRO, ReAL"
 HOSTILE = "a|b&c_d<e>[red]\\{f}*g*`h`$i$#~^%\n[j](k)"

@@ -105,6 +105,21 @@ class Settings:
             raise SettingsError(f"A setting has a value of the wrong kind: {error}.") from error
 
 
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split NAME=VALUE; the value is JSON, or else the word itself.
+
+    Raises:
+        SettingsError: if there is no "=".
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"Write NAME=VALUE, not {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _check_kind(name: str, value: Any, kind: Any) -> None:
     """Refuse what would silently mean something else, like the word "False" for a bool."""
     if get_origin(kind) is Literal:

@@ -131,7 +131,7 @@ def _report(
     """Make the tables; return whether no image failed."""
     from ..evaluate.bench import read_cells
     from ..evaluate.score import score_cell
-    from ..evaluate.tables import terminal_tables, write_tables
+    from ..evaluate.table_formats import terminal_tables, write_tables
     from ..report.sweeps import draw_sweeps
 
     figures, tallies = [], []

@@ -1,6 +1,5 @@
 """`flawsight inspect`."""
 
-import json
 import signal
 from functools import partial
 from pathlib import Path
@@ -78,18 +77,10 @@ def parse_settings(preset_name: str, overrides: list[str], seed: int) -> Any:
     Raises:
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
-    from ..settings import Settings, preset
+    from ..settings import Settings, parse_override, preset
 
     values = preset(preset_name).to_json() | {"seed": seed}
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        if not equals:
-            raise SettingsError(f"--set takes NAME=VALUE, not {override!r}.")
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
-    return Settings.from_json(values)
+    return Settings.from_json(values | dict(parse_override(text) for text in overrides))
 
 
 def _inspect(

@@ -238,8 +238,11 @@ def load_calibration(path: str | Path) -> Calibration:
             raise CalibrationError(
                 f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
             )
+        thresholds = {str(name): float(value) for name, value in values["thresholds"].items()}
+        if not all(0 <= threshold <= 1 for threshold in thresholds.values()):
+            raise ValueError("a threshold lies outside [0, 1]")
         return Calibration(
-            {str(name): float(value) for name, value in values["thresholds"].items()},
+            thresholds,
             {str(name): int(value) for name, value in values["counts"].items()},
             float(values["false_alarm_rate"]),
             dict(values["model"]),

@@ -1,23 +1,15 @@
-"""Tables of the figures, for the terminal, for Markdown and LaTeX, and as tidy CSV.
+"""Figures → tables: what is in them. How they are written is in table_formats.py.
 
 Three views: each category of a data set, each data set, and the average over data sets. Figures
 from papers stand in tables of their own, never among those that were measured.
 """
 
-import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import TypeVar
 
-from ..run_folder import write_atomically
 from .figures import METRICS, Figure, Tally
 from .published import AVERAGE, PUBLISHED_METRICS, REFERENCE, Published, published_figures
-
-if TYPE_CHECKING:
-    import rich.table
 
 T = TypeVar("T")
 UNDEFINED = "–"
@@ -107,125 +99,6 @@ def average_figures(figures: Sequence[Figure]) -> list[Figure]:
     return averages
 
 
-def terminal_tables(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> "list[rich.table.Table]":
-    """Return the tables for a rich console."""
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = []
-    for table in all_tables(figures, tallies, published):
-        rich_table = RichTable(
-            title=Text(table.title, style="bold"),
-            caption=Text("\n".join(table.notes)) if table.notes else None,
-            title_justify="left",
-            caption_justify="left",
-        )
-        # Text, not str: a name like [red] is no markup. An interval stands under its value.
-        for label in table.labels:
-            rich_table.add_column(Text(label), overflow="fold")
-        for metric in table.metrics:
-            rich_table.add_column(Text(metric), justify="right")
-        for row in table.rows:
-            cells = [Text(cell) for cell in row[: len(table.labels)]]
-            cells += [Text(cell.replace(" [", "\n[")) for cell in row[len(table.labels) :]]
-            rich_table.add_row(*cells)
-        shown.append(rich_table)
-    return shown
-
-
-def to_markdown(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> str:
-    """Return the tables in GitHub's Markdown."""
-    parts = ["Percentages with 95 % bootstrap intervals.\n"]
-    for table in all_tables(figures, tallies, published):
-        head = [_markdown(text) for text in (*table.labels, *table.metrics)]
-        rule = ["---"] * len(table.labels) + ["---:"] * len(table.metrics)
-        rows = [_escaped(row, table, _markdown) for row in table.rows]
-        lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-        notes = [f"\n{_markdown(note)}" for note in table.notes]
-        parts.append("\n".join([f"### {_markdown(table.title)}\n", *lines, *notes, ""]))
-    return "\n".join(parts)
-
-
-def to_latex(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> str:
-    """Return the tables for a LaTeX document that loads booktabs and adjustbox."""
-    parts = ["% Needs \\usepackage{booktabs,adjustbox}.\n% Percentages with 95 % intervals.\n"]
-    for table in all_tables(figures, tallies, published):
-        head = [_latex(text) for text in (*table.labels, *table.metrics)]
-        rows = [_escaped(row, table, _latex) for row in table.rows]
-        sentences = [f"{text.rstrip('.')}." for text in (table.title, *table.notes)]
-        caption = _latex(" ".join(sentences))
-        parts.append(
-            "\n".join(
-                [
-                    "\\begin{table}\n\\centering",
-                    f"\\caption{{{caption}}}",
-                    "\\begin{adjustbox}{max width=\\textwidth, max totalheight=0.85\\textheight}",
-                    f"\\begin{{tabular}}{{{'l' * len(table.labels)}{'r' * len(table.metrics)}}}",
-                    "\\toprule",
-                    f"{' & '.join(head)} \\\\",
-                    "\\midrule",
-                    *(f"{' & '.join(row)} \\\\" for row in rows),
-                    "\\bottomrule\n\\end{tabular}\n\\end{adjustbox}\n\\end{table}\n",
-                ]
-            )
-        )
-    return "\n".join(parts)
-
-
-def to_csv(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> str:
-    """Return one figure a line, those measured here (source "ours") before the published ones.
-
-    Values are in [0, 1] in full precision, and empty where undefined.
-    """
-    published = published_figures() if published is None else published
-    every_tally = (*tallies, *_total_tallies(tallies))
-    counts = {(t.dataset, t.group, t.detector): t for t in every_tally}
-    count_names = [field.name for field in fields(Tally)][3:]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = ("source", "reference", "dataset", "group", "system", "supervision", "metric")
-    writer.writerow((*names, "value", "low", "high", "note", *count_names))
-    for f in (*figures, *average_figures(figures)):
-        tally = counts.get((f.dataset, f.group, f.detector))
-        numbers = astuple(tally)[3:] if tally else ("",) * len(count_names)
-        names = ("ours", "", f.dataset, f.group, f.detector, "", f.metric)
-        writer.writerow((*names, f.value, f.low, f.high, f.note, *numbers))
-    for p in published:
-        names = ("published", p.source, p.dataset, "", p.system, p.supervision, p.metric)
-        writer.writerow((*names, p.value, "", "", "", *("",) * len(count_names)))
-    return text.getvalue()
-
-
-def write_tables(folder: Path, figures: Sequence[Figure], tallies: Sequence[Tally]) -> list[Path]:
-    """Write tables.md, tables.tex and figures.csv, each whole or not at all, and return them."""
-    contents = {
-        "tables.md": to_markdown(figures, tallies),
-        "tables.tex": to_latex(figures, tallies),
-        "figures.csv": to_csv(figures, tallies),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        # Names from odd file systems may hold lone surrogates.
-        write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
-    return [folder / name for name in contents]
-
-
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
     """Return a value in [0, 1] like "85.7 [82.9, 88.4]", or "–" where there is none."""
     if value is None:
@@ -241,11 +114,11 @@ def _average(
     averages = average_figures(figures)
     title = f"Average over {', '.join(datasets)}"
     note = "Means of the macro figures; only detectors that ran on all data sets."
-    tables = _measured(title, "of", averages, _total_tallies(tallies))
+    tables = _measured(title, "of", averages, total_tallies(tallies))
     return [replace(table, notes=(*table.notes, note)) for table in tables]
 
 
-def _total_tallies(tallies: Sequence[Tally]) -> list[Tally]:
+def total_tallies(tallies: Sequence[Tally]) -> list[Tally]:
     """Add up each detector's counts over the data sets' macro groups."""
     totals: dict[str, Tally] = {}
     for tally in tallies:
@@ -352,36 +225,3 @@ def _ordered(metrics: set[str], names: dict[str, str]) -> list[str]:
 
 def _distinct(items: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(items))
-
-
-def _escaped(row: tuple[str, ...], table: Table, escape: Callable[[str], str]) -> list[str]:
-    """Escape the names; of the figures, which are our own writing, only the dash differs."""
-    count = len(table.labels)
-    dash = escape(UNDEFINED)
-    return [escape(c) for c in row[:count]] + [c.replace(UNDEFINED, dash) for c in row[count:]]
-
-
-def _markdown(text: str) -> str:
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
-
-
-_LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    # After the end of a row a bare bracket would be an argument.
-    "[": "{[}",
-    "]": "{]}",
-    "–": "--",
-    "“": "``",
-    "”": "''",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))

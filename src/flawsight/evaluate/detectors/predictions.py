@@ -79,14 +79,17 @@ class PredictionsDetector:
             raise DetectorError(f"{self.name} failed on {image}: {row['error']}")
         anomaly_map = None
         if row.get("anomaly_map"):
+            if not isinstance(row["anomaly_map"], str):
+                raise DetectorError(f"anomaly_map of {image} must be the name of a file.")
             anomaly_map = _read_map(self.folder / row["anomaly_map"])
             _check_map(anomaly_map, image, row["anomaly_map"])
         explanation = row.get("explanation")
         return Prediction(
             pred_score=_as_score(row.get("pred_score"), image),
-            pred_label=_as_label(row.get("pred_label"), image),
+            pred_label=_as_flag(row.get("pred_label"), "pred_label", image),
             anomaly_map=anomaly_map,
             explanation=None if explanation in (None, "") else str(explanation),
+            contradiction=_as_flag(row.get("contradiction"), "contradiction", image),
         )
 
     def _find(self, image: Path) -> Row:
@@ -159,12 +162,12 @@ def _as_score(value: Any, image: Path) -> float | None:
     return score
 
 
-def _as_label(value: Any, image: Path) -> bool | None:
+def _as_flag(value: Any, field: str, image: Path) -> bool | None:
     if value is None or value == "":
         return None
     text = str(value).lower()
     if text not in _TRUE | _FALSE:
-        raise DetectorError(f"pred_label of {image} is {value!r}; give true or false.")
+        raise DetectorError(f"{field} of {image} is {value!r}; give true or false.")
     return text in _TRUE
 
 

@@ -10,7 +10,6 @@
 `name=…` gives it a name of its own in folders and tables.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SettingsError
+from ...settings import parse_override
 from ..detector import Detector
 
 _LOAD = ("adapter", "device", "dtype", "attention")
@@ -53,16 +53,7 @@ def parse_spec(text: str) -> Spec:
         raise SettingsError(
             f"Unknown detector {kind!r} in {text!r}; choose one of {', '.join(_OPENERS)}."
         )
-    options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise SettingsError(f"{text!r}: options are NAME=VALUE, not {pair!r}.")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return Spec(text, kind, argument or None, options)
+    return Spec(text, kind, argument or None, dict(parse_override(pair) for pair in pairs))
 
 
 def open_detector(spec: Spec, traces: Path, cache: Path, batch_size: int) -> Detector:
