@@ -122,6 +122,32 @@ def test_mvtec_like(name: str, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_images_beside_depth(tmp_path: Path) -> None:
+    """As in MVTec 3D-AD: a class has folders rgb, xyz and gt; a normal image has an empty mask."""
+    write_all(
+        tmp_path / "PD-REAL",
+        "cookie/train/good/rgb/000.png",
+        "cookie/train/good/xyz/000.tiff",
+        "cookie/test/good/rgb/000.png",
+        "cookie/test/good/gt/000.png",
+        "cookie/test/dent/rgb/000.png",
+        "cookie/test/dent/gt/000.png",
+        "cookie/test/dent/xyz/000.tiff",
+    )
+    assert rows(open_one("PR-REAL", tmp_path)) == [
+        (
+            "cookie/test/dent/rgb/000.png",
+            1,
+            "cookie",
+            "test",
+            "dent",
+            "cookie/test/dent/gt/000.png",
+        ),
+        ("cookie/test/good/rgb/000.png", 0, "cookie", "test", "good", None),
+        ("cookie/train/good/rgb/000.png", 0, "cookie", "train", "good", None),
+    ]
+
+
 def write_visa(root: Path) -> None:
     images = "candle/Data/Images"
     write_all(root, f"{images}/Normal/0000.JPG", f"{images}/Normal/0001.JPG")

@@ -98,7 +98,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="WFDD",
         licence="see its publisher",
         source="https://github.com/cqylunlun/GLASS, Dataset Release",
-        images="4101 of 4 categories",
+        images="4101 of 4 categories (3657 train, 444 test)",
         layout=_MVTEC_LAYOUT,
         folders=("WFDD",),
         reader=read_mvtec,
@@ -128,15 +128,17 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark(
         name="PR-REAL",
-        licence="not known",
-        source="not known; ask the authors of the paper that uses it",
-        images="not known",
-        layout="a meta.json, or " + _MVTEC_LAYOUT,
-        folders=("PR-REAL", "PR_REAL"),
+        licence="see its publisher",
+        source="https://github.com/Andy-cs008/PD-REAL, see the note",
+        images="over 3500 of 15 categories, with depth that is not read",
+        layout="CATEGORY/{train,validation,test}/CLASS/rgb/*, masks of the same name in CLASS/gt/; "
+        "or " + _MVTEC_LAYOUT + "; or a meta.json",
+        folders=("PR-REAL", "PR_REAL", "PD-REAL", "PD_REAL"),
         reader=read_mvtec,
         used_for="training mix",
-        note="No published description of its layout was found. Bring it into one of the two "
-        "named here.",
+        note="No public data set has the name that the paper prints. PD-REAL (Qin et al., arXiv "
+        "2311.04095: models of Play-Doh) differs from it in a letter and is taken for it. Its "
+        "archive is not described in public; the layout is that of other sets with depth.",
     ),
 )
 

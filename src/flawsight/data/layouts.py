@@ -35,7 +35,8 @@ def read_mvtec(root: Path) -> list[Sample] | None:
     """Read `[CATEGORY/]{train,validation,test}/CLASS/*`, masks in `ground_truth/CLASS/`.
 
     The class "good" (or "ok", "normal") is normal, every other one defective. Without folders of
-    categories, the root's own name is the category.
+    categories, the root's own name is the category. As in MVTec 3D-AD, a class may instead hold
+    its images in `CLASS/rgb/` and its masks in `CLASS/gt/`.
 
     Raises:
         DatasetError: if masks are ambiguous, or a category is empty.
@@ -55,7 +56,9 @@ def _read_category(folder: Path) -> list[Sample]:
         for class_folder in _folders(split_folder):
             name = class_folder.name
             label = int(name.lower() not in NORMAL)
-            masks = MaskFinder(folder / "ground_truth" / name) if label else None
+            with_depth = (class_folder / "rgb").is_dir()
+            truth = class_folder / "gt" if with_depth else folder / "ground_truth" / name
+            masks = MaskFinder(truth) if label else None
             samples += [
                 Sample(
                     image=image,
@@ -65,7 +68,7 @@ def _read_category(folder: Path) -> list[Sample]:
                     class_name=name if label else "good",
                     mask=masks.find(image) if masks else None,
                 )
-                for image in _images(class_folder)
+                for image in _images(class_folder / "rgb" if with_depth else class_folder)
             ]
     if not samples:
         raise DatasetError(
