@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from flawsight.cli import app
 from flawsight.data.check import Report, check_dataset
 from flawsight.data.dataset import Dataset, Sample
-from flawsight.data.make import Recipe, choose_families, describe_defect, make_dataset
+from flawsight.data.make import Recipe, choose_families, describe_defects, make_dataset
 from flawsight.data.open import open_datasets
 from flawsight.data.surfaces import TEST_FAMILIES, VALIDATION_FAMILIES, render_twins
 from flawsight.data.training_mix import (
@@ -268,9 +268,17 @@ def test_made_files_agree_with_their_list_and_sentences(tmp_path: Path) -> None:
 
 def test_a_sentence_says_tone_defect_and_place() -> None:
     twin = render_twins(np.random.default_rng(0), (64, 64), defect="scratch")[1]
-    said = replace(twin, tone="dark", place="upper left")
-    assert describe_defect(said) == "There is a dark scratch in the upper left."
-    assert describe_defect(replace(said, tone=None)) == "There is a scratch in the upper left."
+    region = replace(twin.defects[0], tone="dark", place="upper left")
+    said = replace(twin, defects=(region,))
+    assert describe_defects(said) == "There is a dark scratch in the upper left."
+    assert (
+        describe_defects(replace(twin, defects=(replace(region, tone=None),)))
+        == "There is a scratch in the upper left."
+    )
+    two = replace(twin, defects=(region, replace(region, tone=None, kind="oil stain")))
+    assert describe_defects(two) == (
+        "There is a dark scratch in the upper left and an oil stain in the upper left."
+    )
 
 
 def test_a_made_set_is_the_same_in_one_go_grown_and_resumed(tmp_path: Path) -> None:

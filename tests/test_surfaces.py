@@ -9,7 +9,9 @@ from PIL import Image, ImageFilter
 from flawsight.data.surfaces import (
     DEFECTS,
     FAMILIES,
+    TEST_DEFECTS,
     TEST_FAMILIES,
+    TRAIN_DEFECTS,
     TRAIN_FAMILIES,
     VALIDATION_FAMILIES,
     SurfaceSample,
@@ -28,10 +30,15 @@ def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int
     assert (normal.label, normal.defect, normal.tone, normal.place) == (0, None, None, None)
     assert not normal.gt_mask.any()
     assert defective.label == 1
-    assert defective.defect in DEFECTS
-    assert defective.tone is None or defective.tone in TONES
-    assert defective.gt_mask.any()
-    assert defective.place == place_word(defective.gt_mask)
+    masks = [region.mask for region in defective.defects]
+    assert np.array_equal(np.sum(masks, axis=0), defective.gt_mask)  # so they are disjoint
+    shares = [region.share for region in defective.defects]
+    assert shares == sorted(shares, reverse=True)
+    for region in defective.defects:
+        assert region.kind in DEFECTS
+        assert region.tone is None or region.tone in TONES
+        assert region.mask.any()
+        assert region.place == place_word(region.mask)
 
 
 def _difference(normal: SurfaceSample, defective: SurfaceSample) -> np.ndarray:
@@ -71,17 +78,19 @@ def test_twins_differ_at_the_defect_and_nowhere_else(defect: str) -> None:
     ratio=st.floats(1, 3),
     tall=st.booleans(),
     difficulty=st.floats(0, 1),
+    defects=st.integers(1, 4),
 )
 def test_any_size_and_difficulty(
-    seed: int, short: int, ratio: float, tall: bool, difficulty: float
+    seed: int, short: int, ratio: float, tall: bool, difficulty: float, defects: int
 ) -> None:
     long = int(short * ratio)
     size = (long, short) if tall else (short, long)
-    twins = render_twins(np.random.default_rng(seed), size, difficulty=difficulty)
+    twins = render_twins(np.random.default_rng(seed), size, difficulty=difficulty, defects=defects)
+    assert 1 <= len(twins[1].defects) <= defects
     _check(*twins, size)
     assert twins[0].family in TRAIN_FAMILIES
     assert FAMILIES[twins[0].family].material in DEFECTS[str(twins[1].defect)].materials
-    again = render_twins(np.random.default_rng(seed), size, difficulty=difficulty)
+    again = render_twins(np.random.default_rng(seed), size, difficulty=difficulty, defects=defects)
     for first, second in zip(twins, again, strict=True):
         assert np.array_equal(first.image, second.image)
         assert np.array_equal(first.gt_mask, second.gt_mask)
@@ -138,3 +147,12 @@ def test_tone_word(color: tuple[float, float, float], word: str | None) -> None:
     defective = normal.copy()
     defective[mask] = color
     assert tone_word(normal, defective, mask) == word
+
+
+def test_held_out_defects_are_drawn_only_when_named() -> None:
+    assert set(TRAIN_DEFECTS) | set(TEST_DEFECTS) == set(DEFECTS)
+    assert not set(TRAIN_DEFECTS) & set(TEST_DEFECTS)
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        _, defective = render_twins(rng, (64, 64), defects=4)
+        assert not {region.kind for region in defective.defects} & set(TEST_DEFECTS)

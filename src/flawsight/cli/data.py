@@ -161,6 +161,7 @@ def make(
     difficulty: Annotated[
         float, typer.Option(min=0, max=1, help="0: large plain defects; 1: small faint ones too.")
     ] = 1.0,
+    defects: Annotated[int, typer.Option(min=1, max=4, help="Most defects in an image.")] = 1,
 ) -> None:
     """Render procedural surfaces with exact masks, in the layout of MVTec-AD, as many as wanted.
 
@@ -175,7 +176,7 @@ def make(
     from ..data.make import Recipe, choose_families, make_dataset
 
     with explained():
-        recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty)
+        recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty, defects)
         chosen = choose_families(families)
         total = len(chosen) * (2 * pairs + train)
         with Progress(*progress_columns("Rendering"), console=console, transient=True) as progress:

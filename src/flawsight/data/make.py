@@ -4,10 +4,11 @@
     samples.jsonl                                 one object an image, with its truth in words
     FAMILY/train/good/NNNNNN.png                  normal
     FAMILY/test/good/NNNNNN.png                   normal
-    FAMILY/test/DEFECT/NNNNNN.png                 its twin with one defect
+    FAMILY/test/DEFECT/NNNNNN.png                 its twin with defects
     FAMILY/ground_truth/DEFECT/NNNNNN_mask.png    0 or 255
 
-Every sample has a random stream of its own, so that a set made larger keeps what it had.
+DEFECT is "combined" where several kinds meet. Every sample has a random stream of its own, so that
+a set made larger keeps what it had.
 """
 
 import io
@@ -29,11 +30,12 @@ from .surfaces import (
     TEST_FAMILIES,
     TRAIN_FAMILIES,
     VALIDATION_FAMILIES,
+    DefectRegion,
     SurfaceSample,
     render_twins,
 )
 
-FORMAT = 1
+FORMAT = 2
 LISTING = "samples.jsonl"
 _GROUPS = {
     "train": TRAIN_FAMILIES,
@@ -51,17 +53,21 @@ class Recipe:
         seed: 0 or more.
         sizes: (height, width) in pixels, taken in turns; sides of 64 to 1024.
         difficulty: in [0, 1]; 0 large plain defects, 1 small and faint ones too.
+        defects: most defects in an image, 1 to 4.
     """
 
     seed: int = 0
     sizes: tuple[tuple[int, int], ...] = ((240, 240),)
     difficulty: float = 1.0
+    defects: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise SettingsError(f"The seed must be 0 or more, not {self.seed}.")
         if not 0 <= self.difficulty <= 1:
             raise SettingsError(f"The difficulty lies in [0, 1]; {self.difficulty} does not.")
+        if not 1 <= self.defects <= 4:
+            raise SettingsError(f"An image has 1 to 4 defects, not {self.defects}.")
         for height, width in self.sizes:
             if not (_MIN_SIDE <= height <= _MAX_SIDE and _MIN_SIDE <= width <= _MAX_SIDE):
                 raise SettingsError(
@@ -133,13 +139,16 @@ def make_dataset(
     return made
 
 
-def describe_defect(sample: SurfaceSample) -> str:
+def describe_defects(sample: SurfaceSample) -> str:
     """Return one short true sentence about a surface."""
     if sample.label == 0:
         return "Nothing is wrong here."
-    what = " ".join(word for word in (sample.tone, sample.defect) if word)
-    article = "an" if what[0] in "aeiou" else "a"
-    return f"There is {article} {what} in the {sample.place}."
+    return f"There is {' and '.join(map(_describe, sample.defects))}."
+
+
+def _describe(region: DefectRegion) -> str:
+    what = " ".join(word for word in (region.tone, region.kind) if word)
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what} in the {region.place}"
 
 
 def _render(
@@ -149,13 +158,15 @@ def _render(
     name = zlib.crc32(f"{split}/{family}".encode())
     rng = np.random.default_rng([recipe.seed, name, index])
     size = recipe.sizes[index % len(recipe.sizes)]
-    return render_twins(rng, size, family=family, difficulty=recipe.difficulty)
+    defects = int(rng.integers(1, recipe.defects + 1))
+    return render_twins(rng, size, family=family, difficulty=recipe.difficulty, defects=defects)
 
 
 def _write(folder: Path, sample: SurfaceSample, split: str, index: int) -> dict[str, Any]:
     """Write the files of a sample; return its row."""
     category = sample.family.replace(" ", "_")
-    kind = (sample.defect or "good").replace(" ", "_")
+    kinds = {region.kind for region in sample.defects} or {"good"}
+    kind = kinds.pop().replace(" ", "_") if len(kinds) == 1 else "combined"
     image = Path(category, split, kind, f"{index:06d}.png")
     _write_png(folder / image, sample.image)
     mask = None
@@ -169,9 +180,17 @@ def _write(folder: Path, sample: SurfaceSample, split: str, index: int) -> dict[
         "category": category,
         "split": split,
         "class": kind,
-        "reference": describe_defect(sample),
+        "reference": describe_defects(sample),
         "place": sample.place,
         "defect": sample.defect,
+        "regions": [
+            {"kind": r.kind, "tone": r.tone, "place": r.place, "share": round(r.share, 6)}
+            for r in sample.defects
+        ],
+        "features": [asdict(feature) for feature in sample.features],
+        "color": sample.color,
+        "count": sample.count,
+        "background": sample.background,
     }
 
 
@@ -207,8 +226,8 @@ def _open_folder(folder: Path, recipe: Recipe) -> set[tuple[str, str, int]]:
         raise DatasetError(f"{made} is damaged ({error}); name a new folder.") from error
     if found != about:
         raise DatasetError(
-            f"{folder} was made with {found}, not {about}. Give the same seed, sizes and "
-            "difficulty to go on with it, or name a new folder."
+            f"{folder} was made with {found}, not {about}. Give the same seed, sizes, "
+            "difficulty and defects to go on with it, or name a new folder."
         )
     return _read_listing(folder)
 

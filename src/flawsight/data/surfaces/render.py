@@ -1,4 +1,4 @@
-"""Renders one surface twice: as it should be and with one defect."""
+"""Renders one surface twice: as it should be and with defects."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from .canvas import Canvas, Layer
 from .defects import DEFECTS, suitable
 from .families import FAMILIES, TRAIN_FAMILIES
 from .noise import mix
-from .sample import Field, Mask, Surface, SurfaceSample, place_word, tone_word
+from .sample import DefectRegion, Field, Mask, Surface, SurfaceSample, place_word, tone_word
 
 
 def _center(rng: np.random.Generator, surface: Surface, at_rim: bool) -> tuple[float, float]:
@@ -88,6 +88,25 @@ def _visible(
     return result
 
 
+def _spoil(
+    rng: np.random.Generator, surface: Surface, kinds: list[str], number: int, difficulty: float
+) -> tuple[Surface, list[tuple[str, Field]]]:
+    """The surface with up to `number` defects that do not touch, and kind and alpha of each."""
+    drawn: list[tuple[str, Field]] = []
+    taken = np.zeros(surface.image.shape[:2], np.bool_)
+    for attempt in range(3 * number):
+        if len(drawn) == number:
+            break
+        kind = kinds[rng.integers(len(kinds))]
+        layer = _draw(rng, surface, kind, difficulty)
+        if attempt and (taken & (layer.alpha > 0)).any():
+            continue
+        taken |= layer.alpha > 0
+        surface = replace(surface, image=mix(surface.image, layer.paint, layer.alpha))
+        drawn.append((kind, layer.alpha))
+    return surface, drawn
+
+
 def render_twins(
     rng: np.random.Generator,
     size: tuple[int, int] = (192, 192),
@@ -95,42 +114,40 @@ def render_twins(
     family: str | None = None,
     defect: str | None = None,
     difficulty: float = 1.0,
+    defects: int = 1,
+    features: int | None = None,
 ) -> tuple[SurfaceSample, SurfaceSample]:
-    """The same surface, light and camera without and with one defect: (normal, defective).
+    """The same surface, light and camera without and with defects: (normal, defective).
 
     size: (height, width), sides of 64..1024 px; difficulty in [0, 1]: 0 = large, high-contrast
     defects and a clean camera, 1 = small and faint ones too and a noisy camera.
-    family None: drawn from TRAIN_FAMILIES; defect None: drawn from all that suit the family.
+    family None: drawn from TRAIN_FAMILIES; defect None: drawn from TRAIN_DEFECTS that suit it.
+    defects: how many, 1..4, fewer where there is no room; features: how many benign ones at most,
+    None for 0..3, fewer at low difficulty.
     """
     height, width = size
     if family is None:
         family = TRAIN_FAMILIES[rng.integers(len(TRAIN_FAMILIES))]
-    if defect is None:
-        choices = suitable(FAMILIES[family].material)
-        defect = choices[rng.integers(len(choices))]
+    kinds = suitable(FAMILIES[family].material) if defect is None else [defect]
     drawn = FAMILIES[family].draw(rng, height, width)
     surface = replace(drawn, image=np.clip(drawn.image, 0, 1))
     camera = draw_camera(rng, height, width, difficulty)
-    layer = _draw(rng, surface, defect, difficulty)
-    mask = _mask(layer.alpha)
-    share = float(mask.mean())
-    box = _box(layer.alpha)
-    alpha = layer.alpha[box]
-    paint = layer.paint if layer.paint.ndim == 1 else layer.paint[box]
-    normal = camera.expose(surface.image)
-    changed = camera.expose(mix(surface.image[box], paint, alpha), box)
-    defective = normal.copy()
-    defective[box] = _visible(normal[box], changed, alpha, mask[box], share, difficulty)
+    spoiled, layers = _spoil(rng, surface, kinds, defects, difficulty)
+    normal, defective = camera.expose(surface.image), camera.expose(spoiled.image)
+    regions = []
+    for kind, alpha in layers:
+        mask, box = _mask(alpha), _box(alpha)
+        share = float(mask.mean())
+        defective[box] = _visible(
+            normal[box], defective[box], alpha[box], mask[box], share, difficulty
+        )
+        regions.append(
+            DefectRegion(mask, kind, tone_word(normal, defective, mask), place_word(mask))
+        )
+    regions.sort(key=lambda region: -region.share)
     empty = np.zeros((height, width), np.bool_)
+    union = np.any([region.mask for region in regions], axis=0)
     return (
-        SurfaceSample(camera.develop(rng, normal), empty, 0, family, None, None, None),
-        SurfaceSample(
-            camera.develop(rng, defective),
-            mask,
-            1,
-            family,
-            defect,
-            tone_word(normal, defective, mask),
-            place_word(mask),
-        ),
+        SurfaceSample(camera.develop(rng, normal), empty, 0, family),
+        SurfaceSample(camera.develop(rng, defective), union, 1, family, tuple(regions)),
     )
