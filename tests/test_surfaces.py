@@ -17,7 +17,7 @@ from flawsight.data.surfaces import (
     SurfaceSample,
     render_twins,
 )
-from flawsight.data.surfaces.sample import TONES, place_word, tone_word
+from flawsight.data.surfaces.words import TONES, place_word, tone_word
 
 
 def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int]) -> None:
@@ -67,7 +67,7 @@ def test_twins_differ_at_the_defect_and_nowhere_else(defect: str) -> None:
         mask = twins[1].gt_mask
         # The soft rim of a defect and the blur reach a little past the mask.
         wide = np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(25)))
-        assert change[wide == 0].max(initial=0) <= 3, family
+        assert change[wide == 0].max(initial=0) <= 6, family
         assert change[mask].mean() > 10, family
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .noise import fractal, smoothstep
-from .sample import Field, Surface
+from .sample import Field, Mask, Surface
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -22,11 +22,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A surface with a center (row, column) chosen for the defect and how hard it shall be."""
+    """A surface with a center (row, column) chosen for the defect and how hard it shall be.
+
+    shown: (H, W), what of the surface the camera sees (None: all).
+    """
 
     surface: Surface
     center: tuple[float, float]
     difficulty: float
+    shown: Mask | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -14,12 +14,16 @@ from .canvas import Canvas, Layer
 class Defect:
     """How a defect is drawn, and the materials (see families) it occurs on.
 
-    at_rim: on an object it sits at the outline rather than anywhere.
+    at_rim: on an object or pattern it sits at the outline rather than anywhere.
+    of_outline: it reaches beyond the object.
+    of_items: something is wrong with one of several like things.
     """
 
     draw: Callable[[np.random.Generator, Canvas], Layer]
     materials: frozenset[str]
     at_rim: bool = False
+    of_outline: bool = False
+    of_items: bool = False
 
 
 def _on(materials: str) -> frozenset[str]:

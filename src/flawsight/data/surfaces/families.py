@@ -11,10 +11,19 @@ from .sample import Surface
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of surfaces is drawn, and its material, which decides the defects it gets."""
+    """How a family of surfaces is drawn and what one calls it.
+
+    material: decides which defects and features it gets; made_of, noun: words that are true of it;
+    items: what its like parts are called, in the singular; binary: also seen as a scan in black
+    and white.
+    """
 
     draw: Callable[[np.random.Generator, int, int], Surface]
     material: str
+    made_of: str = ""
+    noun: str = "surface"
+    items: str | None = None
+    binary: bool = False
 
 
 FAMILIES: dict[str, Family] = {

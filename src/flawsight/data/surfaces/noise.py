@@ -113,7 +113,9 @@ def cells(
     return np.sqrt(first), np.sqrt(later), best
 
 
-def smoothstep(low: float, high: float, field: NDArray[np.floating]) -> Field:
+def smoothstep(
+    low: float | np.floating, high: float | np.floating, field: NDArray[np.floating]
+) -> Field:
     """0 below low, 1 above high, smooth between (low > high turns it round)."""
     t: Field = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
     result: Field = t * t * (3 - 2 * t)

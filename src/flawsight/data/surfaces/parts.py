@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .backdrop import backdrop
 from .noise import (
     axes,
     color,
@@ -16,14 +16,8 @@ from .noise import (
     smoothstep,
     turned,
 )
+from .plates import place
 from .sample import Field, Surface
-
-
-def _backdrop(rng: np.random.Generator, height: int, width: int) -> Field:
-    """An even table, belt or light box, (H, W, 3)."""
-    base = gray(rng, 0.05, 0.95, 0.04) if rng.random() < 0.7 else color(rng, value=(0.1, 0.9))
-    grain = smooth(rng, height, width, min(height, width) * rng.uniform(0.01, 0.5))
-    return shade(base, 1 + np.float32(rng.uniform(0, 0.05)) * grain)
 
 
 def _pose(rng: np.random.Generator, height: int, width: int) -> tuple[Field, Field, Field]:
@@ -33,22 +27,6 @@ def _pose(rng: np.random.Generator, height: int, width: int) -> tuple[Field, Fie
     angle = rng.uniform(0, 2 * math.pi)
     lamp = np.array([math.sin(angle), math.cos(angle)], np.float32)
     return v - dv, u - du, lamp
-
-
-def _place(
-    rng: np.random.Generator,
-    back: Field,
-    body: Field,
-    distance: NDArray[np.floating],
-    shadow: NDArray[np.floating],
-) -> Surface:
-    """An object (H, W, 3) laid on its background with a soft shadow (shifted distance)."""
-    height, width = distance.shape
-    edge = 0.8 / min(height, width)
-    dark = smoothstep(0.06, -0.03, shadow) * np.float32(rng.uniform(0, 0.5))
-    ground = shade(back, 1 - dark)
-    cover = smoothstep(edge, -edge, distance)
-    return Surface(mix(ground, body, cover), cover, ground)
 
 
 def _different(rng: np.random.Generator, back: Field, low: float, high: float) -> Field:
@@ -63,7 +41,7 @@ def _different(rng: np.random.Generator, back: Field, low: float, high: float) -
 
 def machined_disc(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A turned disc, often with a bore and screw holes."""
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, lamp = _pose(rng, height, width)
     size = rng.uniform(0.3, 0.44)
     r = np.hypot(v, u)
@@ -86,12 +64,12 @@ def machined_disc(rng: np.random.Generator, height: int, width: int) -> Surface:
         hole = np.hypot(r * np.sin(phi), r * np.cos(phi) - 0.75 * size) - 0.08 * size
         distance = np.maximum(distance, -hole)
     shadow = np.hypot(v - 0.03 * lamp[0], u - 0.03 * lamp[1]) - size
-    return _place(rng, back, body, distance, shadow)
+    return place(rng, back, body, distance, shadow)
 
 
 def moulded_cap(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A domed screw cap with a toothed rim."""
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, lamp = _pose(rng, height, width)
     size, teeth = rng.uniform(0.28, 0.43), int(rng.integers(16, 48))
     r, phi = np.hypot(v, u), np.arctan2(v, u)
@@ -103,12 +81,12 @@ def moulded_cap(rng: np.random.Generator, height: int, width: int) -> Surface:
     body = shade(color(rng, saturation=(0.0, 0.95), value=(0.3, 0.98)), light.astype(np.float32))
     body = body + (smoothstep(0.35, 0.0, shine) * rng.uniform(0, 0.5))[..., None]
     shadow = np.hypot(v + 0.04 * lamp[0], u + 0.04 * lamp[1]) - size
-    return _place(rng, back, body, distance, shadow)
+    return place(rng, back, body, distance, shadow)
 
 
 def pill(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A round or oblong tablet, at times scored or freckled."""
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, lamp = _pose(rng, height, width)
     size, long = rng.uniform(0.16, 0.26), rng.uniform(0.0, 0.2)
     along = np.maximum(np.abs(u) - long, 0)
@@ -123,12 +101,12 @@ def pill(rng: np.random.Generator, height: int, width: int) -> Surface:
         freckles = smoothstep(1.3, 1.9, smooth(rng, height, width, min(height, width) * 0.015))
         body = mix(body, color(rng, value=(0.2, 0.6)), freckles * 0.5)
     shadow = np.hypot(v + 0.03 * lamp[0], np.maximum(np.abs(u + 0.03 * lamp[1]) - long, 0)) - size
-    return _place(rng, back, body, distance, shadow)
+    return place(rng, back, body, distance, shadow)
 
 
 def capsule(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A two-colored capsule with a highlight."""
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, _ = _pose(rng, height, width)
     size, long = rng.uniform(0.11, 0.17), rng.uniform(0.2, 0.28)
     distance = np.hypot(v, np.maximum(np.abs(u) - long, 0)) - size
@@ -139,13 +117,13 @@ def capsule(rng: np.random.Generator, height: int, width: int) -> Surface:
     offset = rng.uniform(0.2, 0.5) * size
     shine = smoothstep(0.03, 0.0, np.abs(v - offset)) * (np.abs(u) < long)
     body = body + (shine * rng.uniform(0.1, 0.5))[..., None]
-    return _place(rng, back, body.astype(np.float32), distance, distance - 0.01)
+    return place(rng, back, body.astype(np.float32), distance, distance - 0.01)
 
 
 def shelled_nut(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A brown nut with ribs and a pale base."""
     unit = min(height, width)
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, lamp = _pose(rng, height, width)
     size, ratio = rng.uniform(0.27, 0.4), rng.uniform(0.75, 1.0)
     wobble = smooth(rng, height, width, unit * 0.3) * 0.012
@@ -159,7 +137,7 @@ def shelled_nut(rng: np.random.Generator, height: int, width: int) -> Surface:
     body = shade(shell, light.astype(np.float32))
     pale = smoothstep(0.35, 0.25, np.hypot(v / size + 0.75, u / size)) * rng.uniform(0, 0.7)
     body = mix(body, color(rng, (0.08, 0.12), (0.2, 0.4), (0.6, 0.85)), pale.astype(np.float32))
-    return _place(rng, back, body, distance, distance - 0.02)
+    return place(rng, back, body, distance, distance - 0.02)
 
 
 def circuit_board(rng: np.random.Generator, height: int, width: int) -> Surface:
@@ -202,7 +180,7 @@ def circuit_board(rng: np.random.Generator, height: int, width: int) -> Surface:
 def cube(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A block seen from above at an angle."""
     unit = min(height, width)
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     y, x = axes(height, width)
     size, spin = rng.uniform(0.36, 0.5), rng.uniform(-0.5, 0.5)
     dy, dx = rng.uniform(-0.04, 0.04, 2).astype(np.float32)
@@ -222,15 +200,13 @@ def cube(rng: np.random.Generator, height: int, width: int) -> Surface:
     light = top + (1 - top) * (sides[0] + (sides[1] - sides[0]) * right)
     light += rng.uniform(0.01, 0.05) * fractal(rng, height, width, unit * 0.1, 4, 0.7)
     body = shade(paint, light.astype(np.float32))
-    return _place(
-        rng, back, body, distance.astype(np.float32), (distance - 0.02).astype(np.float32)
-    )
+    return place(rng, back, body, distance.astype(np.float32), (distance - 0.02).astype(np.float32))
 
 
 def hex_nut(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A hexagonal nut from above."""
     unit = min(height, width)
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, lamp = _pose(rng, height, width)
     size = float(rng.uniform(0.28, 0.4))
     r, phi = np.hypot(v, u), np.arctan2(v, u)
@@ -245,12 +221,12 @@ def hex_nut(rng: np.random.Generator, height: int, width: int) -> Surface:
     if rng.random() < 0.3:
         metal = color(rng, (0.08, 0.14), (0.3, 0.6), (0.5, 0.85))
     body = shade(metal, light.astype(np.float32))
-    return _place(rng, back, body, distance, side - 0.02)
+    return place(rng, back, body, distance, side - 0.02)
 
 
 def bottle_mouth(rng: np.random.Generator, height: int, width: int) -> Surface:
     """A bottle from above: rings of glass round a dark neck."""
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     v, u, lamp = _pose(rng, height, width)
     size = rng.uniform(0.36, 0.45)
     r = np.hypot(v, u) / size
@@ -265,12 +241,12 @@ def bottle_mouth(rng: np.random.Generator, height: int, width: int) -> Surface:
     inside = smoothstep(0.55, 0.45, r)
     body = mix(body, glass * np.float32(rng.uniform(0.1, 0.4)), inside)
     distance = ((r - 1) * size).astype(np.float32)
-    return _place(rng, back, body, distance, distance - 0.01)
+    return place(rng, back, body, distance, distance - 0.01)
 
 
 def row_of_tablets(rng: np.random.Generator, height: int, width: int) -> Surface:
     """Tablets or sweets side by side, all alike."""
-    back = _backdrop(rng, height, width)
+    back = backdrop(rng, height, width)
     y, x = axes(height, width)
     period = rng.uniform(0.24, 0.4)
     offset = rng.uniform(0, 1, 2).astype(np.float32)
@@ -287,4 +263,4 @@ def row_of_tablets(rng: np.random.Generator, height: int, width: int) -> Surface
     light += 0.3 * (dy * math.sin(angle) + dx * math.cos(angle))
     coat = color(rng, saturation=(0.0, 0.85), value=(0.5, 0.98))
     body = shade(coat, light.astype(np.float32))
-    return _place(rng, back, body, distance, distance - 0.01)
+    return place(rng, back, body, distance, distance - 0.01)

@@ -1,6 +1,5 @@
-"""What one rendered surface is, and the words that describe its defect."""
+"""What one rendered surface is, before the camera and as the image shows it."""
 
-import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +7,6 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-TONES = (
-    "dark", "bright", "shaded", "reddish", "yellowish", "brownish", "greenish", "bluish",
-)  # fmt: skip
-_ROWS = ("upper", "middle", "lower")
-_COLUMNS = ("left", "center", "right")
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -74,84 +66,63 @@ class SurfaceSample:
 
 
 @dataclass(frozen=True)
+class Stamp:
+    """A small picture: paint (h, w, 3) by alpha (h, w); shadow (h, w) darkens the ground."""
+
+    alpha: Field
+    paint: Field
+    shadow: Field | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing laid on a surface and what it covers, so that it can be taken away or moved."""
+
+    kind: str  # in the singular, such as "screw"
+    group: int  # items of one group are alike
+    top: int  # of its box in the image
+    left: int
+    stamp: Stamp
+    under: Field  # (h, w, 3)
+    feature: bool  # drawn over the family, not by it
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Where it lies in the image."""
+        height, width = self.stamp.alpha.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A benign feature that is no single thing, such as a seam; alpha (H, W) in [0, 1]."""
+
+    kind: str
+    alpha: Field
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A pattern such as tracks or print: ink (3,) or (H, W, 3) on ground where cover is 1."""
+
+    cover: Field  # (H, W) in [0, 1]
+    ink: Field
+    ground: Field
+
+
+@dataclass(frozen=True)
 class Surface:
-    """A perfect surface as a family draws it.
+    """A perfect surface as a family draws it, in the plane of the surface.
 
     image: (H, W, 3) in [0, 1]; region: (H, W) in [0, 1], where the object is (None: everywhere);
     under: (H, W, 3), what shows where the object is missing (None: its own inside).
+    countable: the items of the family are so few and clear that they can be counted.
     """
 
     image: Field
     region: Field | None = None
     under: Field | None = None
-
-
-def place_word(mask: Mask) -> str:
-    """The cell of a 3x3 grid that holds the centroid of a non-empty (H, W) mask."""
-    rows, columns = np.nonzero(mask)
-    height, width = mask.shape
-    row = min(2, int(3 * (rows.mean() + 0.5) / height))
-    column = min(2, int(3 * (columns.mean() + 0.5) / width))
-    if row == column == 1:
-        return "center"
-    return f"{_ROWS[row]} {_COLUMNS[column]}"
-
-
-def _hue_word(color: Field, luma_change: float) -> str | None:
-    """The hue of an RGB color as a word, None when it is too gray to name."""
-    red, green, blue = (float(min(max(c, 0.0), 1.0)) for c in color)
-    hue, saturation, _ = colorsys.rgb_to_hsv(red, green, blue)
-    if saturation < 0.15:
-        return None
-    degrees = hue * 360
-    if degrees < 18 or degrees >= 330:
-        return "reddish"
-    if degrees < 75:
-        return "brownish" if luma_change < -0.03 or degrees < 30 else "yellowish"
-    if degrees < 170:
-        return "greenish"
-    return "bluish" if degrees < 265 else None
-
-
-def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
-    """An adjective that is true of the defect beside its surroundings, None when none is clear.
-
-    normal, defective: (H, W, 3) in [0, 1]; mask: (H, W), non-empty.
-    """
-    rows, columns = np.nonzero(mask)
-    margin = 2 + max(mask.shape) // 24
-    top, left = max(0, rows.min() - margin), max(0, columns.min() - margin)
-    box = np.s_[top : rows.max() + margin + 1, left : columns.max() + margin + 1]
-    inside = mask[box]
-    after = defective[box]
-    change = after[inside] - normal[box][inside]
-    luma = change @ _LUMA
-    luma_change = float(luma.mean())
-    up = float(np.maximum(luma, 0).mean())
-    down = up - luma_change
-    if min(up, down) > 0.4 * max(up, down) and max(up, down) > 0.015:
-        return "shaded"
-    mean_change = change.mean(axis=0)
-    own_color: Field = after[inside].mean(axis=0)
-    if inside.all():
-        around: Field = own_color - mean_change
-    else:
-        around = after[~inside].mean(axis=0)
-    # A hue is named only when the color moved towards it and the defect itself shows it.
-    if float(np.ptp(mean_change)) > max(0.04, 0.9 * abs(luma_change)):
-        word = _hue_word(own_color, luma_change)
-        shift: Field = mean_change - mean_change.min()
-        known = _hue_word(around, luma_change)  # a hue that all has would tell nothing
-        if word and word != known and _same_hue(shift, own_color):
-            return word
-    contrast = float((own_color - around) @ _LUMA)
-    if abs(luma_change) > 0.015 and contrast * luma_change > 0 and abs(contrast) > 0.01:
-        return "dark" if luma_change < 0 else "bright"
-    return None
-
-
-def _same_hue(first: Field, second: Field) -> bool:
-    """Whether two colors lie within 50 degrees of hue."""
-    hues = [colorsys.rgb_to_hsv(*np.maximum(c, 0).tolist())[0] for c in (first, second)]
-    gap = abs(hues[0] - hues[1])
-    return min(gap, 1 - gap) < 50 / 360
+    pattern: Pattern | None = None
+    items: tuple[Item, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    countable: bool = False
