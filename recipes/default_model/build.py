@@ -28,7 +28,7 @@ SPECIAL = [
     "<|video_pad|>",
 ]
 FORM = ["<think>", "</think>", "<answer>", "</answer>"]
-PATCH_SIZE = 8
+PATCH_SIZE = 16
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -136,8 +136,12 @@ def build_model(
 
 
 def save(folder: Path, model: Any, processor: ImageProcessor) -> None:
-    """Write the folder that `Inspector.from_pretrained` and stock transformers load."""
-    model.save_pretrained(folder)
+    """Write the folder that `Inspector.from_pretrained` and stock transformers load.
+
+    The weights are rounded to bfloat16, which halves the file.
+    """
+    rounded = {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=rounded)
     processor.save_pretrained(folder)
     for name in ("processor_config.json", "tokenizer_config.json"):
         path = folder / name

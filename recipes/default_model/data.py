@@ -1,4 +1,4 @@
-"""Batches of twin pairs with their responses, each batch a function of the seed and its number."""
+"""Batches of twin pairs with a question and its answers, each batch a function of its number."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,23 +6,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from text import response, second_look
+from text import Piece, Twins, draw_question, respond, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flawsight.data.surfaces import SurfaceSample, render_twins
+from flawsight.data.surfaces import TRAIN_DEFECTS, render_twins
+from flawsight.data.surfaces.features import FEATURES
 from flawsight.mllm.processor import ImageProcessor
-from flawsight.mllm.prompt import user_message
 
 # (rows, columns) of the patch grid, about 225 patches each; square twice as often as the rest.
 GRIDS = [(15, 15), (15, 15), (12, 18), (18, 12), (10, 22), (22, 10), (13, 17), (17, 13)]
+SCALES = [0.7, 0.85, 1.0]  # of a rendered side to the side the model sees
+DEFECT_COUNTS = ([1, 2, 3, 4], [0.7, 0.2, 0.07, 0.03])  # how many, how often
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One step's input. B sequences of T tokens, P of them the prompt.
+    """One step's input. B sequences of T tokens, the last R of them the responses.
 
-    `weights` (B, T − P) weighs the loss of each response token; padding weighs 0.
+    `weights` (B, R) weighs the loss of each response token; padding weighs 0.
     """
 
     inputs: dict[str, Tensor]
@@ -31,23 +33,30 @@ class TrainingBatch:
 
 def draw_pairs(
     rng: np.random.Generator, pairs: int, difficulty: float, image_side: int
-) -> list[SurfaceSample]:
+) -> list[Twins]:
     """Render `pairs` twins of one aspect and scale, the hardest at `difficulty`."""
     rows, columns = GRIDS[rng.integers(len(GRIDS))]
-    scale = rng.choice([1.25, 1.6, 2.0]) * image_side / 15
+    scale = rng.choice(SCALES) * image_side / 15
     size = (round(rows * scale), round(columns * scale))
-    samples: list[SurfaceSample] = []
+    twins = []
     for _ in range(pairs):
-        samples += render_twins(rng, size, difficulty=difficulty * rng.uniform() ** 0.5)
-    return samples
+        count = 1 if difficulty < 0.5 else int(rng.choice(DEFECT_COUNTS[0], p=DEFECT_COUNTS[1]))
+        hardness = difficulty * rng.uniform() ** 0.5
+        twins.append(render_twins(rng, size, difficulty=hardness, defects=count))
+    return twins
 
 
 def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
-    """Yield texts for the tokenizer: prompts and the responses to `pairs` rendered twins."""
+    """Yield texts for the tokenizer: questions about `pairs` rendered twins, and the answers."""
     for _ in range(pairs):
-        for sample in render_twins(rng, (64, 64)):
-            yield user_message()[0]["content"][1]["text"]
-            yield "".join(text for text, _ in response(sample, rng))
+        twins = render_twins(rng, (64, 64), defects=int(rng.integers(1, 4)))
+        question = draw_question(twins, SUBJECTS, rng)
+        yield question.text
+        for sample in twins:
+            yield "".join(text for text, _ in respond(question, sample, rng))
+
+
+SUBJECTS = [*FEATURES, *TRAIN_DEFECTS]
 
 
 class PairBatches(Dataset[TrainingBatch]):
@@ -55,9 +64,6 @@ class PairBatches(Dataset[TrainingBatch]):
 
     def __init__(self, processor: ImageProcessor, config: dict[str, Any]) -> None:
         self.processor, self.config = processor, config
-        self.prompt = processor.apply_chat_template(
-            user_message(), tokenize=False, add_generation_prompt=True
-        )
 
     def __len__(self) -> int:
         steps: int = self.config["steps"]
@@ -68,32 +74,57 @@ class PairBatches(Dataset[TrainingBatch]):
         rng = np.random.default_rng([config["seed"], index])
         span = config["full_steps"] - config["easy_steps"]
         difficulty = min(1.0, max(0.0, (index - config["easy_steps"]) / span))
-        samples = draw_pairs(rng, config["pairs"], difficulty, config["image_side"])
-        share = config["second_look_share"][index >= config["first_cycle"]]
-        if index < config["second_look_from"]:
-            share = 0.0
-        return self.encode(samples, rng, share)
+        twins = draw_pairs(rng, config["pairs"], difficulty, config["image_side"])
+        share = config["second_look_share"] if index >= config["second_look_from"] else 0.0
+        return self.encode(twins, rng, share)
 
     def encode(
-        self, samples: list[SurfaceSample], rng: np.random.Generator, second_look_share: float = 0.0
+        self, pairs: list[Twins], rng: np.random.Generator, second_look_share: float = 0.0
     ) -> TrainingBatch:
-        """Encode twins of one size with drawn wordings, a share of them as second looks."""
+        """Encode twins of one size with a question a pair, a share of them as second looks."""
+        prompts, responses = [], []
+        for twins in pairs:
+            question = draw_question(twins, SUBJECTS, rng)
+            again = question.about == "verdict" and rng.random() < second_look_share
+            wording = int(rng.integers(2**32))
+            for index, sample in enumerate(twins):
+                stream = np.random.default_rng(wording)
+                pieces = (
+                    second_look(question, sample, twins[1 - index], stream)
+                    if again
+                    else respond(question, sample, stream)
+                )
+                prompts.append(question.text)
+                responses.append(self._encode_response(list(pieces)))
+        return self._collate([s.image for twins in pairs for s in twins], prompts, responses)
+
+    def _collate(
+        self,
+        images: list[Any],
+        questions: list[str],
+        responses: list[tuple[list[int], list[float]]],
+    ) -> TrainingBatch:
+        """Left-pad the prompts and right-pad the responses, so that these stand in columns."""
         tokenizer = self.processor.tokenizer
+        texts = [
+            self.processor.apply_chat_template(
+                [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image"}, {"type": "text", "text": question}],
+                    }
+                ],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for question in questions
+        ]
         prompt = self.processor(
-            images=[sample.image for sample in samples],
-            text=[self.prompt] * len(samples),
-            return_tensors="pt",
+            images=images, text=texts, padding=True, padding_side="left", return_tensors="pt"
         )
-        responses = []
-        for index, sample in enumerate(samples):
-            if second_look_share and rng.random() < second_look_share:
-                pieces = second_look(sample, samples[index ^ 1], rng)
-            else:
-                pieces = response(sample, rng)
-            responses.append(self._encode_response(list(pieces)))
         length = max(len(ids) for ids, _ in responses)
-        ids = torch.full((len(samples), length), tokenizer.pad_token_id)
-        weights = torch.zeros(len(samples), length)
+        ids = torch.full((len(responses), length), tokenizer.pad_token_id)
+        weights = torch.zeros(len(responses), length)
         for row, (token_ids, token_weights) in enumerate(responses):
             ids[row, : len(token_ids)] = torch.tensor(token_ids)
             weights[row, : len(token_ids)] = torch.tensor(token_weights)
@@ -109,7 +140,7 @@ class PairBatches(Dataset[TrainingBatch]):
         }
         return TrainingBatch(inputs, weights)
 
-    def _encode_response(self, pieces: list[tuple[str, float]]) -> tuple[list[int], list[float]]:
+    def _encode_response(self, pieces: list[Piece]) -> tuple[list[int], list[float]]:
         text = "".join(piece for piece, _ in pieces)
         character_weights = np.repeat(
             [weight for _, weight in pieces], [len(piece) for piece, _ in pieces]

@@ -1,80 +1,304 @@
-"""Facts of a rendered surface → the response the model learns to give, with a weight for each part.
+"""Facts of a rendered surface → what is asked of it and what the model learns to say.
 
-The first sentence commits to a verdict, so that a greedy decoder cannot change its mind half way.
-What can be learned first weighs most in the loss: whether there is a defect, then where. Its kind
-and tone weigh less, since at the start they are noise, and the words around them least.
+One sentence frame, "There is a … in the …", serves what belongs on a part and what does not, and
+one question frame, "Are there any … in the image?", asks for either: which of them is told, only
+the question decides. So the words that name a defect have a reason to read the question.
+
+The reasoning describes the part and what belongs on it, and then commits to a verdict, so that a
+greedy decoder cannot change its mind half way. Each piece has a weight in the loss: what decides
+weighs most, the words around it least.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flawsight.data.surfaces import FAMILIES, SurfaceSample
+from flawsight.data.surfaces import FAMILIES, DefectRegion, Feature, SurfaceSample
+from flawsight.mllm.prompt import INSTRUCTION, QUESTION
 
 VERDICT = 4.0
-PLACE = 3.0
-KIND = 1.0
+PLACE = 2.0
+KIND = 1.5
+FACT = 0.7
 TEMPLATE = 0.1
 
-# What to call a surface of a material: coarse, so that it can hold for a family never seen.
-MATERIALS = {
-    "metal": "metal",
-    "stone": "stone",
-    "wood": "wood",
-    "fabric": "fabric",
-    "sheet": "sheet",
-    "board": "board",
-    "part": "part",
-    "organic": "piece",
-}
+Piece = tuple[str, float]
+Twins = tuple[SurfaceSample, SurfaceSample]
 
-_DEFECTIVE = (
-    ("There is", " {what}", " in the", " {place}",
-     ". The rest of the", " {material}", " looks even."),
-    ("There is", " {what}", " in the", " {place}",
-     ". It stands out from the", " {material}", " around it."),
-    ("There is", " {what}", " in the", " {place}",
-     " of the", " {material}", ", so the part is defective."),
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_OPENINGS = ("This shows", "The image shows", "Here one sees")
+_BELONGS = (", as there should be", ", as intended", " by design")
+_WRONG = (", which should not be there", ", out of place there")
+# Kinds that are not counted; those in the plural need no article either.
+_MASS = {"dust", "engraving", "shading", "soiling", "text"}
+_DEFECTIVE = (" The part is defective.", " So it is not as it should be.", "")
+_SOUND = (
+    " wrong: all is as it should be.", " wrong from edge to edge.", " out of the ordinary.",
 )  # fmt: skip
-_NORMAL = (
-    ("Nothing", " is wrong here. The", " {material}", " looks even from edge to edge."),
-    ("Nothing", " stands out. The", " {material}", " is intact, without any defect."),
-    ("Nothing", " is wrong here. No part of the", " {material}", " is damaged."),
+_VERDICTS = (
+    "Is there any defect in the image?",
+    "Are there any anomalies in the image?",
+    "Does the part have a defect?",
+    "Is anything abnormal in the image?",
+    "Is the part damaged?",
+    "Is something wrong here?",
 )
 
 
-def response(sample: SurfaceSample, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
-    """Yield the response to the question in pieces, each with its weight in the loss.
+@dataclass(frozen=True)
+class Question:
+    """What is asked of both twins.
 
-    The pieces join to ``<think>…</think><answer>Yes|No</answer>``; `rng` draws the wording.
+    Attributes:
+        text: the user's words, with the instruction where the answer is Yes or No.
+        about: key of `_RESPONSES`.
+        subject: the kind of feature or defect that it asks for; empty where it asks for none.
     """
-    defective = sample.label == 1
-    wordings = _DEFECTIVE if defective else _NORMAL
-    what = " ".join(word for word in (sample.tone, sample.defect) if word)
-    words = {
-        "what": f"{'an' if what[:1] in 'aeiou' else 'a'} {what}",
-        "place": sample.place,
-        "material": MATERIALS.get(FAMILIES[sample.family].material, "surface"),
-    }
-    yield "<think>", TEMPLATE
-    weights = {" {what}": KIND, " {place}": PLACE}
-    verdict, *rest = wordings[rng.integers(len(wordings))]
-    yield verdict, VERDICT
-    for piece in rest:
-        yield piece.format(**words), weights.get(piece, TEMPLATE)
-    yield "</think><answer>", TEMPLATE
-    yield "Yes" if defective else "No", KIND
-    yield "</answer>", TEMPLATE
+
+    text: str
+    about: str
+    subject: str = ""
+
+
+def inspection() -> Question:
+    """Return the question that flawsight puts."""
+    return Question(f"{QUESTION} {INSTRUCTION}", "verdict")
+
+
+def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) -> Question:
+    """Draw a question that makes sense for both twins; every second one is flawsight's own.
+
+    Args:
+        twins: normal and defective.
+        kinds: of features and defects that may be asked for though they are not there.
+        rng: of the draw.
+    """
+    draw = rng.random()
+    if draw < 0.5:
+        return inspection()
+    if draw < 0.6:
+        return Question(f"{rng.choice(_VERDICTS)} {INSTRUCTION}", "verdict")
+    normal, defective = twins
+    there = [thing.kind for thing in (*defective.features, *defective.defects)]
+    if draw < 0.8:
+        chosen = there if there and rng.random() < 0.6 else kinds
+        subject = str(chosen[rng.integers(len(chosen))])
+        asked = (
+            f"Is there any {subject}" if subject in _MASS else f"Are there any {plural(subject)}"
+        )
+        return Question(f"{asked} in the image? {INSTRUCTION}", "presence", subject)
+    if draw < 0.88 and there:
+        subject = there[rng.integers(len(there))]
+        return Question(f"Where is the {subject}?", "location", subject)
+    if draw < 0.91 and normal.count:
+        return Question(f"How many {plural(_noun(normal))} are there?", "number")
+    if draw < 0.94 and normal.color:
+        return Question("What color is the part?", "color")
+    if draw < 0.97:
+        return Question("What belongs on the part?", "features")
+    return Question("Describe the image.", "description")
+
+
+def respond(question: Question, sample: SurfaceSample, rng: np.random.Generator) -> Iterator[Piece]:
+    """Yield the response in pieces, each with its weight in the loss.
+
+    Twins get the same wording from streams of the same state, so that they differ in facts alone.
+    """
+    return _RESPONSES[question.about](question, sample, rng)
 
 
 def second_look(
-    sample: SurfaceSample, twin: SurfaceSample, rng: np.random.Generator
-) -> Iterator[tuple[str, float]]:
+    question: Question, sample: SurfaceSample, twin: SurfaceSample, rng: np.random.Generator
+) -> Iterator[Piece]:
     """Yield the twin's reasoning, wrong for this image, and then the right answer.
 
     Only the answer counts in the loss. Without these, the answer is copied from the reasoning, and
     P(Yes) is 0 or 1; with them it has to look at the image again, and ranks images.
     """
-    for piece, _ in response(twin, rng):
+    for piece, _ in respond(question, twin, rng):
         right = "Yes" if sample.label else "No"
         yield (right, VERDICT) if piece in ("Yes", "No") else (piece, 0.0)
+
+
+def _verdict(
+    _question: Question, sample: SurfaceSample, rng: np.random.Generator
+) -> Iterator[Piece]:
+    opening, belongs, wrong, end = (rng.integers(3) for _ in range(4))
+    yield "<think>", TEMPLATE
+    yield from _opening(sample, opening)
+    if sample.features:
+        yield from _there_is(_features(sample), _BELONGS[belongs])
+        yield ". ", TEMPLATE
+    if sample.label:
+        yield from _there_is(_defects(sample.defects), _WRONG[wrong % 2], VERDICT)
+        yield f".{_DEFECTIVE[end]}", TEMPLATE
+    else:
+        yield "There is", TEMPLATE
+        yield " nothing", VERDICT
+        yield _SOUND[end], TEMPLATE
+    yield "</think><answer>", TEMPLATE
+    yield "Yes" if sample.label else "No", FACT
+    yield "</answer>", TEMPLATE
+
+
+def _presence(
+    question: Question, sample: SurfaceSample, rng: np.random.Generator
+) -> Iterator[Piece]:
+    yield "<think>", TEMPLATE
+    yield from _opening(sample, rng.integers(3))
+    found = [thing for thing in _things(sample) if thing.kind == question.subject]
+    if found:
+        yield from _there_is(found, "", VERDICT / 2)
+        yield ".", TEMPLATE
+    else:
+        yield from (("There is", TEMPLATE), (" no", VERDICT / 2), (f" {question.subject}.", FACT))
+    yield "</think><answer>", TEMPLATE
+    yield "Yes" if found else "No", FACT
+    yield "</answer>", TEMPLATE
+
+
+def _location(
+    question: Question, sample: SurfaceSample, _rng: np.random.Generator
+) -> Iterator[Piece]:
+    places = [t.place for t in _things(sample) if t.kind == question.subject and t.place]
+    if places:
+        yield f"It is{_preposition(places[0])}", FACT
+        yield f" {places[0]}", PLACE
+    else:
+        yield f"There is no {question.subject}", FACT
+    yield ".", TEMPLATE
+
+
+def _number(
+    _question: Question, sample: SurfaceSample, _rng: np.random.Generator
+) -> Iterator[Piece]:
+    yield from (("There are", TEMPLATE), (f" {number(sample.count or 0)}", PLACE), (".", TEMPLATE))
+
+
+def _color(
+    _question: Question, sample: SurfaceSample, _rng: np.random.Generator
+) -> Iterator[Piece]:
+    yield from (("It is", TEMPLATE), (f" {sample.color or 'gray'}", PLACE), (".", TEMPLATE))
+
+
+def _belonging(
+    _question: Question, sample: SurfaceSample, _rng: np.random.Generator
+) -> Iterator[Piece]:
+    if sample.features:
+        yield from _there_is(_features(sample), "", FACT)
+    else:
+        yield "There is nothing else", FACT
+    yield ".", TEMPLATE
+
+
+def _description(
+    _question: Question, sample: SurfaceSample, rng: np.random.Generator
+) -> Iterator[Piece]:
+    yield from _opening(sample, rng.integers(3))
+    if things := _things(sample):
+        yield from _there_is(things, "", FACT)
+        yield ".", TEMPLATE
+
+
+_RESPONSES: dict[str, Callable[[Question, SurfaceSample, np.random.Generator], Iterator[Piece]]] = {
+    "verdict": _verdict,
+    "presence": _presence,
+    "location": _location,
+    "number": _number,
+    "color": _color,
+    "features": _belonging,
+    "description": _description,
+}
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """A feature or defect in words."""
+
+    kind: str
+    adjective: str | None
+    place: str | None
+    count: int = 1
+
+
+def _features(sample: SurfaceSample) -> list[_Thing]:
+    """In reading order, so that there is one right text."""
+    ordered: list[Feature] = sorted(sample.features, key=lambda feature: feature.box)
+    return [_Thing(f.kind, f.color, f.place, f.count) for f in ordered]
+
+
+def _defects(regions: Sequence[DefectRegion]) -> list[_Thing]:
+    """The largest first."""
+    return [_Thing(region.kind, region.tone, region.place) for region in regions]
+
+
+def _things(sample: SurfaceSample) -> list[_Thing]:
+    return [*_features(sample), *_defects(sample.defects)]
+
+
+def _opening(sample: SurfaceSample, wording: int) -> Iterator[Piece]:
+    """`This shows a gray casting on a background. `"""
+    noun = plural(_noun(sample)) if sample.count else _noun(sample)
+    words = " ".join(word for word in (sample.color, noun) if word)
+    first = number(sample.count) if sample.count else article(words)
+    yield _OPENINGS[wording], TEMPLATE
+    yield f" {first} {words}", FACT
+    yield " on a background" if sample.background else "", FACT
+    yield ". ", TEMPLATE
+
+
+def _there_is(things: Sequence[_Thing], ending: str, commitment: float = FACT) -> Iterator[Piece]:
+    """`There is a dark scratch in the center and a dent in the upper left, …`
+
+    `commitment` is the weight of the first word after "There is".
+    """
+    kinds = [plural(thing.kind) if thing.count > 1 else thing.kind for thing in things]
+    yield "There are" if _is_plural(kinds[0]) else "There is", TEMPLATE
+    for index, (thing, kind) in enumerate(zip(things, kinds, strict=True)):
+        if index:
+            yield " and" if index == len(things) - 1 else ",", FACT
+        words = " ".join(word for word in (thing.adjective, kind) if word)
+        if thing.count > 1:
+            yield f" {number(thing.count)}", FACT if index else commitment
+        elif kind not in _MASS and not _is_plural(kind):
+            yield f" {article(words)}", FACT if index else commitment
+        yield f" {words}", KIND
+        if thing.place:
+            yield _preposition(thing.place), TEMPLATE
+            yield f" {thing.place}", PLACE
+    yield ending, TEMPLATE
+
+
+def _preposition(place: str) -> str:
+    """Return what stands before a place; a span such as "along the edge" brings its own."""
+    return "" if place.startswith(("along", "across", "around", "all", "over")) else " in the"
+
+
+def _noun(sample: SurfaceSample) -> str:
+    return FAMILIES[sample.family].noun
+
+
+def article(words: str) -> str:
+    """Return "a" or "an"."""
+    return "an" if words[0] in "aeiou" else "a"
+
+
+def number(count: int) -> str:
+    """Return a number up to ten as a word, "many" above."""
+    return _NUMBERS[count] if count < len(_NUMBERS) else "many"
+
+
+def _is_plural(kind: str) -> bool:
+    return kind.endswith("s") and not kind.endswith("ss")
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a regular noun, or of one that is in the plural."""
+    if _is_plural(noun):
+        return noun
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"

@@ -1,9 +1,10 @@
-"""Train the bundled default model from random weights: text supervision only, no masks.
+"""Train the bundled default model: text supervision only, no masks.
 
     python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
 
-Stop it at any time; the same command goes on from the last checkpoint and ends in the same weights.
-RUN/model is the model folder, RUN/log.jsonl the curve.
+From random weights, or by a warm restart from those of the folder that the configuration names as
+`start_from`. Stop it at any time; the same command goes on from the last checkpoint and ends in the
+same weights. RUN/model is the model folder, RUN/log.jsonl the curve.
 """
 
 import argparse
@@ -24,7 +25,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
+from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
+from flawsight.mllm.contradiction import telling_sentence
+from flawsight.mllm.load import load_mllm
 
 HERE = Path(__file__).parent
 
@@ -43,24 +47,23 @@ def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.opti
 
 
 def rate(step: int, config: dict[str, Any]) -> float:
-    """Return the factor on both learning rates.
-
-    First cycle: linear warm-up, plateau, linear decay to 0. Second: linear decay from its peak.
-    """
-    first = config["first_cycle"]
-    if step >= first:
-        return float(config["second_peak"] * (config["steps"] - step) / (config["steps"] - first))
+    """Return the factor on both learning rates: linear warm-up, plateau, linear decay to 0."""
     warm_up = (step + 1) / config["warmup_steps"]
-    return float(min(1.0, warm_up, (first - step) / (config["decay_share"] * first)))
+    decay = (config["steps"] - step) / (config["decay_share"] * config["steps"])
+    return float(min(1.0, warm_up, decay))
 
 
 def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
-    """Return the weighted mean cross-entropy of the response tokens."""
+    """Return the weighted mean cross-entropy of the response tokens.
+
+    Products are computed in bfloat16, sums and weights kept in float32.
+    """
     length = batch.weights.shape[1]
-    logits = model(**batch.inputs, logits_to_keep=length + 1).logits[:, :-1]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(**batch.inputs, logits_to_keep=length + 1).logits[:, :-1]
     targets = batch.inputs["input_ids"][:, -length:]
     losses: Tensor = nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), reduction="none"
+        logits.float().flatten(0, 1), targets.flatten(), reduction="none"
     )
     return (losses * batch.weights.flatten()).sum() / batch.weights.sum()
 
@@ -74,18 +77,30 @@ def validate(folder: Path, pairs: int) -> dict[str, float]:
         for index in range(pairs)
         for sample in render_twins(rng, (240, 240), family=families[index % len(families)])
     ]
-    inspections = Inspector.from_pretrained(folder)([sample.image for sample in samples])
-    labels = [sample.label for sample in samples]
-    found = [(s, i) for s, i in zip(samples, inspections, strict=True) if s.label]
+    inspector = Inspector.from_pretrained(folder)
+    outcomes = inspector.inspect_batch([sample.image for sample in samples])
+    answered = [
+        (sample, outcome)
+        for sample, outcome in zip(samples, outcomes, strict=True)
+        if isinstance(outcome, Inspection)
+    ]
+    labels = [sample.label for sample, _ in answered]
+    verdicts = [inspection.pred_label for _, inspection in answered]
+    told = [
+        (sample, telling_sentence(inspection.explanation, "Yes"), inspection)
+        for sample, inspection in answered
+        if sample.label
+    ]
+    if len(set(labels)) < 2:
+        return {"answered": len(answered) / len(samples)}
     return {
-        "image_auroc": float(roc_auc_score(labels, [i.pred_score for i in inspections])),
-        "balanced_accuracy": float(
-            balanced_accuracy_score(labels, [i.pred_label for i in inspections])
-        ),
-        "place_right": float(np.mean([f"the {s.place}" in i.explanation for s, i in found])),
-        "defect_right": float(np.mean([f" {s.defect} " in i.explanation for s, i in found])),
+        "answered": len(answered) / len(samples),
+        "image_auroc": float(roc_auc_score(labels, [i.pred_score for _, i in answered])),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, verdicts)),
+        "place_right": float(np.mean([f"the {s.place}" in said for s, said, _ in told])),
+        "defect_right": float(np.mean([f" {s.defect} " in said for s, said, _ in told])),
         "pixel_auroc": float(
-            np.mean([roc_auc_score(s.gt_mask.ravel(), i.anomaly_map.ravel()) for s, i in found])
+            np.mean([roc_auc_score(s.gt_mask.ravel(), i.anomaly_map.ravel()) for s, _, i in told])
         ),
     }
 
@@ -108,12 +123,21 @@ def main() -> None:
     steps: int = config["steps"]
 
     torch.manual_seed(config["seed"])
-    texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
-    tokenizer = build_tokenizer(texts, config["vocab_size"])
-    processor = build_processor(tokenizer, config["image_side"])
-    model = build_model(tokenizer, **config["model"])
+    if config["start_from"]:
+        loaded = load_mllm(config["start_from"], device="cpu", dtype="float32")
+        processor, model = loaded.processor, loaded.model.train().requires_grad_(True)
+    else:
+        texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
+        tokenizer = build_tokenizer(texts, config["vocab_size"])
+        processor = build_processor(tokenizer, config["image_side"])
+        model = build_model(tokenizer, **config["model"])
+    # Short sequences of many images: plain products beat the flash kernel in the vision blocks.
+    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "eager"})
     optimizers = make_optimizers(model, config)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, "
+        f"{len(processor.tokenizer)} tokens"
+    )
 
     checkpoint, start = arguments.out / "checkpoint.pt", 0
     if checkpoint.exists():

@@ -10,7 +10,11 @@ _FAULTS = (
     r"scuff|crease|smear|misprint|corro[ds]|rust(?!ic)|discolou?r|bubble|bump|pit(?:s|ted|ting)?\b|"
     r"spot(?!less)|worn\b|foreign)\w*\b"
 )
-_FAULT = re.compile(rf"{_FAULTS}(?![- ]free\b)", re.IGNORECASE)
+_FAULT = re.compile(
+    rf"{_FAULTS}(?![- ]free\b)|\bout of place\b|"
+    r"\b(?:do(?:es)?|should|must)(?: not|n['’]t) (?:belong|be (?:there|here|present|visible))\b",
+    re.IGNORECASE,
+)
 _DENIAL = re.compile(
     r"\b(?:no|nothing|none|nowhere|neither|nor|never|cannot|absence|lacks?)\b|"
     r"(?:\bnot|n['’]t)\b(?!\s+(?:only|just|without|free)\b)|"
