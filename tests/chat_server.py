@@ -60,6 +60,9 @@ class ChatServer:
                 return Response('{"choices": [', media_type="application/json")
             elif fault == "not a completion":
                 return JSONResponse({"hello": "world"})
+            elif fault == "400 as Gemini":
+                error = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}
+                return JSONResponse([{"error": error}], 400)
             elif fault:
                 status, _, code = fault.partition(" ")
                 if status.isdigit():
