@@ -18,12 +18,15 @@ from .endpoint_budget import Budget
 from .endpoint_cache import AnswerCache
 from .endpoint_client import OPENAI, EndpointClient, OneImageError
 
+# As many likely tokens at each place as OpenAI and vLLM give.
+_LOGPROBS = {"logprobs": True, "top_logprobs": 20}
+
 
 class EndpointDetector:
     """A multimodal LLM behind an OpenAI-compatible chat completions endpoint.
 
-    It gets flawsight's own question and instruction, and yields a verdict without a score.
-    Failed requests are repeated by the `openai` client: on 408, 409, 429, 5xx,
+    It gets flawsight's own question and instruction, and yields a verdict; a score only with
+    `logprobs`. Failed requests are repeated by the `openai` client: on 408, 409, 429, 5xx,
     time-outs and lost connections, after as long as Retry-After says (up to the client's limit)
     or an exponentially growing time with jitter.
 
@@ -41,6 +44,9 @@ class EndpointDetector:
         token_limit: what the server calls that length; None is "max_completion_tokens" for OpenAI
             and "max_tokens" elsewhere.
         temperature: of sampling; None leaves it to the server, as some models demand.
+        logprobs: ask for log-probabilities, and score by P(Yes) / (P(Yes) + P(No)) at the answer.
+            Some servers refuse such a request (OpenAI for reasoning models), others give none
+            (transformers serve), and then there is no score.
         timeout: seconds without a sign from the server after which a request has failed.
         retries: how often a failed request is repeated.
         price_in, price_out: US$ per million tokens of input and output.
@@ -69,6 +75,7 @@ class EndpointDetector:
         max_tokens: int = 512,
         token_limit: Literal["max_tokens", "max_completion_tokens"] | None = None,
         temperature: float | None = 0,
+        logprobs: bool = False,
         timeout: float = 60,
         retries: int = 5,
         price_in: float = 0,
@@ -83,6 +90,8 @@ class EndpointDetector:
                 raise SettingsError(f"{label} is {value}; it must be at least 1.")
         if image_format not in ("png", "jpeg"):
             raise SettingsError(f"image_format is {image_format!r}; use png or jpeg.")
+        if not isinstance(logprobs, bool):
+            raise SettingsError(f"logprobs is {logprobs!r}; use true or false.")
         self._budget = Budget(price_in, price_out, budget)
         self._client = EndpointClient(
             base_url,
@@ -102,6 +111,8 @@ class EndpointDetector:
         parameters: dict[str, Any] = {token_limit: max_tokens}
         if temperature is not None:
             parameters["temperature"] = temperature
+        if logprobs:
+            parameters |= _LOGPROBS
         self._request: dict[str, Any] = {
             "model": model,
             "base_url": base_url,
@@ -183,6 +194,7 @@ def _prediction(answer: Answer, cost: float) -> Prediction | FlawsightError:
     reasoning = answer.text[slice(*response.reasoning)]
     said = bool(reasoning.strip())
     return Prediction(
+        pred_score=answer.pred_score,
         pred_label=response.answer == "Yes",
         explanation=reasoning.strip() if said else None,
         contradiction=contradicts(reasoning, response.answer) if said else None,

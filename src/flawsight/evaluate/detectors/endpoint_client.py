@@ -15,6 +15,7 @@ OPENAI = "https://api.openai.com/v1"
 # Refusals that every further request would meet too: what the server says → what to do.
 _HOPELESS = {
     "insufficient_quota": "The account has no credit left.",
+    "logprobs": "Leave out logprobs.",
     "unsupported_parameter": "Set token_limit to the other name, or temperature=null.",
     "unsupported_value": "Set temperature=null.",
     "model_not_found": "Name a model that the server has.",
