@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
-# What a server answers to an image, and with it anything to lay over the message.
+# What a server answers to an image, and with it anything to lay over the message, or `logprobs`.
 Respond = Callable[[Image.Image], str | dict[str, Any]]
 
 
@@ -60,6 +60,9 @@ class ChatServer:
                 return Response('{"choices": [', media_type="application/json")
             elif fault == "not a completion":
                 return JSONResponse({"hello": "world"})
+            elif fault == "400 as Gemini":
+                error = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}
+                return JSONResponse([{"error": error}], 400)
             elif fault:
                 status, _, code = fault.partition(" ")
                 if status.isdigit():
@@ -76,16 +79,20 @@ class ChatServer:
             answer = await asyncio.to_thread(run)
             message = {"content": answer} if isinstance(answer, str) else answer
             message = {"role": "assistant"} | message
+            logprobs = message.pop("logprobs", None)
             reason = "stop"
             if fault == "cut off":
                 message["content"] = message["content"][:20]
                 reason = "length"
+            choice = {"index": 0, "message": message, "finish_reason": reason}
+            if body.get("logprobs"):
+                choice["logprobs"] = {"content": logprobs}
             completion = {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
                 "created": 0,
                 "model": body["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+                "choices": [choice],
             }
             if self.usage is not None:
                 completion["usage"] = self.usage | {"total_tokens": sum(self.usage.values())}

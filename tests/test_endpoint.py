@@ -1,6 +1,7 @@
 """The endpoint detector against a real HTTP server that answers with the bundled model."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,10 @@ from flawsight.errors import (
 )
 from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
-from flawsight.evaluate.detectors.endpoint_cache import Answer, AnswerCache
+from flawsight.evaluate.detectors.endpoint_answer import Answer
+from flawsight.evaluate.detectors.endpoint_cache import AnswerCache
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.mllm.generate import encode_prompts
 from flawsight.mllm.prompt import INSTRUCTION, QUESTION
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])
@@ -78,21 +81,45 @@ def predictions(outcomes: list[Prediction | FlawsightError]) -> list[Prediction]
     return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
 
 
-def test_the_verdicts_are_those_of_the_inspector() -> None:
+def test_the_scores_are_those_of_the_inspector(tmp_path: Path) -> None:
     inspector = Inspector.from_pretrained(device="cpu")
     expected = inspector(list(SAMPLES))
+    model, tokenizer = inspector.mllm.model, inspector.mllm.processor.tokenizer
 
-    def respond(image: Image.Image) -> str:
-        inspection = inspector(image)
-        return f"<think>{inspection.explanation}</think><answer>{inspection.answer}</answer>"
+    def respond(image: Image.Image) -> dict[str, Any]:
+        inputs = encode_prompts(inspector.mllm, [image], inspector.settings).inputs
+        made = model.generate(
+            **inputs, max_new_tokens=100, output_logits=True, return_dict_in_generate=True
+        )
+        ids = made.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        content = []
+        for token, logits in zip(ids, made.logits, strict=True):
+            chances = logits[0].log_softmax(-1)
+            likeliest = [written(i, chances) for i in chances.topk(20).indices.tolist()]
+            content.append(written(token, chances) | {"top_logprobs": likeliest})
+        return {
+            "content": tokenizer.decode(ids, skip_special_tokens=True),
+            "logprobs": content[:-1],
+        }
+
+    def written(token: int, chances: Any) -> dict[str, Any]:
+        return {"token": tokenizer.decode([token]), "logprob": float(chances[token])}
 
     with chat_server(respond) as server:
-        found = predictions(detector(server, timeout=300).predict(SAMPLES))
+        scored = detector(server, logprobs=True, timeout=300, cache=tmp_path)
+        found = predictions(scored.predict(SAMPLES))
+        assert server.requests[0]["top_logprobs"] == 20
+        again = predictions(scored.predict(SAMPLES))
+        assert len(server.requests) == len(SAMPLES)
+        [unscored] = predictions(detector(server).predict(SAMPLES[:1]))
+    assert [p.pred_score for p in found] == pytest.approx(
+        [e.pred_score for e in expected], abs=1e-4
+    )
+    assert [p.pred_score for p in again] == [p.pred_score for p in found]
     assert [p.pred_label for p in found] == [e.pred_label for e in expected]
     assert [p.explanation for p in found] == [e.explanation for e in expected]
-    assert [p.contradiction for p in found] == [e.contradiction for e in expected]
-    assert {p.pred_label for p in found} == {True, False}
-    assert all(p.pred_score is None and p.anomaly_map is None for p in found)
+    assert unscored.pred_score is None
+    assert all(p.anomaly_map is None for p in found)
 
 
 def test_the_server_gets_the_question_and_the_upright_pixels(tmp_path: Path) -> None:
@@ -223,6 +250,9 @@ def test_an_answer_alone_has_no_explanation(images: list[Path]) -> None:
     [
         ("401", "key"),
         ("403", "key"),
+        ("403 model_not_found", "Name a model"),
+        ("403 You are not allowed to request logprobs from this model", "Leave out logprobs"),
+        ("400 as Gemini", "Check the key"),
         ("404", "base_url"),
         ("400 unsupported_value", "temperature=null"),
         ("429 insufficient_quota", "credit"),
@@ -237,7 +267,7 @@ def test_what_every_image_would_meet_is_raised(
     assert KEY not in str(caught.value)
     # Nor does a traceback show what the server said.
     assert caught.value.__suppress_context__
-    assert len(server.requests) <= 4
+    assert len(server.requests) < len(images)
 
 
 def test_a_cached_answer_needs_no_request(
@@ -260,6 +290,10 @@ def test_a_cached_answer_needs_no_request(
     assert not any(KEY.encode() in path.read_bytes() for path in files)
     for path in files[:3]:
         path.write_text("{torn")
+    for path in files[3:]:  # as they were written before there were scores
+        kept = json.loads(path.read_text())
+        del kept["pred_score"]
+        path.write_text(json.dumps(kept))
     predictions(detector(server, cache=cache).predict(images))
     assert len(server.requests) == 13
 
@@ -272,6 +306,7 @@ def test_every_setting_that_matters_asks_anew_and_is_told(
         {"max_tokens": 100},
         {"temperature": None},
         {"temperature": 0.5},
+        {"logprobs": True},
         {"question": "Is it broken?"},
         {"image_format": "jpeg"},
         {"image_detail": "low"},
@@ -360,6 +395,7 @@ def test_a_key_is_needed_but_on_this_machine(
         {"budget": 1},
         {"budget": 0, "price_in": 1},
         {"image_format": "gif"},
+        {"logprobs": "False"},
         {"base_url": "localhost:8000/v1"},
         {"base_url": "http://me:sk-very-secret@localhost/v1"},
         {"base_url": "http://localhost/v1?key=sk-very-secret"},
@@ -386,6 +422,21 @@ def test_the_spec_of_the_command_line(
     assert made.name == "mine"
     assert server.requests[0]["max_tokens"] == 64
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 2
+
+
+def test_the_documented_models_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    page = (Path(__file__).parents[1] / "docs/benchmark.md").read_text()
+    specs = re.findall(r"`(openai:[^`]+)`", page)
+    models = {}
+    for spec in specs:
+        opened = open_detector(parse_spec(spec), tmp_path / "traces", tmp_path / "cache", 1)
+        models[opened.about()["endpoint"]["model"]] = opened.about()["endpoint"]["parameters"]
+    assert len(specs) == 7
+    # OpenAI refuses reasoning models a temperature, logprobs and the old name of the limit.
+    assert models["gpt-5-nano"] == {"max_completion_tokens": 4096}
+    assert models["gpt-4.1"]["logprobs"] is True
+    assert models["gemini-2.5-flash"] == {"max_tokens": 4096, "temperature": 0}
 
 
 def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
