@@ -115,8 +115,8 @@ def test_splits_are_disjoint_and_cover_all() -> None:
     splits = [*TRAIN_FAMILIES, *VALIDATION_FAMILIES, *TEST_FAMILIES]
     assert len(splits) == len(set(splits))
     assert set(splits) == set(FAMILIES)
-    assert len(VALIDATION_FAMILIES) == 4
-    assert len(TEST_FAMILIES) == 6
+    assert len(VALIDATION_FAMILIES) == 7
+    assert len(TEST_FAMILIES) == 14
 
 
 def test_every_family_suits_some_defects() -> None:

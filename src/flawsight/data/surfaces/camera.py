@@ -163,6 +163,6 @@ def draw_camera(
         cell=float(reduced if reduced > 1 else rng.choice([1.0, 1.0, 1.6])),
         colored=chance(0.4),
         fresh=chance(FRESH_GRAIN),
-        levels=int(rng.integers(8, 33)) if chance(0.08 * difficulty) else 0,
+        levels=int(rng.integers(14, 40)) if chance(0.05 * difficulty) else 0,
         jpeg_quality=int(rng.integers(40, 96)) if chance(0.3 * min(1.0, 2 * difficulty)) else None,
     )

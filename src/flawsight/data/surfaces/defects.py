@@ -30,30 +30,30 @@ def _on(materials: str) -> frozenset[str]:
     return frozenset(materials.split())
 
 
-_ALL = _on("metal coated stone wood soft fabric sheet part board organic")
+_ALL = _on("metal coated stone wood soft fabric sheet part board organic tracks")
 
 DEFECTS: dict[str, Defect] = {
     "scratch": Defect(linear.scratch, _ALL - _on("fabric")),
     "scuff": Defect(linear.scuff, _ALL - _on("fabric")),
     "crack": Defect(linear.crack, _ALL - _on("fabric sheet soft")),
-    "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic")),
+    "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic tracks")),
     "fibre": Defect(linear.fibre, _ALL),
     "crease": Defect(linear.crease, _on("soft fabric sheet metal")),
-    "dent": Defect(areal.dent, _ALL - _on("fabric board stone")),
-    "bump": Defect(areal.bump, _ALL - _on("stone board")),
+    "dent": Defect(areal.dent, _ALL - _on("fabric board stone tracks")),
+    "bump": Defect(areal.bump, _ALL - _on("stone board tracks")),
     "pit": Defect(areal.pit, _on("metal coated stone wood part organic soft")),
     "hole": Defect(areal.hole, _ALL - _on("stone")),
     "stain": Defect(areal.stain, _ALL),
     "spot": Defect(areal.spot, _ALL),
     "discoloration": Defect(areal.discoloration, _ALL),
-    "corrosion patch": Defect(areal.corrosion, _on("metal coated part board")),
+    "corrosion patch": Defect(areal.corrosion, _on("metal coated part board tracks")),
     "smear": Defect(areal.smear, _ALL),
-    "worn patch": Defect(areal.worn_patch, _ALL - _on("stone board")),
+    "worn patch": Defect(areal.worn_patch, _ALL - _on("stone board tracks")),
     "burn": Defect(areal.burn, _on("wood soft fabric sheet coated board organic")),
     "bubble": Defect(areal.bubble, _on("coated sheet soft stone part organic")),
-    "chip": Defect(areal.chip, _on("stone coated wood part organic board"), at_rim=True),
+    "chip": Defect(areal.chip, _on("stone coated wood part organic board tracks"), at_rim=True),
     "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
-    "misprint": Defect(areal.misprint, _on("sheet fabric board")),
+    "misprint": Defect(areal.misprint, _on("sheet fabric board tracks")),
 }
 
 

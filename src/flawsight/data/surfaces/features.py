@@ -32,7 +32,7 @@ def _on(materials: str) -> frozenset[str]:
 
 
 _HARD = _on("metal coated part wood board stone")
-_ALL = _HARD | _on("soft fabric sheet organic")
+_ALL = _HARD | _on("soft fabric sheet organic tracks")
 
 FEATURES: dict[str, Benign] = {
     "hole": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13)),

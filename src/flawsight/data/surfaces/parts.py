@@ -242,25 +242,3 @@ def bottle_mouth(rng: np.random.Generator, height: int, width: int) -> Surface:
     body = mix(body, glass * np.float32(rng.uniform(0.1, 0.4)), inside)
     distance = ((r - 1) * size).astype(np.float32)
     return place(rng, back, body, distance, distance - 0.01)
-
-
-def row_of_tablets(rng: np.random.Generator, height: int, width: int) -> Surface:
-    """Tablets or sweets side by side, all alike."""
-    back = backdrop(rng, height, width)
-    y, x = axes(height, width)
-    period = rng.uniform(0.24, 0.4)
-    offset = rng.uniform(0, 1, 2).astype(np.float32)
-    b, a = (y / np.float32(period) + offset[0]), (x / np.float32(period) + offset[1])
-    jitter = rng.uniform(-0.07, 0.07, (2, 16, 16)).astype(np.float32)
-    row, column = np.floor(b).astype(np.intp) % 16, np.floor(a).astype(np.intp) % 16
-    dy = b % 1 - 0.5 - jitter[0, row, column]
-    dx = a % 1 - 0.5 - jitter[1, row, column]
-    size = rng.uniform(0.32, 0.4)
-    r = np.hypot(dy, dx).astype(np.float32)
-    distance = ((r - size) * period).astype(np.float32)
-    angle = rng.uniform(0, 2 * math.pi)
-    light = 1 - 0.3 * smoothstep(0.6 * size, size, r)
-    light += 0.3 * (dy * math.sin(angle) + dx * math.cos(angle))
-    coat = color(rng, saturation=(0.0, 0.85), value=(0.5, 0.98))
-    body = shade(coat, light.astype(np.float32))
-    return place(rng, back, body, distance, distance - 0.01)
