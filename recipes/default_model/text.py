@@ -91,8 +91,9 @@ def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) 
     if draw < 0.88 and there:
         subject = there[rng.integers(len(there))]
         return Question(f"Where is the {subject}?", "location", subject)
-    if draw < 0.91 and normal.count:
-        return Question(f"How many {plural(_noun(normal))} are there?", "number")
+    items = FAMILIES[normal.family].items
+    if draw < 0.91 and items and normal.count:
+        return Question(f"How many {plural(items)} are there?", "number")
     if draw < 0.94 and normal.color:
         return Question("What color is the part?", "color")
     if draw < 0.97:
@@ -173,7 +174,10 @@ def _location(
 def _number(
     _question: Question, sample: SurfaceSample, _rng: np.random.Generator
 ) -> Iterator[Piece]:
-    yield from (("There are", TEMPLATE), (f" {number(sample.count or 0)}", PLACE), (".", TEMPLATE))
+    count = sample.count or 0
+    yield "There is" if count == 1 else "There are", TEMPLATE
+    yield f" {number(count)}", PLACE
+    yield ".", TEMPLATE
 
 
 def _color(
@@ -239,11 +243,12 @@ def _things(sample: SurfaceSample) -> list[_Thing]:
 
 def _opening(sample: SurfaceSample, wording: int) -> Iterator[Piece]:
     """`This shows a gray casting on a background. `"""
-    noun = plural(_noun(sample)) if sample.count else _noun(sample)
+    family = FAMILIES[sample.family]
+    several = bool(family.items and sample.count and sample.count > 1)
+    noun = plural(family.items or "") if several else f"{family.made_of} {family.noun}".strip()
     words = " ".join(word for word in (sample.color, noun) if word)
-    first = number(sample.count) if sample.count else article(words)
     yield _OPENINGS[wording], TEMPLATE
-    yield f" {first} {words}", FACT
+    yield f" {number(sample.count or 0) if several else article(words)} {words}", FACT
     yield " on a background" if sample.background else "", FACT
     yield ". ", TEMPLATE
 
@@ -273,10 +278,6 @@ def _there_is(things: Sequence[_Thing], ending: str, commitment: float = FACT) -
 def _preposition(place: str) -> str:
     """Return what stands before a place; a span such as "along the edge" brings its own."""
     return "" if place.startswith(("along", "across", "around", "all", "over")) else " in the"
-
-
-def _noun(sample: SurfaceSample) -> str:
-    return FAMILIES[sample.family].noun
 
 
 def article(words: str) -> str:

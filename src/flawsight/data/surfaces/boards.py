@@ -124,7 +124,7 @@ def module_board(rng: np.random.Generator, height: int, width: int) -> Surface:
                 height / 2 + i * (unit * tall / 2 - inset),
                 width / 2 + j * (unit * wide / 2 - inset),
             )
-            bench.put(bore, center, "hole", 90)
+            bench.put(bore, center, "bore", 90)
     big = components.can(rng, size * rng.uniform(0.25, 0.5))
     for j in (-1, 1) if rng.random() < 0.6 else (0,):
         bench.put(big, (height / 2, width / 2 + j * 0.26 * unit * wide), "can", 91)

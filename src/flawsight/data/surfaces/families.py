@@ -41,7 +41,7 @@ FAMILIES: dict[str, Family] = {
     "threaded rod": Family(machined.threaded_rod, "metal", "metal", "rod"),
     "screw shaft": Family(machined.screw_shaft, "metal", "metal", "shaft"),
     "welded plate": Family(machined.welded_plate, "metal", "metal", "plate"),
-    "drilled plate": Family(machined.drilled_plate, "metal", "metal", "plate", "hole"),
+    "drilled plate": Family(machined.drilled_plate, "metal", "metal", "plate", "bore"),
     "rough casting": Family(machined.rough_casting, "metal", "metal", "casting"),
     "coil spring": Family(machined.coil_spring, "part", "metal", "spring", binary=True),
     "bracket": Family(machined.bracket, "part", "metal", "bracket", binary=True),

@@ -35,7 +35,7 @@ _HARD = _on("metal coated part wood board stone")
 _ALL = _HARD | _on("soft fabric sheet organic tracks")
 
 FEATURES: dict[str, Benign] = {
-    "hole": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13)),
+    "bore": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13)),
     "slot": Benign(_on("metal coated part"), hardware.slot, size=(0.05, 0.1)),
     "screw": Benign(_HARD, hardware.screw, size=(0.07, 0.15)),
     "rivet": Benign(_on("metal coated part soft fabric"), hardware.rivet, size=(0.05, 0.1)),

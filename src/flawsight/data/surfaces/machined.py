@@ -265,7 +265,7 @@ def drilled_plate(rng: np.random.Generator, height: int, width: int) -> Surface:
         ]
     items: list[Item] = []
     for center in centers[:60]:
-        item = lay(image, stamp, center, "hole")
+        item = lay(image, stamp, center, "bore")
         if item is not None:
             items.append(item)
     return Surface(image, items=tuple(items), countable=len(items) <= 12)

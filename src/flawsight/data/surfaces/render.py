@@ -17,7 +17,7 @@ from .plates import cut_out
 from .sample import DefectRegion, Field, Mask, Surface, SurfaceSample
 from .words import place_word, tone_word
 
-_SETS = ("hole", "screw", "rivet", "drill dimple", "sticker", "slot")
+_SETS = ("bore", "screw", "rivet", "drill dimple", "sticker", "slot")
 
 
 def _center(
