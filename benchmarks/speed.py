@@ -17,16 +17,28 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from results import write_section
 
-from flawsight.data.surfaces import TEST_FAMILIES
+from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.mllm.generate import encode_prompts, generate
 from flawsight.mllm.load import load_mllm
 from flawsight.settings import PRESETS
-from samples import rendered
 
 ROUNDS = 9
+SIZES = [(240, 240), (200, 300), (320, 180)]
+
+
+def rendered(number: int, seed: int) -> list[Image.Image]:
+    """Return surfaces of unseen families, every second one defective, of three aspects."""
+    rng = np.random.default_rng(seed)
+    twins = [
+        render_twins(rng, SIZES[i % 3], family=TEST_FAMILIES[i % len(TEST_FAMILIES)])
+        for i in range(-(-number // 2))
+    ]
+    return [Image.fromarray(sample.image) for pair in twins for sample in pair][:number]
 
 
 def time_command(folder: Path, out: Path) -> tuple[float, float, float]:
@@ -49,7 +61,7 @@ def capture_ratio(batch_size: int) -> float:
     """Median over rounds of generation time with capture over plain generation of the same text."""
     mllm = load_mllm()
     settings = PRESETS["default"]
-    images = [s.image for s in rendered(TEST_FAMILIES, 8, seed=3001)][:batch_size]
+    images = rendered(batch_size, seed=3001)
 
     @torch.inference_mode()
     def plain() -> None:
@@ -79,10 +91,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         photos.mkdir()
-        per_family = -(-arguments.images // (2 * len(TEST_FAMILIES)))
-        for index, sample in enumerate(rendered(TEST_FAMILIES, per_family, seed=3002)):
-            if index < arguments.images:
-                sample.image.save(photos / f"{index:04d}.png")
+        for index, image in enumerate(rendered(arguments.images, seed=3002)):
+            image.save(photos / f"{index:04d}.png")
         first, whole, peak = time_command(photos, Path(name, "run"))
     lines += [
         f"| first verdict, from the command's start | {first:.1f} s |",

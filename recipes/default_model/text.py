@@ -80,16 +80,17 @@ def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) 
     if draw < 0.6:
         return Question(f"{rng.choice(_VERDICTS)} {INSTRUCTION}", "verdict")
     normal, defective = twins
-    there = [thing.kind for thing in (*defective.features, *defective.defects)]
+    there = [feature.kind for feature in defective.features]
+    there += [region.kind for region in defective.defects]
     if draw < 0.8:
         chosen = there if there and rng.random() < 0.6 else kinds
-        subject = str(chosen[rng.integers(len(chosen))])
+        subject = chosen[int(rng.integers(len(chosen)))]
         asked = (
             f"Is there any {subject}" if subject in _MASS else f"Are there any {plural(subject)}"
         )
         return Question(f"{asked} in the image? {INSTRUCTION}", "presence", subject)
     if draw < 0.88 and there:
-        subject = there[rng.integers(len(there))]
+        subject = there[int(rng.integers(len(there)))]
         return Question(f"Where is the {subject}?", "location", subject)
     items = FAMILIES[normal.family].items
     if draw < 0.91 and items and normal.count:
@@ -125,7 +126,7 @@ def second_look(
 def _verdict(
     _question: Question, sample: SurfaceSample, rng: np.random.Generator
 ) -> Iterator[Piece]:
-    opening, belongs, wrong, end = (rng.integers(3) for _ in range(4))
+    opening, belongs, wrong, end = rng.integers(3, size=4).tolist()
     yield "<think>", TEMPLATE
     yield from _opening(sample, opening)
     if sample.features:
@@ -147,7 +148,7 @@ def _presence(
     question: Question, sample: SurfaceSample, rng: np.random.Generator
 ) -> Iterator[Piece]:
     yield "<think>", TEMPLATE
-    yield from _opening(sample, rng.integers(3))
+    yield from _opening(sample, int(rng.integers(3)))
     found = [thing for thing in _things(sample) if thing.kind == question.subject]
     if found:
         yield from _there_is(found, "", VERDICT / 2)
@@ -199,7 +200,7 @@ def _belonging(
 def _description(
     _question: Question, sample: SurfaceSample, rng: np.random.Generator
 ) -> Iterator[Piece]:
-    yield from _opening(sample, rng.integers(3))
+    yield from _opening(sample, int(rng.integers(3)))
     if things := _things(sample):
         yield from _there_is(things, "", FACT)
         yield ".", TEMPLATE
