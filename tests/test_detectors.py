@@ -11,7 +11,8 @@ from PIL import Image
 
 from flawsight.errors import DetectorError, ImageError
 from flawsight.evaluate.detector import Prediction
-from flawsight.evaluate.detectors.predictions import PredictionsDetector, save_predictions
+from flawsight.evaluate.detectors.from_anomalib import save_predictions
+from flawsight.evaluate.detectors.predictions import PredictionsDetector
 from flawsight.evaluate.detectors.texture import TextureDetector
 
 
@@ -139,12 +140,12 @@ def test_about_changes_with_the_file(tmp_path: Path) -> None:
     assert before != after
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 1, 3, 4)])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 1, 3, 4), (2, 1, 1)])
 def test_saved_batches_are_read_back(tmp_path: Path, shape: tuple[int, ...]) -> None:
     images = [_image(tmp_path / f"{name}.png") for name in "ab"]
     batch = _Batch(
         image_path=[str(image) for image in images],
-        pred_score=torch.tensor([0.5, 2.0]),
+        pred_score=torch.tensor([[0.5], [2.0]]),
         pred_label=torch.tensor([False, True]),
         anomaly_map=torch.stack([torch.full(shape[1:], 0.25), torch.full(shape[1:], 3.0)]),
     )
@@ -153,6 +154,22 @@ def test_saved_batches_are_read_back(tmp_path: Path, shape: tuple[int, ...]) -> 
     assert (second.pred_score, second.pred_label, second.explanation) == (2.0, True, None)
     assert second.anomaly_map is not None
     np.testing.assert_allclose(second.anomaly_map, np.full((6, 8), 3.0))
+
+
+def test_saved_maps_are_turned_upright_with_their_images(tmp_path: Path) -> None:
+    image = _image(tmp_path / "a.jpg", orientation=6)  # 8×6 as stored
+    stored = torch.arange(48.0).reshape(1, 6, 8)
+    save_predictions([_Batch([str(image)], anomaly_map=stored)], tmp_path / "run")
+    anomaly_map = _one(tmp_path / "run", image).anomaly_map
+    np.testing.assert_array_equal(anomaly_map, np.rot90(stored[0].numpy(), -1))
+
+
+def test_what_cannot_be_saved_is_told(tmp_path: Path) -> None:
+    gone = _Batch([str(tmp_path / "gone.png")], anomaly_map=torch.zeros(1, 3, 4))
+    with pytest.raises(ImageError, match=r"gone\.png"):
+        save_predictions([gone], tmp_path / "run")
+    with pytest.raises(DetectorError, match="image_path"):
+        save_predictions([_Batch(None)], tmp_path / "run")
 
 
 def test_texture_marks_the_odd_place(tmp_path: Path) -> None:

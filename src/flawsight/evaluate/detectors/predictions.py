@@ -1,29 +1,23 @@
-"""`run:FOLDER`: predictions that any other program has written. The form is in docs/predictions.md.
-
-`save_predictions` writes it from what anomalib's `Engine.predict` returns.
-"""
+"""`run:FOLDER`: predictions of any other program, in the form of docs/predictions.md."""
 
 import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from ...data.images import read_image
 from ...errors import DetectorError, FlawsightError
 from ...inspection import FloatArray
-from ...run_folder import slug, write_atomically
 from ..detector import Prediction
 
 FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
 _TRUE, _FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
 _ROTATED = {5, 6, 7, 8}
-_ORIENTATION = 0x0112
 Row = dict[str, Any]
 
 
@@ -197,7 +191,7 @@ def _upright_size(image: Path) -> tuple[int, int]:
     try:
         with Image.open(image) as file:
             width, height = file.size
-            rotated = file.getexif().get(_ORIENTATION) in _ROTATED
+            rotated = file.getexif().get(ExifTags.Base.Orientation) in _ROTATED
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise DetectorError(f"Cannot read {image}: {error}") from error
     return (width, height) if rotated else (height, width)
@@ -212,39 +206,3 @@ def _check_map(anomaly_map: FloatArray, image: Path, name: str) -> None:
         )
     if not np.isfinite(anomaly_map).all():
         raise DetectorError(f"The map {name} holds NaN or infinity.")
-
-
-def save_predictions(batches: Iterable[Any], folder: Path) -> None:
-    """Write what anomalib's `Engine.predict` returns as a folder for `run:FOLDER`.
-
-    Args:
-        batches: with image_path, a list of B paths, and each of these or None: pred_score (B,),
-            pred_label (B,), anomaly_map (B, h, w) or (B, 1, h, w), explanation, a list of B texts.
-            Maps are resized bilinearly to the size of their images, which must still be there.
-        folder: made if it does not exist.
-
-    Raises:
-        ImageError: if an image of a map cannot be read.
-        DetectorError: if a batch names no images.
-    """
-    (folder / "maps").mkdir(parents=True, exist_ok=True)
-    lines = []
-    for batch in batches:
-        if getattr(batch, "image_path", None) is None:
-            raise DetectorError("A batch has no image_path; predict on images from files.")
-        for index, path in enumerate(batch.image_path):
-            image = str(Path(path).absolute())
-            row: Row = {"image": image}
-            for field, kind in (("pred_score", float), ("pred_label", bool), ("explanation", str)):
-                values = getattr(batch, field, None)
-                if values is not None:
-                    row[field] = kind(values[index])
-            maps = getattr(batch, "anomaly_map", None)
-            if maps is not None:
-                values = np.asarray(maps[index].detach().float().cpu()).squeeze()
-                size = read_image(image).size
-                resized = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
-                row["anomaly_map"] = f"maps/{slug(image)}.npy"
-                np.save(folder / row["anomaly_map"], np.asarray(resized))
-            lines.append(json.dumps(row) + "\n")
-    write_atomically(folder / "predictions.jsonl", "".join(lines).encode())
