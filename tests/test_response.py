@@ -9,7 +9,22 @@ from flawsight.mllm.contradiction import contradicts, telling_sentence
 from flawsight.mllm.response import follows_form, parse_response
 
 PIECES = st.sampled_from(
-    ["<think>", "</think>", "<answer>", "</answer>", "Yes", "no", " ", "\n", "a dent", ".", "İ"]
+    [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "answer",
+        ":",
+        "**",
+        "Yes",
+        "no",
+        " ",
+        "\n",
+        "a dent",
+        ".",
+        "İ",
+    ]
 )
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join))
 
@@ -41,6 +56,14 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join))
         ("No dent is visible.", "No dent is visible.", "No"),
         ("Yes", "", "Yes"),
         ("<think>a</think><answer>Yes</answer><answer>No</answer>", "a", "Yes"),
+        ("<think>A dent.\n</think>\n\n**Yes**", "A dent.\n", "Yes"),
+        ("<think>A dent.</think>**Answer:** Yes, a dent.", "A dent.", "Yes"),
+        ("<think>Even.</think>It looks even. The final answer is: **No**.", "Even.", "No"),
+        ("**Yes**, there is a scratch.", " there is a scratch.", "Yes"),
+        ("**No.** All is even.", " All is even.", "No"),
+        ("Answer: No. All is even.", " All is even.", "No"),
+        ("A scratch.\n\n**Answer**: Yes", "A scratch.\n\n", "Yes"),
+        ("Is it? The answer is no.", "Is it? The ", "No"),
     ],
 )  # fmt: skip
 def test_reasoning_and_answer_are_found(text, reasoning, answer):
@@ -61,6 +84,9 @@ def test_reasoning_and_answer_are_found(text, reasoning, answer):
         "<think>A dent.</think><answer>Maybe</answer>",
         "<think>A dent.</think><answer>Nothing</answer>",
         "<think>A dent.</think>It is Yes",
+        "<think>The answer is Yes",
+        "The answer is not clear: yes and no.",
+        "The answer: nothing.",
         "<think><answer>Yes</answer></think>",
         "<answer>Yes</answer><think>A dent.",
         "Yesterday it was fine.",

@@ -36,7 +36,7 @@ class PixelCounter:
         exact: whether no two scores have been counted as one.
     """
 
-    def __init__(self, exact_pixels: int = 2**22, threshold: float | None = None) -> None:
+    def __init__(self, exact_pixels: int = 2**21, threshold: float | None = None) -> None:
         """Start with nothing counted.
 
         Args:

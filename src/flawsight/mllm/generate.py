@@ -51,34 +51,56 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
         ModelError: if the model computes NaN.
     """
     prompts = encode_prompts(mllm, images, settings)
+    capture = _capture(mllm, prompts.columns, settings, last_rows=1)
+    with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
+        if settings.temperature > 0:
+            torch.manual_seed(settings.seed)
+        ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
+    return _traces(mllm.processor.tokenizer, prompts, ids, capture.rows, margins)
+
+
+@torch.inference_mode()
+def respond(
+    mllm: MLLM, inputs: dict[str, Tensor], max_new_tokens: int, temperature: float = 0.0
+) -> tuple[list[list[int]], Tensor]:
+    """Continue B prompts. The caller holds the model's lock.
+
+    Args:
+        mllm: the model.
+        inputs: left-padded prompts, on the model's device.
+        max_new_tokens: R, the length at which a response is cut off.
+        temperature: of sampling; 0 decodes greedily.
+
+    Returns:
+        The B responses' token ids, each up to and with its end token, and (B, R)
+        log P(Yes) − log P(No) as the next token, before each.
+
+    Raises:
+        ModelError: if the model computes NaN.
+    """
     tokenizer = mllm.processor.tokenizer
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
-    if settings.temperature > 0:
-        sampling = {"do_sample": True, "temperature": settings.temperature}
-    capture = _capture(mllm, prompts.columns, settings, last_rows=1)
+    if temperature > 0:
+        sampling = {"do_sample": True, "temperature": temperature}
     margins: list[Tensor] = []
     yes, no = answer_token_ids(tokenizer)
 
     def record(_module: Any, _inputs: Any, logits: Tensor) -> None:
         margins.append(_answer_margins(logits[:, -1:], yes, no))
 
-    hook = mllm.model.get_output_embeddings().register_forward_hook
-    with mllm.lock, hook(record), capture_attention(mllm.model, capture, mllm.attention):
-        if settings.temperature > 0:
-            torch.manual_seed(settings.seed)
+    with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
-            **prompts.inputs,
+            **inputs,
             **sampling,
             top_k=None,
             top_p=None,
             repetition_penalty=1.0,
-            max_new_tokens=settings.max_new_tokens,
+            max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
         )
-    responses = sequences[:, prompts.inputs["input_ids"].shape[1] :].tolist()
+    responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     ends = _end_tokens(mllm)
-    ids = [_until_end(response, ends) for response in responses]
-    return _traces(tokenizer, prompts, ids, capture.rows, torch.cat(margins, dim=1))
+    return [_until_end(response, ends) for response in responses], torch.cat(margins, dim=1)
 
 
 @torch.inference_mode()

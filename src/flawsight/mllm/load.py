@@ -12,11 +12,17 @@ from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import Qwen2_5_VLForConditionalGeneration
+from PIL import Image
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+)
+from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
-from .processor import ImageProcessor
+from .processor import load_processor
 from .prompt import user_message
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
@@ -62,6 +68,7 @@ def load_mllm(
     device: str | None = None,
     dtype: str | None = None,
     attention: Attention = "sdpa",
+    any_family: bool = False,
 ) -> MLLM:
     """Load a Qwen2.5-VL checkpoint in Hugging Face layout.
 
@@ -71,6 +78,7 @@ def load_mllm(
         device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
         dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16.
         attention: implementation for all layers; flash attention needs a GPU and its package.
+        any_family: load any other chat VLM of transformers too. It can be asked, not traced.
 
     Raises:
         ModelError: if the checkpoint or the adapter cannot be loaded.
@@ -86,24 +94,26 @@ def load_mllm(
         )
     name = "default" if model is None else str(model)
     folder = local_folder(DEFAULT_MODEL if model is None else model)
-    _check_architecture(folder)
+    _check_architecture(folder, any_family)
     try:
+        processor = load_processor(folder)
         with _quiet():
-            network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            network, loading = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
                 attn_implementation=attention,
                 output_loading_info=True,
             )
-        processor = ImageProcessor.from_pretrained(folder, backend="pil")
     except Exception as error:  # any failure to read a foreign folder is the folder's
+        if "torchvision" in str(error).lower() and not is_torchvision_available():
+            raise ModelError(f"The images of {name} need torchvision: install it.") from error
         raise ModelError(f"Cannot load the model in {folder}: {error}") from error
     if missing := sorted(loading["missing_keys"]):
         raise ModelError(
             f"The weights in {folder} are incomplete; missing: {', '.join(missing[:3])}"
             f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
         )
-    _check_chat_template(processor, folder)
+    _check_chat_template(processor, network.config, folder)
     sha256 = hashlib.sha256()
     hash_weights(folder, sha256)
     if adapter is not None:
@@ -160,7 +170,7 @@ def local_folder(name: str | Path) -> Path:
         ) from error
 
 
-def _check_architecture(folder: Path) -> None:
+def _check_architecture(folder: Path, any_family: bool) -> None:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -170,14 +180,27 @@ def _check_architecture(folder: Path) -> None:
             f"({error}). For a LoRA adapter, name the base model and use --adapter."
         ) from error
     family = config.get("model_type") if isinstance(config, dict) else None
-    if family != "qwen2_5_vl":
+    if family == "qwen2_5_vl":
+        return
+    if not any_family:
         raise ModelError(
             f"config.json in {folder} is of a {family!r} model; flawsight runs 'qwen2_5_vl' "
             "(Qwen2.5-VL). CONTRIBUTING.md shows how to add a family."
         )
+    try:
+        config_class = type(AutoConfig.from_pretrained(folder))
+    except Exception as error:  # unknown to transformers, or damaged
+        raise ModelError(
+            f"transformers cannot make the {family!r} model of config.json in {folder}. Take its "
+            f"version for transformers; InternVL's and LLaVA-OneVision's end in -hf. ({error})"
+        ) from error
+    if config_class not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ModelError(
+            f"config.json in {folder} is of a {family!r} model, which cannot be asked about images."
+        )
 
 
-def _check_chat_template(processor: ImageProcessor, folder: Path) -> None:
+def _check_chat_template(processor: Any, config: Any, folder: Path) -> None:
     # Checkpoints saved by way of the tokenizer keep the template in tokenizer_config.json.
     processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
     if processor.chat_template is None:
@@ -189,11 +212,15 @@ def _check_chat_template(processor: ImageProcessor, folder: Path) -> None:
         prompt = processor.apply_chat_template(user_message(), tokenize=False)
     except Exception as error:  # a template is a foreign program
         raise ModelError(f"The chat template in {folder} fails: {error}") from error
-    if prompt.count(processor.image_token) != 1:
+    try:
+        inputs = processor(text=[prompt], images=[[Image.new("RGB", (64, 64))]])
+        if config.image_token_id not in inputs["input_ids"][0]:
+            raise ValueError("the prompt has no image token")
+    except Exception as error:  # each processor has a way of its own to say so
         raise ModelError(
-            f"The chat template in {folder} makes no place for an image. Take the one of the base "
-            "model, e.g. its chat_template.json."
-        )
+            f"The chat template in {folder} makes no place for an image ({error}). Take the one "
+            "of the base model, e.g. its chat_template.json."
+        ) from error
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
@@ -205,7 +232,8 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         with warnings.catch_warnings():
             # PEFT itself would go on with untrained weights in the place of those it misses.
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            return PeftModel.from_pretrained(model, folder, key_mapping=_OLD_NAMES)
+            names = _OLD_NAMES if model.config.model_type == "qwen2_5_vl" else None
+            return PeftModel.from_pretrained(model, folder, key_mapping=names)
     except Exception as error:  # wrong base model, torn file
         raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 

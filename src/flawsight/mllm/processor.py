@@ -1,21 +1,32 @@
-"""The Qwen2.5-VL processor for images alone: works with and without torchvision."""
+"""Processors for images alone, which need no torchvision where a model's images need none."""
 
+from pathlib import Path
 from typing import Any
 
-from transformers import Qwen2_5_VLProcessor
+from transformers import PROCESSOR_MAPPING, AutoConfig, Qwen2_5_VLProcessor
 
 
-class ImageProcessor(Qwen2_5_VLProcessor):
-    """`Qwen2_5_VLProcessor` without its video processor, the one part that needs torchvision.
+class _WithoutVideo:
+    """Leaves out of a processor class its video processor, which always needs torchvision."""
 
-    Load it by this class: `AutoProcessor` would ask for the video processor again.
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """Return the names of the parts that are loaded."""
+        parts: list[str] = super().get_attributes()  # type: ignore[misc]
+        return [part for part in parts if part != "video_processor"]
+
+
+class ImageProcessor(_WithoutVideo, Qwen2_5_VLProcessor):
+    """Qwen2.5-VL's. Load it by `load_processor`: `AutoProcessor` would ask for video again."""
+
+
+def load_processor(folder: Path) -> Any:
+    """Load the processor of any family, with Pillow's resampling wherever the family has it.
+
+    Raises:
+        Exception: whatever transformers raises; ImportError or ValueError if the family's images
+            need torchvision and it is not installed.
     """
-
-    def __init__(
-        self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        chat_template: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **kwargs)
+    stock = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
+    processor_class: Any = type(stock.__name__, (_WithoutVideo, stock), {})
+    return processor_class.from_pretrained(folder, backend="pil")

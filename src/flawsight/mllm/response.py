@@ -7,7 +7,12 @@ from typing import Literal
 from ..errors import AnswerError
 
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\b", re.IGNORECASE)
-_BARE_ANSWER = re.compile(r"\s*(yes|no)\b(\s*[.,:;!]+|\s*\Z)?", re.IGNORECASE)
+# Free answers; the asterisks are Markdown's emphasis: "**Yes**", "**Answer:** No".
+_LABEL = r"\**\banswer\b[\s*]*(?:is\b|:)[\s*:]*"
+_LABELLED_ANSWER = re.compile(rf"{_LABEL}(yes|no)\b", re.IGNORECASE)
+_BARE_ANSWER = re.compile(
+    rf"[\s*]*(?:{_LABEL})?(yes|no)\b([\s*]*[.,:;!]+\**|[\s*]*\Z)?", re.IGNORECASE
+)
 _OPENED = re.compile(r"<think>", re.IGNORECASE)
 _CLOSED = re.compile(r"</think>", re.IGNORECASE)
 _FORM = re.compile(
@@ -28,10 +33,11 @@ class Response:
 def parse_response(text: str) -> Response:
     """Find reasoning and answer, forgiving a form that is not quite kept.
 
-    The answer is the Yes or No after ``<answer>``; without that tag, one right after ``</think>``,
-    or right at the start of a text without tags. The reasoning is what stands inside ``<think>``;
-    an unclosed ``<think>`` ends at the answer. In a text without tags it is the whole text, less
-    an answer set off by punctuation, for "No dent is visible" needs its "No".
+    The answer is the Yes or No after ``<answer>``; without that tag, in what follows ``</think>``
+    or in a text without tags, one right at the start or else after "answer:" or "answer is". The
+    reasoning is what stands inside ``<think>``; an unclosed ``<think>`` ends at the answer. In a
+    text without tags it is what precedes the answer; if that is the first word, the whole text,
+    less an answer set off by punctuation, for "No dent is visible" needs its "No".
 
     Raises:
         AnswerError: if there is no such Yes or No.
@@ -42,7 +48,11 @@ def parse_response(text: str) -> Response:
     match = _ANSWER.search(text, closed.end() if closed else start)
     tag_at = match.start() if match else None
     if match is None and (closed or not opened):
-        match = _BARE_ANSWER.match(text, closed.end() if closed else 0)
+        free_from = closed.end() if closed else 0
+        match = _BARE_ANSWER.match(text, free_from)
+        if match is None:
+            match = _LABELLED_ANSWER.search(text, free_from)
+            tag_at = match.start() if match else None
     if match is None:
         shown = text if len(text) <= 120 else f"…{text[-120:]}"
         hint = (

@@ -1,22 +1,19 @@
-"""Any chat VLM of transformers, answers only: no attention, no map, no score.
+"""Any chat VLM of transformers, answers only: no attention, no map."""
 
-Images go one at a time, for the families disagree on how a batch of images is given.
-"""
-
-import hashlib
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from PIL import Image
 
 from ...data.images import read_image
-from ...errors import FlawsightError, ModelError, SettingsError
+from ...errors import AnswerError, FlawsightError, ImageError, ModelError, SettingsError
 from ...mllm.contradiction import contradicts
-from ...mllm.load import hash_weights, local_folder
-from ...mllm.processor import ImageProcessor
+from ...mllm.generate import respond
+from ...mllm.load import MLLM
 from ...mllm.prompt import QUESTION, user_message
 from ...mllm.response import parse_response
 from ..detector import Prediction
@@ -26,101 +23,117 @@ class ChatVLMDetector:
     """Asks flawsight's question of a chat VLM and reads its answer, decoded greedily.
 
     Args:
-        model: folder or hub name; any class that AutoModelForImageTextToText loads.
-        name: what tables call it; None: the model.
-        device: "cpu", "cuda", …; None takes CUDA where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16.
-        max_new_tokens: length at which a response is cut off.
+        name: what tables call it.
+        mllm: of any family.
+        batch_size: images asked about at once.
+        max_new_tokens: length at which a response is cut off. A model that thinks first needs
+            thousands.
 
     Raises:
-        ModelError: if the model or its processor cannot be loaded.
-        SettingsError: for an unknown dtype or device.
+        SettingsError: if a number is below 1.
     """
 
-    batch_size = 1
-
     def __init__(
-        self,
-        model: str,
-        *,
-        name: str | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        max_new_tokens: int = 512,
+        self, name: str, mllm: MLLM, batch_size: int = 8, max_new_tokens: int = 512
     ) -> None:
-        self.name = name or model
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise SettingsError(f"Unknown dtype {dtype!r}; use float32, bfloat16 or float16.")
-        folder = local_folder(model)
-        try:
-            self._processor = _processor(folder)
-            network = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=getattr(torch, dtype)
-            )
-        except ImportError as error:
-            raise ModelError(
-                f"The processor of {model} needs a package that is not installed: {error}"
-            ) from error
-        except Exception as error:  # any failure to read a foreign folder is the folder's
-            raise ModelError(f"Cannot load the model in {folder}: {error}") from error
-        try:
-            self._model = network.to(device).eval()
-        except (RuntimeError, AssertionError) as error:
-            raise SettingsError(f"Cannot use device {device!r}: {error}") from error
-        sha256 = hashlib.sha256()
-        hash_weights(folder, sha256)
-        self._about = {
-            "model": {"name": model, "sha256": sha256.hexdigest(), "dtype": dtype},
-            "question": QUESTION,
-            "max_new_tokens": max_new_tokens,
-        }
+        for label, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
+            if value < 1:
+                raise SettingsError(f"{label} is {value}; it must be at least 1.")
+        self.name = name
+        self.batch_size = batch_size
+        self._mllm = mllm
         self._max_new_tokens = max_new_tokens
+        self._prompt = mllm.processor.apply_chat_template(
+            user_message(), tokenize=False, add_generation_prompt=True
+        )
+        # The chat template of a thinking model begins the response itself.
+        self._begun = "<think>" if self._prompt.rstrip().endswith("<think>") else ""
 
     def about(self) -> dict[str, Any]:
         """Return the model, the question and the length of responses."""
-        return self._about
+        return {
+            "model": {
+                "name": self._mllm.name,
+                "sha256": self._mllm.sha256,
+                "dtype": str(self._mllm.model.dtype).removeprefix("torch."),
+            },
+            "question": QUESTION,
+            "max_new_tokens": self._max_new_tokens,
+        }
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Ask about each image; an unreadable one, or an answer without Yes or No, is an error."""
-        predictions: list[Prediction | FlawsightError] = []
-        for path in images:
+        """Ask about a batch of images, with an error in the place of each that failed.
+
+        pred_score is P(Yes) / (P(Yes) + P(No)) where the answer stands, in [0, 1].
+
+        Raises:
+            ModelError: if the model computes NaN, or the batch does not fit into memory.
+        """
+        outcomes: dict[int, Prediction | FlawsightError] = {}
+        opened: dict[int, Image.Image] = {}
+        for index, path in enumerate(images):
             try:
-                predictions.append(self._ask(path))
+                opened[index] = read_image(path)
             except FlawsightError as error:
-                predictions.append(error)
-        return predictions
+                outcomes[index] = error
+        if opened:
+            outcomes.update(zip(opened, self._ask(list(opened.values())), strict=True))
+        return [outcomes[index] for index in range(len(images))]
 
     @torch.inference_mode()
-    def _ask(self, path: Path) -> Prediction:
+    def _ask(self, images: list[Image.Image]) -> list[Prediction | FlawsightError]:
         began = time.perf_counter()
-        image = read_image(path)
-        text = self._processor.apply_chat_template(
-            user_message(), tokenize=False, add_generation_prompt=True
+        mllm = self._mllm
+        try:
+            inputs = mllm.processor(
+                text=[self._prompt] * len(images),
+                images=[[image] for image in images],
+                padding=True,
+                padding_side="left",
+                return_tensors="pt",
+            ).to(mllm.device, mllm.model.dtype)
+        except Exception as error:  # an image that this family cannot take
+            if len(images) > 1:
+                return [self._ask([image])[0] for image in images]
+            return [ImageError(f"The model's processor cannot take the image: {error}")]
+        try:
+            with mllm.lock:
+                ids, margins = respond(mllm, inputs, self._max_new_tokens)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{len(images)} images at once do not fit into memory; lower batch_size."
+            ) from error
+        share = (time.perf_counter() - began) / len(images)
+        return [self._read(*response, share) for response in zip(ids, margins, strict=True)]
+
+    def _read(
+        self, ids: list[int], margins: torch.Tensor, seconds: float
+    ) -> Prediction | AnswerError:
+        """Read a response of R tokens with its (R,) log P(Yes) − log P(No)."""
+        tokenizer = self._mllm.processor.tokenizer
+
+        def said(count: int) -> str:
+            text: str = tokenizer.decode(
+                ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            return self._begun + text
+
+        text = said(len(ids))
+        try:
+            response = parse_response(text)
+        except AnswerError as error:
+            return error
+        # The first token that reaches beyond the answer's start; one may end within a character.
+        answer_token = bisect_right(
+            range(len(ids)),
+            response.answer_start,
+            key=lambda index: len(said(index + 1).rstrip("\ufffd")),
         )
-        inputs = self._processor(text=[text], images=[image], return_tensors="pt")
-        inputs = inputs.to(self._model.device, self._model.dtype)
-        generated = self._model.generate(
-            **inputs, do_sample=False, max_new_tokens=self._max_new_tokens
-        )
-        said = self._processor.tokenizer.decode(
-            generated[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        response = parse_response(said)
-        explanation = said[slice(*response.reasoning)]
+        explanation = text[slice(*response.reasoning)]
         return Prediction(
+            pred_score=float(margins[answer_token].double().sigmoid()),
             pred_label=response.answer == "Yes",
             explanation=explanation.strip(),
             contradiction=contradicts(explanation, response.answer),
-            seconds=time.perf_counter() - began,
+            seconds=seconds,
         )
-
-
-def _processor(folder: Path) -> Any:
-    """Load the processor; Qwen2.5-VL's by a class that needs no torchvision."""
-    if AutoConfig.from_pretrained(folder).model_type == "qwen2_5_vl":
-        processor = ImageProcessor.from_pretrained(folder, backend="pil")
-        processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
-        return processor
-    return AutoProcessor.from_pretrained(folder)

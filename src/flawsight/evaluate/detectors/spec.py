@@ -2,7 +2,7 @@
 
     flawsight                                    the bundled model, preset default
     flawsight:MODEL,preset=paper,tau_t=0.4       any model; any setting
-    vlm:MODEL                                    any chat VLM of transformers, answers only
+    vlm:MODEL,max_new_tokens=8192                any chat VLM of transformers, answers only
     openai:MODEL,base_url=http://…/v1,budget=5   any OpenAI-compatible endpoint
     run:FOLDER                                   the predictions of any other program
     texture                                      a baseline without learning
@@ -63,7 +63,7 @@ def open_detector(spec: Spec, traces: Path, cache: Path, batch_size: int) -> Det
         spec: parsed.
         traces: folder for the traces of flawsight's own detectors.
         cache: folder for the answers of endpoints.
-        batch_size: images at once, of flawsight's own detectors.
+        batch_size: images at once, of detectors that run a model here.
 
     Raises:
         FlawsightError: if it cannot be loaded, or an option is unknown.
@@ -117,11 +117,13 @@ def _loaded(model: str | None, load: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def _vlm(
-    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, _batch_size: int
+    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, batch_size: int
 ) -> Detector:
     from .chat_vlm import ChatVLMDetector
 
-    return ChatVLMDetector(_needs_argument(spec, "model"), name=spec.name, **options)
+    load = tuple((name, options.pop(name)) for name in _LOAD if name in options)
+    mllm = _loaded(_needs_argument(spec, "model"), (*load, ("any_family", True)))
+    return ChatVLMDetector(spec.name, mllm, **{"batch_size": batch_size} | options)
 
 
 def _openai(
