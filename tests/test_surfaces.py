@@ -46,13 +46,16 @@ def _difference(normal: SurfaceSample, defective: SurfaceSample) -> np.ndarray:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_defect_renders_on_every_family(family: str) -> None:
+def test_every_suitable_defect_renders_on_every_family(family: str) -> None:
     size = (67, 101)
-    for number, defect in enumerate(DEFECTS):
+    kinds = [name for name, d in DEFECTS.items() if FAMILIES[family].material in d.materials]
+    for number, defect in enumerate(kinds):
         rng = np.random.default_rng(number)
         normal, defective = render_twins(rng, size, family=family, defect=defect)
         _check(normal, defective, size)
-        assert (defective.family, defective.defect) == (family, defect)
+        assert defective.family == family
+        # Thin parts have no room for things of which one could be missing.
+        assert defective.defect == defect or DEFECTS[defect].of_items
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
@@ -108,7 +111,7 @@ def test_even_hard_defects_change_the_image() -> None:
 
 def test_largest_size_renders() -> None:
     size = (1024, 1024)
-    _check(*render_twins(np.random.default_rng(1), size, family="leather", defect="crack"), size)
+    _check(*render_twins(np.random.default_rng(1), size, family="concrete", defect="crack"), size)
 
 
 def test_splits_are_disjoint_and_cover_all() -> None:

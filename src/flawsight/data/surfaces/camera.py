@@ -115,7 +115,7 @@ def _curve(rng: np.random.Generator, harsh: float) -> Field:
     t = np.arange(1024, dtype=np.float32) / 255
     exposure = rng.uniform(0.8, 1.15)
     if rng.random() < 0.35 * harsh:
-        exposure = rng.uniform(0.4, 1.5)
+        exposure = rng.uniform(0.55, 1.5)
     t = np.clip(t * np.float32(exposure), 0, 1) ** np.float32(math.exp(rng.normal(0, 0.25 * harsh)))
     contrast = np.float32(1 + harsh * rng.uniform(-0.4, 0.5))
     middle = np.float32(rng.uniform(0.35, 0.6))

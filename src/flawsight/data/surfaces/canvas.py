@@ -61,7 +61,7 @@ class Canvas:
         """How strong the defect shall be, in 0..1."""
         return float(rng.uniform(0.8 - 0.45 * self.difficulty, 1.0))
 
-    def radius(self, rng: np.random.Generator, largest: float = 0.07) -> float:
+    def radius(self, rng: np.random.Generator, largest: float = 0.09) -> float:
         """A radius in pixels from an area of 0.05 % (hard) or 1.2 % (easy) .. largest."""
         smallest = math.exp(
             math.log(0.012) + (math.log(0.0007) - math.log(0.012)) * self.difficulty

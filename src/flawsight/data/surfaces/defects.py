@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import defects_areal as areal
+from . import defects_foreign as foreign
+from . import defects_items as items
 from . import defects_linear as linear
+from . import defects_shape as shape
 from .canvas import Canvas, Layer
 
 
@@ -54,11 +57,36 @@ DEFECTS: dict[str, Defect] = {
     "chip": Defect(areal.chip, _on("stone coated wood part organic board tracks"), at_rim=True),
     "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
     "misprint": Defect(areal.misprint, _on("sheet fabric board tracks")),
+    "missing component": Defect(items.missing, _ALL, of_outline=True, of_items=True),
+    "extra component": Defect(items.extra, _ALL, of_outline=True, of_items=True),
+    "misplaced component": Defect(items.misplaced, _ALL, of_outline=True, of_items=True),
+    "miscolored component": Defect(items.miscolored, _ALL, of_outline=True, of_items=True),
+    "bent component": Defect(items.bent, _ALL, of_outline=True, of_items=True),
+    "broken component": Defect(items.broken, _ALL, of_outline=True, of_items=True),
+    "burr": Defect(shape.burr, _on("part tracks"), at_rim=True, of_outline=True),
+    "deformation": Defect(
+        shape.deformation, _on("part fabric tracks"), at_rim=True, of_outline=True
+    ),
+    "break": Defect(shape.break_, _on("part organic")),
+    "short circuit": Defect(shape.short_circuit, _on("tracks"), of_outline=True),
+    "open circuit": Defect(shape.open_circuit, _on("tracks"), of_outline=True),
+    "droplet": Defect(foreign.droplet, _ALL - _on("fabric")),
+    "swarf": Defect(foreign.swarf, _on("metal coated part board tracks")),
+    "foreign particle": Defect(foreign.particle, _ALL),
+    "fingerprint": Defect(foreign.fingerprint, _on("metal coated part sheet board")),
+    "residue": Defect(foreign.residue, _ALL),
+    "run": Defect(foreign.run, _on("coated stone wood part board")),
+    "flaking": Defect(foreign.flaking, _on("coated metal wood stone part")),
+    "porosity": Defect(foreign.porosity, _on("metal stone coated part organic")),
+    "gouge": Defect(foreign.gouge, _on("metal coated wood soft part stone")),
+    "chatter": Defect(foreign.chatter, _on("metal coated")),
 }
 
 
 # Drawn only when named, so that scores on them tell how well an unseen kind is found.
-TEST_DEFECTS: tuple[str, ...] = ("cut", "bubble")
+TEST_DEFECTS: tuple[str, ...] = (
+    "cut", "bubble", "swarf", "porosity", "extra component",
+)  # fmt: skip
 TRAIN_DEFECTS: tuple[str, ...] = tuple(name for name in DEFECTS if name not in TEST_DEFECTS)
 
 

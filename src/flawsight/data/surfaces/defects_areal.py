@@ -86,7 +86,7 @@ def spot(rng: np.random.Generator, canvas: Canvas) -> Layer:
 
 def stain(rng: np.random.Generator, canvas: Canvas) -> Layer:
     """A translucent tint with a denser rim, as a dried drop leaves it."""
-    radius = canvas.radius(rng)
+    radius = canvas.radius(rng, 0.16)
     distance = canvas.blob(rng, radius, 0.3)
     tint = color(rng, (0.0, 1.0), (0.3, 0.9), (0.3, 0.85))
     image = canvas.surface.image
@@ -99,7 +99,7 @@ def stain(rng: np.random.Generator, canvas: Canvas) -> Layer:
 
 def discoloration(rng: np.random.Generator, canvas: Canvas) -> Layer:
     """A soft-edged change of hue or lightness that keeps the texture."""
-    radius = canvas.radius(rng) * 1.15
+    radius = canvas.radius(rng, 0.15) * 1.15
     distance = canvas.blob(rng, radius, 0.25)
     strength = canvas.contrast(rng)
     if rng.random() < 0.5:
@@ -180,7 +180,7 @@ def chip(rng: np.random.Generator, canvas: Canvas) -> Layer:
 
 def missing_piece(rng: np.random.Generator, canvas: Canvas) -> Layer:
     """A larger part is gone and the background or a dark void shows."""
-    radius = canvas.radius(rng, 0.08) * 1.25
+    radius = canvas.radius(rng, 0.12) * 1.25
     distance = canvas.blob(rng, radius, 0.2, 1.8)
     alpha = canvas.disc(distance, radius)
     if canvas.surface.under is not None:

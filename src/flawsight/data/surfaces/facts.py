@@ -74,6 +74,8 @@ def count_of(seen: Seen, regions: Sequence[DefectRegion]) -> int | None:
         covered = np.bincount(seen.numbers[region.mask], minlength=256)
         hidden = sum(covered[i] > 0.5 * pixels[i] for i in own)
         if region.kind == "extra component":
+            if any(covered[i] for i in own):
+                return None
             count += 1
         elif region.kind == "missing component":
             count -= int(hidden)

@@ -1,6 +1,7 @@
 """Renders one surface twice: as it should be and with defects."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,10 +201,9 @@ def _perfect(
     if plain and rng.random() < 0.25:
         surface = cut_out(rng, surface)
     if defect is not None and DEFECTS[defect].of_items and not surface.items:
-        for kind in rng.permutation(_SETS):  # it needs several like things
-            surface = add_feature(rng, surface, str(kind), least=3)
-            if surface.items:
-                break
+        for least in (3, 3, 2, 1):  # it needs several like things
+            if not surface.items:
+                surface = add_feature(rng, surface, str(rng.choice(_SETS)), least)
     return add_features(rng, surface, family.material, features)
 
 
@@ -248,7 +248,10 @@ def render_twins(
     family None: drawn from TRAIN_FAMILIES; defect None: drawn from TRAIN_DEFECTS that suit it.
     defects: how many, 1..4, fewer where there is no room; features: how many benign ones at most,
     None for 0..3, fewer at low difficulty. A defect of like things that is named where a family
-    has none brings such things with it.
+    has none brings such things with it; where they find no place, another kind is drawn.
+
+    Raises:
+        ValueError: if the named defect does not occur on the material of the named family.
     """
     if family is None:
         names = [
@@ -258,16 +261,24 @@ def render_twins(
         ]
         family = names[rng.integers(len(names))]
     look_of = FAMILIES[family]
+    kinds = suitable(look_of.material) if defect is None else [defect]
+    if defect is not None and look_of.material not in DEFECTS[defect].materials:
+        raise ValueError(f"A {defect} does not occur on a {family} surface.")
     if features is None:
         features = int(rng.binomial(3, 0.5 * difficulty))
-    view = draw_view(rng, *size, difficulty)
-    surface = _perfect(rng, look_of, view.canvas, defect, features)
+    layers: list[tuple[str, Field]] = []
+    for attempt in count():  # at times there is no room for a defect
+        if layers:
+            break
+        if attempt == 5:
+            kinds = suitable(look_of.material)
+        view = draw_view(rng, *size, difficulty)
+        surface = _perfect(rng, look_of, view.canvas, defect, features)
+        fitting = [kind for kind in kinds if surface.items or not DEFECTS[kind].of_items]
+        if fitting:
+            spoiled, layers = _spoil(rng, surface, fitting, defects, difficulty, view)
     binary = look_of.binary and bool(rng.random() < 0.5)
     camera = draw_camera(rng, *size, difficulty, binary)
-    kinds = suitable(look_of.material) if defect is None else [defect]
-    if defect is None and not surface.items:
-        kinds = [kind for kind in kinds if not DEFECTS[kind].of_items]
-    spoiled, layers = _spoil(rng, surface, kinds, defects, difficulty, view)
     normal = camera.expose(view.image(surface.image))
     defective = camera.expose(view.image(spoiled.image))
     regions = _regions(normal, defective, layers, camera, difficulty)
