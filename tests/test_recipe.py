@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from data import SUBJECTS
 from muon import Muon, orthogonalize
 from safetensors.torch import load_file
-from text import response
+from text import Question, draw_question, inspection, respond, second_look
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from flawsight.data.surfaces import render_twins
+from flawsight.data.surfaces import SurfaceSample, render_twins
+from flawsight.mllm.contradiction import contradicts, telling_sentence
+from flawsight.mllm.prompt import INSTRUCTION
 from flawsight.mllm.response import follows_form, parse_response
 
 RECIPE = Path(__file__).parents[1] / "recipes/default_model"
 CONFIG = {
     "steps": 6,
-    "first_cycle": 4,
     "second_look_from": 2,
+    "second_look_share": 0.5,
     "pairs": 2,
     "easy_steps": 2,
     "full_steps": 4,
@@ -29,7 +32,7 @@ CONFIG = {
     "checkpoint_every": 3,
     "validate_every": 0,
     "workers": 0,
-    "image_side": 48,
+    "image_side": 96,
     "vocab_size": 400,
     "corpus_pairs": 40,
     "model": {
@@ -65,17 +68,50 @@ def test_training_resumed_gives_the_weights_of_training_uninterrupted(tmp_path: 
     assert stock.config.model_type == "qwen2_5_vl"
 
 
-@pytest.mark.parametrize("label", [0, 1])
-def test_responses_follow_the_form_and_tell_the_truth(label: int) -> None:
+def said(question: Question, sample: SurfaceSample, seed: int) -> str:
+    return "".join(piece for piece, _ in respond(question, sample, np.random.default_rng(seed)))
+
+
+def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(30):
-        sample = render_twins(rng, (64, 64))[label]
-        text = "".join(piece for piece, _ in response(sample, rng))
-        assert follows_form(text)
-        assert parse_response(text).answer == ("Yes" if label else "No")
-        assert (sample.defect is None) or (
-            f"{sample.defect} in the {sample.place}" in text and (sample.tone or "") in text
-        )
+    for seed in range(40):
+        for sample in render_twins(rng, (64, 64), defects=2):
+            text = said(inspection(), sample, seed)
+            assert follows_form(text)
+            response = parse_response(text)
+            assert response.answer == ("Yes" if sample.label else "No")
+            reasoning = text[slice(*response.reasoning)]
+            assert not contradicts(reasoning, response.answer)
+            sentence = telling_sentence(reasoning, response.answer)
+            for region in sample.defects:
+                assert f"{region.kind} in the {region.place}" in sentence
+                assert (region.tone or "") in sentence
+            for feature in sample.features:
+                assert feature.kind in reasoning
+                assert f" {feature.kind}" not in sentence
+
+
+def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
+    rng = np.random.default_rng(1)
+    abouts = set()
+    for seed in range(150):
+        twins = render_twins(rng, (64, 64), difficulty=0.0)
+        question = draw_question(twins, SUBJECTS, rng)
+        abouts.add(question.about)
+        normal, defective = (said(question, sample, seed) for sample in twins)
+        assert (INSTRUCTION in question.text) == ("<think>" in normal)
+        assert defective.split(" ")[0] == normal.split(" ")[0]
+        if question.about == "presence" and question.subject == twins[1].defect:
+            assert parse_response(normal).answer == "No"
+            assert parse_response(defective).answer == "Yes"
+    assert len(abouts) >= 5
+
+
+def test_a_second_look_counts_the_answer_alone() -> None:
+    normal, defective = render_twins(np.random.default_rng(2), (64, 64))
+    pieces = list(second_look(inspection(), normal, defective, np.random.default_rng(3)))
+    assert [piece for piece, weight in pieces if weight] == ["No"]
+    assert f"{defective.defect} in the {defective.place}" in "".join(p for p, _ in pieces)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 20), (20, 8)])
