@@ -88,7 +88,6 @@ def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
                 assert (region.tone or "") in sentence
             for feature in sample.features:
                 assert feature.kind in reasoning
-                assert f" {feature.kind}" not in sentence
 
 
 def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
@@ -100,7 +99,9 @@ def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
         abouts.add(question.about)
         normal, defective = (said(question, sample, seed) for sample in twins)
         assert (INSTRUCTION in question.text) == ("<think>" in normal)
-        assert defective.split(" ")[0] == normal.split(" ")[0]
+        if question.about == "verdict":
+            first = [text[: text.index("There ")] for text in (normal, defective)]
+            assert first[0] == first[1]
         if question.about == "presence" and question.subject == twins[1].defect:
             assert parse_response(normal).answer == "No"
             assert parse_response(defective).answer == "Yes"
