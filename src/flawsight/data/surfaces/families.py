@@ -83,6 +83,8 @@ FAMILIES: dict[str, Family] = {
     "honeycomb": Family(goods.honeycomb, "metal", "metal", "honeycomb", binary=True),
     "circuit board": Family(parts.circuit_board, "board", "resin", "circuit board"),
     "bare board": Family(tracks.bare_board, "tracks", "copper", "circuit board", binary=True),
+    "antenna": Family(tracks.antenna, "tracks", "copper", "antenna", binary=True),
+    "comb electrode": Family(tracks.comb_electrode, "tracks", "copper", "electrode", binary=True),
     "component board": Family(boards.component_board, "board", "resin", "circuit board"),
     "module board": Family(boards.module_board, "board", "resin", "circuit board"),
     "solder pads": Family(boards.solder_pads, "board", "resin", "circuit board", "pad"),

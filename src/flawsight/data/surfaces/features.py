@@ -17,7 +17,7 @@ class Benign:
     """How a feature is drawn, and the materials (see families) on which it occurs.
 
     stamp: a small thing, one or several alike; mark: one that runs over the surface.
-    size: of a stamp, in units.
+    size: of a stamp, in units; single: never several; outside: also beside the part.
     """
 
     materials: frozenset[str]
@@ -25,6 +25,7 @@ class Benign:
     mark: Callable[[np.random.Generator, Surface], marks.Drawn] | None = None
     size: tuple[float, float] = (0.06, 0.14)
     single: bool = False
+    outside: bool = False
 
 
 def _on(materials: str) -> frozenset[str]:
@@ -57,6 +58,7 @@ FEATURES: dict[str, Benign] = {
     "tool marks": Benign(_on("metal part"), mark=marks.tool_marks),
     "edge": Benign(_ALL - _on("part organic"), mark=marks.edge),
     "chamfer": Benign(_on("part"), mark=marks.chamfer),
+    "clamp": Benign(_on("part board"), mark=marks.clamp, outside=True),
     "thread run": Benign(_on("fabric"), mark=marks.thread_run),
     "knot": Benign(_on("wood"), mark=marks.knot),
     "shading": Benign(_ALL, mark=marks.grain_patch),
@@ -83,7 +85,12 @@ def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: in
     benign = FEATURES[kind]
     if benign.mark is not None:
         image, where = benign.mark(rng, surface)
-        if surface.region is not None:
+        if benign.outside and surface.region is not None:
+            rest, under = surface.region * (1 - where), surface.under
+            if under is not None:  # a part that breaks away does not take it along
+                under = under + (image - surface.image) * where[..., None]
+            surface = replace(surface, region=rest, under=under)
+        elif surface.region is not None:
             where = where * surface.region
             image = surface.image + (image - surface.image) * surface.region[..., None]
         clipped: Field = np.clip(image, 0, 1)

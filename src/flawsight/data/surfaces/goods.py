@@ -44,6 +44,8 @@ def biscuit(rng: np.random.Generator, height: int, width: int) -> Surface:
     relief = fractal(rng, height, width, unit * rng.uniform(0.05, 0.15), 4, 0.75)
     light = 1 + lit(relief, rng.uniform(0, 6.3), rng.uniform(0.15, 0.5) * unit / 192)
     light += 0.06 * fractal(rng, height, width, unit * 0.02, 2)
+    furrow = smoothstep(0.12, 0.02, np.abs(relief - np.float32(rng.uniform(-0.5, 0.5))))
+    light -= np.float32(rng.uniform(0, 0.35)) * furrow
     light -= np.float32(rng.uniform(0.1, 0.4)) * smoothstep(-0.1, 0.0, distance)
     body = shade(_dough(rng), light.astype(np.float32))
     if rng.random() < 0.7:  # chocolate, raisins, nuts
