@@ -74,7 +74,10 @@ def add_features(rng: np.random.Generator, surface: Surface, material: str, numb
     """The surface with up to `number` features of different kinds, fewer where there is no room."""
     fitting = [kind for kind, benign in FEATURES.items() if material in benign.materials]
     # What runs over the surface comes first, so that it crosses nothing.
-    chosen = rng.permutation(fitting)[:number]
+    weights = np.array([1.0 if FEATURES[kind].stamp else 1.7 for kind in fitting])
+    chosen = rng.choice(
+        fitting, min(number, len(fitting)), replace=False, p=weights / weights.sum()
+    )
     for kind in sorted(chosen, key=lambda kind: FEATURES[kind].stamp is not None):
         surface = add_feature(rng, surface, str(kind))
     return surface

@@ -105,13 +105,13 @@ class _Film:
 def draw_tracks(rng: np.random.Generator, height: int, width: int, busy: float = 1.0) -> Field:
     """(H, W) cover of tracks, pads and planes."""
     unit = min(height, width) * _OVER
-    pitch = unit * math.exp(rng.uniform(math.log(0.035), math.log(0.14)))
+    pitch = unit * math.exp(rng.uniform(math.log(0.03), math.log(0.25)))
     thick = max(1.5 * _OVER, pitch * rng.uniform(0.35, 0.6))
     film = _Film(height, width, max(1.5 * _OVER, pitch - thick))
 
     for _ in range(rng.integers(0, 3)):
         x, y = film.free(rng)
-        w, h = rng.uniform(0.15, 0.6, 2) * unit
+        w, h = rng.uniform(0.15, 0.9, 2) * unit
         cut = 0.2 * min(w, h)
         corners = [
             (x, y + cut), (x + cut, y), (x + w, y),
