@@ -17,7 +17,8 @@ class Benign:
     """How a feature is drawn, and the materials (see families) on which it occurs.
 
     stamp: a small thing, one or several alike; mark: one that runs over the surface.
-    size: of a stamp, in units; single: never several; outside: also beside the part.
+    size: of a stamp, in units; single: never several; least: never fewer, since alone it would
+    look like a defect; outside: also beside the part.
     """
 
     materials: frozenset[str]
@@ -26,6 +27,7 @@ class Benign:
     size: tuple[float, float] = (0.06, 0.14)
     single: bool = False
     outside: bool = False
+    least: int = 1
 
 
 def _on(materials: str) -> frozenset[str]:
@@ -36,11 +38,11 @@ _HARD = _on("metal coated part wood board stone")
 _ALL = _HARD | _on("soft fabric sheet organic tracks")
 
 FEATURES: dict[str, Benign] = {
-    "hole": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13)),
+    "hole": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13), least=2),
     "slot": Benign(_on("metal coated part"), hardware.slot, size=(0.05, 0.1)),
     "screw": Benign(_HARD, hardware.screw, size=(0.07, 0.15)),
     "rivet": Benign(_on("metal coated part soft fabric"), hardware.rivet, size=(0.05, 0.1)),
-    "drill dimple": Benign(_on("metal part coated"), hardware.dimple, size=(0.04, 0.09)),
+    "drill dimple": Benign(_on("metal part coated"), hardware.dimple, size=(0.04, 0.09), least=2),
     "boss": Benign(_on("coated"), hardware.boss, size=(0.1, 0.2)),
     "sticker": Benign(_ALL - _on("organic"), hardware.sticker, size=(0.08, 0.18)),
     "label": Benign(_ALL - _on("organic"), hardware.label, size=(0.12, 0.22), single=True),
@@ -102,7 +104,7 @@ def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: in
         # What is too faint to be seen is drawn all the same, but not spoken of.
         known = (Mark(kind, where),) if change > 0.035 else ()
         return replace(surface, image=clipped, marks=surface.marks + known)
-    return _add_items(rng, surface, kind, benign, least)
+    return _add_items(rng, surface, kind, benign, max(least, benign.least))
 
 
 def _free(surface: Surface) -> Mask:
