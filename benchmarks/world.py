@@ -84,7 +84,7 @@ def main() -> None:
                 names += [(str(name), kind) for name in rng.choice(fitting, 3)]
         sheet = page(options.seed, options.cell, options.columns, names)
         options.page.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(options.page, quality=80)
+        sheet.save(options.page, quality=70)
     if options.rounds:
         print(f"{speed(options.seed, options.rounds):.0f} images/s a core")
 

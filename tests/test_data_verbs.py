@@ -266,6 +266,19 @@ def test_made_files_agree_with_their_list_and_sentences(tmp_path: Path) -> None:
         assert ("lower" in words) == (y + 0.5 >= mask.shape[0] * 2 / 3)
 
 
+def test_several_defects_are_one_mask_and_a_row_tells_each(tmp_path: Path) -> None:
+    recipe = Recipe(seed=2, sizes=((96, 96),), defects=4)
+    make_dataset(tmp_path / "set", recipe, ("leather", "concrete"), pairs=4)
+    lines = (tmp_path / "set/samples.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["label"] == 1]
+    assert max(len(row["regions"]) for row in rows) > 2
+    for row in rows:
+        kinds = {region["kind"] for region in row["regions"]}
+        assert row["class"] == ("combined" if len(kinds) > 1 else kinds.pop().replace(" ", "_"))
+        mask = np.asarray(Image.open(tmp_path / "set" / row["mask"])) > 0
+        assert abs(sum(region["share"] for region in row["regions"]) - mask.mean()) < 1e-5
+
+
 def test_a_sentence_says_tone_defect_and_place() -> None:
     twin = render_twins(np.random.default_rng(0), (64, 64), defect="scratch")[1]
     region = replace(twin.defects[0], tone="dark", place="upper left")

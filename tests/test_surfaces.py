@@ -1,5 +1,7 @@
 """The rendered surfaces keep their promises for every family, defect, size and difficulty."""
 
+import colorsys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,10 @@ from flawsight.data.surfaces import (
     SurfaceSample,
     render_twins,
 )
-from flawsight.data.surfaces.words import TONES, place_word, tone_word
+from flawsight.data.surfaces.defects import suitable
+from flawsight.data.surfaces.features import FEATURES
+from flawsight.data.surfaces.geometry import draw_view
+from flawsight.data.surfaces.words import COLORS, TONES, color_word, place_word, tone_word
 
 
 def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int]) -> None:
@@ -39,6 +44,26 @@ def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int
         assert region.tone is None or region.tone in TONES
         assert region.mask.any()
         assert region.place == place_word(region.mask)
+    for sample in (normal, defective):
+        _check_facts(sample)
+
+
+def _check_facts(sample: SurfaceSample) -> None:
+    height, width = sample.gt_mask.shape
+    assert sample.color is None or sample.color in COLORS
+    assert sample.count is None or sample.count >= 0
+    for feature in sample.features:
+        assert feature.kind in FEATURES
+        top, left, bottom, right = feature.box
+        assert 0 <= top < bottom <= height
+        assert 0 <= left < right <= width
+        assert feature.count >= 1
+        place = feature.place or ""
+        if "edge" in place:
+            side = place.split()[2]
+            middle = {"upper": bottom / height, "lower": 1 - top / height,
+                      "left": right / width, "right": 1 - left / width}[side]  # fmt: skip
+            assert middle < 0.5
 
 
 def _difference(normal: SurfaceSample, defective: SurfaceSample) -> np.ndarray:
@@ -159,3 +184,120 @@ def test_held_out_defects_are_drawn_only_when_named() -> None:
     for _ in range(30):
         _, defective = render_twins(rng, (64, 64), defects=4)
         assert not {region.kind for region in defective.defects} & set(TEST_DEFECTS)
+
+
+def test_a_named_defect_must_suit_a_named_family() -> None:
+    with pytest.raises(ValueError, match="short circuit"):
+        render_twins(np.random.default_rng(0), family="leather", defect="short circuit")
+    family = render_twins(np.random.default_rng(0), (64, 64), defect="short circuit")[0].family
+    assert "short circuit" in suitable(FAMILIES[family].material)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(64, 300), width=st.integers(64, 300))
+def test_no_view_shows_a_border(seed: int, height: int, width: int) -> None:
+    view = draw_view(np.random.default_rng(seed), height, width, 1.0)
+    seen = view.field(np.ones(view.canvas, np.float32))
+    assert seen.shape == (height, width)
+    assert seen.min() > 0.99
+    shown = view.shown()
+    assert shown is None or 0.3 < shown.mean() < 1
+
+
+def test_features_are_as_many_as_asked_for_at_most() -> None:
+    rng = np.random.default_rng(11)
+    for number in (0, 1, 3):
+        for _ in range(12):
+            for sample in render_twins(rng, (120, 120), features=number):
+                assert len(sample.features) <= number
+    assert not any(
+        render_twins(rng, (80, 80), difficulty=0.0)[0].features for _ in range(12)
+    )  # at difficulty 0 none is drawn
+
+
+def test_a_compact_feature_lies_in_the_cell_it_is_said_to_lie_in() -> None:
+    rng, seen = np.random.default_rng(2), 0
+    for _ in range(60):
+        sample = render_twins(rng, (150, 150), features=3)[0]
+        for feature in sample.features:
+            top, left, bottom, right = feature.box
+            words = (feature.place or "").split()
+            if len(words) == 2 and max(bottom - top, right - left) < 30:
+                seen += 1
+                y, x = (top + bottom) / 300, (left + right) / 300
+                low, high = {"upper": (0, 0.34), "middle": (0.32, 0.68), "lower": (0.66, 1)}[
+                    words[0]
+                ]
+                assert low - 0.04 < y < high + 0.04
+                low, high = {"left": (0, 0.34), "center": (0.32, 0.68), "right": (0.66, 1)}[
+                    words[1]
+                ]
+                assert low - 0.04 < x < high + 0.04
+    assert seen > 5
+
+
+def test_color_words_hold_for_the_mean_pixel() -> None:
+    hues = {"red": 0, "orange": 30, "brown": 25, "yellow": 57, "green": 120, "blue": 220,
+            "purple": 285, "pink": 335}  # fmt: skip
+    rng, seen = np.random.default_rng(4), set()
+    for family in ("painted metal", "felt", "glossy plastic", "anodised metal", "leather") * 8:
+        sample = render_twins(rng, (64, 64), family=family, features=0, difficulty=0.5)[0]
+        if sample.color is None or sample.background:
+            continue
+        seen.add(sample.color)
+        red, green, blue = sample.image.reshape(-1, 3).mean(axis=0) / 255
+        hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
+        if sample.color in hues:
+            gap = abs(hue * 360 - hues[sample.color]) % 360
+            assert min(gap, 360 - gap) < 50, sample.color
+            assert saturation > 0.2
+        else:
+            assert saturation < 0.25 or value < 0.25, sample.color
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize(
+    ("color", "word"),
+    [((128, 128, 128), "gray"), ((250, 250, 250), "white"), ((10, 10, 12), "black"),
+     ((200, 30, 30), "red"), ((120, 75, 40), "brown"), ((240, 225, 40), "yellow"),
+     ((40, 150, 60), "green"), ((40, 80, 200), "blue"), ((130, 40, 160), "purple")],
+)  # fmt: skip
+def test_color_word(color: tuple[int, int, int], word: str) -> None:
+    pixels = np.full((50, 3), color, np.uint8)
+    assert color_word(pixels) == word
+    pixels[:30] = (255, 0, 160)
+    assert color_word(pixels) != word
+
+
+def test_things_are_counted_with_the_missing_one_left_out() -> None:
+    seen = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        family = ("tablet array", "lids", "washers")[seed % 3]
+        normal, defective = render_twins(
+            rng, (160, 160), family=family, defect="missing component", features=0, difficulty=0.3
+        )
+        if normal.count is not None and defective.count is not None:
+            seen += 1
+            assert defective.count == normal.count - 1
+    assert seen > 10
+
+
+def test_a_scan_has_two_tones_and_masks_exactly_what_changed() -> None:
+    seen = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        normal, defective = render_twins(rng, (128, 128), family="comb electrode", defects=2)
+        if set(np.unique(normal.image)) == {0, 255}:
+            seen += 1
+            changed = (normal.image != defective.image).any(axis=2)
+            assert np.array_equal(changed, defective.gt_mask)
+    assert 4 < seen < 20
+
+
+def test_twins_share_their_noise_about_half_the_time() -> None:
+    same = 0
+    for seed in range(40):
+        normal, defective = render_twins(np.random.default_rng(seed), (96, 96), family="rubber")
+        same += _difference(normal, defective)[~defective.gt_mask].mean() < 0.3
+    assert 8 < same < 36

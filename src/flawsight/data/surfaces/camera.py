@@ -128,7 +128,7 @@ def draw_camera(
 ) -> Camera:
     """A camera that is the cleaner the lower the difficulty; binary: as a scanned board."""
     unit = min(height, width)
-    harsh = difficulty * float(rng.random() < 0.6)
+    harsh = difficulty * float(rng.random() < 0.45)
 
     def chance(share: float) -> bool:
         return bool(rng.random() < share)

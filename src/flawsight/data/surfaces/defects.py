@@ -33,11 +33,12 @@ def _on(materials: str) -> frozenset[str]:
     return frozenset(materials.split())
 
 
-_ALL = _on("metal coated stone wood soft fabric sheet part board organic tracks")
+_OTHER = _on("metal coated stone wood soft fabric sheet part board organic")
+_ALL = _OTHER | _on("tracks")
 
 DEFECTS: dict[str, Defect] = {
     "scratch": Defect(linear.scratch, _ALL - _on("fabric")),
-    "scuff": Defect(linear.scuff, _ALL - _on("fabric")),
+    "scuff": Defect(linear.scuff, _OTHER - _on("fabric")),
     "crack": Defect(linear.crack, _ALL - _on("fabric sheet soft")),
     "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic tracks")),
     "fibre": Defect(linear.fibre, _ALL),
@@ -46,23 +47,23 @@ DEFECTS: dict[str, Defect] = {
     "bump": Defect(areal.bump, _ALL - _on("stone board tracks")),
     "pit": Defect(areal.pit, _on("metal coated stone wood part organic soft")),
     "hole": Defect(areal.hole, _ALL - _on("stone")),
-    "stain": Defect(areal.stain, _ALL),
+    "stain": Defect(areal.stain, _OTHER),
     "spot": Defect(areal.spot, _ALL),
-    "discoloration": Defect(areal.discoloration, _ALL),
+    "discoloration": Defect(areal.discoloration, _OTHER),
     "corrosion patch": Defect(areal.corrosion, _on("metal coated part board tracks")),
-    "smear": Defect(areal.smear, _ALL),
+    "smear": Defect(areal.smear, _OTHER),
     "worn patch": Defect(areal.worn_patch, _ALL - _on("stone board tracks")),
     "burn": Defect(areal.burn, _on("wood soft fabric sheet coated board organic")),
     "bubble": Defect(areal.bubble, _on("coated sheet soft stone part organic")),
     "chip": Defect(areal.chip, _on("stone coated wood part organic board tracks"), at_rim=True),
     "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
     "misprint": Defect(areal.misprint, _on("sheet fabric board tracks")),
-    "missing component": Defect(items.missing, _ALL, of_outline=True, of_items=True),
-    "extra component": Defect(items.extra, _ALL, of_outline=True, of_items=True),
-    "misplaced component": Defect(items.misplaced, _ALL, of_outline=True, of_items=True),
-    "miscolored component": Defect(items.miscolored, _ALL, of_outline=True, of_items=True),
-    "bent component": Defect(items.bent, _ALL, of_outline=True, of_items=True),
-    "broken component": Defect(items.broken, _ALL, of_outline=True, of_items=True),
+    "missing component": Defect(items.missing, _OTHER, of_outline=True, of_items=True),
+    "extra component": Defect(items.extra, _OTHER, of_outline=True, of_items=True),
+    "misplaced component": Defect(items.misplaced, _OTHER, of_outline=True, of_items=True),
+    "miscolored component": Defect(items.miscolored, _OTHER, of_outline=True, of_items=True),
+    "bent component": Defect(items.bent, _OTHER, of_outline=True, of_items=True),
+    "broken component": Defect(items.broken, _OTHER, of_outline=True, of_items=True),
     "burr": Defect(shape.burr, _on("part tracks"), at_rim=True, of_outline=True),
     "deformation": Defect(
         shape.deformation, _on("part fabric tracks"), at_rim=True, of_outline=True
@@ -70,11 +71,11 @@ DEFECTS: dict[str, Defect] = {
     "break": Defect(shape.break_, _on("part organic")),
     "short circuit": Defect(shape.short_circuit, _on("tracks"), of_outline=True),
     "open circuit": Defect(shape.open_circuit, _on("tracks"), of_outline=True),
-    "droplet": Defect(foreign.droplet, _ALL - _on("fabric")),
+    "droplet": Defect(foreign.droplet, _OTHER - _on("fabric")),
     "swarf": Defect(foreign.swarf, _on("metal coated part board tracks")),
     "foreign particle": Defect(foreign.particle, _ALL),
     "fingerprint": Defect(foreign.fingerprint, _on("metal coated part sheet board")),
-    "residue": Defect(foreign.residue, _ALL),
+    "residue": Defect(foreign.residue, _OTHER),
     "run": Defect(foreign.run, _on("coated stone wood part board")),
     "flaking": Defect(foreign.flaking, _on("coated metal wood stone part")),
     "porosity": Defect(foreign.porosity, _on("metal stone coated part organic")),

@@ -65,9 +65,9 @@ def pit(rng: np.random.Generator, canvas: Canvas) -> Layer:
 
 
 def hole(rng: np.random.Generator, canvas: Canvas) -> Layer:
-    """A clean or torn opening on what lies behind."""
+    """A torn opening on what lies behind."""
     radius = canvas.radius(rng, 0.04)
-    distance = canvas.blob(rng, radius, float(rng.choice([0.02, 0.3])), 1.5)
+    distance = canvas.blob(rng, radius, rng.uniform(0.12, 0.4), 1.6)
     alpha = canvas.disc(distance, radius)
     if canvas.surface.under is not None:
         return Layer(alpha, canvas.surface.under)

@@ -17,7 +17,8 @@ class Benign:
     """How a feature is drawn, and the materials (see families) on which it occurs.
 
     stamp: a small thing, one or several alike; mark: one that runs over the surface.
-    size: of a stamp, in units.
+    size: of a stamp, in units; single: never several; least: never fewer, since alone it would
+    look like a defect; outside: also beside the part.
     """
 
     materials: frozenset[str]
@@ -25,6 +26,8 @@ class Benign:
     mark: Callable[[np.random.Generator, Surface], marks.Drawn] | None = None
     size: tuple[float, float] = (0.06, 0.14)
     single: bool = False
+    outside: bool = False
+    least: int = 1
 
 
 def _on(materials: str) -> frozenset[str]:
@@ -35,11 +38,11 @@ _HARD = _on("metal coated part wood board stone")
 _ALL = _HARD | _on("soft fabric sheet organic tracks")
 
 FEATURES: dict[str, Benign] = {
-    "bore": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13)),
+    "bore": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13), least=2),
     "slot": Benign(_on("metal coated part"), hardware.slot, size=(0.05, 0.1)),
     "screw": Benign(_HARD, hardware.screw, size=(0.07, 0.15)),
     "rivet": Benign(_on("metal coated part soft fabric"), hardware.rivet, size=(0.05, 0.1)),
-    "drill dimple": Benign(_on("metal part coated"), hardware.dimple, size=(0.04, 0.09)),
+    "drill dimple": Benign(_on("metal part coated"), hardware.dimple, size=(0.04, 0.09), least=2),
     "boss": Benign(_on("coated"), hardware.boss, size=(0.1, 0.2)),
     "sticker": Benign(_ALL - _on("organic"), hardware.sticker, size=(0.08, 0.18)),
     "label": Benign(_ALL - _on("organic"), hardware.label, size=(0.12, 0.22), single=True),
@@ -57,6 +60,7 @@ FEATURES: dict[str, Benign] = {
     "tool marks": Benign(_on("metal part"), mark=marks.tool_marks),
     "edge": Benign(_ALL - _on("part organic"), mark=marks.edge),
     "chamfer": Benign(_on("part"), mark=marks.chamfer),
+    "clamp": Benign(_on("part board"), mark=marks.clamp, outside=True),
     "thread run": Benign(_on("fabric"), mark=marks.thread_run),
     "knot": Benign(_on("wood"), mark=marks.knot),
     "shading": Benign(_ALL, mark=marks.grain_patch),
@@ -72,7 +76,10 @@ def add_features(rng: np.random.Generator, surface: Surface, material: str, numb
     """The surface with up to `number` features of different kinds, fewer where there is no room."""
     fitting = [kind for kind, benign in FEATURES.items() if material in benign.materials]
     # What runs over the surface comes first, so that it crosses nothing.
-    chosen = rng.permutation(fitting)[:number]
+    weights = np.array([1.0 if FEATURES[kind].stamp else 1.7 for kind in fitting])
+    chosen = rng.choice(
+        fitting, min(number, len(fitting)), replace=False, p=weights / weights.sum()
+    )
     for kind in sorted(chosen, key=lambda kind: FEATURES[kind].stamp is not None):
         surface = add_feature(rng, surface, str(kind))
     return surface
@@ -83,7 +90,12 @@ def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: in
     benign = FEATURES[kind]
     if benign.mark is not None:
         image, where = benign.mark(rng, surface)
-        if surface.region is not None:
+        if benign.outside and surface.region is not None:
+            rest, under = surface.region * (1 - where), surface.under
+            if under is not None:  # a part that breaks away does not take it along
+                under = under + (image - surface.image) * where[..., None]
+            surface = replace(surface, region=rest, under=under)
+        elif surface.region is not None:
             where = where * surface.region
             image = surface.image + (image - surface.image) * surface.region[..., None]
         clipped: Field = np.clip(image, 0, 1)
@@ -92,7 +104,7 @@ def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: in
         # What is too faint to be seen is drawn all the same, but not spoken of.
         known = (Mark(kind, where),) if change > 0.035 else ()
         return replace(surface, image=clipped, marks=surface.marks + known)
-    return _add_items(rng, surface, kind, benign, least)
+    return _add_items(rng, surface, kind, benign, max(least, benign.least))
 
 
 def _free(surface: Surface) -> Mask:

@@ -206,6 +206,27 @@ def shadow(rng: np.random.Generator, surface: Surface) -> Drawn:
     return shade(surface.image, 1 - np.float32(rng.uniform(0.15, 0.5)) * where), where
 
 
+def clamp(rng: np.random.Generator, surface: Surface) -> Drawn:
+    """A gripper, nozzle or stop that reaches into the image as far as the part."""
+    height, width = surface.image.shape[:2]
+    v, u = turned(height, width, float(rng.integers(4)) * math.pi / 2 + float(rng.normal(0, 0.06)))
+    middle = np.float32(rng.uniform(-0.15, 0.15))
+    reach = float(u.max())
+    if surface.region is not None and (surface.region > 0.5).any():
+        reach = float(u[surface.region > 0.5].max()) - rng.uniform(-0.01, 0.06)
+    pixel, where = 1 / min(height, width), np.zeros((height, width), np.float32)
+    image, half = surface.image, rng.uniform(0.05, 0.16)
+    for part in range(int(rng.integers(1, 4))):  # each part farther back is wider or narrower
+        start = np.float32(reach + part * rng.uniform(0.04, 0.12))
+        half *= rng.uniform(0.6, 1.7)
+        tone = gray(rng, 0.02, 0.3) if rng.random() < 0.7 else gray(rng, 0.4, 0.9)
+        bulge = 0.6 + 0.5 * np.sqrt(np.clip(1 - ((v - middle) / half) ** 2, 0, 1))
+        cover = smoothstep(pixel, -pixel, np.maximum(np.abs(v - middle) - half, start - u))
+        image = mix(image, shade(tone, bulge.astype(np.float32)), cover)
+        where = np.maximum(where, cover)
+    return image, where
+
+
 def knot(rng: np.random.Generator, surface: Surface) -> Drawn:
     """A sound knot: rings of the wood's own color, denser inwards."""
     height, width = surface.image.shape[:2]

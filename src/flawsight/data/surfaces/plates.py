@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backdrop import backdrop
-from .noise import mix, shade, smoothstep, turned
+from .noise import gray, mix, shade, smoothstep, turned
 from .sample import Field, Surface
 from .shapes import box
 
@@ -53,4 +53,7 @@ def cut_out(rng: np.random.Generator, surface: Surface) -> Surface:
     body = shade(surface.image, 1 + bevel)
     angle = rng.uniform(0, 2 * math.pi)
     away = distance - np.float32(0.02 * math.cos(angle))
-    return place(rng, backdrop(rng, height, width), np.clip(body, 0, 1), distance, away)
+    back = backdrop(rng, height, width)
+    if rng.random() < 0.3:  # nothing but darkness behind
+        back = np.broadcast_to(gray(rng, 0.0, 0.12), (height, width, 3))
+    return place(rng, back, np.clip(body, 0, 1), distance, away)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from .noise import color, fractal, gray, mix, shade, smooth
+from .noise import axes, color, fractal, gray, mix, shade, smooth
 from .sample import Field, Pattern, Surface
+from .shapes import disc, solid
 
 _OVER = 2  # drawn larger and reduced, for smooth edges
 
@@ -50,24 +51,50 @@ class _Film:
 
     def add(self, lines: list[list[tuple[float, float]]], wide: float, pads: list[_Pad]) -> bool:
         """Draw lines of one width and pads, if they keep clear of what is there."""
-        drawn = [Image.new("L", self.size) for _ in range(2)]
-        for plane, more in zip(drawn, (0.0, self.gap), strict=True):
+        ends = [point for line in lines for point in line] + [pad[:2] for pad in pads]
+        reach = self.gap + max(wide / 2, *(1.7 * pad[2] for pad in pads)) + 2
+        left, top = (max(0, int(min(p[i] for p in ends) - reach)) for i in (0, 1))
+        right, bottom = (min(self.size[i], int(max(p[i] for p in ends) + reach)) for i in (0, 1))
+        if right - left < 2 or bottom - top < 2:
+            return False
+        if any(self._taken(point) for point in ends):  # most often so, and quickly seen
+            return False
+
+        def drawn(more: float) -> Image.Image:
+            plane = Image.new("L", (right - left, bottom - top))
             pen = ImageDraw.Draw(plane)
-            for points in lines:
-                pen.line(points, fill=255, width=round(wide + 2 * more), joint="curve")
+            for line in lines:
+                shifted = [(x - left, y - top) for x, y in line]
+                pen.line(shifted, fill=255, width=round(wide + 2 * more), joint="curve")
             for x, y, size, kind in pads:
-                r = size + more
+                x, y, r = x - left, y - top, size + more
                 long = 1.7 * size + more if kind == 3 else r
                 shape = pen.ellipse if kind < 2 else pen.rectangle
                 shape((x - long, y - r, x + long, y + r), fill=255)
                 if kind == 0 and not more:
                     hole = size * 0.45
                     pen.ellipse((x - hole, y - hole, x + hole, y + hole), fill=0)
-        if ImageChops.multiply(drawn[1], self.tracks).getbbox() is not None:
+            return plane
+
+        there, clear = self.tracks.crop((left, top, right, bottom)), drawn(self.gap)
+        if ImageChops.multiply(clear, there).getbbox() is not None:
             return False
-        self.areas.paste(0, mask=drawn[1])
-        self.tracks = ImageChops.lighter(self.tracks, drawn[0])
+        self.areas.paste(0, (left, top), clear)
+        self.tracks.paste(ImageChops.lighter(there, drawn(0.0)), (left, top))
         return True
+
+    def _taken(self, point: tuple[float, ...]) -> bool:
+        x, y = int(point[0]), int(point[1])
+        inside = 0 <= x < self.size[0] and 0 <= y < self.size[1]
+        return inside and self.tracks.getpixel((x, y)) != 0
+
+    def free(self, rng: np.random.Generator) -> tuple[float, float]:
+        """A place (x, y), not on a track if one is quickly found."""
+        for _ in range(6):
+            place = float(rng.uniform(0, self.size[0])), float(rng.uniform(0, self.size[1]))
+            if not self._taken(place):
+                break
+        return place
 
     def cover(self) -> Field:
         """(H, W) in [0, 1]."""
@@ -78,16 +105,13 @@ class _Film:
 def draw_tracks(rng: np.random.Generator, height: int, width: int, busy: float = 1.0) -> Field:
     """(H, W) cover of tracks, pads and planes."""
     unit = min(height, width) * _OVER
-    pitch = unit * math.exp(rng.uniform(math.log(0.035), math.log(0.14)))
+    pitch = unit * math.exp(rng.uniform(math.log(0.03), math.log(0.25)))
     thick = max(1.5 * _OVER, pitch * rng.uniform(0.35, 0.6))
     film = _Film(height, width, max(1.5 * _OVER, pitch - thick))
 
-    def somewhere() -> tuple[float, float]:
-        return float(rng.uniform(0, width * _OVER)), float(rng.uniform(0, height * _OVER))
-
     for _ in range(rng.integers(0, 3)):
-        x, y = somewhere()
-        w, h = rng.uniform(0.15, 0.6, 2) * unit
+        x, y = film.free(rng)
+        w, h = rng.uniform(0.15, 0.9, 2) * unit
         cut = 0.2 * min(w, h)
         corners = [
             (x, y + cut), (x + cut, y), (x + w, y),
@@ -95,15 +119,15 @@ def draw_tracks(rng: np.random.Generator, height: int, width: int, busy: float =
         ]  # fmt: skip
         ImageDraw.Draw(film.areas).polygon(corners, fill=255)
     for _ in range(rng.integers(0, 4)):  # rows of pads
-        x, y = somewhere()
+        x, y = film.free(rng)
         kind, size = int(rng.integers(4)), pitch * rng.uniform(0.4, 0.7)
         step = (size * (1.7 if kind == 3 else 1) * 2 + film.gap) * rng.uniform(1, 1.4)
         right, down = (0.0, step) if rng.random() < 0.5 else (step, 0.0)
         count = int(rng.integers(3, 10))
         film.add([], 0, [(x + i * right, y + i * down, size, kind) for i in range(count)])
     area = height * width / min(height, width) ** 2
-    for _ in range(int(area * busy * min(40, 14 * (0.1 * unit / pitch) ** 1.2)) + 4):
-        points = _bent(rng, somewhere(), 2.5 * pitch, int(rng.integers(2, 7)))
+    for _ in range(int(area * busy * min(90, 24 * (0.1 * unit / pitch) ** 1.3)) + 6):
+        points = _bent(rng, film.free(rng), 2.5 * pitch, int(rng.integers(2, 7)))
         lanes = int(rng.integers(2, 8)) if rng.random() < 0.4 else 1
         wide = thick * (rng.uniform(1.5, 3) if lanes == 1 and rng.random() < 0.3 else 1)
         kind = int(rng.integers(3))
@@ -131,12 +155,53 @@ def board_colors(rng: np.random.Generator) -> tuple[Field, Field]:
     return (dark, bright) if kind == 2 else (bright, dark)
 
 
-def bare_board(rng: np.random.Generator, height: int, width: int) -> Surface:
-    """Etched tracks without any part on them."""
+def _etched(rng: np.random.Generator, cover: Field) -> Surface:
+    """A pattern of two colors with the grain and clouds of both."""
+    height, width = cover.shape
     unit = min(height, width)
-    cover = draw_tracks(rng, height, width)
     ground, ink = board_colors(rng)
     grain = 1 + np.float32(rng.uniform(0, 0.04)) * fractal(rng, height, width, unit * 0.05, 4, 0.8)
     clouds = 1 + np.float32(rng.uniform(0, 0.08)) * smooth(rng, height, width, unit * 0.3)
     under, over = shade(ground, grain), shade(ink, clouds)
     return Surface(mix(under, over, cover), pattern=Pattern(cover, over, under))
+
+
+def bare_board(rng: np.random.Generator, height: int, width: int) -> Surface:
+    """Etched tracks without any part on them."""
+    return _etched(rng, draw_tracks(rng, height, width, 1.3))
+
+
+def antenna(rng: np.random.Generator, height: int, width: int) -> Surface:
+    """A flat coil: tracks in a spiral of round or square turns, with feed pads."""
+    y, x = axes(height, width)
+    unit = min(height, width)
+    dy, dx = rng.uniform(-0.3, 0.3, 2).astype(np.float32)
+    y, x = y - dy, x - dx
+    square = np.maximum(np.abs(y), np.abs(x) * np.float32(rng.uniform(0.7, 1.4)))
+    r = square if rng.random() < 0.6 else np.hypot(y, x)
+    pitch, share = np.float32(rng.uniform(0.05, 0.13)), rng.uniform(0.35, 0.6)
+    inner, outer = rng.uniform(0.05, 0.2), rng.uniform(0.4, 0.9)
+    turns = r / pitch - np.arctan2(y, x) / np.float32(2 * math.pi)
+    near = (np.abs(turns % 1 - 0.5) - np.float32(share / 2)) * pitch
+    first, last = math.ceil(inner / pitch), math.floor(outer / pitch)
+    near = np.where((np.floor(turns) >= first) & (np.floor(turns) < last), near, pitch)
+    if rng.random() < 0.5:  # the pad in the middle
+        near = np.minimum(near, disc(y, x, inner * 0.6))
+    return _etched(rng, solid(near, unit))
+
+
+def comb_electrode(rng: np.random.Generator, height: int, width: int) -> Surface:
+    """Two combs of tracks in each other, or a meander, from end to end."""
+    y, x = axes(height, width)
+    v, u = (y, x) if rng.random() < 0.5 else (x, y)
+    unit = min(height, width)
+    pitch, share = np.float32(rng.uniform(0.05, 0.16)), rng.uniform(0.35, 0.6)
+    lane = v / pitch + np.float32(rng.random())
+    number = np.floor(lane)
+    finger = (np.abs(lane - number - 0.5) - np.float32(share / 2)) * pitch
+    reach = float(np.abs(u).max()) * rng.uniform(0.5, 0.95)
+    side = np.where(number % 2 == 0, 1, -1).astype(np.float32)
+    finger = np.maximum(finger, side * u - np.float32(reach - 1.2 * pitch))
+    spine = np.abs(np.abs(u) - np.float32(reach)) - np.float32(share / 2) * pitch
+    near = np.minimum(np.maximum(finger, np.abs(u) - np.float32(reach)), spine)
+    return _etched(rng, solid(near, unit))
