@@ -114,7 +114,7 @@ def told(trace: Trace, gt_mask: NDArray[np.bool_]) -> Told:
     rows = torch.tensor(indices, dtype=torch.long) + 1  # each token's own row
     return Told(
         word_kinds(trace.text, spans),
-        torch.tensor([begin <= s and e <= begin + len(sentence) for s, e in spans]),
+        torch.tensor([begin < e <= begin + len(sentence) for _, e in spans]),
         trace.image_attention[rows],
         trace.question_attention[rows],
         trace.anomaly_tokens,

@@ -19,7 +19,13 @@ from flawsight.data.check import Report, check_dataset
 from flawsight.data.dataset import Dataset, Sample
 from flawsight.data.make import Recipe, choose_families, describe_defects, make_dataset
 from flawsight.data.open import open_datasets
-from flawsight.data.surfaces import TEST_FAMILIES, VALIDATION_FAMILIES, render_twins
+from flawsight.data.surfaces import (
+    DEFECTS,
+    TEST_DEFECTS,
+    TEST_FAMILIES,
+    VALIDATION_FAMILIES,
+    render_twins,
+)
 from flawsight.data.training_mix import (
     MixedSample,
     fair_shares,
@@ -264,6 +270,19 @@ def test_made_files_agree_with_their_list_and_sentences(tmp_path: Path) -> None:
         words = row["place"].split()
         assert ("left" in words) == (x + 0.5 < mask.shape[1] / 3)
         assert ("lower" in words) == (y + 0.5 >= mask.shape[0] * 2 / 3)
+
+
+def test_kinds_kept_out_of_training_can_be_made(tmp_path: Path) -> None:
+    made = {}
+    for kinds in ("train", "test"):
+        recipe = Recipe(sizes=((96, 96),), kinds=kinds)
+        make_dataset(tmp_path / kinds, recipe, ["leather", "capsule"], 6)
+        rows = (tmp_path / kinds / "samples.jsonl").read_text().splitlines()
+        made[kinds] = {json.loads(row)["defect"] for row in rows} - {None}
+    assert made["test"] <= set(TEST_DEFECTS)
+    assert made["train"] <= set(DEFECTS) - set(TEST_DEFECTS)
+    with pytest.raises(SettingsError, match="train or test"):
+        Recipe(kinds="unseen")
 
 
 def test_several_defects_are_one_mask_and_a_row_tells_each(tmp_path: Path) -> None:

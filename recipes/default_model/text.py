@@ -278,7 +278,9 @@ def _there_is(things: Sequence[_Thing], ending: str, commitment: float = FACT) -
 
 def _preposition(place: str) -> str:
     """Return what stands before a place; a span such as "along the edge" brings its own."""
-    return "" if place.startswith(("along", "across", "around", "all", "over", "down")) else " in the"
+    return (
+        "" if place.startswith(("along", "across", "around", "all", "over", "down")) else " in the"
+    )
 
 
 def article(words: str) -> str:

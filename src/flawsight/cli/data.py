@@ -162,6 +162,9 @@ def make(
         float, typer.Option(min=0, max=1, help="0: large plain defects; 1: small faint ones too.")
     ] = 1.0,
     defects: Annotated[int, typer.Option(min=1, max=4, help="Most defects in an image.")] = 1,
+    kinds: Annotated[
+        str, typer.Option(help="Of defects: train, or test for those kept out of training.")
+    ] = "train",
 ) -> None:
     """Render procedural surfaces with exact masks, in the layout of MVTec-AD, as many as wanted.
 
@@ -176,7 +179,7 @@ def make(
     from ..data.make import Recipe, choose_families, make_dataset
 
     with explained():
-        recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty, defects)
+        recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty, defects, kinds)
         chosen = choose_families(families)
         total = len(chosen) * (2 * pairs + train)
         with Progress(*progress_columns("Rendering"), console=console, transient=True) as progress:

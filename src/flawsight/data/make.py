@@ -27,6 +27,7 @@ from PIL import Image
 from ..errors import DatasetError, SettingsError
 from .surfaces import (
     FAMILIES,
+    TEST_DEFECTS,
     TEST_FAMILIES,
     TRAIN_FAMILIES,
     VALIDATION_FAMILIES,
@@ -34,6 +35,7 @@ from .surfaces import (
     SurfaceSample,
     render_twins,
 )
+from .surfaces.defects import suitable
 
 FORMAT = 2
 LISTING = "samples.jsonl"
@@ -54,12 +56,15 @@ class Recipe:
         sizes: (height, width) in pixels, taken in turns; sides of 64 to 1024.
         difficulty: in [0, 1]; 0 large plain defects, 1 small and faint ones too.
         defects: most defects in an image, 1 to 4.
+        kinds: of defects: "train", or "test" for those that no training set holds; of these, an
+            image has one kind.
     """
 
     seed: int = 0
     sizes: tuple[tuple[int, int], ...] = ((240, 240),)
     difficulty: float = 1.0
     defects: int = 1
+    kinds: str = "train"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -68,6 +73,8 @@ class Recipe:
             raise SettingsError(f"The difficulty lies in [0, 1]; {self.difficulty} does not.")
         if not 1 <= self.defects <= 4:
             raise SettingsError(f"An image has 1 to 4 defects, not {self.defects}.")
+        if self.kinds not in ("train", "test"):
+            raise SettingsError(f"Kinds of defects are train or test, not {self.kinds!r}.")
         for height, width in self.sizes:
             if not (_MIN_SIDE <= height <= _MAX_SIDE and _MIN_SIDE <= width <= _MAX_SIDE):
                 raise SettingsError(
@@ -159,7 +166,12 @@ def _render(
     rng = np.random.default_rng([recipe.seed, name, index])
     size = recipe.sizes[index % len(recipe.sizes)]
     defects = int(rng.integers(1, recipe.defects + 1))
-    return render_twins(rng, size, family=family, difficulty=recipe.difficulty, defects=defects)
+    kind = None
+    if recipe.kinds == "test":
+        kind = str(rng.choice(suitable(FAMILIES[family].material, TEST_DEFECTS)))
+    return render_twins(
+        rng, size, family=family, defect=kind, difficulty=recipe.difficulty, defects=defects
+    )
 
 
 def _write(folder: Path, sample: SurfaceSample, split: str, index: int) -> dict[str, Any]:
