@@ -59,11 +59,12 @@ def all_tables(
         tables += _measured(dataset, "over", summaries, tallies)
         tables += _published([figure for figure in published if figure.dataset == dataset], dataset)
     tables += _average(figures, tallies, datasets)
-    tables += _published([figure for figure in published if figure.dataset == AVERAGE], AVERAGE)
-    if not {figure.dataset for figure in published} & set(datasets):
-        rest = [figure for figure in published if figure.dataset != AVERAGE]
-        tables += _published(rest, "other data sets")
-    return tables
+    average = _published([figure for figure in published if figure.dataset == AVERAGE], AVERAGE)
+    if {figure.dataset for figure in published} & set(datasets):
+        return tables + average
+    # Beside data of one's own stand all published rows, first, so that one's own end the page.
+    rest = [figure for figure in published if figure.dataset != AVERAGE]
+    return _published(rest, "other data sets") + average + tables
 
 
 def average_figures(figures: Sequence[Figure]) -> list[Figure]:
