@@ -188,6 +188,10 @@ FAULTY = [
     "One spot does not match: a burn.",
     "The pattern is irregular; the weave is damaged.",
     "An anomaly can be seen in the upper center.",
+    "There is a fibre in the center, which should not be there.",
+    "There is a logo, as there should be. There is a droplet, out of place there.",
+    "The screw doesn’t belong there.",
+    "A burr that mustn't be present is seen.",
 ]
 SOUND = [
     "Nothing is wrong here. No part of the metal is damaged.",
@@ -217,6 +221,9 @@ SOUND = [
     "The weave was never torn.",
     "Defects: none.",
     "The metal shows an absence of damage.",
+    "Nothing is out of place.",
+    "There is nothing that should not be there.",
+    "There is a label, as there should be. There is nothing out of the ordinary, nothing wrong.",
 ]
 NEUTRAL = [
     "",
@@ -224,6 +231,8 @@ NEUTRAL = [
     "The stainless steel is smooth.",
     "The burnished metal shines.",
     "The part lies in the center of a pitch-dark table.",
+    "There is a screw in the center, as there should be.",
+    "The label belongs there.",
 ]
 
 
