@@ -135,6 +135,41 @@ def build_model(
     return model
 
 
+def grow(model: Any, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
+    """Take over the weights of a model that is alike but for its patches and its words.
+
+    A patch of n times the side begins as the old patch of the n times smaller image: its kernel is
+    the old one, each weight spread over n × n pixels. A token begins as the mean of the old tokens
+    that spell it.
+
+    Args:
+        model: with random weights; its patches are as large as the old ones or a multiple.
+        tokenizer: of the model.
+        folder: model folder in Hugging Face layout.
+
+    Raises:
+        KeyError: if the old model lacks a weight.
+        RuntimeError: if a shape does not fit.
+    """
+    old = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="float32").state_dict()
+    spelling = Qwen2Tokenizer.from_pretrained(folder)
+    for name, weight in model.state_dict().items():  # the tensors themselves, not copies
+        source = old[name]
+        if name == "lm_head.weight":
+            continue  # tied to the embedding
+        if name.endswith("patch_embed.proj.weight"):
+            factor = weight.shape[-1] // source.shape[-1]
+            spread = source.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+            weight.copy_(spread / factor**2)
+        elif name.endswith("embed_tokens.weight"):
+            for token_id in range(len(tokenizer)):
+                ids = spelling(tokenizer.decode([token_id]), add_special_tokens=False)["input_ids"]
+                if ids:
+                    weight[token_id] = source[ids].mean(dim=0)
+        else:
+            weight.copy_(source)
+
+
 def save(folder: Path, model: Any, processor: ImageProcessor) -> None:
     """Write the folder that `Inspector.from_pretrained` and stock transformers load.
 

@@ -2,8 +2,8 @@
 
     python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
 
-From random weights, or by a warm restart from those of the folder that the configuration names as
-`start_from`. Stop it at any time; the same command goes on from the last checkpoint and ends in the
+From random weights; or from those of another model, as the configuration says: by a warm restart
+(`start_from`), or grown from one of other patches and words (`grow_from`). Stop it at any time; the same command goes on from the last checkpoint and ends in the
 same weights. RUN/model is the model folder, RUN/log.jsonl the curve.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from build import build_model, build_processor, build_tokenizer, save
+from build import build_model, build_processor, build_tokenizer, grow, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -131,6 +131,8 @@ def main() -> None:
         tokenizer = build_tokenizer(texts, config["vocab_size"])
         processor = build_processor(tokenizer, config["image_side"])
         model = build_model(tokenizer, **config["model"])
+        if config["grow_from"]:
+            grow(model, tokenizer, Path(config["grow_from"]))
     # Short sequences of many images: plain products beat the flash kernel in the vision blocks.
     model.set_attn_implementation({"text_config": "sdpa", "vision_config": "eager"})
     optimizers = make_optimizers(model, config)
