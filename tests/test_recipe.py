@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from build import build_model, build_processor, build_tokenizer, grow, save
 from data import SUBJECTS
 from muon import Muon, orthogonalize
 from safetensors.torch import load_file
@@ -22,6 +23,8 @@ from flawsight.mllm.response import follows_form, parse_response
 
 RECIPE = Path(__file__).parents[1] / "recipes/default_model"
 CONFIG = {
+    "start_from": None,
+    "grow_from": None,
     "steps": 6,
     "second_look_from": 2,
     "second_look_share": 0.5,
@@ -66,6 +69,36 @@ def test_training_resumed_gives_the_weights_of_training_uninterrupted(tmp_path: 
         assert torch.equal(weights, resumed[name]), name
     stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "resumed/model")
     assert stock.config.model_type == "qwen2_5_vl"
+
+
+def test_a_grown_model_sees_what_its_predecessor_sees(tmp_path: Path) -> None:
+    texts = ["There is a scratch in the center."] * 3
+    shape = CONFIG["model"]
+    old_words, new_words = build_tokenizer(texts, 280), build_tokenizer(texts, 320)
+    with torch.no_grad():
+        old, new = (build_model(words, **shape) for words in (old_words, new_words))
+        # The predecessor has patches of half the side.
+        kernel = old.model.visual.patch_embed.proj
+        old.config.vision_config.patch_size //= 2
+        kernel.weight = torch.nn.Parameter(kernel.weight[..., ::2, ::2].contiguous())
+        save(tmp_path, old, build_processor(old_words, 96))
+        grow(new, new_words, tmp_path)
+        small = torch.randn(2, 3, 2, 8, 8)
+        large = small.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        kept = kernel.weight.bfloat16().float()  # as saved
+        seen = torch.einsum("bcthw,dcthw->bd", small, kept)
+        assert torch.allclose(new.model.visual.patch_embed(large.flatten(1)), seen, atol=1e-4)
+        rows = [w.get_input_embeddings().weight for w in (old, new)]
+        word = " scratch"
+        spelt, whole = (
+            t(word, add_special_tokens=False)["input_ids"] for t in (old_words, new_words)
+        )
+        assert len(whole) == 1 < len(spelt)
+        mean = rows[0][spelt].bfloat16().float().mean(dim=0)
+        assert torch.allclose(rows[1][whole[0]], mean, atol=1e-6)
+        for (name, first), second in zip(old.named_parameters(), new.parameters(), strict=True):
+            if "embed" not in name:
+                assert torch.equal(first.bfloat16().float(), second), name
 
 
 def said(question: Question, sample: SurfaceSample, seed: int) -> str:

@@ -3,8 +3,9 @@
     python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
 
 From random weights; or from those of another model, as the configuration says: by a warm restart
-(`start_from`), or grown from one of other patches and words (`grow_from`). Stop it at any time; the same command goes on from the last checkpoint and ends in the
-same weights. RUN/model is the model folder, RUN/log.jsonl the curve.
+(`start_from`), or grown from one of other patches and words (`grow_from`). Stop it at any time; the
+same command goes on from the last checkpoint and ends in the same weights. RUN/model is the model
+folder, RUN/log.jsonl the curve.
 """
 
 import argparse
