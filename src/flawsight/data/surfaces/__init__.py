@@ -1,4 +1,16 @@
-"""Procedural surfaces: endless pairs of normal and defective images with exact masks."""
+"""Procedural surfaces: endless pairs of normal and defective images with exact masks.
+
+An image is made in this order, and `render.py` reads so:
+
+    families.py   the perfect surface or parts: textures, patterned, coverings, machined, mechanics,
+                  parts, sets, boards, tracks, cables, goods, food; drawn with noise, shapes, layout,
+                  components, lettering; plates, backdrop: what they lie on
+    features.py   what belongs there or does no harm: hardware, marks
+    defects.py    what does not: defects_linear, _areal, _items, _shape, _foreign, on a canvas
+    geometry.py   where the camera stands
+    camera.py     light, optics, sensor, file
+    facts.py      what is then true of the image, in the words of words.py
+"""
 
 from .defects import DEFECTS, TEST_DEFECTS, TRAIN_DEFECTS
 from .families import FAMILIES, TEST_FAMILIES, TRAIN_FAMILIES, VALIDATION_FAMILIES
