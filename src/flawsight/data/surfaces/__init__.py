@@ -3,7 +3,7 @@
 An image is made in this order, and `render.py` reads so:
 
     families.py   the perfect surface or parts: textures, patterned, coverings, machined, mechanics,
-                  parts, sets, boards, tracks, cables, goods, food; drawn with noise, shapes, layout,
+                  parts, sets, boards, tracks, cables, goods, food; with noise, shapes, layout,
                   components, lettering; plates, backdrop: what they lie on
     features.py   what belongs there or does no harm: hardware, marks
     defects.py    what does not: defects_linear, _areal, _items, _shape, _foreign, on a canvas
