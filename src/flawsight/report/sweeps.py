@@ -62,6 +62,8 @@ def _draw(dataset: str, swept: dict[str, dict[str, list[Figure]]], folder: Path)
                 alpha=0.2,
             )  # fmt: skip
             panel.grid(alpha=0.3)
+            if name == "layer":
+                panel.xaxis.get_major_locator().set_params(integer=True)
             if row == len(SHOWN) - 1:
                 panel.set_xlabel(_TITLES[name])
     canvas.suptitle(f"{dataset}: one change from preset paper; band: 95 % over images")

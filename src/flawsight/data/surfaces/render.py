@@ -18,6 +18,7 @@ from .plates import cut_out
 from .sample import DefectRegion, Field, Mask, Surface, SurfaceSample
 from .words import place_word, tone_word
 
+_FAINT = 0.02  # alpha below which a defect does not show
 _SETS = ("bore", "screw", "rivet", "drill dimple", "sticker", "slot")
 
 
@@ -113,7 +114,7 @@ def _flipped(normal: Field, defective: Field, alpha: Field, cut: float) -> tuple
     """
     before, after = normal > cut, defective > cut
     core = alpha > 0.5 * float(alpha.max())
-    there = alpha > 0.02
+    there = alpha > _FAINT
     changed = (before != after)[..., 0] & there
     if changed.sum() < max(8, 0.4 * core.sum()):
         after = np.where(core[..., None], before[core].mean() < 0.5, before)
@@ -133,6 +134,7 @@ def _spoil(
     """The surface with up to `number` defects that do not touch, and each's kind and alpha seen."""
     drawn: list[tuple[str, Field]] = []
     taken = np.zeros(surface.image.shape[:2], np.bool_)
+    covered: Mask | bool = False  # the same in the image: neighbours may share a pixel there alone
     shown = view.shown()
     for attempt in range(4 * number + 8):
         if len(drawn) == number or (drawn and attempt > 4 * number):
@@ -143,9 +145,10 @@ def _spoil(
         mask = _mask(seen)
         if float(seen.max()) < 0.1 or mask.sum() < 4 or mask.mean() > 0.4:
             continue
-        if (taken & (layer.alpha > 0)).any():
+        if (taken & (layer.alpha > 0)).any() or (covered & (seen > _FAINT)).any():
             continue
         taken |= layer.alpha > 0
+        covered |= seen > _FAINT
         surface = replace(surface, image=mix(surface.image, layer.paint, layer.alpha))
         drawn.append((kind, seen))
     return surface, drawn
