@@ -140,7 +140,8 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
 
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
-    # The best average precision on the validation families (docs/results.md, "Choices").
+    # Had the best average precision on the validation families with the first bundled model
+    # (docs/log.md, 6 and 13).
     "default": Settings(tau_t=0.0, tau_i=0.0, alpha=0.0, words_only=True, scale_by_score=True),
 }
 
