@@ -4,33 +4,50 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from build import build_model, build_processor, build_tokenizer, grow, save
+from build import build_model, build_processor, build_tokenizer
 from data import SUBJECTS
+from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
+from PIL import Image
+from pool import _turned
 from safetensors.torch import load_file
-from text import Question, draw_question, inspection, respond, second_look
+from text import PLACES, Question, draw_question, draw_verdict, inspection, respond, second_look
+from tower import _angles, _rotate, look_around, see
+from train_tower import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.data.surfaces import SurfaceSample, render_twins
+from flawsight.data.surfaces.words import place_word
 from flawsight.mllm.contradiction import contradicts, telling_sentence
 from flawsight.mllm.prompt import INSTRUCTION
 from flawsight.mllm.response import follows_form, parse_response
 
 RECIPE = Path(__file__).parents[1] / "recipes/default_model"
+MODEL = {
+    "width": 64,
+    "vision_width": 32,
+    "vision_layers": 2,
+    "vision_head_size": 16,
+    "window_size": 48,
+    "text_layers": 2,
+    "head_size": 32,
+    "key_value_heads": 1,
+    "mlp_ratio": 2,
+}
 CONFIG = {
     "start_from": None,
-    "grow_from": None,
+    "language_from": None,
     "steps": 6,
-    "second_look_from": 2,
+    "fresh_share": 0.5,
     "second_look_share": 0.5,
+    "tower_frozen_until": 2,
     "pairs": 2,
-    "easy_steps": 2,
-    "full_steps": 4,
     "warmup_steps": 2,
     "checkpoint_every": 3,
     "validate_every": 0,
@@ -38,67 +55,144 @@ CONFIG = {
     "image_side": 96,
     "vocab_size": 400,
     "corpus_pairs": 40,
-    "model": {
-        "width": 64,
-        "vision_layers": 1,
-        "text_layers": 2,
-        "head_size": 32,
-        "key_value_heads": 1,
-        "mlp_ratio": 2,
-    },
+    "model": MODEL,
 }
 
 
-def train(out: Path, *arguments: str) -> None:
+def run(script: str, *arguments: str | Path) -> None:
+    command = [sys.executable, str(RECIPE / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a pool, a tower and the configuration of stage two."""
+    folder = tmp_path_factory.mktemp("recipe")
+    pool = folder / "pool"
+    for part in (0, 1):
+        run("pool.py", "--out", pool, "--part", str(part), "--pairs", "3", "--side", "96")
     config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
-    path = out.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump(config))
-    command = [sys.executable, str(RECIPE / "train.py"), "--out", str(out), "--config", str(path)]
-    subprocess.run([*command, *arguments], check=True, capture_output=True)
+    config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.pt")}
+    config["tower"] |= {"steps": 4, "pairs": 2, "checkpoint_every": 2, "validation_pairs": 2}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run(
+        "train_tower.py",
+        "--pool",
+        pool,
+        "--out",
+        folder / "tower",
+        "--config",
+        folder / "config.yaml",
+    )
+    return folder
 
 
-def test_training_resumed_gives_the_weights_of_training_uninterrupted(tmp_path: Path) -> None:
-    train(tmp_path / "whole")
-    train(tmp_path / "resumed", "--stop-after", "4")  # one step past the last checkpoint
-    assert torch.load(tmp_path / "resumed/checkpoint.pt", weights_only=True)["step"] == 3
-    train(tmp_path / "resumed")
-    whole = load_file(tmp_path / "whole/model/model.safetensors")
-    resumed = load_file(tmp_path / "resumed/model/model.safetensors")
+def train(stages: Path, out: str, *arguments: str) -> None:
+    run("train.py", "--out", stages / out, "--config", stages / "config.yaml", *arguments)
+
+
+def test_training_resumed_gives_the_weights_of_training_uninterrupted(stages: Path) -> None:
+    train(stages, "whole")
+    train(stages, "resumed", "--stop-after", "4")  # one step past the last checkpoint
+    assert torch.load(stages / "resumed/checkpoint.pt", weights_only=True)["step"] == 3
+    train(stages, "resumed")
+    whole = load_file(stages / "whole/model/model.safetensors")
+    resumed = load_file(stages / "resumed/model/model.safetensors")
     assert whole.keys() == resumed.keys()
     for name, weights in whole.items():
         assert torch.equal(weights, resumed[name]), name
-    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "resumed/model")
+    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(stages / "resumed/model")
     assert stock.config.model_type == "qwen2_5_vl"
 
 
-def test_a_grown_model_sees_what_its_predecessor_sees(tmp_path: Path) -> None:
-    texts = ["There is a scratch in the center."] * 3
-    shape = CONFIG["model"]
-    old_words, new_words = build_tokenizer(texts, 280), build_tokenizer(texts, 320)
+def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
+    config = yaml.safe_load((stages / "config.yaml").read_text())
+    whole = torch.load(stages / "tower/tower.pt", weights_only=True)
+    # Killed after its first checkpoint: what it wrote later is not there yet.
+    arguments = ("--pool", stages / "pool", "--out", stages / "again", "--config")
+    run("train_tower.py", *arguments, stages / "config.yaml", "--stop-after", "3")
+    assert torch.load(stages / "again/checkpoint.pt", weights_only=True)["step"] == 2
+    run("train_tower.py", *arguments, stages / "config.yaml")
+    again = torch.load(stages / "again/tower.pt", weights_only=True)
+    assert config["tower"]["steps"] == 4
+    assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Any:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(["There is a scratch in the center."], 280)
+    model = build_model(tokenizer, **MODEL).eval()
+    look_around(model.model.visual)
+    return model, build_processor(tokenizer, 96)
+
+
+def test_the_fast_tower_sees_what_the_stock_tower_sees(untrained: Any) -> None:
+    model, processor = untrained
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.uint8)
+    encoded = processor.image_processor([Image.fromarray(p) for p in pixels], return_tensors="pt")
+    visual = model.model.visual
     with torch.no_grad():
-        old, new = (build_model(words, **shape) for words in (old_words, new_words))
-        # The predecessor has patches of half the side.
-        kernel = old.model.visual.patch_embed.proj
-        old.config.vision_config.patch_size //= 2
-        kernel.weight = torch.nn.Parameter(kernel.weight[..., ::2, ::2].contiguous())
-        save(tmp_path, old, build_processor(old_words, 96))
-        grow(new, new_words, tmp_path)
-        small = torch.randn(2, 3, 2, 8, 8)
-        large = small.repeat_interleave(2, -1).repeat_interleave(2, -2)
-        kept = kernel.weight.bfloat16().float()  # as saved
-        seen = torch.einsum("bcthw,dcthw->bd", small, kept)
-        assert torch.allclose(new.model.visual.patch_embed(large.flatten(1)), seen, atol=1e-4)
-        rows = [w.get_input_embeddings().weight for w in (old, new)]
-        word = " scratch"
-        spelt, whole = (
-            t(word, add_special_tokens=False)["input_ids"] for t in (old_words, new_words)
-        )
-        assert len(whole) == 1 < len(spelt)
-        mean = rows[0][spelt].bfloat16().float().mean(dim=0)
-        assert torch.allclose(rows[1][whole[0]], mean, atol=1e-6)
-        for (name, first), second in zip(old.named_parameters(), new.parameters(), strict=True):
-            if "embed" not in name:
-                assert torch.equal(first.bfloat16().float(), second), name
+        grid = encoded["image_grid_thw"]
+        stock = visual(encoded["pixel_values"], grid_thw=grid).pooler_output
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+        fast = see(visual, (images - MEAN) / STD).flatten(0, 1)
+        assert torch.allclose(fast, stock, atol=1e-5)
+
+
+def test_windows_of_all_lengths_in_few_products_give_what_each_alone_gives(untrained: Any) -> None:
+    model = untrained[0]
+    visual = model.model.visual
+    grid = torch.tensor([[1, 14, 10], [1, 6, 12]])  # windows cut off at the edges
+    patches = torch.randn(14 * 10 + 6 * 12, 3 * 2 * 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        stock = visual(patches, grid_thw=grid).pooler_output
+        model.set_attn_implementation({"vision_config": "flash_by_length"})
+        packed = visual(patches, grid_thw=grid).pooler_output
+        model.set_attn_implementation({"vision_config": "sdpa"})
+    assert torch.allclose(packed, stock, atol=1e-5)
+
+
+def test_heads_begin_by_looking_at_a_neighbour(untrained: Any) -> None:
+    attention = untrained[0].model.visual.blocks[0].attn
+    query, key = attention.qkv.bias.view(3, attention.num_heads, 1, 1, -1)[:2]
+    angles = _angles(6, query.shape[-1])
+    query, key = (_rotate(x[:, 0], angles.cos(), angles.sin()) for x in (query, key))
+    rows = (query @ key.transpose(-1, -2)).view(-1, 6, 6, 6, 6)
+    for head, (down, right) in enumerate(((0, 1), (0, -1))):
+        assert rows[head, 2, 2].argmax() == 6 * (2 + down) + 2 + right
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_turned_image_keeps_its_truth(across: bool, down: bool, turn: bool) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(6):
+        _, sample = render_twins(rng, (96, 96), defects=2)
+        turned = _turned(sample, sample.image, across, down, turn)
+        for before, after in zip(sample.defects, turned.defects, strict=True):
+            marked = np.repeat(before.mask[..., None], 3, axis=2).astype(np.uint8)
+            mask = _turned(sample, marked, across, down, turn).image[..., 0] > 0
+            rows, columns = np.nonzero(mask)
+            # A centroid on the border of two places may fall to either.
+            if all(
+                abs(3 * (c.mean() + 0.5) / 96 - b) > 0.02 for c in (rows, columns) for b in (1, 2)
+            ):
+                assert after.place == place_word(mask)
+
+
+def test_facts_are_those_of_the_image() -> None:
+    samples = [s for _ in range(8) for s in render_twins(np.random.default_rng(5), (96, 96))]
+    facts = facts_of(samples)
+    for row, sample in enumerate(samples):
+        kinds = {KINDS[column] for column in facts.present[row].nonzero().flatten()}
+        assert kinds == {t.kind for t in (*sample.features, *sample.defects)} & set(KINDS)
+        assert facts.label[row] == sample.label
+        for region in sample.defects:
+            place = int(facts.place[row, KINDS.index(region.kind)])
+            assert place < 0 or PLACES[place] == region.place
 
 
 def said(question: Question, sample: SurfaceSample, seed: int) -> str:
@@ -128,7 +222,7 @@ def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
     abouts = set()
     for seed in range(150):
         twins = render_twins(rng, (64, 64), difficulty=0.0)
-        question = draw_question(twins, SUBJECTS, rng)
+        question = draw_question(twins, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
         abouts.add(question.about)
         normal, defective = (said(question, sample, seed) for sample in twins)
         assert (INSTRUCTION in question.text) == ("<think>" in normal)

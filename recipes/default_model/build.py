@@ -28,7 +28,8 @@ SPECIAL = [
     "<|video_pad|>",
 ]
 FORM = ["<think>", "</think>", "<answer>", "</answer>"]
-PATCH_SIZE = 16
+PATCH_SIZE = 8
+MERGE_SIZE = 2
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -68,7 +69,9 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
 def build_processor(tokenizer: Qwen2Tokenizer, image_side: int) -> ImageProcessor:
     """Scale every image to the area of `image_side`², keeping its aspect."""
     area = {"shortest_edge": image_side**2, "longest_edge": image_side**2}
-    image_processor = Qwen2VLImageProcessorPil(patch_size=PATCH_SIZE, merge_size=1, size=area)
+    image_processor = Qwen2VLImageProcessorPil(
+        patch_size=PATCH_SIZE, merge_size=MERGE_SIZE, size=area
+    )
     return ImageProcessor(image_processor, tokenizer, chat_template=CHAT_TEMPLATE)
 
 
@@ -76,7 +79,10 @@ def build_model(
     tokenizer: Qwen2Tokenizer,
     *,
     width: int,
+    vision_width: int,
     vision_layers: int,
+    vision_head_size: int,
+    window_size: int,
     text_layers: int,
     head_size: int,
     key_value_heads: int,
@@ -84,8 +90,9 @@ def build_model(
 ) -> Qwen2_5_VLForConditionalGeneration:
     """Initialise a small `Qwen2_5_VLForConditionalGeneration` with random weights.
 
-    Departs from Qwen2.5-VL in size; in every vision layer attending to the whole image; in one
-    language token a patch (no merge); and in `rope_theta` 20, which suits short sequences.
+    Departs from Qwen2.5-VL in size, in smaller patches and windows, and in `rope_theta` 20, which
+    suits short sequences. The vision layers attend within windows only: the language model sees the
+    whole.
     """
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     rotary = head_size // 2
@@ -108,14 +115,14 @@ def build_model(
     }
     vision = {
         "depth": vision_layers,
-        "hidden_size": width,
+        "hidden_size": vision_width,
         "out_hidden_size": width,
-        "intermediate_size": mlp_ratio * width,
-        "num_heads": width // head_size,
+        "intermediate_size": mlp_ratio * vision_width,
+        "num_heads": vision_width // vision_head_size,
         "patch_size": PATCH_SIZE,
-        "spatial_merge_size": 1,
-        "window_size": 112,
-        "fullatt_block_indexes": list(range(vision_layers)),
+        "spatial_merge_size": MERGE_SIZE,
+        "window_size": window_size,
+        "fullatt_block_indexes": [],
     }
     config = Qwen2_5_VLConfig(
         text_config=text,
@@ -133,41 +140,6 @@ def build_model(
         pad_token_id=ids["<|endoftext|>"],
     )
     return model
-
-
-def grow(model: Any, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
-    """Take over the weights of a model that is alike but for its patches and its words.
-
-    A patch of n times the side begins as the old patch of the n times smaller image: its kernel is
-    the old one, each weight spread over n × n pixels. A token begins as the mean of the old tokens
-    that spell it.
-
-    Args:
-        model: with random weights; its patches are as large as the old ones or a multiple.
-        tokenizer: of the model.
-        folder: model folder in Hugging Face layout.
-
-    Raises:
-        KeyError: if the old model lacks a weight.
-        RuntimeError: if a shape does not fit.
-    """
-    old = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="float32").state_dict()
-    spelling = Qwen2Tokenizer.from_pretrained(folder)
-    for name, weight in model.state_dict().items():  # the tensors themselves, not copies
-        source = old[name]
-        if name == "lm_head.weight":
-            continue  # tied to the embedding
-        if name.endswith("patch_embed.proj.weight"):
-            factor = weight.shape[-1] // source.shape[-1]
-            spread = source.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-            weight.copy_(spread / factor**2)
-        elif name.endswith("embed_tokens.weight"):
-            for token_id in range(len(tokenizer)):
-                ids = spelling(tokenizer.decode([token_id]), add_special_tokens=False)["input_ids"]
-                if ids:
-                    weight[token_id] = source[ids].mean(dim=0)
-        else:
-            weight.copy_(source)
 
 
 def save(folder: Path, model: Any, processor: ImageProcessor) -> None:

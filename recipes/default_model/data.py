@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from text import Piece, Twins, draw_question, respond, second_look
+from pool import DEFECT_COUNTS, Pool
+from text import Piece, Twins, draw_question, draw_verdict, respond, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,7 +19,6 @@ from flawsight.mllm.processor import ImageProcessor
 # (rows, columns) of the patch grid, about 225 patches each; square twice as often as the rest.
 GRIDS = [(15, 15), (15, 15), (12, 18), (18, 12), (10, 22), (22, 10), (13, 17), (17, 13)]
 SCALES = [0.7, 0.85, 1.0]  # of a rendered side to the side the model sees
-DEFECT_COUNTS = ([1, 2, 3, 4], [0.7, 0.2, 0.07, 0.03])  # how many, how often
 
 
 @dataclass(frozen=True)
@@ -31,39 +32,44 @@ class TrainingBatch:
     weights: Tensor
 
 
-def draw_pairs(
-    rng: np.random.Generator, pairs: int, difficulty: float, image_side: int
-) -> list[Twins]:
-    """Render `pairs` twins of one aspect and scale, the hardest at `difficulty`."""
+def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[Twins]:
+    """Render `pairs` twins of one aspect and scale."""
     rows, columns = GRIDS[rng.integers(len(GRIDS))]
     scale = rng.choice(SCALES) * image_side / 15
     size = (round(rows * scale), round(columns * scale))
-    twins = []
-    for _ in range(pairs):
-        count = 1 if difficulty < 0.5 else int(rng.choice(DEFECT_COUNTS[0], p=DEFECT_COUNTS[1]))
-        hardness = difficulty * rng.uniform() ** 0.5
-        twins.append(render_twins(rng, size, difficulty=hardness, defects=count))
-    return twins
+    return [
+        render_twins(
+            rng,
+            size,
+            difficulty=rng.uniform() ** 0.5,
+            defects=int(rng.choice(DEFECT_COUNTS[0], p=DEFECT_COUNTS[1])),
+        )
+        for _ in range(pairs)
+    ]
 
 
 def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
     """Yield texts for the tokenizer: questions about `pairs` rendered twins, and the answers."""
     for _ in range(pairs):
         twins = render_twins(rng, (64, 64), defects=int(rng.integers(1, 4)))
-        question = draw_question(twins, SUBJECTS, rng)
-        yield question.text
-        for sample in twins:
-            yield "".join(text for text, _ in respond(question, sample, rng))
+        for question in (draw_verdict(rng), draw_question(twins, SUBJECTS, rng)):
+            yield question.text
+            for sample in twins:
+                yield "".join(text for text, _ in respond(question, sample, rng))
 
 
 SUBJECTS = [*FEATURES, *TRAIN_DEFECTS]
 
 
 class PairBatches(Dataset[TrainingBatch]):
-    """Batch number i, rendered and encoded; the same for the same seed in any process."""
+    """Batch number i, drawn from a pool or rendered, and encoded; the same in any process.
+
+    A batch asks for verdicts alone or for anything else, so that its texts are of like length.
+    """
 
     def __init__(self, processor: ImageProcessor, config: dict[str, Any]) -> None:
         self.processor, self.config = processor, config
+        self.pool = Pool(Path(config["pool"]))
 
     def __len__(self) -> int:
         steps: int = self.config["steps"]
@@ -72,20 +78,18 @@ class PairBatches(Dataset[TrainingBatch]):
     def __getitem__(self, index: int) -> TrainingBatch:
         config = self.config
         rng = np.random.default_rng([config["seed"], index])
-        span = config["full_steps"] - config["easy_steps"]
-        difficulty = min(1.0, max(0.0, (index - config["easy_steps"]) / span))
-        twins = draw_pairs(rng, config["pairs"], difficulty, config["image_side"])
-        share = config["second_look_share"] if index >= config["second_look_from"] else 0.0
-        return self.encode(twins, rng, share)
+        if rng.random() < config["fresh_share"]:
+            twins = render_pairs(rng, config["pairs"], config["image_side"])
+        else:
+            twins = self.pool.draw(rng, config["pairs"])
+        return self.encode(twins, rng, verdicts=rng.random() < config["verdict_share"])
 
-    def encode(
-        self, pairs: list[Twins], rng: np.random.Generator, second_look_share: float = 0.0
-    ) -> TrainingBatch:
-        """Encode twins of one size with a question a pair, a share of them as second looks."""
+    def encode(self, pairs: list[Twins], rng: np.random.Generator, verdicts: bool) -> TrainingBatch:
+        """Encode twins of one size with a question a pair, a share of verdicts as second looks."""
         prompts, responses = [], []
         for twins in pairs:
-            question = draw_question(twins, SUBJECTS, rng)
-            again = question.about == "verdict" and rng.random() < second_look_share
+            question = draw_verdict(rng) if verdicts else draw_question(twins, SUBJECTS, rng)
+            again = verdicts and rng.random() < self.config["second_look_share"]
             wording = int(rng.integers(2**32))
             for index, sample in enumerate(twins):
                 stream = np.random.default_rng(wording)

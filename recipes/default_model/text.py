@@ -32,6 +32,12 @@ _BELONGS = (", as there should be", ", as intended", " by design")
 _WRONG = (", which should not be there", ", out of place there")
 # Kinds that are not counted; those in the plural need no article either.
 _MASS = {"dust", "engraving", "shading", "soiling", "text"}
+# In reading order; what lies along an edge or across comes last, and then what is everywhere.
+PLACES = (
+    "upper left", "upper center", "upper right", "middle left", "center", "middle right",
+    "lower left", "lower center", "lower right", "along the upper edge", "along the lower edge",
+    "along the left edge", "along the right edge", "across the center", "down the center",
+)  # fmt: skip
 _DEFECTIVE = (" The part is defective.", " So it is not as it should be.", "")
 _SOUND = (
     " wrong: all is as it should be.", " wrong from edge to edge.", " out of the ordinary.",
@@ -66,8 +72,15 @@ def inspection() -> Question:
     return Question(f"{QUESTION} {INSTRUCTION}", "verdict")
 
 
+def draw_verdict(rng: np.random.Generator) -> Question:
+    """Draw a question for the verdict: flawsight's own, five times of six."""
+    if rng.random() < 5 / 6:
+        return inspection()
+    return Question(f"{rng.choice(_VERDICTS)} {INSTRUCTION}", "verdict")
+
+
 def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) -> Question:
-    """Draw a question that makes sense for both twins; every second one is flawsight's own.
+    """Draw a question other than for the verdict that makes sense for both twins.
 
     Args:
         twins: normal and defective.
@@ -75,29 +88,25 @@ def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) 
         rng: of the draw.
     """
     draw = rng.random()
-    if draw < 0.5:
-        return inspection()
-    if draw < 0.6:
-        return Question(f"{rng.choice(_VERDICTS)} {INSTRUCTION}", "verdict")
     normal, defective = twins
     there = [feature.kind for feature in defective.features]
     there += [region.kind for region in defective.defects]
-    if draw < 0.8:
+    if draw < 0.5:
         chosen = there if there and rng.random() < 0.6 else kinds
         subject = chosen[int(rng.integers(len(chosen)))]
         asked = (
             f"Is there any {subject}" if subject in _MASS else f"Are there any {plural(subject)}"
         )
         return Question(f"{asked} in the image? {INSTRUCTION}", "presence", subject)
-    if draw < 0.88 and there:
+    if draw < 0.7 and there:
         subject = there[int(rng.integers(len(there)))]
         return Question(f"Where is the {subject}?", "location", subject)
     items = FAMILIES[normal.family].items
-    if draw < 0.91 and items and normal.count:
+    if draw < 0.78 and items and normal.count:
         return Question(f"How many {plural(items)} are there?", "number")
-    if draw < 0.94 and normal.color:
+    if draw < 0.85 and normal.color:
         return Question("What color is the part?", "color")
-    if draw < 0.97:
+    if draw < 0.92:
         return Question("What belongs on the part?", "features")
     return Question("Describe the image.", "description")
 
@@ -228,9 +237,14 @@ class _Thing:
 
 
 def _features(sample: SurfaceSample) -> list[_Thing]:
-    """In reading order, so that there is one right text."""
-    ordered: list[Feature] = sorted(sample.features, key=lambda feature: feature.box)
+    """In the order of their places, so that there is one right text."""
+    ordered: list[Feature] = sorted(sample.features, key=_reading_order)
     return [_Thing(f.kind, f.color, f.place, f.count) for f in ordered]
+
+
+def _reading_order(feature: Feature) -> tuple[int, str]:
+    place = feature.place
+    return PLACES.index(place) if place in PLACES else len(PLACES), feature.kind
 
 
 def _defects(regions: Sequence[DefectRegion]) -> list[_Thing]:

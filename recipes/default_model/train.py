@@ -1,9 +1,9 @@
-"""Train the bundled default model: text supervision only, no masks.
+"""Stage two: the language model learns to tell what the tower sees. Text alone, no mask, no map.
 
     python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
 
-From random weights; or from those of another model, as the configuration says: by a warm restart
-(`start_from`), or grown from one of other patches and words (`grow_from`). Stop it at any time; the
+With the tower of stage one (`tower_from`) and random language weights or those of another model
+(`language_from`); or by a warm restart of a whole model (`start_from`). Stop it at any time; the
 same command goes on from the last checkpoint and ends in the same weights. RUN/model is the model
 folder, RUN/log.jsonl the curve.
 """
@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import tower  # noqa: F401 registers the attention of its windows
 import yaml
-from build import build_model, build_processor, build_tokenizer, grow, save
+from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+from transformers import Qwen2Tokenizer
 
 from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.inspection import Inspection
@@ -128,14 +130,20 @@ def main() -> None:
         loaded = load_mllm(config["start_from"], device="cpu", dtype="float32")
         processor, model = loaded.processor, loaded.model.train().requires_grad_(True)
     else:
-        texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
-        tokenizer = build_tokenizer(texts, config["vocab_size"])
+        if config["language_from"]:
+            tokenizer = Qwen2Tokenizer.from_pretrained(config["language_from"])
+        else:
+            texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
+            tokenizer = build_tokenizer(texts, config["vocab_size"])
         processor = build_processor(tokenizer, config["image_side"])
         model = build_model(tokenizer, **config["model"])
-        if config["grow_from"]:
-            grow(model, tokenizer, Path(config["grow_from"]))
-    # Short sequences of many images: plain products beat the flash kernel in the vision blocks.
-    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "eager"})
+        if config["language_from"]:
+            other = load_mllm(config["language_from"], device="cpu", dtype="float32").model.model
+            model.model.language_model.load_state_dict(other.language_model.state_dict())
+        if config["tower_from"]:
+            model.model.visual.load_state_dict(torch.load(config["tower_from"], weights_only=True))
+    # Short sequences of many images: all windows in one product.
+    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "flash_by_length"})
     optimizers = make_optimizers(model, config)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, "
@@ -165,6 +173,7 @@ def main() -> None:
         for optimizer, base in zip(optimizers, base_rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(done - 1, config)
+        model.model.visual.requires_grad_(done > config["tower_frozen_until"])
         loss = loss_of(model, batch)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), config["clip_norm"])

@@ -1,0 +1,146 @@
+"""Stage one: the vision tower learns to see, from the facts that the texts tell. No mask, no map.
+
+    python recipes/default_model/train_tower.py --pool POOL --out RUN [--config config.yaml]
+
+The counterpart of the contrastive training that a large model's tower comes from. Stop it at any
+time; the same command goes on. RUN/tower.pt holds the tower, RUN/log.jsonl the curve.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from build import build_model, build_tokenizer
+from facts import FactHead, Facts, facts_of, loss_of
+from pool import Pool
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from tower import look_around, see
+from train import make_optimizers, rate, save_checkpoint
+
+from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
+
+HERE = Path(__file__).parent
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # the processor's
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+
+
+def validation_images(pairs: int, side: int) -> Tensor:
+    """Render twins of families kept out of training: (2 pairs, 3, S, S), normalised."""
+    rng, families = np.random.default_rng(1), sorted(VALIDATION_FAMILIES)
+    twins = [
+        render_twins(rng, (side, side), family=families[index % len(families)])
+        for index in range(pairs)
+    ]
+    pixels = np.stack([sample.image for pair in twins for sample in pair])
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - MEAN) / STD
+
+
+def draw(pool: Pool, rng: np.random.Generator, pairs: int) -> tuple[Tensor, Facts]:
+    """Draw twins in a light of their own: (2 pairs, 3, S, S), normalised; no fact tells a color."""
+    samples = [sample for twins in pool.draw(rng, pairs) for sample in twins]
+    images = torch.from_numpy(np.stack([sample.image for sample in samples]))
+    images = images.permute(0, 3, 1, 2).contiguous() / 255
+    gain = torch.from_numpy(rng.uniform(0.8, 1.2, (pairs, 3, 1, 1)).astype(np.float32))
+    gamma = torch.from_numpy(rng.uniform(0.75, 1.33, (pairs, 1, 1, 1)).astype(np.float32))
+    if rng.random() < 0.3:
+        images = images[:, rng.permutation(3)]
+    images = (images * gain.repeat_interleave(2, 0)).clamp(0, 1)
+    return (images ** gamma.repeat_interleave(2, 0) - MEAN) / STD, facts_of(samples)
+
+
+@torch.no_grad()
+def validate(visual: nn.Module, head: FactHead, images: Tensor) -> dict[str, float]:
+    """Tell defective from normal images, and which of two twins is defective."""
+    scores = torch.cat(
+        [head(see(visual, part))["present"][:, -1] for part in torch.split(images, 40)]
+    )
+    labels = torch.arange(len(images)) % 2
+    return {
+        "image_auroc": round(float(roc_auc_score(labels, scores)), 3),
+        "twins_told": round(float((scores[1::2] > scores[::2]).float().mean()), 3),
+    }
+
+
+def main() -> None:
+    """Run stage one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
+    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
+    arguments = parser.parse_args()
+    settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
+    config = settings["tower"]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    torch.manual_seed(config["seed"])
+    visual = build_model(build_tokenizer([], 280), **settings["model"]).model.visual
+    look_around(visual)
+    side = settings["image_side"]
+    head = FactHead(settings["model"]["width"], (side // 16) ** 2)
+    learned = nn.ModuleDict({"visual": visual, "head": head})
+    optimizers = make_optimizers(learned, config)
+    checkpoint, start = arguments.out / "checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        learned.load_state_dict(state["learned"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        start = state["step"]
+
+    pool = Pool(arguments.pool)
+    held_out = validation_images(config["validation_pairs"], side)
+    log = (arguments.out / "log.jsonl").open("a", buffering=1)
+    began = time.monotonic()
+    sums: dict[str, float] = {}
+    for step in range(start, arguments.stop_after or config["steps"]):
+        for optimizer, base in zip(
+            optimizers, (config["muon_lr"], config["adamw_lr"]), strict=True
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = base * rate(step, config)
+        rng = np.random.default_rng([config["seed"], step])
+        images, facts = draw(pool, rng, config["pairs"])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = head(see(visual, images))
+        losses = loss_of(logits, facts, config["weights"])
+        torch.autograd.backward(losses["total"])
+        nn.utils.clip_grad_norm_(learned.parameters(), config["clip_norm"])
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, 0.0) + loss.item()
+        done = step + 1
+        row: dict[str, Any] = {}
+        if done % 100 == 0:
+            row = {name: round(total / 100, 3) for name, total in sums.items()}
+            row["images_per_second"] = round(
+                2 * config["pairs"] * (done - start) / (time.monotonic() - began), 1
+            )
+            sums = {}
+        if done % config["checkpoint_every"] == 0 or done == config["steps"]:
+            save_checkpoint(
+                checkpoint,
+                {
+                    "step": done,
+                    "learned": learned.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                },
+            )
+            torch.save(visual.state_dict(), arguments.out / "tower.pt")
+            row |= validate(visual, head, held_out)
+        if row:
+            line = json.dumps({"step": done, **row})
+            print(line, flush=True)
+            log.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
