@@ -88,8 +88,7 @@ def attention_rows(
     key_heads, keys = key.shape[1], key.shape[2]
     rows = min(last_rows, queries)
     grouped = query[:, :, -rows:].float().reshape(batch, key_heads, -1, query.shape[-1])
-    with torch.autocast(query.device.type, enabled=False):  # it would round the product
-        scores = (grouped @ key.float().transpose(-1, -2)) * scaling
+    scores = (grouped @ key.float().transpose(-1, -2)) * scaling
     scores = scores.view(batch, heads, rows, keys)
     if mask is None or mask.ndim == 2:
         if queries > 1:
