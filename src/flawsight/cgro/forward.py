@@ -10,7 +10,7 @@ All three compute the same.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from transformers import DynamicCache
 from ..mllm.capture import AttentionCapture, capture_attention
 from .images import Prompts
 from .policy import core
+from .settings import Sharing
 
-Sharing = Literal["cache", "packed", "repeated"]
 # Of logits computed at once: 256 MiB in float32.
 _MAX_LOGITS = 2**26
 

@@ -1,11 +1,10 @@
 """GRPO's loss, from log-probabilities and advantages (arXiv 2402.03300). Pure tensor functions."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Normalization = Literal["grpo", "dr_grpo", "dapo"]
+from .settings import Normalization
+
 
 
 def token_losses(

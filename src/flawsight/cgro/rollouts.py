@@ -19,6 +19,12 @@ from .images import Prompts
 from .policy import core
 
 
+def seed_of(*parts: int | str) -> int:
+    """Return a seed below 2⁵⁶ for one purpose, unlike those for other purposes."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
 def uniforms(seed: int, draws: Sequence[int], candidates: int, length: int) -> Tensor:
     """Return the random numbers of some images' candidates.
 
@@ -33,8 +39,7 @@ def uniforms(seed: int, draws: Sequence[int], candidates: int, length: int) -> T
     """
     numbers = []
     for draw in draws:
-        digest = hashlib.sha256(f"{seed} {draw}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        generator = torch.Generator().manual_seed(seed_of(seed, "sample", draw))
         numbers.append(torch.rand(candidates, length, generator=generator, dtype=torch.float64))
     return torch.cat(numbers)
 
