@@ -179,11 +179,13 @@ def paper_arguments(
         "num_generations": candidates,
         "per_device_train_batch_size": batch_size,
         "gradient_accumulation_steps": passes,
-        # TRL's defaults are the DAPO loss and no KL; the paper's is GRPO.
+        # TRL's defaults are the DAPO loss and no KL, and if any, a corrected one.
         "loss_type": "grpo",
+        "use_bias_correction_kl": False,
         # Not published; the rates are those of VLM-R1's LoRA recipe [ours].
         "beta": 0.04,
         "learning_rate": 1e-5,
+        "lr_scheduler_type": "constant",
         "max_completion_length": PRESETS["paper"].max_new_tokens,
     }
 
