@@ -123,8 +123,7 @@ def _limited(images: list[LabelledImage], limit: int, seed: int) -> list[Labelle
     classes = [[image for image in images if image.label == label] for label in (False, True)]
     half = max(1, limit // 2)
     sizes = [
-        min(len(own), max(half, limit - len(other)))
-        for own, other in (classes, reversed(classes))
+        min(len(own), max(half, limit - len(other))) for own, other in (classes, reversed(classes))
     ]
     return [
         image

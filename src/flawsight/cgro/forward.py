@@ -10,7 +10,7 @@ All three compute the same.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from transformers import DynamicCache
 from ..mllm.capture import AttentionCapture, capture_attention
 from .images import Prompts
 from .policy import core
-from .settings import Sharing
 
+Sharing = Literal["cache", "packed", "repeated"]
 # Of logits computed at once: 256 MiB in float32.
 _MAX_LOGITS = 2**26
 
@@ -287,7 +287,7 @@ def _repeated(
 
 
 def token_log_probs(
-    hidden: Tensor, ids: Tensor, head: nn.Module, temperature: float
+    hidden: Tensor, ids: Tensor, head: Any, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Return log p(id) and the entropy of p = softmax(head(hidden) / temperature), in float32.
 
@@ -318,7 +318,9 @@ def token_log_probs(
     else:
         parts = [
             checkpoint(part, some, those, use_reentrant=False)
-            for some, those in zip(flat.split(size), flat_ids.split(size), strict=True)
+            for some, those in zip(
+                torch.split(flat, size), torch.split(flat_ids, size), strict=True
+            )
         ]
         log_probs, entropy = (torch.cat(values) for values in zip(*parts, strict=True))
     return log_probs.view(ids.shape), entropy.view(ids.shape)

@@ -1,10 +1,11 @@
 """GRPO's loss, from log-probabilities and advantages (arXiv 2402.03300). Pure tensor functions."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from .settings import Normalization
-
+Normalization = Literal["grpo", "dr_grpo", "dapo"]
 
 
 def token_losses(

@@ -9,9 +9,6 @@ from ..errors import MissingExtraError, SettingsError
 from ..settings import PRESETS as INSPECTION_PRESETS
 from ..settings import Settings
 
-Sharing = Literal["cache", "packed", "repeated"]
-Normalization = Literal["grpo", "dr_grpo", "dapo"]
-
 
 def _is(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
@@ -55,7 +52,7 @@ class TrainSettings:
     unbiased_kl: bool = _is(False, "Multiply the KL by the probability ratio, as TRL does.")
     epsilon: float = _is(0.2, "The probability ratio is clipped to 1 ± epsilon.")
     iterations: int = _is(1, "Updates of the weights with the same candidates.")
-    normalization: Normalization = _is(
+    normalization: Literal["grpo", "dr_grpo", "dapo"] = _is(
         "grpo", "What a token's loss is divided by: grpo, dr_grpo or dapo."
     )
     scale_advantages: bool = _is(True, "Divide advantages by their group's deviation.")
@@ -65,13 +62,15 @@ class TrainSettings:
 
     top_t: int = _is(3, "t, the tokens of a response that R_cons compares.")
     quantile: float = _is(0.95, "A token's support is what lies above it in its map [paper].")
-    jaccard_of: Literal["pairs", "all"] = _is("pairs", "J of t supports: mean over pairs, or of all at once.")
+    jaccard_of: Literal["pairs", "all"] = _is(
+        "pairs", "J of t supports: mean over pairs, or of all at once."
+    )
     delta_anomalous: float = _is(0.5, "δ1: a defective image earns R_cons if J is above it.")
     delta_normal: float = _is(0.5, "δ2: a normal image earns R_cons if J is below it.")
 
     images_per_forward: int = _is(1, "Images, with all their candidates, in a gradient pass.")
     images_per_rollout: int = _is(16, "Images whose candidates are sampled together.")
-    sharing: Sharing = _is(
+    sharing: Literal["cache", "packed", "repeated"] = _is(
         "cache", "How candidates share their prompt: cache, packed (one row), repeated (not)."
     )
     gradient_checkpointing: bool = _is(False, "Less memory, more time; needs sharing packed.")

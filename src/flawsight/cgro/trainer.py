@@ -1,11 +1,11 @@
 """A whole training: read top to bottom, it is the method's second half.
 
-    run.json         model, settings, data, versions
-    metrics.jsonl    one object a step; validations stand in the step after which they were made
-    checkpoint.pt    to go on from
-    last/, best/     the adapter (or model) after the last save, and at the best validation
-    overlays/        validation images with their maps, by step
-    trackers/        TensorBoard's files
+run.json         model, settings, data, versions
+metrics.jsonl    one object a step; validations stand in the step after which they were made
+checkpoint.pt    to go on from
+last/, best/     the adapter (or model) after the last save, and at the best validation
+overlays/        validation images with their maps, by step
+trackers/        TensorBoard's files
 """
 
 import hashlib
