@@ -11,8 +11,9 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flawsight.cgro.forward import Completions, packed_mask, run_candidates, token_log_probs
+from flawsight.cgro.forward import Completions, packed_mask, run_candidates
 from flawsight.cgro.images import EncodedImages, Prompts, collate, encode_image
+from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, trainable_parameters
 from flawsight.errors import ModelError
 from flawsight.mllm.capture import decoder_layers, head_weights
@@ -127,6 +128,23 @@ def test_the_attention_rows_are_those_of_a_replay(policy: MLLM, sharing: str) ->
         torch.testing.assert_close(question, trace.question_attention, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_mixed_precision_computes_in_bfloat16_but_hands_out_float32(
+    policy: MLLM, sharing: str
+) -> None:
+    ids = candidates(policy)
+    expected, _, exact_rows, done, _ = shared(policy, ids, sharing, captures=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, entropy, rows, _, _ = shared(policy, ids, sharing, captures=True)
+    assert {found.dtype, entropy.dtype, rows.dtype} == {torch.float32}
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found[done.mask], expected[done.mask], atol=1.0, rtol=0)
+    assert gradients(policy, found, done.mask)
+    torch.testing.assert_close(
+        rows[0, : len(ids[0])], exact_rows[0, : len(ids[0])], atol=0.2, rtol=0
+    )
+
+
 @pytest.mark.parametrize("sharing", ["packed", "repeated"])
 def test_gradient_checkpointing_is_exact(tiny_checkpoint: Path, sharing: str) -> None:
     mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), "full", 1, 1, 0)
@@ -157,7 +175,7 @@ def test_logits_in_parts_are_the_logits(monkeypatch: pytest.MonkeyPatch) -> None
     whole, entropy = token_log_probs(hidden, ids, head, 0.7)
     whole.sum().backward()
     gradient, hidden.grad = hidden.grad, None
-    monkeypatch.setattr("flawsight.cgro.forward._MAX_LOGITS", 40 * 4)
+    monkeypatch.setattr("flawsight.cgro.log_probs._MAX_LOGITS", 40 * 4)
     parts, same_entropy = token_log_probs(hidden, ids, head, 0.7)
     parts.sum().backward()
     torch.testing.assert_close(parts, whole)

@@ -9,21 +9,18 @@ All three compute the same.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
 from ..mllm.capture import AttentionCapture, capture_attention
 from .images import Prompts
+from .log_probs import token_log_probs
 from .policy import core
 
 Sharing = Literal["cache", "packed", "repeated"]
-# Of logits computed at once: 256 MiB in float32.
-_MAX_LOGITS = 2**26
 
 
 @dataclass(frozen=True)
@@ -146,99 +143,147 @@ def run_candidates(
     base = core(model)
     group = len(completions.ids) // prompts.batch_size
     prefix = embed_prompts(model, prompts)
-    # The last token predicts nothing that counts.
-    tokens, mask = completions.ids[:, :-1], completions.mask[:, :-1]
-    embeds = base.get_input_embeddings()(tokens)
+    tokens = completions.ids[:, :-1]  # the last predicts nothing that counts
     steps = torch.arange(tokens.shape[1], device=tokens.device)
-    positions = prefix.next_position.repeat_interleave(group)[:, None] + steps
-    run = {"cache": _cached, "packed": _packed, "repeated": _repeated}[sharing]
-    columns = prompts.columns
-
-    def captured(columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
-        language = partial(base.model.language_model, **inputs)
-        if head_weights is None:
-            return language().last_hidden_state, None
-        capture = AttentionCapture(columns, head_weights, rows)
-        # Closed before the backward pass, which under gradient checkpointing runs it all again.
-        with capture_attention(base, capture, attention):
-            return language().last_hidden_state, capture.rows
-
-    hidden, rows = run(captured, base, prefix, columns, embeds, mask, positions, group)
-    log_probs, entropy = token_log_probs(
-        hidden, completions.ids, base.get_output_embeddings(), temperature
+    run = _Run(
+        base=base,
+        prefix=prefix,
+        columns=prompts.columns,
+        group=group,
+        embeds=base.get_input_embeddings()(tokens),
+        mask=completions.mask[:, :-1],
+        positions=prefix.next_position.repeat_interleave(group)[:, None] + steps,
+        attention=attention,
+        head_weights=head_weights,
     )
+    hidden, rows = {"cache": run.cached, "packed": run.packed, "repeated": run.repeated}[sharing]()
+    head = base.get_output_embeddings()
+    log_probs, entropy = token_log_probs(hidden, completions.ids, head, temperature)
     return log_probs, entropy, rows
 
 
-def _cached(
-    captured: Any,
-    base: Any,
-    prefix: Prefix,
-    columns: Tensor,
-    embeds: Tensor,
-    mask: Tensor,
-    positions: Tensor,
-    group: int,
-) -> tuple[Tensor, Tensor | None]:
-    cache = DynamicCache(config=base.config.get_text_config())
-    hidden, rows = captured(
-        columns,
-        1,
-        inputs_embeds=prefix.embeds,
-        attention_mask=prefix.mask,
-        position_ids=prefix.positions,
-        past_key_values=cache,
-        use_cache=True,
-    )
-    assert cache.get_seq_length() == prefix.mask.shape[1], "the cache was dropped"
-    hidden = hidden[:, -1:].repeat_interleave(group, dim=0)
-    rows = None if rows is None else rows.repeat_interleave(group, dim=0)
-    if embeds.shape[1]:
+@dataclass(frozen=True)
+class _Run:
+    """The language model's part, in three ways.
+
+    Each returns (B · G, L, width) hidden states and (B · G, L, C) attention rows, or None, of the
+    positions before each token: the prompt's last, and then all of the completion's but its last.
+
+    Attributes:
+        base: the transformers model.
+        prefix: of the B prompts.
+        columns: (B, C) positions in the prompt.
+        group: G.
+        embeds: (B · G, L − 1, width) of the completions.
+        mask: (B · G, L − 1) bool.
+        positions: (B · G, L − 1) rotary positions, for text has but one.
+        attention, head_weights: see `CandidateForward`.
+    """
+
+    base: Any
+    prefix: Prefix
+    columns: Tensor
+    group: int
+    embeds: Tensor
+    mask: Tensor
+    positions: Tensor
+    attention: str
+    head_weights: dict[int, Tensor] | None
+
+    def cached(self) -> tuple[Tensor, Tensor | None]:
+        """Run the prompts, then the completions on their repeated keys and values."""
+        prefix, group = self.prefix, self.group
+        cache = DynamicCache(config=self.base.config.get_text_config())
+        hidden, rows = self._language(
+            self.columns,
+            1,
+            inputs_embeds=prefix.embeds,
+            attention_mask=prefix.mask,
+            position_ids=prefix.positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        assert cache.get_seq_length() == prefix.mask.shape[1], "the cache was dropped"
+        hidden = hidden[:, -1:].repeat_interleave(group, dim=0)
+        rows = None if rows is None else rows.repeat_interleave(group, dim=0)
+        if not self.embeds.shape[1]:
+            return hidden, rows
         cache.batch_repeat_interleave(group)
-        more, more_rows = captured(
-            columns.repeat_interleave(group, dim=0),
-            embeds.shape[1],
-            inputs_embeds=embeds,
-            attention_mask=torch.cat([prefix.mask.repeat_interleave(group, dim=0), mask], dim=1),
-            position_ids=positions.expand(3, -1, -1),
+        more, more_rows = self._language(
+            self.columns.repeat_interleave(group, dim=0),
+            self.embeds.shape[1],
+            inputs_embeds=self.embeds,
+            attention_mask=torch.cat(
+                [prefix.mask.repeat_interleave(group, dim=0), self.mask], dim=1
+            ),
+            position_ids=self.positions.expand(3, -1, -1),
             past_key_values=cache,
             use_cache=True,
         )
         hidden = torch.cat([hidden, more], dim=1)
-        rows = None if rows is None else torch.cat([rows, more_rows], dim=1)
-    return hidden, rows
+        return hidden, None if rows is None else torch.cat([rows, more_rows], dim=1)
 
+    def packed(self) -> tuple[Tensor, Tensor | None]:
+        """Run one row an image: the prompt and then its completions."""
+        batch, prompt_length = self.prefix.mask.shape
+        length = self.embeds.shape[1]
+        in_row = self.group * length
+        hidden, rows = self._language(
+            self.columns,
+            in_row + 1,
+            inputs_embeds=torch.cat(
+                [self.prefix.embeds, self.embeds.reshape(batch, in_row, -1)], dim=1
+            ),
+            attention_mask=packed_mask(self.prefix.mask, self.mask.view(batch, self.group, length)),
+            position_ids=torch.cat(
+                [self.prefix.positions, self.positions.view(batch, in_row).expand(3, -1, -1)],
+                dim=2,
+            ),
+            use_cache=False,
+        )
+        return (
+            self._spread(hidden[:, prompt_length - 1 :]),
+            None if rows is None else self._spread(rows),
+        )
 
-def _packed(
-    captured: Any,
-    base: Any,
-    prefix: Prefix,
-    columns: Tensor,
-    embeds: Tensor,
-    mask: Tensor,
-    positions: Tensor,
-    group: int,
-) -> tuple[Tensor, Tensor | None]:
-    batch, prompt_length = prefix.mask.shape
-    length = embeds.shape[1]
-    packed_positions = positions.reshape(batch, -1).expand(3, -1, -1)
-    hidden, rows = captured(
-        columns,
-        group * length + 1,
-        inputs_embeds=torch.cat(
-            [prefix.embeds, embeds.reshape(batch, group * length, embeds.shape[-1])], dim=1
-        ),
-        attention_mask=packed_mask(prefix.mask, mask.view(batch, group, length)),
-        position_ids=torch.cat([prefix.positions, packed_positions], dim=2),
-        use_cache=False,
-    )
-    parts = [hidden[:, prompt_length - 1 :]] + ([] if rows is None else [rows])
-    spread = []
-    for part in parts:
-        first = part[:, :1].repeat_interleave(group, dim=0)
-        own = part[:, 1:].reshape(batch * group, length, part.shape[-1])
-        spread.append(torch.cat([first, own], dim=1))
-    return spread[0], spread[1] if rows is not None else None
+    def _spread(self, row: Tensor) -> Tensor:
+        """(B, 1 + G · (L − 1), X) → (B · G, L, X)."""
+        first = row[:, :1].repeat_interleave(self.group, dim=0)
+        own = row[:, 1:].reshape(len(first), self.embeds.shape[1], row.shape[-1])
+        return torch.cat([first, own], dim=1)
+
+    def repeated(self) -> tuple[Tensor, Tensor | None]:
+        """Run every candidate with a prompt of its own."""
+        prefix, group = self.prefix, self.group
+        hidden, rows = self._language(
+            self.columns.repeat_interleave(group, dim=0),
+            self.embeds.shape[1] + 1,
+            inputs_embeds=torch.cat(
+                [prefix.embeds.repeat_interleave(group, dim=0), self.embeds], dim=1
+            ),
+            attention_mask=torch.cat(
+                [prefix.mask.repeat_interleave(group, dim=0), self.mask], dim=1
+            ),
+            position_ids=torch.cat(
+                [
+                    prefix.positions.repeat_interleave(group, dim=1),
+                    self.positions.expand(3, -1, -1),
+                ],
+                dim=2,
+            ),
+            use_cache=False,
+        )
+        return hidden[:, prefix.mask.shape[1] - 1 :], rows
+
+    def _language(self, columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
+        """Run the language model; return its hidden states and the attention of its last rows."""
+        language = self.base.model.language_model
+        if self.head_weights is None:
+            return language(**inputs).last_hidden_state, None
+        capture = AttentionCapture(columns, self.head_weights, rows)
+        # Closed before the backward pass, which under gradient checkpointing runs it all again.
+        with capture_attention(self.base, capture, self.attention):
+            return language(**inputs).last_hidden_state, capture.rows
 
 
 def packed_mask(prompt: Tensor, candidates: Tensor) -> Tensor:
@@ -261,66 +306,3 @@ def packed_mask(prompt: Tensor, candidates: Tensor) -> Tensor:
     seen = (related & backwards) & real[:, None, :]
     seen = seen | torch.eye(len(owner), dtype=torch.bool, device=prompt.device)
     return seen[:, None]
-
-
-def _repeated(
-    captured: Any,
-    base: Any,
-    prefix: Prefix,
-    columns: Tensor,
-    embeds: Tensor,
-    mask: Tensor,
-    positions: Tensor,
-    group: int,
-) -> tuple[Tensor, Tensor | None]:
-    prompt = prefix.embeds.repeat_interleave(group, dim=0)
-    own = positions.expand(3, -1, -1)
-    hidden, rows = captured(
-        columns.repeat_interleave(group, dim=0),
-        embeds.shape[1] + 1,
-        inputs_embeds=torch.cat([prompt, embeds], dim=1),
-        attention_mask=torch.cat([prefix.mask.repeat_interleave(group, dim=0), mask], dim=1),
-        position_ids=torch.cat([prefix.positions.repeat_interleave(group, dim=1), own], dim=2),
-        use_cache=False,
-    )
-    return hidden[:, prefix.mask.shape[1] - 1 :], rows
-
-
-def token_log_probs(
-    hidden: Tensor, ids: Tensor, head: Any, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Return log p(id) and the entropy of p = softmax(head(hidden) / temperature), in float32.
-
-    Where the vocabulary is large, the logits are computed in parts and again in the backward
-    pass, never all of them at once.
-
-    Args:
-        hidden: (N, L, width).
-        ids: (N, L).
-        head: width → vocabulary.
-        temperature: above 0.
-
-    Returns:
-        (N, L) with its gradient, and (N, L) without one.
-    """
-
-    def part(hidden: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        log_p = (head(hidden).float() / temperature).log_softmax(dim=-1)
-        with torch.no_grad():
-            entropy = -(log_p.exp() * log_p).sum(dim=-1)
-        return log_p.gather(-1, ids[:, None])[:, 0], entropy
-
-    flat, flat_ids = hidden.flatten(0, 1), ids.flatten()
-    vocabulary = head.weight.shape[0]
-    size = max(1, _MAX_LOGITS // vocabulary)
-    if len(flat) <= size:
-        log_probs, entropy = part(flat, flat_ids)
-    else:
-        parts = [
-            checkpoint(part, some, those, use_reentrant=False)
-            for some, those in zip(
-                torch.split(flat, size), torch.split(flat_ids, size), strict=True
-            )
-        ]
-        log_probs, entropy = (torch.cat(values) for values in zip(*parts, strict=True))
-    return log_probs.view(ids.shape), entropy.view(ids.shape)

@@ -180,12 +180,8 @@ class TrainPreset:
 
 _PAPER = TrainSettings()
 TRAIN_PRESETS = {
-    "paper-7b": TrainPreset(
-        "Qwen/Qwen2.5-VL-7B-Instruct", INSPECTION_PRESETS["paper"], replace(_PAPER)
-    ),
-    "paper-3b": TrainPreset(
-        "Qwen/Qwen2.5-VL-3B-Instruct", INSPECTION_PRESETS["paper"], replace(_PAPER)
-    ),
+    "paper-7b": TrainPreset("Qwen/Qwen2.5-VL-7B-Instruct", INSPECTION_PRESETS["paper"], _PAPER),
+    "paper-3b": TrainPreset("Qwen/Qwen2.5-VL-3B-Instruct", INSPECTION_PRESETS["paper"], _PAPER),
     "default-model": TrainPreset(
         None,
         replace(INSPECTION_PRESETS["default"], max_new_tokens=160),
@@ -197,6 +193,9 @@ TRAIN_PRESETS = {
             images_per_step=8,
             images_per_forward=8,
             features="memory",
+            # The median J of its responses: at 0.5, R_cons would tell no two of them apart.
+            delta_anomalous=0.06,
+            delta_normal=0.06,
         ),
     ),
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import is_tensorboard_available, is_wandb_available
+from accelerate.utils import DistributedType, is_tensorboard_available, is_wandb_available
 
 from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
@@ -43,8 +43,11 @@ def make_accelerator(
 ) -> Accelerator:
     """Join the processes that `accelerate launch` started, or be the only one.
 
+    Each process holds the whole model, as under DDP.
+
     Raises:
-        SettingsError: for a tracker that is not known or not installed.
+        SettingsError: for a tracker that is not known or not installed, a launch that would shard
+            the model, or images that cannot be shared out evenly.
     """
     for name in trackers:
         if name not in TRACKERS or not TRACKERS[name]():
@@ -58,6 +61,11 @@ def make_accelerator(
         log_with=list(trackers) or None,
         project_dir=out / "trackers",
     )
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise SettingsError(
+            f"{accelerator.distributed_type} shards the model, and candidates are sampled from a "
+            "whole one: launch with --multi_gpu (DDP). LoRA leaves little to shard."
+        )
     # Passes from one update to the next; they depend on the number of processes.
     passes = share_out(settings, accelerator.num_processes) // settings.images_per_forward
     accelerator.gradient_accumulation_steps = passes
