@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from training import make_photos, mixed_score, run, weights
+from training import INSPECTION, make_photos, mixed_score, read, run, weights
 from transformers import AutoModelForImageTextToText
 
 from flawsight.cgro import learner as learner_module
 from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint
 from flawsight.cgro.learner import Learner
+from flawsight.cgro.policy import make_trainable
 from flawsight.cgro.score import Score
 from flawsight.cgro.settings import TRAIN_PRESETS, TrainSettings
+from flawsight.cgro.trainer import make_accelerator
 from flawsight.cgro.validation import figures
 from flawsight.errors import ModelError, RunFolderError, SettingsError
 from flawsight.inspector import Inspector
+from flawsight.mllm.load import load_mllm
 from flawsight.run_folder import write_atomically
 
 HERE = Path(__file__).parent
@@ -164,6 +167,39 @@ def test_r1_captures_nothing(
     monkeypatch.setattr("flawsight.cgro.forward.AttentionCapture", never)
     monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: figures(OUTCOMES))
     run(tiny_checkpoint, photos, tmp_path / "run", reward="r1", steps=1)
+
+
+def test_an_update_makes_what_is_rewarded_likelier(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same words of a normal and of a defective image: the label decides what is learned."""
+    settings = TrainSettings(
+        images_per_step=2, images_per_forward=2, candidates=4, kl_weight=0.0, learning_rate=1e-2,
+        reward="r1", lora_rank=4,
+    )  # fmt: skip
+    monkeypatch.setattr(
+        learner_module, "score_text", lambda text, y: Score(0.0, float((len(text) > 20) == y), 0.0)
+    )
+    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), "lora", 4, 8, 0)
+    accelerator = make_accelerator(settings, tmp_path, cpu=True)
+    learner = Learner(mllm, INSPECTION, settings, accelerator, tmp_path)
+    data = read(photos)
+    images = [next(i for i in data.train if i.label == label) for label in (False, True)]
+    (rollout,) = learner.rollouts(images, [0, 1])
+    scores = learner.scores(rollout, None)
+    rewards = torch.tensor([score.total for score in scores]).view(2, 4)
+    assert (rewards.std(dim=1) > 0).all()
+
+    def likelihood() -> torch.Tensor:
+        with torch.no_grad():
+            log_probs, _, _ = learner.forward(rollout.prompts, rollout.completions)
+        means = (log_probs * rollout.completions.mask).sum(1) / rollout.completions.mask.sum(1)
+        return means.view(2, 4)
+
+    before = likelihood()
+    learner.update([rollout], step=0)
+    gain = (likelihood() - before) * (rewards - rewards.mean(dim=1, keepdim=True))
+    assert (gain.sum(dim=1) > 0).all()
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -15,7 +15,7 @@ from flawsight.cli import app
 
 SMALL = (
     "--cpu", "--images-per-step", 2, "--images-per-forward", 2, "--candidates", 2,
-    "--set", "max_new_tokens=40", "--set", "image_tokens=16", "--tracker", "none",
+    "--set", "max_new_tokens=40", "--set", "image_tokens=16",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def test_train_leaves_an_adapter_for_inspect_and_goes_on(photos: Path, tmp_path:
     assert "step 2 reward" in output
     assert f"flawsight inspect PHOTOS --adapter {out / 'best'}" in output
     assert len(list((out / "overlays").glob("step-*/*.png"))) >= 2
+    assert list((out / "trackers").glob("**/events.out.tfevents*"))
     about = json.loads((out / "run.json").read_text())
     assert about["settings"]["lora_rank"] == 2
     assert about["inspection"]["max_new_tokens"] == 40

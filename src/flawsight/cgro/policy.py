@@ -50,6 +50,8 @@ def make_trainable(
             r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
         )
         model = get_peft_model(model, config)
+        # Not the folder of this machine, in which the model was found.
+        model.peft_config["default"].base_model_name_or_path = mllm.name
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(_TRAINED_IN_FULL.match(f"model.{name}") is not None)
