@@ -16,8 +16,8 @@ completions are replayed through it by their token ids, in one forward pass with
         peft_config=LoraConfig(r=64, lora_alpha=128, target_modules=LORA_TARGETS),
     )
 
-`examples/train_with_trl.py` is a whole program. The policy must be whole on each process: DDP and
-ZeRO up to stage 2 are fine, FSDP and ZeRO-3 are not.
+`examples/train_with_trl.py` is a whole program. The policy must be whole on each process, as under
+DDP; FSDP and ZeRO-3 spread it.
 """
 
 import statistics
