@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import RunFolderError
-from ..mllm.load import MLLM
+from ..mllm.load import MLLM, without_bars
 from ..run_folder import write_atomically, writing_to
 from .policy import trainable_parameters
 
@@ -93,7 +93,8 @@ def save_policy(target: Path, mllm: MLLM, base: Path, card: str) -> None:
                 for path in base.iterdir():
                     if path.suffix in (".json", ".jinja", ".txt") and "index" not in path.name:
                         shutil.copy(path, fresh)
-            mllm.model.save_pretrained(fresh)
+            with without_bars():
+                mllm.model.save_pretrained(fresh)
             (fresh / "README.md").write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise OSError(f"{error}") from error

@@ -49,24 +49,23 @@ def validate(
     own = images[accelerator.process_index :: accelerator.num_processes]
     outcomes: list[Outcome] = []
     inspector.mllm.model.eval()
-    with accelerator.autocast():
-        for start in range(0, len(own), inspector.batch_size):
-            batch = own[start : start + inspector.batch_size]
-            found = inspector.inspect_batch([image.path for image in batch])
-            for image, inspection in zip(batch, found, strict=True):
-                if not isinstance(inspection, Inspection):
-                    outcomes.append((image.label, None, False, False))
-                    continue
-                outcomes.append(
-                    (
-                        image.label,
-                        inspection.pred_score,
-                        inspection.pred_label,
-                        inspection.contradiction,
-                    )
+    for start in range(0, len(own), inspector.batch_size):
+        batch = own[start : start + inspector.batch_size]
+        found = inspector.inspect_batch([image.path for image in batch])
+        for image, inspection in zip(batch, found, strict=True):
+            if not isinstance(inspection, Inspection):
+                outcomes.append((image.label, None, False, False))
+                continue
+            outcomes.append(
+                (
+                    image.label,
+                    inspection.pred_score,
+                    inspection.pred_label,
+                    inspection.contradiction,
                 )
-                if image.path in drawn:
-                    _draw(image.path, inspection, folder)
+            )
+            if image.path in drawn:
+                _draw(image.path, inspection, folder)
     return figures(gather_object(outcomes))
 
 
