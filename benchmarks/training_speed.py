@@ -272,8 +272,8 @@ def main() -> None:
         "",
         f"If not said otherwise, {work.images} images × {work.candidates} candidates of "
         f"{work.length} tokens a step, {work.image_tokens} image tokens; bundled model, LoRA of "
-        f"rank 64, float32. Medians of {arguments.rounds} processes of {arguments.steps} steps, for "
-        f"other work of one. {platform.machine()}, one thread, Python "
+        f"rank 64, float32. Medians of {arguments.rounds} processes of {arguments.steps} steps; "
+        f"of one for other work. {platform.machine()}, one thread, Python "
         f"{platform.python_version()}, torch {torch.__version__}, trl {version('trl')}.",
     ]
     print("\n".join(lines))
