@@ -221,7 +221,9 @@ class _Run:
             use_cache=True,
         )
         hidden = torch.cat([hidden, more], dim=1)
-        return hidden, None if rows is None else torch.cat([rows, more_rows], dim=1)
+        if rows is not None and more_rows is not None:
+            rows = torch.cat([rows, more_rows], dim=1)
+        return hidden, rows
 
     def packed(self) -> tuple[Tensor, Tensor | None]:
         """Run one row an image: the prompt and then its completions."""

@@ -53,6 +53,23 @@ class Rollout:
         return [image.label for image in self.images for _ in range(group)]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What stays the same of N candidates of at most L tokens while the weights move.
+
+    Attributes:
+        advantages: (N,).
+        counted: (N,) bool, False for those that are left out of the loss.
+        reference_log_probs: (N, L) of the model before training; None without a KL.
+        old_log_probs: (N, L) of the policy that sampled.
+    """
+
+    advantages: Tensor
+    counted: Tensor
+    reference_log_probs: Tensor | None
+    old_log_probs: Tensor
+
+
 class Learner:
     """The policy, its reference and its optimizer, in one process of a training.
 
@@ -176,7 +193,7 @@ class Learner:
         # Gradients are averaged over processes, and the loss divided by the passes of a step.
         scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / below
         table = CandidateTable()
-        scored: list[tuple[Tensor, Tensor, Tensor | None, Tensor]] = []
+        judged: list[Judged] = []
         norm = 0.0
         self.mllm.model.train()
         for iteration in range(settings.iterations):
@@ -184,19 +201,20 @@ class Learner:
                 with accelerator.accumulate(self.forward):
                     log_probs, entropy, rows = self.forward(rollout.prompts, rollout.completions)
                     if iteration == 0:
-                        scored.append(self._score(rollout, log_probs, entropy, rows, table))
-                    advantages, counts, reference, old = scored[index]
+                        judged.append(self._judge(rollout, log_probs, entropy, rows, table))
+                    candidates = judged[index]
                     losses, kl = token_losses(
                         log_probs,
-                        old,
-                        reference,
-                        advantages,
+                        candidates.old_log_probs,
+                        candidates.reference_log_probs,
+                        candidates.advantages,
                         settings.epsilon,
                         settings.kl_weight,
                         settings.unbiased_kl,
                     )
                     mask = rollout.completions.mask
-                    each = candidate_losses(losses, mask & counts[:, None], settings.normalization)
+                    counted = mask & candidates.counted[:, None]
+                    each = candidate_losses(losses, counted, settings.normalization)
                     if iteration == 0:
                         table.add_losses(each, candidate_losses(kl, mask, "grpo"))
                     accelerator.backward(each.sum() * scale)
@@ -217,28 +235,28 @@ class Learner:
         self.optimizer.zero_grad()
         return norm
 
-    def _score(
+    def _judge(
         self,
         rollout: Rollout,
         log_probs: Tensor,
         entropy: Tensor,
         rows: Tensor | None,
         table: CandidateTable,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Return (N,) advantages, (N,) bool who counts, and (N, L) reference and own log p."""
+    ) -> Judged:
+        """Score a roll-out's candidates, add them to the table, and ask the reference."""
         settings = self.settings
         scores = self.scores(rollout, rows)
         rewards = torch.tensor([score.total for score in scores], device=self.mllm.device)
         groups = rewards.view(-1, settings.candidates)
         advantages = group_advantages(groups, settings.scale_advantages).flatten()
         uniform = (groups == groups[:, :1]).all(dim=1).repeat_interleave(settings.candidates)
-        counts = ~uniform if settings.skip_uniform_groups else torch.ones_like(uniform)
+        counted = ~uniform if settings.skip_uniform_groups else torch.ones_like(uniform)
         table.add(rollout.labels, scores, uniform, rollout.completions.mask, entropy)
         reference = None
         if self._reference is not None:
             with torch.no_grad(), self.accelerator.autocast(), self._reference() as model:
                 reference, _, _ = self._run(model, rollout, None)
-        return advantages, counts, reference, log_probs.detach()
+        return Judged(advantages, counted, reference, log_probs.detach())
 
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates, by their words alone where there are no rows."""

@@ -64,6 +64,8 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     language, head = base.model.language_model, base.get_output_embeddings()
     count, longest = numbers.shape
     group = count // prompts.batch_size
+    if mllm.device.type == "mps":
+        numbers = numbers.float()  # it has no float64
     numbers = numbers.to(mllm.device)
     ends = torch.tensor(sorted(end_tokens(mllm)), device=mllm.device)
     prefix = embed_prompts(mllm.model, prompts)
@@ -104,7 +106,7 @@ def draw(logits: Tensor, numbers: Tensor) -> Tensor:
 
     Args:
         logits: (N, vocabulary) float32.
-        numbers: (N,) in [0, 1).
+        numbers: (N,) in [0, 1), in the precision in which probabilities are summed.
 
     Returns:
         (N,) token ids, none of which has a probability of 0.
@@ -115,6 +117,7 @@ def draw(logits: Tensor, numbers: Tensor) -> Tensor:
     if not torch.isfinite(logits).all():
         raise ModelError("The model computes NaN or infinity while it samples candidates.")
     # The sum of 150,000 float32 numbers is off by more than many a token's probability.
-    cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)
+    cumulative = logits.softmax(dim=-1).to(numbers.dtype).cumsum(dim=-1)
     wanted = numbers[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, wanted, right=True)[:, 0]
+    tokens = torch.searchsorted(cumulative, wanted, right=True)[:, 0]
+    return tokens.clamp(max=logits.shape[1] - 1)  # should rounding carry a number to 1

@@ -82,7 +82,7 @@ class TrainSettings:
     validate_every: int = _is(50, "Steps from one validation to the next; 0: only at the end.")
     validation_images: int = _is(200, "Most validation images, half of them defective.")
     overlays: int = _is(4, "Validation images drawn with their maps, before and after.")
-    save_every: int = _is(50, "Steps from one checkpoint to the next.")
+    save_every: int = _is(10, "Steps from one checkpoint to the next.")
     seed: int = _is(0, "Of the data's order, the sampling and the adapter's first weights.")
 
     def __post_init__(self) -> None:

@@ -32,7 +32,11 @@ def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[...
             default=None,
             annotation=Annotated[
                 _flag_type(setting) | None,
-                typer.Option(help=setting.metadata["help"], rich_help_panel="Settings"),
+                typer.Option(
+                    help=setting.metadata["help"],
+                    show_default=False,
+                    rich_help_panel="Settings, by default the preset's",
+                ),
             ],
         )
         for setting in fields(TrainSettings)
