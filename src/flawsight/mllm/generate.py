@@ -150,9 +150,7 @@ def replay(
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1).logits
     margins = _answer_margins(logits, *answer_token_ids(tokenizer))
-    return cut_traces(
-        tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
-    )
+    return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins)
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
