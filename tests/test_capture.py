@@ -359,6 +359,22 @@ def test_captured_rows_hold_rows_by_columns(tiny_mllm: MLLM) -> None:
     assert capture.rows.dtype == torch.float32
 
 
+def test_mixed_precision_leaves_the_rows_exact(tiny_mllm: MLLM) -> None:
+    generator = torch.Generator().manual_seed(0)
+    module = decoder_layers(tiny_mllm.model)[0]
+    query, key = (torch.randn(1, heads, 9, 8, generator=generator) for heads in (4, 2))
+
+    def rows() -> Tensor:
+        capture = AttentionCapture(torch.arange(9)[None], {0: torch.full((4,), 0.25)}, last_rows=9)
+        capture.layer_of = {module: 0}
+        capture.observe(module, query, key, None, 0.3)
+        return capture.rows
+
+    exact = rows()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(rows(), exact)
+
+
 @pytest.fixture
 def capture(tiny_mllm: MLLM) -> tuple[AttentionCapture, dict[str, Tensor]]:
     prompts = encode_prompts(tiny_mllm, PHOTOS[:1], SETTINGS)

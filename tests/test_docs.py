@@ -1,9 +1,16 @@
 """What the documentation shows works and exists."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
+
+from flawsight.cgro.settings import TRAIN_PRESETS, TrainSettings, read_config
+from flawsight.cli import app
+from flawsight.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,9 +43,44 @@ def test_the_readmes_tree_names_every_module_and_nothing_else() -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs/results.md"]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_the_documents_parse(page: str) -> None:
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    for line in re.findall(r"^    (?:.* -m )?flawsight ([^$\n]*)$", text, flags=re.MULTILINE):
+        command = typer.main.get_command(app)
+        words = shlex.split(line, comments=True)
+        while hasattr(command, "commands"):
+            assert words, f"{page}: {line}"
+            assert words[0] in command.commands, f"{page}: {line}"
+            command = command.commands[words.pop(0)]
+        given = command.make_context(command.name, words).params
+        if command.name == "train":
+            assert given["preset"] in TRAIN_PRESETS
+
+
+def test_the_training_pages_config_holds_settings(tmp_path: Path) -> None:
+    page = (ROOT / "docs/training.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "line3.yaml").write_text(block)
+    values = read_config(tmp_path / "line3.yaml")
+    Settings.from_json(values.pop("inspection"))
+    assert TrainSettings().changed(values) != TrainSettings()
+
+
+def test_accelerates_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    for path in (ROOT / "configs/accelerate").glob("*.yaml"):
+        given = yaml.safe_load(path.read_text())
+        assert load_config_from_file(str(path)).num_processes == given["num_processes"]
 
 
 def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
@@ -52,6 +94,7 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "words",
         "choices",
         "speed",
+        "training_speed",
         "metrics",
     }
     assert all("|---|" in text for _, text in sections)

@@ -16,7 +16,7 @@ from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
 from .mllm.response import parse_response
 from .real.anomaly_map import aggregate, to_fixed_scale, upsample
-from .real.select import select_tokens
+from .real.select import reasoning_rows, select_tokens
 from .settings import Settings, preset
 
 ImageLike = str | Path | Image.Image | Any
@@ -167,22 +167,14 @@ def inspect_trace(
     began = time.perf_counter()
     response = parse_response(trace.text)
     start, end = response.reasoning
-    reasoning = [
-        index
-        for index, (token_start, token_end) in enumerate(trace.token_spans)
-        if start <= token_start < token_end <= end
-    ]
-    rows = torch.tensor(reasoning, dtype=torch.long)
-    if settings.row == "own":
-        rows = (rows + 1).clamp(max=len(trace.image_attention) - 1)
+    reasoning, rows, eligible = reasoning_rows(trace, response.reasoning, settings)
     words = [trace.text[slice(*trace.token_spans[index])] for index in reasoning]
-    eligible = [not settings.words_only or any(c.isalnum() for c in word) for word in words]
     maps = trace.image_attention[rows]
     scores = select_tokens(
         maps,
         trace.question_attention[rows],
         trace.anomaly_tokens,
-        torch.tensor(eligible, dtype=torch.bool),
+        eligible,
         settings,
     )
     answer_token = next(

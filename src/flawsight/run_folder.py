@@ -57,13 +57,13 @@ class RunFolder:
             "format": FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **about,
-            "versions": _versions(),
+            "versions": versions(),
         }
-        with _explained(folder):
+        with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             description = folder / "run.json"
             if description.exists():
-                _check_same(folder, read_description(folder), about)
+                check_same(folder, read_description(folder), about)
             elif any(folder.iterdir()):
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             else:
@@ -84,7 +84,7 @@ class RunFolder:
         png = io.BytesIO()
         overlay.save(png, "PNG", compress_level=3)
         row = inspection.to_json() | {"overlay": f"overlays/{stem}.png"}
-        with _explained(self.folder):
+        with writing_to(self.folder):
             write_atomically(self.folder / row["overlay"], png.getbuffer())
         return self.add_row(
             row, {"anomaly_map": inspection.anomaly_map, "token_maps": inspection.token_maps}
@@ -96,7 +96,7 @@ class RunFolder:
         Returns:
             The row with the names of its files.
         """
-        with _explained(self.folder):
+        with writing_to(self.folder):
             for name, array in arrays.items():
                 row = row | {name: f"{_FOLDERS[name]}/{slug(row['image'])}.npz"}
                 content = io.BytesIO()
@@ -112,7 +112,7 @@ class RunFolder:
     def add_error(self, image: str, error: FlawsightError) -> Row:
         """Write that an image failed, and return its row."""
         row = {"image": image, "error": f"{type(error).__name__}: {error}"}
-        with _explained(self.folder):
+        with writing_to(self.folder):
             self._append(row)
         return row
 
@@ -184,7 +184,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def writing_to(folder: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden folder into an error that says what to do."""
     try:
         yield
@@ -210,12 +210,18 @@ def describe(inspector: Inspector) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
     packages = ("flawsight", "torch", "transformers", "peft", "numpy", "pillow")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+def check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Compare the description that a folder holds with that of the run that would go on in it.
+
+    Raises:
+        RunFolderError: naming what differs.
+    """
     before, now = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
         made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])

@@ -10,6 +10,7 @@ from .bench import bench
 from .calibrate import calibrate
 from .data import app as data_app
 from .inspect import inspect
+from .train import train
 
 app = typer.Typer(
     help="Whether, where and why a part is defective, from one multimodal LLM.",
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(inspect)
 app.command()(bench)
 app.command()(calibrate)
+app.command()(train)
 app.add_typer(data_app, name="data")
 
 

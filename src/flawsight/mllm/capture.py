@@ -52,9 +52,11 @@ class AttentionCapture:
         layer = self.layer_of.get(module)
         if layer is None or layer not in self.head_weights:
             return
-        rows = attention_rows(query, key, mask, scaling, self.columns, self.last_rows)
-        weights = self.head_weights[layer].to(rows.device)
-        mean = torch.einsum("bhrc,h->brc", rows, weights)
+        # In mixed precision, autocast would round them to bfloat16, where cells become equal.
+        with torch.autocast(query.device.type, enabled=False):
+            rows = attention_rows(query, key, mask, scaling, self.columns, self.last_rows)
+            weights = self.head_weights[layer].to(rows.device)
+            mean = torch.einsum("bhrc,h->brc", rows, weights)
         self._sum = mean if self._sum is None else self._sum + mean
         if layer == self._last_layer:
             self._passes.append(self._sum)

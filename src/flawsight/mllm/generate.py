@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -56,7 +56,9 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
         ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
-    return _traces(mllm.processor.tokenizer, prompts, ids, capture.rows, margins)
+    return cut_traces(
+        mllm.processor.tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
+    )
 
 
 @torch.inference_mode()
@@ -99,8 +101,8 @@ def respond(
             pad_token_id=tokenizer.pad_token_id,
         )
     responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-    ends = _end_tokens(mllm)
-    return [_until_end(response, ends) for response in responses], torch.cat(margins, dim=1)
+    ends = end_tokens(mllm)
+    return [until_end(response, ends) for response in responses], torch.cat(margins, dim=1)
 
 
 @torch.inference_mode()
@@ -148,7 +150,7 @@ def replay(
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1).logits
     margins = _answer_margins(logits, *answer_token_ids(tokenizer))
-    return _traces(tokenizer, prompts, ids, capture.rows, margins)
+    return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins)
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
@@ -236,13 +238,14 @@ def _answer_margins(logits: Tensor, yes: list[int], no: list[int]) -> Tensor:
     return (logits[..., yes].logsumexp(-1) - logits[..., no].logsumexp(-1)).float()
 
 
-def _end_tokens(mllm: MLLM) -> set[int]:
+def end_tokens(mllm: MLLM) -> set[int]:
+    """Return the ids of the tokens that end a response."""
     configured = mllm.model.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return {*ends, mllm.processor.tokenizer.eos_token_id}
 
 
-def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+def until_end(ids: list[int], ends: set[int]) -> list[int]:
     """Cut a padded response after its first end token."""
     for index, token in enumerate(ids):
         if token in ends:
@@ -255,6 +258,12 @@ def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], 
 
     A token that ends inside a character of several bytes ends before that character.
     """
+    pieces = tokenizer.batch_decode(
+        [[token] for token in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    if "".join(pieces) == text and "\ufffd" not in text:
+        return text, tuple(pairwise(accumulate(map(len, pieces), initial=0)))
     ends, text = [0], ""
     for count in range(1, len(ids) + 1):
         text = tokenizer.decode(
@@ -265,13 +274,27 @@ def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], 
     return text, tuple(pairwise(ends))
 
 
-def _traces(
-    tokenizer: Any, prompts: PromptBatch, ids: list[list[int]], rows: Tensor, margins: Tensor
+def cut_traces(
+    tokenizer: Any,
+    grids: Sequence[tuple[int, int]],
+    anomaly_tokens: Tensor,
+    ids: Sequence[list[int]],
+    rows: Tensor,
+    margins: Tensor,
 ) -> list[Trace]:
-    """Cut the batch's rows into one Trace a sequence. Row i is the position before token i."""
+    """Cut a batch's rows into one Trace a sequence. Row i is the position before token i.
+
+    Args:
+        tokenizer: of the model.
+        grids: N (grid_h, grid_w).
+        anomaly_tokens: (Q,) bool.
+        ids: N responses of at most R tokens.
+        rows: (N, R or more, C) attention to the image's tokens and then to the question's.
+        margins: (N, R or more) log P(Yes) − log P(No).
+    """
     rows, margins = rows.cpu(), margins.cpu()
     traces = []
-    for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, prompts.grids, strict=True)):
+    for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, grids, strict=True)):
         text, spans = _spans(tokenizer, response)
         count, cells = len(response), grid_h * grid_w
         image, rest = rows[index, :count, :cells], rows[index, :count, cells:]
@@ -280,8 +303,8 @@ def _traces(
                 text=text,
                 token_spans=spans,
                 image_attention=image.reshape(count, grid_h, grid_w),
-                question_attention=rest[:, : len(prompts.anomaly_tokens)],
-                anomaly_tokens=prompts.anomaly_tokens,
+                question_attention=rest[:, : len(anomaly_tokens)],
+                anomaly_tokens=anomaly_tokens,
                 answer_margins=margins[index, :count],
             )
         )

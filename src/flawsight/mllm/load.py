@@ -97,7 +97,7 @@ def load_mllm(
     _check_architecture(folder, any_family)
     try:
         processor = load_processor(folder)
-        with _quiet():
+        with without_bars():
             network, loading = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
@@ -130,7 +130,7 @@ def load_mllm(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Without transformers' bar for each weight, which would tear the command's own display."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -3,9 +3,40 @@
 import torch
 from torch import Tensor
 
-from ..inspection import TokenScores
+from ..inspection import TokenScores, Trace
 from ..settings import Settings
 from .scores import attention_concentration, semantic_relevance
+
+
+def reasoning_rows(
+    trace: Trace, reasoning: tuple[int, int], settings: Settings
+) -> tuple[list[int], Tensor, Tensor]:
+    """Find the reasoning's tokens in a trace, and the rows that speak for them.
+
+    Args:
+        trace: of the response.
+        reasoning: [start, end) characters of the reasoning in `trace.text`.
+        settings: `row` and `words_only`.
+
+    Returns:
+        R indices of response tokens; (R,) the rows of the trace's attention that are theirs; (R,)
+        bool, which of them may be kept.
+    """
+    start, end = reasoning
+    tokens = [
+        index
+        for index, (token_start, token_end) in enumerate(trace.token_spans)
+        if start <= token_start < token_end <= end
+    ]
+    rows = torch.tensor(tokens, dtype=torch.long)
+    if settings.row == "own":
+        rows = (rows + 1).clamp(max=len(trace.image_attention) - 1)
+    eligible = [
+        not settings.words_only
+        or any(c.isalnum() for c in trace.text[slice(*trace.token_spans[index])])
+        for index in tokens
+    ]
+    return tokens, rows, torch.tensor(eligible, dtype=torch.bool)
 
 
 def select_tokens(

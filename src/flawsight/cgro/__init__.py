@@ -1,0 +1,1 @@
+"""CGRO, consistency-guided reasoning optimization: training with image-level labels only."""

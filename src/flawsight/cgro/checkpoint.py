@@ -1,0 +1,104 @@
+"""A training on disk: a checkpoint to go on from, and the policy as others can load it.
+
+Both are written beside their place and then moved to it, so that a killed save leaves what was.
+All randomness is a function of the seed and the step (`rollouts.py`, `data.py`): weights, optimizer
+and the number of steps are the whole state.
+"""
+
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ..errors import RunFolderError
+from ..mllm.load import MLLM, without_bars
+from ..run_folder import write_atomically, writing_to
+from .policy import trainable_parameters
+
+_CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Any, step: int, validations: Sequence[Any]
+) -> None:
+    """Write what a training needs to go on after `step` updates.
+
+    Raises:
+        RunFolderError: if the disk is full or forbidden; an earlier checkpoint is then kept.
+    """
+    content = io.BytesIO()  # on a full disk torch.save itself would not raise an OSError
+    state = {
+        "step": step,
+        "weights": {name: value.detach().cpu() for name, value in trainable_parameters(model)},
+        "optimizer": optimizer.state_dict(),
+        "validations": list(validations),
+    }
+    torch.save(state, content)
+    with writing_to(folder):
+        write_atomically(folder / _CHECKPOINT, content.getbuffer())
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Any
+) -> tuple[int, list[dict[str, float]]]:
+    """Bring model and optimizer to where the checkpoint was written.
+
+    Returns:
+        How many updates were made, and the validations so far; 0 and none without a checkpoint.
+
+    Raises:
+        RunFolderError: if the checkpoint is damaged or of another model.
+    """
+    path = folder / _CHECKPOINT
+    if not path.exists():
+        return 0, []
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights = dict(trainable_parameters(model))
+        if weights.keys() != state["weights"].keys():
+            raise ValueError("it holds other weights than those that train")
+        with torch.no_grad():
+            for name, value in state["weights"].items():
+                weights[name].copy_(value)
+        optimizer.load_state_dict(state["optimizer"])
+        return state["step"], state["validations"]
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        raise RunFolderError(f"Cannot go on from {path}: {error}") from error
+
+
+def save_policy(target: Path, mllm: MLLM, base: Path, card: str) -> None:
+    """Write the policy as a PEFT adapter or, trained in full, as a whole model folder.
+
+    Args:
+        target: of which an earlier one is replaced.
+        mllm: the policy.
+        base: folder of the base model, whose processor goes with a whole model.
+        card: its README.md.
+
+    Raises:
+        RunFolderError: if the disk is full or forbidden.
+    """
+    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    with writing_to(target.parent):
+        for left_over in (fresh, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        try:
+            if not hasattr(mllm.model, "peft_config"):
+                for path in base.iterdir():
+                    if path.suffix in (".json", ".jinja", ".txt") and "index" not in path.name:
+                        shutil.copy(path, fresh)
+            with without_bars():
+                mllm.model.save_pretrained(fresh)
+            (fresh / "README.md").write_text(card, encoding="utf-8")
+        except SafetensorError as error:
+            raise OSError(f"{error}") from error
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+        shutil.rmtree(old, ignore_errors=True)

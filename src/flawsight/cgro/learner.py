@@ -1,0 +1,317 @@
+"""One step of CGRO: sample candidates, run them with a gradient, score them, update the policy.
+
+The pass that makes the gradient also shows where the policy looked, so that the rewards are
+known between its forward and its backward half, and nothing is replayed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ..errors import ModelError, SettingsError
+from ..mllm.capture import decoder_layers, head_weights
+from ..mllm.generate import cut_traces
+from ..mllm.load import MLLM
+from ..settings import Settings
+from .data import LabelledImage
+from .forward import CandidateForward, Completions, run_candidates
+from .images import EncodedImages, Prompts, collate
+from .loss import candidate_losses, denominator, token_losses
+from .metrics import CandidateTable
+from .policy import reference_of, trainable_parameters
+from .rewards import group_advantages
+from .rollouts import sample, uniforms
+from .score import Consistency, Score, score_text, score_trace
+from .settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The candidates of B images, for one gradient pass.
+
+    Attributes:
+        images: B.
+        prompts: of the B images.
+        ids: B · G responses as token ids.
+        completions: the same, padded.
+    """
+
+    images: Sequence[LabelledImage]
+    prompts: Prompts
+    ids: list[list[int]]
+    completions: Completions
+
+    @property
+    def labels(self) -> list[bool]:
+        """y of each of the B · G candidates."""
+        group = len(self.ids) // len(self.images)
+        return [image.label for image in self.images for _ in range(group)]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What stays the same of N candidates of at most L tokens while the weights move.
+
+    Attributes:
+        advantages: (N,).
+        counted: (N,) bool, False for those that are left out of the loss.
+        reference_log_probs: (N, L) of the model before training; None without a KL.
+        old_log_probs: (N, L) of the policy that sampled.
+    """
+
+    advantages: Tensor
+    counted: Tensor
+    reference_log_probs: Tensor | None
+    old_log_probs: Tensor
+
+
+class Learner:
+    """The policy, its reference and its optimizer, in one process of a training.
+
+    Args:
+        mllm: from `make_trainable`.
+        inspection: question, size of the images, length of a response, and how w_r is made.
+        settings: of the training.
+        accelerator: from `make_accelerator`.
+        features: folder for vision features, where they are kept on disk.
+
+    Raises:
+        SettingsError: if the images of a step cannot be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        mllm: MLLM,
+        inspection: Settings,
+        settings: TrainSettings,
+        accelerator: Accelerator,
+        features: Path,
+    ) -> None:
+        self.mllm, self.inspection, self.settings = mllm, inspection, settings
+        self.accelerator = accelerator
+        self.images_per_process = share_out(settings, accelerator.num_processes)
+        self.consistency = Consistency(
+            top_t=settings.top_t,
+            quantile=settings.quantile,
+            jaccard_of=settings.jaccard_of,
+            delta_anomalous=settings.delta_anomalous,
+            delta_normal=settings.delta_normal,
+        )
+        self._encoded = EncodedImages(mllm, inspection, settings.features, features)
+        self._reference = reference_of(mllm.model) if settings.kl_weight else None
+        watched = None
+        if settings.reward == "cgro":
+            heads = mllm.model.config.get_text_config().num_attention_heads
+            layers = len(decoder_layers(mllm.model))
+            watched = head_weights(layers, heads, inspection.layers, inspection.heads)
+            watched = {layer: weight.to(mllm.device) for layer, weight in watched.items()}
+        if settings.gradient_checkpointing:
+            mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.parameters = [parameter for _, parameter in trainable_parameters(mllm.model)]
+        optimizer = torch.optim.AdamW(
+            self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        forward = CandidateForward(
+            mllm.model, settings.sharing, settings.temperature, mllm.attention, watched
+        )
+        self.forward, self.optimizer = accelerator.prepare(forward, optimizer)
+
+    def rollouts(self, images: Sequence[LabelledImage], draws: Sequence[int]) -> list[Rollout]:
+        """Sample this process' candidates.
+
+        Args:
+            images: of the step, as far as they are this process'.
+            draws: which draw of the whole training each of them is.
+
+        Returns:
+            One roll-out a gradient pass.
+
+        Raises:
+            ImageError: if an image cannot be read any more.
+            ModelError: if the model computes NaN.
+        """
+        settings = self.settings
+        self.mllm.model.eval()  # under gradient checkpointing, training drops the cache
+        encoded = [self._encoded(image.path) for image in images]
+        ids: list[list[int]] = []
+        with self.accelerator.autocast():
+            for start in range(0, len(images), settings.images_per_rollout):
+                part = slice(start, start + settings.images_per_rollout)
+                numbers = uniforms(
+                    settings.seed,
+                    draws[part],
+                    settings.candidates,
+                    self.inspection.max_new_tokens,
+                )
+                prompts = collate(encoded[part], self.mllm)
+                ids += sample(self.mllm, prompts, numbers, settings.temperature)
+        rollouts = []
+        pad = self.mllm.processor.tokenizer.pad_token_id
+        for start in range(0, len(images), settings.images_per_forward):
+            stop = start + settings.images_per_forward
+            own = ids[start * settings.candidates : stop * settings.candidates]
+            rollouts.append(
+                Rollout(
+                    images[start:stop],
+                    collate(encoded[start:stop], self.mllm),
+                    own,
+                    Completions.of(own, pad, self.mllm.device),
+                )
+            )
+        return rollouts
+
+    def update(self, rollouts: Sequence[Rollout], step: int) -> tuple[CandidateTable, float]:
+        """Move the weights by the candidates of all processes, `iterations` times.
+
+        Args:
+            rollouts: this process', as many as every other's.
+            step: counted from 0, of which the learning rate is.
+
+        Returns:
+            What the candidates of this process earned, and the norm of the last gradient.
+
+        Raises:
+            ModelError: if the loss or its gradient is not finite; the weights are then unchanged.
+        """
+        settings, accelerator = self.settings, self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(step)
+        tokens = torch.tensor(
+            [sum(len(ids) for rollout in rollouts for ids in rollout.ids)], device=self.mllm.device
+        )
+        below = denominator(
+            settings.normalization,
+            settings.images_per_step * settings.candidates,
+            int(accelerator.reduce(tokens, reduction="sum")),
+            self.inspection.max_new_tokens,
+        )
+        # Gradients are averaged over processes, and the loss divided by the passes of a step.
+        scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / below
+        table = CandidateTable()
+        judged: list[Judged] = []
+        norm = 0.0
+        self.mllm.model.train()
+        for iteration in range(settings.iterations):
+            for index, rollout in enumerate(rollouts):
+                with accelerator.accumulate(self.forward):
+                    log_probs, entropy, rows = self.forward(rollout.prompts, rollout.completions)
+                    if iteration == 0:
+                        judged.append(self._judge(rollout, log_probs, entropy, rows, table))
+                    candidates = judged[index]
+                    losses, kl = token_losses(
+                        log_probs,
+                        candidates.old_log_probs,
+                        candidates.reference_log_probs,
+                        candidates.advantages,
+                        settings.epsilon,
+                        settings.kl_weight,
+                        settings.unbiased_kl,
+                    )
+                    mask = rollout.completions.mask
+                    counted = mask & candidates.counted[:, None]
+                    each = candidate_losses(losses, counted, settings.normalization)
+                    if iteration == 0:
+                        table.add_losses(each, candidate_losses(kl, mask, "grpo"))
+                    accelerator.backward(each.sum() * scale)
+                    if accelerator.sync_gradients:
+                        norm = self._step()
+        return table, norm
+
+    def _step(self) -> float:
+        """Shorten the gradient and move the weights, unless it is not a number."""
+        norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        norm = 0.0 if norm is None else float(norm)
+        if not torch.isfinite(torch.tensor(norm)):
+            raise ModelError(
+                "The loss or its gradient is NaN or infinite. The weights before this step are "
+                "kept; lower learning_rate or max_grad_norm, or use --dtype float32."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def _judge(
+        self,
+        rollout: Rollout,
+        log_probs: Tensor,
+        entropy: Tensor,
+        rows: Tensor | None,
+        table: CandidateTable,
+    ) -> Judged:
+        """Score a roll-out's candidates, add them to the table, and ask the reference."""
+        settings = self.settings
+        scores = self.scores(rollout, rows)
+        rewards = torch.tensor([score.total for score in scores], device=self.mllm.device)
+        groups = rewards.view(-1, settings.candidates)
+        advantages = group_advantages(groups, settings.scale_advantages).flatten()
+        uniform = (groups == groups[:, :1]).all(dim=1).repeat_interleave(settings.candidates)
+        counted = ~uniform if settings.skip_uniform_groups else torch.ones_like(uniform)
+        table.add(rollout.labels, scores, uniform, rollout.completions.mask, entropy)
+        reference = None
+        if self._reference is not None:
+            with torch.no_grad(), self.accelerator.autocast(), self._reference() as model:
+                reference, _, _ = self._run(model, rollout, None)
+        return Judged(advantages, counted, reference, log_probs.detach())
+
+    def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
+        """Score a roll-out's candidates, by their words alone where there are no rows."""
+        tokenizer = self.mllm.processor.tokenizer
+        if rows is None:
+            texts = tokenizer.batch_decode(
+                rollout.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            return [score_text(t, y) for t, y in zip(texts, rollout.labels, strict=True)]
+        group = len(rollout.ids) // len(rollout.images)
+        traces = cut_traces(
+            tokenizer,
+            [grid for grid in rollout.prompts.grids for _ in range(group)],
+            rollout.prompts.anomaly_tokens,
+            rollout.ids,
+            rows,
+            rows.new_full(rows.shape[:2], torch.nan),  # a reward asks for no P(Yes)
+        )
+        return [
+            score_trace(trace, label, self.inspection, self.consistency)
+            for trace, label in zip(traces, rollout.labels, strict=True)
+        ]
+
+    @torch.no_grad()
+    def try_out(self, rollout: Rollout) -> list[Score]:
+        """Score a roll-out without any training."""
+        model = self.accelerator.unwrap_model(self.forward)
+        with self.accelerator.autocast():
+            _, _, rows = self._run(self.mllm.model, rollout, model.head_weights)
+        return self.scores(rollout, rows)
+
+    def _run(
+        self, model: Any, rollout: Rollout, watched: dict[int, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        return run_candidates(
+            model,
+            rollout.prompts,
+            rollout.completions,
+            self.settings.sharing,
+            self.settings.temperature,
+            self.mllm.attention,
+            watched,
+        )
+
+
+def share_out(settings: TrainSettings, processes: int) -> int:
+    """Return how many images of a step are each process'.
+
+    Raises:
+        SettingsError: if they cannot be shared out evenly over processes and gradient passes.
+    """
+    own, left = divmod(settings.images_per_step, processes)
+    if left or own % settings.images_per_forward:
+        raise SettingsError(
+            f"images_per_step is {settings.images_per_step}; it must be a multiple of "
+            f"images_per_forward ({settings.images_per_forward}) times the {processes} processes."
+        )
+    return own

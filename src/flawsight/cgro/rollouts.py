@@ -1,0 +1,123 @@
+"""Candidates sampled in batch: the prompt is run once an image, then its G candidates continue it.
+
+Each image has random numbers of its own, drawn on the CPU, so that what is sampled depends
+neither on how images are batched nor on how many processes share the work.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from ..errors import ModelError
+from ..mllm.generate import end_tokens, until_end
+from ..mllm.load import MLLM
+from .forward import embed_prompts
+from .images import Prompts
+from .policy import core
+
+
+def seed_of(*parts: int | str) -> int:
+    """Return a seed below 2⁵⁶ for one purpose, unlike those for other purposes."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def uniforms(seed: int, draws: Sequence[int], candidates: int, length: int) -> Tensor:
+    """Return the random numbers of some images' candidates.
+
+    Args:
+        seed: of the training.
+        draws: for each of B images, which draw of the whole training it is.
+        candidates: G.
+        length: R, the most tokens that are sampled.
+
+    Returns:
+        (B · G, R) in [0, 1).
+    """
+    numbers = []
+    for draw in draws:
+        generator = torch.Generator().manual_seed(seed_of(seed, "sample", draw))
+        numbers.append(torch.rand(candidates, length, generator=generator, dtype=torch.float64))
+    return torch.cat(numbers)
+
+
+@torch.no_grad()
+def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) -> list[list[int]]:
+    """Sample G candidates of each of B images from softmax(logits / temperature).
+
+    Args:
+        mllm: the policy, in evaluation mode, for training may checkpoint and so drop the cache.
+        prompts: of B images.
+        numbers: (B · G, R) from `uniforms`; R is the length at which a response is cut off.
+        temperature: above 0.
+
+    Returns:
+        B · G lists of token ids, each up to and with its end token.
+
+    Raises:
+        ModelError: if the model computes NaN.
+    """
+    base = core(mllm.model)
+    language, head = base.model.language_model, base.get_output_embeddings()
+    count, longest = numbers.shape
+    group = count // prompts.batch_size
+    if mllm.device.type == "mps":
+        numbers = numbers.float()  # it has no float64
+    numbers = numbers.to(mllm.device)
+    ends = torch.tensor(sorted(end_tokens(mllm)), device=mllm.device)
+    prefix = embed_prompts(mllm.model, prompts)
+    cache = DynamicCache(config=base.config.get_text_config())
+    hidden = language(
+        inputs_embeds=prefix.embeds,
+        attention_mask=prefix.mask,
+        position_ids=prefix.positions,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state[:, -1:]
+    hidden = hidden.repeat_interleave(group, dim=0)
+    cache.batch_repeat_interleave(group)
+    mask = prefix.mask.repeat_interleave(group, dim=0)
+    position = prefix.next_position.repeat_interleave(group)[:, None]
+    finished = torch.zeros(count, dtype=torch.bool, device=mllm.device)
+    ids: list[Tensor] = []
+    while True:
+        token = draw(head(hidden)[:, 0].float() / temperature, numbers[:, len(ids)])
+        ids.append(token)
+        finished |= torch.isin(token, ends)
+        if finished.all() or len(ids) == longest:
+            break
+        mask = torch.cat([mask, mask.new_ones(count, 1)], dim=1)
+        hidden = language(
+            inputs_embeds=base.get_input_embeddings()(token[:, None]),
+            attention_mask=mask,
+            position_ids=(position + len(ids) - 1).expand(3, -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+    ended = set(ends.tolist())
+    return [until_end(row, ended) for row in torch.stack(ids, dim=1).tolist()]
+
+
+def draw(logits: Tensor, numbers: Tensor) -> Tensor:
+    """Invert the cumulative distribution: the first token whose sum of p exceeds the number.
+
+    Args:
+        logits: (N, vocabulary) float32.
+        numbers: (N,) in [0, 1), in the precision in which probabilities are summed.
+
+    Returns:
+        (N,) token ids, none of which has a probability of 0.
+
+    Raises:
+        ModelError: if a logit is NaN or infinite.
+    """
+    if not torch.isfinite(logits).all():
+        raise ModelError("The model computes NaN or infinity while it samples candidates.")
+    # The sum of 150,000 float32 numbers is off by more than many a token's probability.
+    cumulative = logits.softmax(dim=-1).to(numbers.dtype).cumsum(dim=-1)
+    wanted = numbers[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, wanted, right=True)[:, 0]
+    return tokens.clamp(max=logits.shape[1] - 1)  # should rounding carry a number to 1

@@ -1,0 +1,253 @@
+"""A whole training: read top to bottom, it is the method's second half.
+
+run.json         model, settings, data, versions
+metrics.jsonl    one object a step; validations stand in the step after which they were made
+checkpoint.pt    to go on from
+last/, best/     the adapter (or model) after the last save, and at the best validation
+overlays/        validation images with their maps, by step
+trackers/        TensorBoard's files
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, is_tensorboard_available, is_wandb_available
+
+from ..errors import ModelError, RunFolderError, SettingsError
+from ..inspector import Inspector
+from ..mllm.load import DEFAULT_MODEL, MLLM, local_folder
+from ..run_folder import check_same, read_description, versions, write_atomically, writing_to
+from ..settings import Settings
+from .card import model_card
+from .checkpoint import load_checkpoint, save_checkpoint, save_policy
+from .data import Order, TrainingData
+from .learner import Learner, share_out
+from .policy import make_trainable
+from .settings import TrainSettings
+from .validation import validate
+
+FORMAT = 1
+TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
+Row = dict[str, float]
+
+
+def make_accelerator(
+    settings: TrainSettings, out: Path, cpu: bool = False, trackers: Sequence[str] = ()
+) -> Accelerator:
+    """Join the processes that `accelerate launch` started, or be the only one.
+
+    Each process holds the whole model, as under DDP.
+
+    Raises:
+        SettingsError: for a tracker that is not known or not installed, a launch that would shard
+            the model, or images that cannot be shared out evenly.
+    """
+    for name in trackers:
+        if name not in TRACKERS or not TRACKERS[name]():
+            raise SettingsError(
+                f"The tracker {name!r} is not {'installed' if name in TRACKERS else 'known'}; "
+                f"choose of {', '.join(TRACKERS)}."
+            )
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision=settings.mixed_precision,
+        log_with=list(trackers) or None,
+        project_dir=out / "trackers",
+    )
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise SettingsError(
+            f"{accelerator.distributed_type} shards the model, and candidates are sampled from a "
+            "whole one: launch with --multi_gpu (DDP). LoRA leaves little to shard."
+        )
+    # Passes from one update to the next; they depend on the number of processes.
+    passes = share_out(settings, accelerator.num_processes) // settings.images_per_forward
+    accelerator.gradient_accumulation_steps = passes
+    return accelerator
+
+
+def describe_training(
+    mllm: MLLM,
+    inspection: Settings,
+    settings: TrainSettings,
+    data: TrainingData,
+    sources: Sequence[str],
+) -> dict[str, Any]:
+    """Return, as JSON types, all that the result of a training depends on."""
+    listed = [[str(i.path), i.label] for part in (data.train, data.validation) for i in part]
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "name": mllm.name,
+            "sha256": mllm.sha256,
+            "dtype": str(mllm.model.dtype).removeprefix("torch."),
+            "attention": mllm.attention,
+        },
+        "settings": settings.to_json(),
+        "inspection": inspection.to_json(),
+        "data": {
+            "sources": list(sources),
+            "sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+            "balance": data.balance(),
+        },
+        "versions": versions(),
+    }
+
+
+def train(
+    mllm: MLLM,
+    inspection: Settings,
+    settings: TrainSettings,
+    data: TrainingData,
+    out: Path,
+    accelerator: Accelerator,
+    sources: Sequence[str] = (),
+    on_step: Callable[[int, Row], None] = lambda step, row: None,
+) -> list[Row]:
+    """Train, or go on with the training that `out` holds.
+
+    Args:
+        mllm: the base model, on the accelerator's device; it becomes the policy.
+        inspection: question, size of the images, length of a response, and how w_r is made.
+        settings: of the training.
+        data: images and labels.
+        out: folder of the run.
+        accelerator: from `make_accelerator`.
+        sources: what the user called the data, for the model card.
+        on_step: called with the number of steps done and the metrics.
+
+    Returns:
+        The validations: "step", "image_auroc", "balanced_accuracy", "answered", "contradictions".
+
+    Raises:
+        RunFolderError: if the folder holds another run or cannot be written.
+        ModelError: if the model computes NaN, or the memory does not suffice.
+        SettingsError: if the images of a step cannot be shared out evenly.
+    """
+    about = describe_training(mllm, inspection, settings, data, sources)
+    base = local_folder(DEFAULT_MODEL if mllm.name == "default" else mllm.name)
+    if accelerator.is_main_process:
+        _open_folder(out, about)
+    accelerator.wait_for_everyone()
+    mllm = make_trainable(
+        mllm, settings.trainable, settings.lora_rank, settings.lora_alpha, settings.seed
+    )
+    learner = Learner(mllm, inspection, settings, accelerator, out / "features")
+    done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
+    if accelerator.is_main_process:
+        _truncate_metrics(out, done)
+    if accelerator.log_with:
+        accelerator.init_trackers("flawsight", _flat(about))
+    order = Order(data.train, settings.defective_share, settings.seed)
+    inspector = Inspector(mllm, inspection, batch_size=settings.images_per_rollout)
+
+    def check(step: int) -> Row:
+        drawings = out / "overlays" / f"step-{step:06d}"
+        found = validate(inspector, data.validation, accelerator, settings.overlays, drawings)
+        validations.append({"step": float(step)} | found)
+        return {f"validation_{name}": value for name, value in found.items()}
+
+    def save(step: int, validated: bool) -> None:
+        if accelerator.is_main_process:
+            adapter = settings.trainable == "lora"
+            card = model_card(about, step, validations, adapter)
+            if validated and _is_best(validations):
+                save_policy(out / "best", mllm, base, card)
+            save_policy(out / "last", mllm, base, card)
+            save_checkpoint(out, mllm.model, learner.optimizer, step, validations)
+        accelerator.wait_for_everyone()
+
+    def report(step: int, row: Row) -> None:
+        accelerator.log(row, step=step)
+        if accelerator.is_main_process:
+            with writing_to(out), (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **row}) + "\n")
+            on_step(step, row)
+
+    with _explained_memory():
+        if not validations:
+            report(0, check(0))
+        own = learner.images_per_process
+        for step in range(done, settings.steps):
+            first = step * settings.images_per_step + accelerator.process_index * own
+            draws = range(first, first + own)
+            rollouts = learner.rollouts([order[draw] for draw in draws], draws)
+            table, norm = learner.update(rollouts, step)
+            row = table.metrics(accelerator)
+            row |= {"gradient_norm": norm, "learning_rate": settings.learning_rate_at(step)}
+            now = step + 1
+            validated = now == settings.steps or _is_due(now, settings.validate_every)
+            if validated:
+                row |= check(now)
+            report(now, row)  # first, for a resumed training drops what no checkpoint covers
+            if validated or _is_due(now, settings.save_every):
+                save(now, validated)
+    accelerator.end_training()
+    return validations
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _is_best(validations: Sequence[Row]) -> bool:
+    """Tell whether the last validation is the best of those after a step."""
+    ranks = [(v["image_auroc"], v["balanced_accuracy"]) for v in validations if v["step"]]
+    return ranks[-1] > max(ranks[:-1], default=(-1.0, -1.0))
+
+
+def _open_folder(out: Path, about: dict[str, Any]) -> None:
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / "run.json").exists():
+            check_same(out, read_description(out), about)
+        elif any(out.iterdir()):
+            raise RunFolderError(f"{out} holds files but no training; choose another --out.")
+        else:
+            write_atomically(out / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+
+
+def _truncate_metrics(out: Path, done: int) -> None:
+    """Drop the steps after the checkpoint, which will be made again."""
+    path = out / "metrics.jsonl"
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= done:
+                kept.append(line + "\n")
+        except ValueError:  # torn by a kill
+            continue
+    with writing_to(out):
+        write_atomically(path, "".join(kept if done else []).encode())
+
+
+def _flat(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings in a form that every tracker takes."""
+    return {
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in about["settings"].items()
+    }
+
+
+@contextmanager
+def _explained_memory() -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate" in str(error)
+        if not exhausted:
+            raise
+        raise ModelError(
+            "The memory does not suffice. Lower images_per_forward or images_per_rollout; or set "
+            "sharing to packed and gradient_checkpointing; or lower candidates, or max_new_tokens "
+            "or image_tokens (--set). Then use another --out."
+        ) from error

@@ -1,0 +1,97 @@
+"""How well the policy inspects: image AUROC and balanced accuracy on images kept from training."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from ..data.images import read_image
+from ..evaluate.curves import auroc, counts_of
+from ..inspection import Inspection
+from ..inspector import Inspector
+from ..report.overlay import draw_overlay
+from ..run_folder import slug, write_atomically, writing_to
+from .data import LabelledImage
+
+Outcome = tuple[bool, float | None, bool, bool]
+
+
+def validate(
+    inspector: Inspector,
+    images: Sequence[LabelledImage],
+    accelerator: Accelerator,
+    overlays: int,
+    folder: Path,
+) -> dict[str, float]:
+    """Inspect the images, shared out over the processes, greedily as `flawsight inspect` does.
+
+    Args:
+        inspector: of the policy.
+        images: normal and defective ones.
+        accelerator: of the training.
+        overlays: how many are drawn with their maps, defective and normal ones in turns.
+        folder: for these drawings.
+
+    Returns:
+        The figures of `figures`.
+
+    Raises:
+        ModelError: if the model computes NaN.
+        RunFolderError: if a drawing cannot be written.
+    """
+    defective = [image for image in images if image.label]
+    normal = [image for image in images if not image.label]
+    in_turns = [i.path for pair in zip(defective, normal, strict=False) for i in pair]
+    drawn = set(in_turns[:overlays])
+    own = images[accelerator.process_index :: accelerator.num_processes]
+    outcomes: list[Outcome] = []
+    inspector.mllm.model.eval()
+    for start in range(0, len(own), inspector.batch_size):
+        batch = own[start : start + inspector.batch_size]
+        found = inspector.inspect_batch([image.path for image in batch])
+        for image, inspection in zip(batch, found, strict=True):
+            if not isinstance(inspection, Inspection):
+                outcomes.append((image.label, None, False, False))
+                continue
+            outcomes.append(
+                (
+                    image.label,
+                    inspection.pred_score,
+                    inspection.pred_label,
+                    inspection.contradiction,
+                )
+            )
+            if image.path in drawn:
+                _draw(image.path, inspection, folder)
+    return figures(gather_object(outcomes))
+
+
+def _draw(path: Path, inspection: Inspection, folder: Path) -> None:
+    png = io.BytesIO()
+    draw_overlay(read_image(path), inspection.anomaly_map).save(png, "PNG")
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{slug(str(path))}.png", png.getbuffer())
+
+
+def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Compute the figures; an image without an answer is wrong, and ranks at the wrong end.
+
+    Args:
+        outcomes: (y, pred_score or None, pred_label, contradiction) of each image.
+
+    Returns:
+        "image_auroc", "balanced_accuracy", and the shares "answered" and "contradictions".
+    """
+    labels = np.array([label for label, _, _, _ in outcomes])
+    scores = [(-1.0 if y else 2.0) if s is None else s for y, s, _, _ in outcomes]
+    right = np.array([s is not None and bool(p) == bool(y) for y, s, p, _ in outcomes])
+    return {
+        "image_auroc": float(auroc(counts_of(labels, scores))),
+        "balanced_accuracy": float(np.mean([right[labels == y].mean() for y in (False, True)])),
+        "answered": float(np.mean([s is not None for _, s, _, _ in outcomes])),
+        "contradictions": float(np.mean([c for _, _, _, c in outcomes])),
+    }
