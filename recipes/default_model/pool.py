@@ -32,7 +32,7 @@ _TURN = _becomes((0, 3, 6, 1, 4, 7, 2, 5, 8, 11, 12, 9, 10, 14, 13))
 
 def render_part(folder: Path, part: int, pairs: int, side: int) -> None:
     """Write `pairs` twins of square images, normal and defective in turn, and their facts."""
-    rng = np.random.default_rng([77, part])
+    rng = np.random.default_rng([77, part, 0])
     images = np.empty((2 * pairs, side, side, 3), np.uint8)
     facts: list[SurfaceSample] = []
     for index in range(pairs):
