@@ -1,8 +1,8 @@
 """Run folder → report.html, which opens offline.
 
-Few images: one file. Many: the page holds a line of each, and loads thumbnails and what it shows of
-one image when they are looked at, from scripts and pictures beside it, for a page opened from a disk
-may load nothing else:
+Few images: one file. Many: the page holds a line of each, and loads thumbnails and what it shows
+of one image when they are looked at, from scripts and pictures beside it, for a page opened from a
+disk may load nothing else:
 
     report/thumbs/*.jpg
     report/views-1/*.js     `flawsight.receive(view)`; see view.py
@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,20 @@ def write_report(
             thumb, view = place(folder, row, label)
             items.append(summary_of(row, slug(row["image"]), thumb, label))
             inlined += [view] if view else []
+        _shorten_names(items)
         path = folder / "report.html"
         write_atomically(path, _page(read_description(folder), items, inlined).encode())
     return path
+
+
+def _shorten_names(items: list[dict[str, Any]]) -> None:
+    """Name each image by its path below the folder that all share: 000.png may occur in many."""
+    parts = [PurePath(item["path"]).parts for item in items]
+    shared = 0
+    while len({one[shared] if shared + 1 < len(one) else None for one in parts} - {None}) == 1:
+        shared += 1
+    for item, one in zip(items, parts, strict=True):
+        item["name"] = "/".join(one[min(shared, len(one) - 1) :])
 
 
 def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, dict[str, Any]]:
@@ -84,7 +95,7 @@ def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, dic
 
 
 def _beside(folder: Path, row: Row, label: bool | None) -> tuple[str | None, None]:
-    """Write thumbnail and view beside the page, unless they are there, and return the first's URL."""
+    """Write thumbnail and view beside the page, unless they are there; return the first's URL."""
     photo, has_map = _photo(folder, row)
     name = slug(row["image"])
     thumb, script = f"{THUMBS}/{name}.jpg", f"{VIEWS}/{name}.js"

@@ -14,7 +14,7 @@
   function wrongness(item) {
     if (item.label == null || item.pred_label == null) return -2;
     const certainty = item.pred_score == null ? 0 : Math.abs(item.pred_score - 0.5);
-    return item.label === item.pred_label ? -1 + certainty * -1 : certainty + (item.label ? 1 : 0);
+    return item.label === item.pred_label ? -1 - certainty : certainty + (item.label ? 1 : 0);
   }
 
   const suspicion = (item) => (item.pred_score ?? -1) + (item.pred_label ? 2 : 0);
@@ -137,7 +137,7 @@
       try {
         const view = await load(item);
         if (location.hash.slice(1) !== item.id) return; // the reader went on meanwhile
-        detail.replaceChildren(bar(item), inspectionView({ ...view, label: item.label }));
+        detail.replaceChildren(bar(item), inspectionView({ ...view, name: item.name, label: item.label }));
       } catch {
         detail.replaceChildren(bar(item), el("p", { class: "fs-warning", role: "alert" },
           `What is known of ${item.name} cannot be loaded; is the folder beside this page complete?`));
@@ -158,7 +158,7 @@
         return other ? el("a", { href: `#${other.id}`, "data-step": step }, text) : null;
       };
       return el("nav", { class: "fs-nav", "aria-label": "Images" },
-        el("a", { href: "#", "data-step": 0 }, "All images"), link(-1, "← Previous"), link(1, "Next →"));
+        el("a", { href: "#", "data-step": 0 }, `All ${items.length} images`), link(-1, "← Previous"), link(1, "Next →"));
     }
     addEventListener("keydown", (event) => {
       if (detail.hidden || event.altKey || event.ctrlKey || event.metaKey) return;

@@ -8,7 +8,8 @@
  * text goes through textContent. Needs viewer.css; works under a CSP without inline styles.
  */
 (() => {
-  const LONG_SIDE = 320; // of the drawn map in pixels; its grid is far coarser
+  const LONG_SIDE = 160; // of the field that is computed, in pixels; a map's grid is far coarser
+  const SHARPER = 6; // the canvas is so many times larger, for the line around a region
   const DIM = 0.72; // how dark the photo gets where a word did not look
 
   /** Make an element: attributes by name, `on…` being listeners; children are nodes or text. */
@@ -127,26 +128,56 @@
     };
   }
 
-  /** Paint a map; `paint(value)` gives [r, g, b, opacity], and a line runs along `outline`. */
-  function draw(canvas, map, paint, outline) {
-    const { width, height } = canvas;
-    const field = interpolate(map, width, height);
-    const image = new ImageData(width, height);
-    const table = Array.from({ length: 256 }, (_, level) => paint(level / 255));
-    const inside = (x, y) => field[y * width + x] >= outline;
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const at = y * width + x;
-        let [r, g, b, alpha] = table[Math.round(255 * field[at])];
-        if (outline > 0) {
-          const near = x > 1 && y > 1
-            && (inside(x, y) !== inside(x - 2, y) || inside(x, y) !== inside(x, y - 2));
-          if (near) [r, g, b, alpha] = inside(x, y) ? [255, 255, 255, 1] : [0, 0, 0, 0.85];
+  /** The line where a field crosses a level, cell by cell between the pixels' centres. */
+  function contour(field, width, height, level) {
+    const path = new Path2D();
+    for (let y = 0; y + 1 < height; y++) {
+      for (let x = 0; x + 1 < width; x++) {
+        const corners = [[x, y], [x + 1, y], [x + 1, y + 1], [x, y + 1]];
+        const values = corners.map(([cx, cy]) => field[cy * width + cx] - level);
+        if (values.every((value) => value >= 0) || values.every((value) => value < 0)) continue;
+        const crossings = [];
+        for (let i = 0; i < 4; i++) {
+          const [one, other] = [values[i], values[(i + 1) % 4]];
+          if (one >= 0 === other >= 0) continue;
+          const mix = one / (one - other);
+          crossings.push(corners[i].map((from, axis) =>
+            from + 0.5 + mix * (corners[(i + 1) % 4][axis] - from)));
         }
-        image.data.set([r, g, b, 255 * alpha], 4 * at);
+        for (let i = 0; i < crossings.length; i += 2) {
+          path.moveTo(...crossings[i]);
+          path.lineTo(...crossings[i + 1]);
+        }
       }
     }
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    return path;
+  }
+
+  /** Paint a map; `paint(value)` gives [r, g, b, opacity], and a line surrounds what is above `level`. */
+  function draw(canvas, map, paint, level, colour) {
+    const [width, height] = [canvas.width / SHARPER, canvas.height / SHARPER];
+    const field = interpolate(map, width, height);
+    const image = new ImageData(width, height);
+    const table = Array.from({ length: 256 }, (_, value) => paint(value / 255));
+    field.forEach((value, at) => {
+      const [r, g, b, alpha] = table[Math.round(255 * value)];
+      image.data.set([r, g, b, 255 * alpha], 4 * at);
+    });
+    const small = el("canvas", { width, height });
+    small.getContext("2d").putImageData(image, 0, 0);
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(small, 0, 0, canvas.width, canvas.height);
+    if (level <= 0) return;
+    const path = contour(field, width, height, level);
+    context.save();
+    context.scale(SHARPER, SHARPER);
+    for (const [stroke, line] of [["rgb(0 0 0 / .6)", 1], [colour, 0.5]]) {
+      context.strokeStyle = stroke;
+      context.lineWidth = line;
+      context.stroke(path);
+    }
+    context.restore();
   }
 
   /** A slider in [0, 1] with its name and value. */
@@ -185,8 +216,8 @@
     const frame = el("div", { class: "fs-frame" }, photo, canvas);
     const [height, width] = view.image_size || (map ? [map.rows, map.cols] : [1, 1]);
     const scale = LONG_SIDE / Math.max(width, height);
-    canvas.width = Math.max(1, Math.round(width * scale));
-    canvas.height = Math.max(1, Math.round(height * scale));
+    canvas.width = SHARPER * Math.max(1, Math.round(width * scale));
+    canvas.height = SHARPER * Math.max(1, Math.round(height * scale));
     frame.style.setProperty("--aspect", width / height);
     let opacity = 1;
     let threshold = 0;
@@ -194,13 +225,14 @@
     function redraw() {
       canvas.dataset.shows = shown ? shown.text : "map";
       if (shown && maps) {
-        draw(canvas, mapOfWord(maps, shown), (value) => [0, 0, 0, DIM * (1 - value) ** 1.5], 0.5);
+        const dim = (value) => [0, 0, 0, opacity * DIM * (1 - value) ** 1.5];
+        draw(canvas, mapOfWord(maps, shown), dim, 0.5, "rgb(255 190 60)");
       } else if (whole && !view.photo_has_map) {
         const paint = (value) => {
           const [r, g, b, alpha] = colours(value);
           return [r, g, b, value < threshold ? 0 : alpha * opacity];
         };
-        draw(canvas, whole, paint, threshold);
+        draw(canvas, whole, paint, threshold, "white");
       } else canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     }
     redraw();
@@ -215,6 +247,15 @@
       )
       : null;
     return { frame, controls, show: (word) => { shown = word; redraw(); } };
+  }
+
+  /** Call `onPoint` with where the pointer is on an element, as shares of its size; null if off it. */
+  function watchPointer(element, onPoint) {
+    element.addEventListener("pointermove", (event) => {
+      const box = element.getBoundingClientRect();
+      onPoint((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+    });
+    element.addEventListener("pointerleave", () => onPoint(null, null));
   }
 
   /** Say what a word is and where it looked. */
@@ -234,7 +275,8 @@
     const status = el("p", { class: "fs-status", role: "status" });
     const facts = el("dl", { class: "fs-facts" });
     const hint = words.length
-      ? "Point at a word, or Tab here and use the arrow keys, to see where it looked. A click holds it."
+      ? "Point at a word, or Tab here and use the arrow keys, to see where it looked. A click "
+        + "holds it. Point at the photo to see which words looked there."
       : "No single words were kept of this run.";
     const box = el("div", { class: "fs-words", role: "toolbar", "aria-label": "Words of the reasoning" });
     const buttons = [];
@@ -298,13 +340,23 @@
     box.addEventListener("focusout", (event) => {
       if (!box.contains(event.relatedTarget)) choose(held);
     });
+    /** Underline the words that looked at a place of the photo, the more the stronger. */
+    function point(x, y) {
+      box.classList.toggle("fs-pointed", x != null);
+      if (x == null || !maps) return;
+      const cell = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+      const at = cell(y, maps.rows) * maps.cols + cell(x, maps.cols);
+      buttons.forEach((button, i) =>
+        button.style.setProperty("--here", mapOfWord(maps, words[i]).values[at]));
+    }
     choose(null);
-    return el(
+    const section = el(
       "section", { class: "fs-reasoning", "aria-label": "Reasoning" },
       el("h3", {}, "Reasoning"),
       words.length ? box : el("p", { class: "fs-words" }, text || "The model gave no reasoning."),
       status, facts, words.length ? allScores(words) : null,
     );
+    return { section, point };
   }
 
   /** A table of all words, made when it is opened. */
@@ -329,6 +381,8 @@
   function inspectionView(view) {
     const maps = decode(view.token_maps);
     const shown = stage(view, maps);
+    const { section, point } = reasoning(view, maps, shown.show);
+    watchPointer(shown.frame, point);
     const truth = view.label == null || view.pred_label == null ? null : view.label === view.pred_label;
     return el(
       "article", { class: "fs-view" },
@@ -349,7 +403,7 @@
           : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),
-      reasoning(view, maps, shown.show),
+      section,
     );
   }
 
