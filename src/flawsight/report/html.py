@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -25,8 +26,8 @@ from ..data.images import read_image
 from ..errors import FlawsightError, RunFolderError
 from ..inspection import FloatArray
 from ..run_folder import Row, read_description, read_rows, slug, write_atomically, writing_to
-from .overlay import MAX_SIDE, encode_jpeg
-from .view import summary_of, view_of
+from .overlay import MAX_SIDE, draw_overlay, encode_jpeg
+from .view import View, summary_of, view_of
 
 ONE_FILE_UP_TO = 40
 THUMB_SIDE = 256
@@ -55,7 +56,8 @@ def write_report(
     with writing_to(folder):
         for name in ("photos", *(() if one_file else (VIEWS, THUMBS))):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        items, inlined = [], []
+        items: list[View] = []
+        inlined: list[View] = []
         for row in rows:
             label = labels.get(row["image"])
             if "error" in row:
@@ -64,14 +66,15 @@ def write_report(
             place = _inline if one_file else _beside
             thumb, view = place(folder, row, label)
             items.append(summary_of(row, slug(row["image"]), thumb, label))
-            inlined += [view] if view else []
+            if view is not None:
+                inlined.append(view)
         _shorten_names(items)
         path = folder / "report.html"
         write_atomically(path, _page(read_description(folder), items, inlined).encode())
     return path
 
 
-def _shorten_names(items: list[dict[str, Any]]) -> None:
+def _shorten_names(items: list[View]) -> None:
     """Name each image by its path below the folder that all share: 000.png may occur in many."""
     parts = [PurePath(item["path"]).parts for item in items]
     shared = 0
@@ -81,32 +84,35 @@ def _shorten_names(items: list[dict[str, Any]]) -> None:
         item["name"] = "/".join(one[min(shared, len(one) - 1) :])
 
 
-def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, dict[str, Any]]:
+def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, View]:
     """Return the thumbnail as a data URL, and the view with its photo as one."""
     photo, has_map = _photo(folder, row)
+    anomaly_map, token_maps = _maps(folder, row)
     thumb = url = None
     if photo is not None:
-        content = (folder / photo).read_bytes()
-        if has_map:  # a large PNG
-            with Image.open(folder / photo) as image:
-                content = encode_jpeg(image.convert("RGB"), MAX_SIDE)
-        url, thumb = _data_url(content), _data_url(_thumbnail(folder / photo))
-    return thumb, _view(folder, row, url, label, has_map)
+        thumb = _data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
+        url = _data_url(_thumbnail(folder / photo, None, MAX_SIDE))
+    name = slug(row["image"])
+    view = view_of(row, name, url, anomaly_map, token_maps, label=label, photo_has_map=has_map)
+    return thumb, view
 
 
 def _beside(folder: Path, row: Row, label: bool | None) -> tuple[str | None, None]:
     """Write thumbnail and view beside the page, unless they are there; return the first's URL."""
     photo, has_map = _photo(folder, row)
     name = slug(row["image"])
-    thumb, script = f"{THUMBS}/{name}.jpg", f"{VIEWS}/{name}.js"
-    if photo is not None and not _is_fresh(folder / thumb, folder / photo):
-        write_atomically(folder / thumb, _thumbnail(folder / photo))
+    thumb, script = folder / THUMBS / f"{name}.jpg", folder / VIEWS / f"{name}.js"
     source = folder / (row.get("anomaly_map") or "inspections.jsonl")
-    if not _is_fresh(folder / script, source):
+    fresh = script.exists() and script.stat().st_mtime >= source.stat().st_mtime
+    if not fresh or (photo is not None and not thumb.exists()):
+        anomaly_map, token_maps = _maps(folder, row)
+        if photo is not None:
+            shown = None if has_map else anomaly_map
+            write_atomically(thumb, _thumbnail(folder / photo, shown, THUMB_SIDE))
         # The truth may become known later: the page has it, the view has not.
-        view = _view(folder, row, photo, None, has_map)
-        write_atomically(folder / script, f"flawsight.receive({_json(view)});\n".encode())
-    return None if photo is None else thumb, None
+        view = view_of(row, name, photo, anomaly_map, token_maps, photo_has_map=has_map)
+        write_atomically(script, f"flawsight.receive({_json(view)});\n".encode())
+    return None if photo is None else f"{THUMBS}/{name}.jpg", None
 
 
 def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
@@ -126,34 +132,28 @@ def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
     return path, False
 
 
-def _view(
-    folder: Path, row: Row, photo: str | None, label: bool | None, has_map: bool
-) -> dict[str, Any]:
-    anomaly_map, token_maps = (_array(folder, row, name) for name in ("anomaly_map", "token_maps"))
-    return view_of(
-        row, slug(row["image"]), photo, anomaly_map, token_maps, label=label, photo_has_map=has_map
-    )
+def _maps(folder: Path, row: Row) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return the anomaly map and the tokens' maps, as far as they were kept."""
+    found: list[FloatArray | None] = []
+    for name in ("anomaly_map", "token_maps"):
+        try:
+            if name not in row:
+                found.append(None)
+                continue
+            with np.load(folder / row[name]) as arrays:
+                found.append(arrays[name].astype(np.float32))
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise RunFolderError(f"{folder / row[name]} cannot be read: {error}") from error
+    return found[0], found[1]
 
 
-def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
-    if name not in row:
-        return None
-    try:
-        with np.load(folder / row[name]) as arrays:
-            array: FloatArray = arrays[name].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunFolderError(f"{folder / row[name]} cannot be read: {error}") from error
-    return array
-
-
-def _thumbnail(path: Path) -> bytes:
+def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:
+    """Return a picture as JPEG of at most `side` pixels, with the map over it."""
     with Image.open(path) as image:
-        image.draft("RGB", (THUMB_SIDE, THUMB_SIDE))  # decodes a JPEG no larger than needed
-        return encode_jpeg(image.convert("RGB"), THUMB_SIDE)
-
-
-def _is_fresh(path: Path, source: Path) -> bool:
-    return path.exists() and path.stat().st_mtime >= source.stat().st_mtime
+        image.draft("RGB", (side, side))  # decodes a JPEG no larger than needed
+        small = image.convert("RGB")
+    small.thumbnail((side, side))
+    return encode_jpeg(small if anomaly_map is None else draw_overlay(small, anomaly_map), side)
 
 
 def _data_url(jpeg: bytes) -> str:
@@ -165,7 +165,7 @@ def _json(value: Any) -> str:
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def _page(run: dict[str, Any], items: list[dict[str, Any]], views: list[dict[str, Any]]) -> str:
+def _page(run: dict[str, Any], items: list[View], views: list[View]) -> str:
     static = files("flawsight.report") / "static"
     script = "\n".join((static / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     style = (static / "viewer.css").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@
 (() => {
   const LONG_SIDE = 160; // of the field that is computed, in pixels; a map's grid is far coarser
   const SHARPER = 6; // the canvas is so many times larger, for the line around a region
-  const DIM = 0.72; // how dark the photo gets where a word did not look
+  const DIM = 0.64; // how dark the photo gets where a word did not look
 
   /** Make an element: attributes by name, `on…` being listeners; children are nodes or text. */
   function el(tag, attributes = {}, ...children) {
@@ -243,7 +243,8 @@
         "div", { class: "fs-controls", role: "group", "aria-label": "Anomaly map" },
         slider("Map opacity", opacity, (value) => { opacity = value; redraw(); }),
         slider("Only above", threshold, (value) => { threshold = value; redraw(); }),
-        el("p", { class: "fs-legend" }, "ordinary", legend, "suspect"),
+        el("p", { class: "fs-legend" }, "ordinary", legend,
+          `suspect (here at most ${percent(Math.max(...whole.values))})`),
       )
       : null;
     return { frame, controls, show: (word) => { shown = word; redraw(); } };
