@@ -10,11 +10,11 @@
   const { el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
   const CHUNK = 48; // cards made at once
 
-  /** How sure a wrong verdict was; below 0 for a right one. */
+  /** Above 0 for a wrong verdict: missed defects before false alarms, by how sure it was. */
   function wrongness(item) {
-    if (item.label == null || item.pred_label == null) return -2;
-    const certainty = item.pred_score == null ? 0 : Math.abs(item.pred_score - 0.5);
-    return item.label === item.pred_label ? -1 - certainty : certainty + (item.label ? 1 : 0);
+    if (item.label == null || item.pred_label == null || item.label === item.pred_label) return -1;
+    const suspected = item.pred_score ?? 0.5;
+    return item.label ? 2 - suspected : suspected;
   }
 
   const suspicion = (item) => (item.pred_score ?? -1) + (item.pred_label ? 2 : 0);
@@ -112,7 +112,8 @@
     const browse = el(
       "section", { class: "fs-browse", "aria-label": "Images" },
       el("div", { class: "fs-tools" },
-        el("div", { class: "fs-chips", role: "group", "aria-label": "Filter" }, ...chips), search, sort),
+        el("div", { class: "fs-chips", role: "group", "aria-label": "Filter" }, ...chips),
+        el("div", { class: "fs-find" }, search, sort)),
       count, list, more,
     );
 
