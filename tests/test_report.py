@@ -14,6 +14,7 @@ from runs import TEXT, TOKENS, make_run, token_maps, token_rows
 from typer.testing import CliRunner
 
 from flawsight.cli import app
+from flawsight.errors import RunFolderError
 from flawsight.report.html import ONE_FILE_UP_TO, THUMBS, VIEWS, write_report
 from flawsight.report.view import MAP_SIDE, view_of
 from flawsight.run_folder import read_rows
@@ -210,10 +211,25 @@ def test_the_verb_takes_labels_from_a_data_set_or_from_the_bench(tmp_path: Path)
         assert [item["label"] for item in items] == labels
 
 
-def test_a_map_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_data_set_of_other_images_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", [0.9])
+    for kind in ("good", "bad"):
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / kind / "1.png")
+    arguments = ["report", str(tmp_path / "run"), "--data", f"line={tmp_path}"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "none of the images" in result.output
+
+
+@pytest.mark.parametrize("one_file", [True, False])
+def test_a_map_may_be_deleted_but_not_damaged(one_file: bool, tmp_path: Path) -> None:
     make_run(tmp_path, [0.9])
     (row,) = read_rows(tmp_path)
-    (tmp_path / row["token_maps"]).unlink()
-    result = CliRunner().invoke(app, ["report", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "token_maps" in result.output
+    (tmp_path / row["token_maps"]).write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(RunFolderError, match=row["token_maps"]):
+        write_report(tmp_path, one_file=one_file)
+    for name in ("anomaly_map", "token_maps"):
+        (tmp_path / row[name]).unlink()
+    write_report(tmp_path, one_file=one_file)
+    write_report(tmp_path, one_file=one_file)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import DatasetError
 from .data import DataRoot
 from .shell import console, explained
 
@@ -37,6 +38,7 @@ def report(
         from ..data.open import open_datasets
         from ..evaluate.bench import cell_samples
         from ..report.html import write_report
+        from ..run_folder import read_rows
 
         samples = (
             cell_samples(run)
@@ -44,4 +46,6 @@ def report(
             else [s for dataset in open_datasets(data, data_root) for s in dataset.samples]
         )
         labels = {str(sample.image): bool(sample.label) for sample in samples}
+        if data is not None and labels.keys().isdisjoint(row["image"] for row in read_rows(run)):
+            raise DatasetError(f"{data} holds none of the images of {run}.")
         console.print(f"Report: {write_report(run, labels, one_file)}", soft_wrap=True)

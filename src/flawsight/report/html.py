@@ -102,8 +102,10 @@ def _beside(folder: Path, row: Row, label: bool | None) -> tuple[str | None, Non
     photo, has_map = _photo(folder, row)
     name = slug(row["image"])
     thumb, script = folder / THUMBS / f"{name}.jpg", folder / VIEWS / f"{name}.js"
-    source = folder / (row.get("anomaly_map") or "inspections.jsonl")
-    fresh = script.exists() and script.stat().st_mtime >= source.stat().st_mtime
+    source = folder / row.get("anomaly_map", "")
+    fresh = script.exists() and (
+        not source.is_file() or script.stat().st_mtime >= source.stat().st_mtime
+    )
     if not fresh or (photo is not None and not thumb.exists()):
         anomaly_map, token_maps = _maps(folder, row)
         if photo is not None:
@@ -133,18 +135,21 @@ def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
 
 
 def _maps(folder: Path, row: Row) -> tuple[FloatArray | None, FloatArray | None]:
-    """Return the anomaly map and the tokens' maps, as far as they were kept."""
-    found: list[FloatArray | None] = []
-    for name in ("anomaly_map", "token_maps"):
-        try:
-            if name not in row:
-                found.append(None)
-                continue
-            with np.load(folder / row[name]) as arrays:
-                found.append(arrays[name].astype(np.float32))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise RunFolderError(f"{folder / row[name]} cannot be read: {error}") from error
-    return found[0], found[1]
+    """Return the anomaly map and the tokens' maps, as far as they are there."""
+    return _array(folder, row, "anomaly_map"), _array(folder, row, "token_maps")
+
+
+def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
+    if name not in row:
+        return None
+    try:
+        with np.load(folder / row[name]) as arrays:
+            array: FloatArray = arrays[name].astype(np.float32)
+    except FileNotFoundError:  # deleted, for it is large
+        return None
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise RunFolderError(f"{folder / row[name]} cannot be read: {error}") from error
+    return array
 
 
 def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:

@@ -70,7 +70,8 @@
     });
   }
 
-  /** The mean of a word's token maps, stretched to [0, 1]. */
+  /** The mean of a word's token maps, stretched to [0, 1]: even a faint look is seen, and the status
+   * line says how faint it is. */
   function mapOfWord(maps, word) {
     const size = maps.rows * maps.cols;
     const values = new Float32Array(size);
@@ -293,7 +294,7 @@
       return [
         ...scoreBar("S_T", word.S_T, "How much the word attends to the question's anomaly words"),
         ...scoreBar("S_I", word.S_I, "How concentrated its look at the image is"),
-        ...scoreBar("Weight", word.kept ? word.weight : 0, "Its share in the anomaly map"),
+        ...scoreBar("Weight", word.kept ? word.weight : 0, "How much it counts in the anomaly map"),
         el("dt", {}, "In the map"), el("dd", {}, word.kept ? "kept" : "dropped"),
       ];
     }
