@@ -91,7 +91,9 @@ def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, Vie
     thumb = url = None
     if photo is not None:
         thumb = _data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
-        url = _data_url(_thumbnail(folder / photo, None, MAX_SIDE))
+        # An overlay is a PNG, many times as large.
+        whole = _thumbnail(folder / photo, None, MAX_SIDE) if has_map else None
+        url = _data_url(whole or (folder / photo).read_bytes())
     name = slug(row["image"])
     view = view_of(row, name, url, anomaly_map, token_maps, label=label, photo_has_map=has_map)
     return thumb, view
