@@ -10,6 +10,7 @@ from .bench import bench
 from .calibrate import calibrate
 from .data import app as data_app
 from .inspect import inspect
+from .report import report
 from .train import train
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command()(inspect)
+app.command()(report)
 app.command()(bench)
 app.command()(calibrate)
 app.command()(train)
