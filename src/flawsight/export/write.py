@@ -118,6 +118,6 @@ def export(
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        elif partial.is_file():
+            partial.unlink()
     return Exported(out, len(source.items) - len(left_out), tuple(left_out))
