@@ -1,6 +1,7 @@
 """Every export, opened by the program it is for where that is installed, against the run folder."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -309,6 +310,15 @@ def test_a_broken_row_is_left_out_and_named(to: str, run: Path, tmp_path: Path) 
     assert exported.images == 3 - broken_map
     assert len(exported.left_out) == 7 + broken_map
     assert ("Cannot read its anomaly map" in str(exported.left_out)) == broken_map
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_name_that_is_no_unicode_is_exported(to: str, run: Path, photos: Path) -> None:
+    row = read_rows(run)[0]
+    odd = photos / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(row["image"], odd)
+    change(run, row | {"image": str(odd)})
+    assert export(run, to).images == 1
 
 
 @pytest.mark.parametrize("to", ["fiftyone", "anomalib"])

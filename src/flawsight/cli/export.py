@@ -35,15 +35,16 @@ def export(
     Exit code 1: some images are left out; the lines say why.
     """
     with explained():
-        from ..export.items import read_source
         from ..export.regions import MAP_THRESHOLD
         from ..export.write import export
 
-        total = len(read_source(run).items)
         with Progress(*progress_columns("Exporting"), console=console, transient=True) as progress:
-            bar = progress.add_task("", total=total)
+            bar = progress.add_task("", total=None)
             threshold = MAP_THRESHOLD if map_threshold is None else map_threshold
-            exported = export(run, to, out, threshold, photos, lambda: progress.advance(bar))
+            exported = export(
+                run, to, out, threshold, photos,
+                lambda total: progress.update(bar, total=total, advance=1),
+            )  # fmt: skip
         for image, reason in exported.left_out:
             errors.print(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", soft_wrap=True)
         console.print(

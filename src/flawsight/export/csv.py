@@ -28,7 +28,8 @@ class CsvWriter:
 
     def finish(self) -> None:
         """Write the file."""
-        with self._out.open("w", encoding="utf-8", newline="") as file:
+        # File names on Linux need not be UTF-8.
+        with self._out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(self._rows)

@@ -54,7 +54,8 @@ class LabelStudioWriter:
         prediction: dict[str, Any] = {"model_version": "flawsight", "result": results}
         if item.pred_score is not None:
             prediction["score"] = item.pred_score
-        url = f"/data/local-files/?d={quote(f'{self._folder}/{item.name}')}"
+        path = quote(f"{self._folder}/{item.name}", errors="surrogateescape")
+        url = f"/data/local-files/?d={path}"
         self._tasks.append(
             {
                 "data": {"image": url, "explanation": item.explanation},

@@ -71,7 +71,7 @@ def export(
     out: Path | None = None,
     map_threshold: float = MAP_THRESHOLD,
     photos: Path | None = None,
-    on_item: Callable[[], None] = lambda: None,
+    on_item: Callable[[int], None] = lambda total: None,
 ) -> Exported:
     """Write a run folder in another format, whole or not at all.
 
@@ -81,7 +81,7 @@ def export(
         out: file or folder; None is below RUN/export. A file is replaced, a folder is not.
         map_threshold: pixels above it make the masks and regions, on the scale of the maps.
         photos: see `read_source`.
-        on_item: called after each image.
+        on_item: called after each image with the number of all.
 
     Raises:
         ExportError: if there is no such format, no run, no image that can be exported, or no
@@ -105,7 +105,7 @@ def export(
                 item.check()
             except FlawsightError as error:
                 left_out.append((item.image, str(error)))
-            on_item()
+            on_item(len(source.items))
         if len(left_out) == len(source.items):
             image, reason = left_out[0]
             raise ExportError(f"No image can be exported. {image}: {reason}")
