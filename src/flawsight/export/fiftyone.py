@@ -16,8 +16,8 @@ from .regions import mask_of
 class FiftyOneWriter:
     """samples.json, metadata.json and the pictures of two fields; photos stay where they are.
 
-    The JSON is that of FiftyOne before 0.8, which is read by all its versions and, unlike the
-    later one, does not depend on the layout of its database.
+    The JSON is that of FiftyOne before 0.8, which its importer still converts and which, unlike
+    the later one, does not depend on the layout of its database.
     """
 
     def __init__(self, out: Path, source: Source, map_threshold: float) -> None:

@@ -21,7 +21,7 @@ class Item:
     Attributes:
         image: where it was inspected.
         photo: where it is now, if it is anywhere.
-        name: its path below the run's `root`, with slashes.
+        name: its path below the photos' common folder, with slashes.
         error: why it has no result; None if it has one.
         pred_label: True for a defect; None from a system that gives no verdict.
         pred_score: higher for a defect; None from a system that gives none.
@@ -99,12 +99,10 @@ class Source:
 
     Attributes:
         items: all rows in order, failed and damaged ones too.
-        root: the folder that all photos lay below when they were inspected.
-        photos: where that folder is now.
+        photos: the photos' common folder, where it is now.
     """
 
     items: tuple[Item, ...]
-    root: Path
     photos: Path
 
 
@@ -129,7 +127,7 @@ def read_source(run: Path, photos: Path | None = None) -> Source:
     paths = [os.path.abspath(row["image"]) for row in rows if row.get("error") is None]
     root = Path(os.path.commonpath([os.path.dirname(path) for path in paths] or [os.getcwd()]))
     photos = root if photos is None else photos.absolute()
-    return Source(tuple(_item(row, run, root, photos) for row in rows), root, photos)
+    return Source(tuple(_item(row, run, root, photos) for row in rows), photos)
 
 
 def _read_rows(path: Path) -> Iterator[Row]:
