@@ -37,6 +37,10 @@ class CalibrationError(FlawsightError):
     """A threshold cannot be computed, or belongs to another model or other settings."""
 
 
+class ExportError(FlawsightError):
+    """A run folder, or an image of it, lacks what a format needs, or the export has no place."""
+
+
 class MissingExtraError(FlawsightError):
     """A part of flawsight needs a package that its core does not install."""
 

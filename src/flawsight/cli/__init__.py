@@ -9,6 +9,7 @@ import typer
 from .bench import bench
 from .calibrate import calibrate
 from .data import app as data_app
+from .export import export
 from .inspect import inspect
 from .report import report
 from .train import train
@@ -25,6 +26,7 @@ app.command()(report)
 app.command()(bench)
 app.command()(calibrate)
 app.command()(train)
+app.command()(export)
 app.add_typer(data_app, name="data")
 
 

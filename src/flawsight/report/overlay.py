@@ -8,10 +8,12 @@ from PIL import Image
 from ..inspection import FloatArray
 
 MAX_SIDE = 768
-# Value of the map → colour and opacity. A flat map is 0.2 everywhere: that stays the bare photo.
+# Above this value of the map the photo is coloured. A flat map is 0.2 everywhere: it stays bare.
+VISIBLE = 0.28
+# Value of the map → colour and opacity.
 SCALE = [
     (0.00, (30, 60, 200), 0.00),
-    (0.28, (30, 60, 200), 0.00),
+    (VISIBLE, (30, 60, 200), 0.00),
     (0.40, (60, 160, 230), 0.35),
     (0.55, (250, 220, 60), 0.55),
     (0.75, (250, 110, 30), 0.70),

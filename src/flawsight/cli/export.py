@@ -1,0 +1,55 @@
+"""`flawsight export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+
+from .shell import console, errors, explained, progress_columns
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of inspect, or a cell of a bench.")],
+    to: Annotated[str, typer.Option(help="csv, coco, labelstudio, fiftyone, anomalib or masks.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder. Default: below RUN/export.")
+    ] = None,
+    map_threshold: Annotated[
+        float | None,
+        typer.Option(help="Pixels of the map above it are marked. Default: what overlays colour."),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="The folder that the photos are in now, if they moved.")
+    ] = None,
+) -> None:
+    """Write a run in the format of another program.
+
+    Examples:
+
+        flawsight export runs/today --to csv
+
+        flawsight export runs/today --to coco --out today.json --map-threshold 0.4
+
+    Exit code 1: some images are left out; the lines say why.
+    """
+    with explained():
+        from ..export.regions import MAP_THRESHOLD
+        from ..export.write import export
+
+        with Progress(*progress_columns("Exporting"), console=console, transient=True) as progress:
+            bar = progress.add_task("", total=None)
+            threshold = MAP_THRESHOLD if map_threshold is None else map_threshold
+            exported = export(
+                run, to, out, threshold, photos,
+                lambda total: progress.update(bar, total=total, advance=1),
+            )  # fmt: skip
+        for image, reason in exported.left_out:
+            errors.print(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", soft_wrap=True)
+        console.print(
+            f"{exported.images} images: {escape(str(exported.path))}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    raise typer.Exit(1 if exported.left_out else 0)

@@ -1,0 +1,75 @@
+"""COCO: images, one category, a region with its RLE an annotation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingExtraError
+from .items import Item, Source
+from .regions import Region, regions_of
+
+CATEGORY = {"id": 1, "name": "defect"}
+
+
+class CocoWriter:
+    """One JSON in COCO's format of instances.
+
+    An image has beside COCO's fields pred_label, pred_score and explanation; an annotation has a
+    score, the largest value of the map in its region. Coordinates are those of the upright image.
+
+    Raises:
+        MissingExtraError: without pycocotools.
+    """
+
+    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
+        try:
+            from pycocotools import mask
+        except ImportError as error:
+            raise MissingExtraError("pycocotools", "export") from error
+        self._codec, self._out, self._threshold = mask, out, map_threshold
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, item: Item) -> None:
+        """Add an image and its regions."""
+        anomaly_map = item.anomaly_map()
+        height, width = anomaly_map.shape
+        image = len(self._images) + 1
+        self._images.append(
+            {
+                "id": image,
+                "file_name": item.name,
+                "height": height,
+                "width": width,
+                "pred_label": item.pred_label,
+                "pred_score": item.pred_score,
+                "explanation": item.explanation,
+            }
+        )
+        for region in regions_of(anomaly_map, self._threshold):
+            self._annotations.append(self._annotation(region, image))
+
+    def _annotation(self, region: Region, image: int) -> dict[str, Any]:
+        rle = self._codec.encode(np.asfortranarray(region.mask, dtype=np.uint8))
+        return {
+            "id": len(self._annotations) + 1,
+            "image_id": image,
+            "category_id": CATEGORY["id"],
+            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+            "bbox": list(region.box),
+            "area": region.area,
+            "iscrowd": 0,
+            "score": region.score,
+        }
+
+    def finish(self) -> None:
+        """Write the file."""
+        content = {
+            "info": {"description": "flawsight", "map_threshold": self._threshold},
+            "images": self._images,
+            "categories": [CATEGORY],
+            "annotations": self._annotations,
+        }
+        self._out.write_text(json.dumps(content), encoding="utf-8")

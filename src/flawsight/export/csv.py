@@ -1,0 +1,35 @@
+"""One row an image, for a spreadsheet or pandas."""
+
+import csv
+from pathlib import Path
+
+from .items import Item, Source
+
+COLUMNS = (
+    "image", "pred_label", "pred_score", "answer", "explanation", "contradiction", "height",
+    "width", "seconds", "anomaly_map", "overlay", "error",
+)  # fmt: skip
+
+
+class CsvWriter:
+    """A CSV with `COLUMNS`; a failed image is a row with its error."""
+
+    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
+        self._out = out
+        self._rows: list[list[object]] = []
+
+    def add(self, item: Item) -> None:
+        """Add a row; flags are true and false, what is not known is empty."""
+        size = item.row.get("image_size")
+        height, width = size if isinstance(size, list) and len(size) == 2 else (None, None)
+        known = item.row | {"height": height, "width": width, "error": item.error}
+        values = [known.get(column) for column in COLUMNS]
+        self._rows.append([str(v).lower() if isinstance(v, bool) else v for v in values])
+
+    def finish(self) -> None:
+        """Write the file."""
+        # File names on Linux need not be UTF-8.
+        with self._out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows(self._rows)

@@ -1,0 +1,101 @@
+"""Label Studio: a task an image, with the verdict and the regions as pre-annotations."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from .items import Item, Source
+from .regions import Mask, Region, regions_of
+
+INTERFACE = """<View>
+  <Image name="image" value="$image" zoom="true"/>
+  <BrushLabels name="region" toName="image">
+    <Label value="defect" background="#d2001e"/>
+  </BrushLabels>
+  <Choices name="verdict" toName="image" choice="single" showInline="true">
+    <Choice value="good"/>
+    <Choice value="defective"/>
+  </Choices>
+  <Text name="explanation" value="$explanation"/>
+</View>
+"""
+# Bits of a run's length in Label Studio's RLE (thi.ng/rle-pack); a run chooses the fewest.
+_LENGTH_BITS = (3, 4, 8, 16)
+
+
+class LabelStudioWriter:
+    """A folder with tasks.json and interface.xml, the labelling interface of the project.
+
+    A photo is named by the path that Label Studio's local file storage serves, below the folder
+    that holds the photos' common folder.
+    """
+
+    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
+        self._out, self._threshold = out, map_threshold
+        self._folder = source.photos.name
+        self._tasks: list[dict[str, Any]] = []
+        out.mkdir()
+
+    def add(self, item: Item) -> None:
+        """Add a task."""
+        item.check()
+        results: list[dict[str, Any]] = []
+        if item.pred_label is not None:
+            verdict = "defective" if item.pred_label else "good"
+            results.append(_result("verdict", "choices", {"choices": [verdict]}))
+        if item.has_map:
+            for region in regions_of(item.anomaly_map(), self._threshold):
+                results.append(_brush(region))
+        for number, result in enumerate(results):
+            result["id"] = f"r{number}"
+        prediction: dict[str, Any] = {"model_version": "flawsight", "result": results}
+        if item.pred_score is not None:
+            prediction["score"] = item.pred_score
+        path = quote(f"{self._folder}/{item.name}", errors="surrogateescape")
+        url = f"/data/local-files/?d={path}"
+        self._tasks.append(
+            {
+                "data": {"image": url, "explanation": item.explanation},
+                "predictions": [prediction],
+            }
+        )
+
+    def finish(self) -> None:
+        """Write the two files."""
+        (self._out / "tasks.json").write_text(json.dumps(self._tasks), encoding="utf-8")
+        (self._out / "interface.xml").write_text(INTERFACE, encoding="utf-8")
+
+
+def _result(control: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"from_name": control, "to_name": "image", "type": kind, "value": value}
+
+
+def _brush(region: Region) -> dict[str, Any]:
+    height, width = region.mask.shape
+    value = {"format": "rle", "rle": encode_rle(region.mask), "brushlabels": ["defect"]}
+    return _result("region", "brushlabels", value) | {
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "score": region.score,
+    }
+
+
+def encode_rle(mask: Mask) -> list[int]:
+    """Return a mask (height, width) as the bytes of Label Studio's RLE.
+
+    It is the run-length code of the mask's RGBA pixels, all four channels being 0 or 255.
+    """
+    values = np.repeat(mask.ravel(), 4)
+    bits = [f"{len(values):032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
+    starts = np.flatnonzero(np.diff(values, prepend=~values[:1]))
+    longest = 2 ** _LENGTH_BITS[-1]
+    for start, length in zip(starts, np.diff(starts, append=len(values)), strict=True):
+        for done in range(0, int(length), longest):
+            run = min(longest, int(length) - done) - 1
+            size = next(index for index, size in enumerate(_LENGTH_BITS) if run < 2**size)
+            bits.append(f"1{size:02b}{run:0{_LENGTH_BITS[size]}b}{255 * int(values[start]):08b}")
+    return np.packbits(np.frombuffer("".join(bits).encode(), np.uint8) - ord("0")).tolist()

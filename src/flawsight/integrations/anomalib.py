@@ -1,0 +1,129 @@
+"""flawsight as a model of anomalib 2: `Engine().predict` and `.test` with its data modules."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import FlawsightError, MissingExtraError
+from ..export.regions import MAP_THRESHOLD, mask_of
+from ..inspection import Inspection
+from ..inspector import Inspector
+
+try:
+    from anomalib import LearningType
+    from anomalib.models.components import AnomalibModule
+except ImportError as error:
+    raise MissingExtraError("anomalib", "anomalib") from error
+
+logger = logging.getLogger(__name__)
+
+
+class Flawsight(AnomalibModule):
+    """A zero-shot model; nothing is fitted.
+
+    >>> from anomalib.engine import Engine
+    >>> Engine().test(model=Flawsight(), datamodule=MVTecAD("MVTecAD", "bottle"))
+
+    A batch gets pred_score (B,) in [0, 1], pred_label (B,), anomaly_map (B, 1, height, width) in
+    [0, 1], pred_mask of that shape, and explanation, B texts. It is the batch's tensors that are
+    inspected, so that maps lie in the frame of the data module's masks, whatever it has resized.
+    An image whose response holds no answer is called defective with the score 0.5 and an empty
+    map, and its explanation is the error: nothing unjudged passes for good.
+
+    Args:
+        model: see `Inspector.from_pretrained`.
+        map_threshold: pixels of the map above it make pred_mask.
+        post_processor: anomalib's own, or True for its default, rescales scores and maps by what
+            it finds on the labelled validation images. Verdicts and masks stay flawsight's.
+        evaluator: see anomalib.
+        visualizer: see anomalib.
+        **options: `settings`, `adapter`, `device`, `threshold` … of `Inspector.from_pretrained`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        map_threshold: float = MAP_THRESHOLD,
+        post_processor: Any = False,
+        evaluator: Any = True,
+        visualizer: Any = True,
+        **options: Any,
+    ) -> None:
+        # The Inspector resizes and normalizes by itself.
+        super().__init__(False, post_processor, evaluator, visualizer)
+        # It is no Module: Lightning would move and save it, and it keeps to its own device.
+        self.inspector = Inspector.from_pretrained(model, **options)
+        self.map_threshold = map_threshold
+
+    def val_dataloader(self) -> list[Any]:
+        """Return no data: `Engine.predict(data_path=…)` validates too, where no data module is."""
+        return []
+
+    def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Inspect a batch for the post-processor; without one there is nothing to learn from it."""
+        return batch if self.post_processor is None else self._inspect(batch)
+
+    def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Inspect a batch."""
+        return self._inspect(batch)
+
+    def predict_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Inspect a batch."""
+        return self._inspect(batch)
+
+    def _inspect(self, batch: Any) -> Any:
+        arrays = list(batch.image.float().permute(0, 2, 3, 1).cpu().numpy())
+        outcomes: list[Inspection | FlawsightError] = []
+        for start in range(0, len(arrays), self.inspector.batch_size):
+            outcomes += self.inspector.inspect_batch(
+                arrays[start : start + self.inspector.batch_size]
+            )
+        names = batch.image_path or [f"image {index}" for index in range(len(arrays))]
+        for name, outcome in zip(names, outcomes, strict=True):
+            if isinstance(outcome, FlawsightError):
+                logger.warning("%s is called defective unseen: %s", name, outcome)
+        inspected = [o if isinstance(o, Inspection) else None for o in outcomes]
+        device, frame = batch.image.device, batch.image.shape[-2:]
+        maps = torch.stack(
+            [
+                torch.zeros(frame) if i is None else torch.from_numpy(i.anomaly_map)
+                for i in inspected
+            ]
+        )
+        return batch.update(
+            pred_score=torch.tensor(
+                [0.5 if i is None else i.pred_score for i in inspected], device=device
+            ),
+            pred_label=torch.tensor(
+                [True if i is None else i.pred_label for i in inspected], device=device
+            ),
+            anomaly_map=maps[:, None].to(device),
+            pred_mask=torch.from_numpy(mask_of(maps[:, None].numpy(), self.map_threshold)).to(
+                device
+            ),
+            explanation=[
+                str(o) if isinstance(o, FlawsightError) else o.explanation for o in outcomes
+            ],
+        )
+
+    def configure_optimizers(self) -> None:
+        """Nothing is optimized."""
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Zero-shot."""
+        return LearningType.ZERO_SHOT
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """The Trainer needs nothing special."""
+        return {}
+
+    @staticmethod
+    def configure_post_processor() -> Any:
+        """Return anomalib's default."""
+        from anomalib.post_processing import PostProcessor
+
+        return PostProcessor()
