@@ -10,6 +10,8 @@ from .bench import bench
 from .calibrate import calibrate
 from .data import app as data_app
 from .inspect import inspect
+from .labels import labels
+from .serve import serve
 from .train import train
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app.command()(inspect)
 app.command()(bench)
 app.command()(calibrate)
 app.command()(train)
+app.command()(serve)
+app.command()(labels)
 app.add_typer(data_app, name="data")
 
 
