@@ -21,7 +21,7 @@ MEDIA_TYPES: dict[File, str] = {
 def render(folder: Path, what: File) -> bytes:
     """Return a file made from the photo and the arrays in a folder of `Files`.
 
-    map.npz holds `anomaly_map` and `token_maps`; map.png is the anomaly map in 16 bits of grey, 65535
+    map.npz holds `anomaly_map` and `token_maps`; map.png is the map in 16 bits of grey, 65535
     standing for 1; overlay.png is the map over the photo.
 
     Raises:
