@@ -165,7 +165,8 @@ def test_nothing_is_lost_or_mixed_up_under_load() -> None:
                 first, second = await task
             except asyncio.CancelledError:
                 return width % 5 == 0
-            assert isinstance(first, Inspection) and isinstance(second, Inspection)
+            assert isinstance(first, Inspection)
+            assert isinstance(second, Inspection)
             return (first.image_size[1], second.image_size[1]) == (width, width + 1000)
 
         assert all(await asyncio.gather(*(client(width) for width in range(1, 200))))

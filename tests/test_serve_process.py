@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 from serving import Service, as_json, picture, serving
 
 from flawsight.serve.store import Query, Store
@@ -101,7 +102,9 @@ def test_who_hangs_up_frees_their_place(tmp_path: Path) -> None:
             assert running.result()[0] == 200
         wait_for(service, "flawsight_batch_size_count", 1)
         assert service.post(picture(28))[0] == 200
-    widths = [row.content["image_size"][1] for row in Store(str(tmp_path / "store")).search(Query())]
+    widths = [
+        row.content["image_size"][1] for row in Store(str(tmp_path / "store")).search(Query())
+    ]
     assert widths == [28, 20]
 
 
@@ -121,3 +124,26 @@ def test_overload_is_refused_and_nothing_accepted_is_lost(tmp_path: Path) -> Non
         assert {row["id"] for row in found["inspections"]} == accepted
     log = (tmp_path / "serving.log").read_text()
     assert "Traceback" not in log, log
+
+
+def test_openapi_against_schemathesis(tmp_path: Path) -> None:
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    from schemathesis.specs.openapi.checks import response_schema_conformance
+
+    with serving(tmp_path / "store") as service:
+        schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
+        operations = [found.ok() for found in schema.get_all_operations()]
+        for operation in operations:
+
+            @settings(max_examples=20, phases=[Phase.generate], database=None, derandomize=True,
+                      suppress_health_check=list(HealthCheck))  # fmt: skip
+            @given(case=operation.as_strategy())
+            def hold(case: Any) -> None:
+                response = case.call()
+                # 504 is right where the client asks for a deadline of next to nothing.
+                assert response.status_code < 500 or response.status_code == 504
+                case.validate_response(response, checks=[response_schema_conformance])
+
+            hold()
+    assert len(operations) == 9
+    assert "Traceback" not in (tmp_path / "serving.log").read_text()
