@@ -5,7 +5,8 @@
     maps/*.npz          one (H, W) float16 array in [0, 1] an image, called anomaly_map
     token_maps/*.npz    one (R, grid_h, grid_w) float16 array an image, called token_maps
     overlays/*.png      the map over the photo, on one fixed colour scale
-    report.html         all of it to look at
+    photos/*.jpg        the photo, small, so that the report needs the original no more
+    report.html         all of it to look at, with report/ beside it where there are many images
 
 Files are written whole or not at all, and a row only after its files: whatever stops the program
 costs no finished image, and the same command goes on where it stopped.
@@ -30,7 +31,7 @@ from .data.images import read_image
 from .errors import FlawsightError, RunFolderError
 from .inspection import FloatArray, Inspection
 from .inspector import Inspector
-from .report.overlay import draw_overlay
+from .report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 
 FORMAT = 1
 _FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
@@ -68,7 +69,7 @@ class RunFolder:
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             else:
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
-            for name in (*_FOLDERS.values(), "overlays"):
+            for name in (*_FOLDERS.values(), "overlays", "photos"):
                 (folder / name).mkdir(exist_ok=True)
             # A torn last line is dropped, and so are failures, which are tried again.
             rows = [row for row in read_rows(folder) if "error" not in row]
@@ -80,12 +81,15 @@ class RunFolder:
         """Write the inspection of an image file, and return its row."""
         assert inspection.image is not None
         stem = slug(inspection.image)
-        overlay = draw_overlay(read_image(inspection.image), inspection.anomaly_map)
+        photo = read_image(inspection.image)
+        overlay = draw_overlay(photo, inspection.anomaly_map)
         png = io.BytesIO()
         overlay.save(png, "PNG", compress_level=3)
-        row = inspection.to_json() | {"overlay": f"overlays/{stem}.png"}
+        files = {"overlay": f"overlays/{stem}.png", "photo": f"photos/{stem}.jpg"}
+        row = inspection.to_json() | files
         with writing_to(self.folder):
             write_atomically(self.folder / row["overlay"], png.getbuffer())
+            write_atomically(self.folder / row["photo"], encode_jpeg(photo, MAX_SIDE))
         return self.add_row(
             row, {"anomaly_map": inspection.anomaly_map, "token_maps": inspection.token_maps}
         )

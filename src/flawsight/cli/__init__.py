@@ -11,6 +11,7 @@ from .calibrate import calibrate
 from .data import app as data_app
 from .inspect import inspect
 from .labels import labels
+from .report import report
 from .serve import serve
 from .train import train
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command()(inspect)
+app.command()(report)
 app.command()(bench)
 app.command()(calibrate)
 app.command()(train)

@@ -88,21 +88,36 @@ def read_cells(out: Path) -> list[Cell]:
     """
     cells = []
     for truth in sorted(out.glob("*/truth.jsonl")):
-        try:
-            header, *lines = map(json.loads, truth.read_text(encoding="utf-8").splitlines())
-            samples = tuple(Sample.from_json(line) for line in lines)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(f"{truth} is damaged: {error}. Run the bench again.") from error
+        name, samples = _read_truth(truth)
         for description in sorted(truth.parent.glob("*/run.json")):
             detector = read_description(description.parent).get("detector")
             if not isinstance(detector, str):
                 raise RunFolderError(f"{description} is not of a bench: it names no detector.")
-            cells.append(Cell(header["dataset"], detector, description.parent, samples))
+            cells.append(Cell(name, detector, description.parent, samples))
     if not cells:
         raise RunFolderError(
             f"{out} holds no bench (no DATASET/truth.jsonl with run folders beside it)."
         )
     return cells
+
+
+def cell_samples(folder: Path) -> tuple[Sample, ...]:
+    """Return the samples of a cell's data set; none for a run folder that is no cell.
+
+    Raises:
+        RunFolderError: if the truth is damaged.
+    """
+    truth = folder.resolve().parent / "truth.jsonl"
+    return _read_truth(truth)[1] if truth.exists() else ()
+
+
+def _read_truth(path: Path) -> tuple[str, tuple[Sample, ...]]:
+    """Return the data set's name and samples."""
+    try:
+        header, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return header["dataset"], tuple(Sample.from_json(line) for line in lines)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path} is damaged: {error}. Run the bench again.") from error
 
 
 def _add(run: RunFolder, image: Path, prediction: Prediction) -> Row:

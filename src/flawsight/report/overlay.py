@@ -1,5 +1,7 @@
 """The anomaly map over the photo, on one fixed colour scale for every image."""
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -40,7 +42,10 @@ def draw_overlay(image: Image.Image, anomaly_map: FloatArray) -> Image.Image:
     return Image.fromarray(blended.round().astype(np.uint8))
 
 
-def css_scale() -> str:
-    """Return the same scale as a CSS gradient, for legends."""
-    stops = (f"rgb({r} {g} {b} / {a:.2f}) {s:.0%}" for s, (r, g, b), a in SCALE)
-    return f"linear-gradient(to right, {', '.join(stops)})"
+def encode_jpeg(image: Image.Image, side: int) -> bytes:
+    """Return an RGB image as JPEG, at most `side` pixels long."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=85)
+    return content.getvalue()

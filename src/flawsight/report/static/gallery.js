@@ -1,0 +1,180 @@
+"use strict";
+/* Many inspections: a gallery to search, filter and sort, from which one opens at a time.
+ *
+ *   flawsight.gallery(root, { items, load });
+ *
+ * `items` are what report/view.py calls summaries, `load(item)` promises the view of one. Cards are
+ * made as the reader scrolls to them; the address's #id says which one is open.
+ */
+(() => {
+  const { el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
+  const CHUNK = 48; // cards made at once
+
+  /** How sure a wrong verdict was; below 0 for a right one. */
+  function wrongness(item) {
+    if (item.label == null || item.pred_label == null) return -2;
+    const certainty = item.pred_score == null ? 0 : Math.abs(item.pred_score - 0.5);
+    return item.label === item.pred_label ? -1 - certainty : certainty + (item.label ? 1 : 0);
+  }
+
+  const suspicion = (item) => (item.pred_score ?? -1) + (item.pred_label ? 2 : 0);
+  const byName = (one, other) => one.name.localeCompare(other.name, undefined, { numeric: true });
+  const ORDERS = {
+    worst: ["Worst misses first", (one, other) => wrongness(other) - wrongness(one)],
+    suspect: ["Most suspect first", (one, other) => suspicion(other) - suspicion(one)],
+    ordinary: ["Least suspect first", (one, other) => suspicion(one) - suspicion(other)],
+    name: ["By name", byName],
+    run: ["As inspected", () => 0],
+  };
+  const FILTERS = {
+    all: ["All", () => true],
+    bad: ["Defective", (item) => item.pred_label === true],
+    good: ["Good", (item) => item.pred_label === false],
+    missed: ["Missed", (item) => item.label === true && item.pred_label === false],
+    alarm: ["False alarms", (item) => item.label === false && item.pred_label === true],
+    contradiction: ["Contradictions", (item) => item.contradiction],
+    failed: ["Not inspected", (item) => item.error != null],
+  };
+
+  function card(item) {
+    const picture = item.thumb
+      ? el("img", { src: item.thumb, loading: "lazy", decoding: "async", alt: "" })
+      : el("span", { class: "fs-missing" }, "no picture");
+    if (item.error != null) {
+      return el("li", { class: "fs-card fs-failed" },
+        el("p", { class: "fs-name", title: item.path }, item.name), el("p", {}, item.error));
+    }
+    const wrong = item.label != null && item.pred_label != null && item.label !== item.pred_label;
+    const bar = el("span", { class: "fs-bar", "aria-hidden": "true" });
+    bar.style.setProperty("--value", item.pred_score ?? 0);
+    return el(
+      "li", { class: "fs-card" },
+      el(
+        "a", { href: `#${item.id}`, "data-id": item.id },
+        el("span", { class: "fs-thumb" }, picture),
+        el("span", { class: "fs-line" },
+          el("strong", { class: verdictClass(item.pred_label) }, verdict(item.pred_label)),
+          el("span", { class: "fs-score" }, score(item.pred_score))),
+        bar,
+        el("span", { class: "fs-name", title: item.path }, item.name),
+        wrong ? el("span", { class: "fs-tag fs-wrong" }, item.label ? "missed" : "false alarm") : null,
+        item.contradiction ? el("span", { class: "fs-tag" }, "contradiction") : null,
+      ),
+    );
+  }
+
+  /** Fill `root` with a gallery. */
+  function gallery(root, { items, load }) {
+    const known = new Map(items.map((item) => [item.id, item]));
+    const labelled = items.some((item) => item.label != null);
+    let [order, filter, wanted] = [labelled ? "worst" : "suspect", "all", ""];
+    let shown = [];
+    let made = 0;
+    const list = el("ul", { class: "fs-cards" });
+    const count = el("p", { class: "fs-count", role: "status" });
+    const more = el("button", { type: "button", class: "fs-more", onclick: () => extend() }, "Show more");
+    const detail = el("section", { class: "fs-detail", hidden: true, "aria-label": "One image" });
+
+    function extend() {
+      const next = shown.slice(made, made + CHUNK);
+      made += next.length;
+      list.append(...next.map(card));
+      more.hidden = made >= shown.length;
+    }
+    function refresh() {
+      const holds = (item) => [item.path, item.explanation].some((text) =>
+        text.toLowerCase().includes(wanted));
+      shown = items.filter((item) => FILTERS[filter][1](item) && holds(item)).sort(ORDERS[order][1]);
+      made = 0;
+      list.replaceChildren();
+      extend();
+      count.textContent = shown.length === items.length
+        ? `${items.length} images` : `${shown.length} of ${items.length} images`;
+    }
+
+    const search = el("input", { type: "search", placeholder: "File or word", "aria-label": "Search" });
+    search.addEventListener("input", () => { wanted = search.value.trim().toLowerCase(); refresh(); });
+    const sort = el("select", { "aria-label": "Order" }, ...Object.entries(ORDERS)
+      .filter(([name]) => name !== "worst" || labelled)
+      .map(([name, [title]]) => el("option", { value: name }, title)));
+    sort.addEventListener("change", () => { order = sort.value; refresh(); });
+    const chips = Object.entries(FILTERS)
+      .map(([name, [title, test]]) => [name, title, items.filter(test).length])
+      .filter(([name, , size]) => size || name === "all")
+      .map(([name, title, size]) => el("button", {
+        type: "button", class: "fs-chip", "aria-pressed": String(name === "all"), "data-filter": name,
+        onclick: () => {
+          filter = name;
+          chips.forEach((chip) => chip.setAttribute("aria-pressed", String(chip.dataset.filter === name)));
+          refresh();
+        },
+      }, title, el("b", {}, String(size))));
+    const browse = el(
+      "section", { class: "fs-browse", "aria-label": "Images" },
+      el("div", { class: "fs-tools" },
+        el("div", { class: "fs-chips", role: "group", "aria-label": "Filter" }, ...chips), search, sort),
+      count, list, more,
+    );
+
+    // Where the gallery was left: scrolled to, and which card had the focus.
+    let left = null;
+    async function follow() {
+      const item = known.get(decodeURIComponent(location.hash.slice(1)));
+      if (!item || item.error != null) {
+        const was = !detail.hidden;
+        detail.hidden = true;
+        browse.hidden = false;
+        root.classList.remove("fs-open");
+        detail.replaceChildren();
+        if (was && left) {
+          scrollTo(0, left.scroll);
+          list.querySelector(`[data-id="${CSS.escape(left.id)}"]`)?.focus({ preventScroll: true });
+        }
+        return;
+      }
+      if (detail.hidden) left = { scroll: scrollY };
+      left.id = item.id;
+      try {
+        const view = await load(item);
+        if (location.hash.slice(1) !== item.id) return; // the reader went on meanwhile
+        detail.replaceChildren(bar(item), inspectionView({ ...view, name: item.name, label: item.label }));
+      } catch {
+        detail.replaceChildren(bar(item), el("p", { class: "fs-warning", role: "alert" },
+          `What is known of ${item.name} cannot be loaded; is the folder beside this page complete?`));
+      }
+      detail.hidden = false;
+      browse.hidden = true;
+      root.classList.add("fs-open");
+      scrollTo(0, 0);
+      detail.querySelector("h2")?.focus({ preventScroll: true });
+    }
+    function neighbour(item, step) {
+      const open = shown.filter((other) => other.error == null);
+      return open[open.indexOf(item) + step];
+    }
+    function bar(item) {
+      const link = (step, text) => {
+        const other = neighbour(item, step);
+        return other ? el("a", { href: `#${other.id}`, "data-step": step }, text) : null;
+      };
+      return el("nav", { class: "fs-nav", "aria-label": "Images" },
+        el("a", { href: "#", "data-step": 0 }, `All ${items.length} images`), link(-1, "← Previous"), link(1, "Next →"));
+    }
+    addEventListener("keydown", (event) => {
+      if (detail.hidden || event.altKey || event.ctrlKey || event.metaKey) return;
+      if (event.target.closest("input, select, textarea")) return;
+      const step = { ArrowLeft: -1, ArrowRight: 1, Escape: 0 }[event.key];
+      if (step != null) detail.querySelector(`[data-step="${step}"]`)?.click();
+    });
+    addEventListener("hashchange", follow);
+    if ("IntersectionObserver" in globalThis) {
+      new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && extend(),
+        { rootMargin: "800px" }).observe(more);
+    }
+    root.append(browse, detail);
+    refresh();
+    follow();
+  }
+
+  Object.assign(globalThis.flawsight, { gallery });
+})();

@@ -1,0 +1,120 @@
+"""One inspection as the viewer takes it: JSON types alone, its maps as small grids of bytes.
+
+`view_of` makes what `static/viewer.js` shows; a page gets it from a file or from a service. Each
+grid is {"rows", "cols", "data"}: base64 of uint8, row by row from the top left, 255 being 1.0.
+
+    id              names the image among others, [A-Za-z0-9_-]
+    name, path      file name and full path; shown, never opened
+    image_size      [height, width] of the original, in pixels
+    photo           URL of the photo, of any size; null if there is none
+    photo_has_map   true if the map is painted into it, as where the original is gone
+    pred_label      true: defective; pred_score: P(Yes) in [0, 1]; either may be null
+    label           the truth, true for defective; null if unknown
+    contradiction   true if the reasoning says the opposite of the answer
+    explanation     the reasoning in words
+    map             grid of the anomaly map; null if there is none
+    tokens          of the explanation: start, end (characters), S_T, S_I, weight, kept, and peak,
+                    its greatest attention in units of the image's mean; null without a map
+    token_maps      one grid a token, one after the other in "data", on the scale of the anomaly
+                    map; null if they were not kept
+    scale           colours of the map: [value, [r, g, b], opacity], rising
+"""
+
+import base64
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..inspection import FloatArray
+from ..real.anomaly_map import to_fixed_scale
+from .overlay import SCALE
+
+# Finer than any grid of image tokens in use, so that nothing of a map is lost.
+MAP_SIDE = 48
+View = dict[str, Any]
+
+
+def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: bool | None) -> View:
+    """Return what the gallery needs of an image, and what its text is searched for.
+
+    Args:
+        row: of `inspections.jsonl`, or `Inspection.to_json()`; one with "error" was not inspected.
+        identifier: `id` of the view.
+        thumb: URL of a small picture.
+        label: the truth, True for defective.
+    """
+    path = row["image"] or ""
+    return {
+        "id": identifier,
+        "name": PurePath(path).name,
+        "path": path,
+        "pred_label": row.get("pred_label"),
+        "pred_score": row.get("pred_score"),
+        "contradiction": bool(row.get("contradiction")),
+        "explanation": row.get("explanation") or "",
+        "label": label,
+        "thumb": thumb,
+        "error": row.get("error"),
+    }
+
+
+def view_of(
+    row: dict[str, Any],
+    identifier: str,
+    photo: str | None,
+    anomaly_map: FloatArray | None,
+    token_maps: FloatArray | None,
+    *,
+    label: bool | None = None,
+    photo_has_map: bool = False,
+) -> View:
+    """Return the view of one inspection, see above.
+
+    Args:
+        row: of `inspections.jsonl`, or `Inspection.to_json()`.
+        identifier: `id` of the view.
+        photo: its URL.
+        anomaly_map: (height, width); values outside [0, 1] are clipped.
+        token_maps: (R, grid_h, grid_w) attention of the row's R tokens.
+        label: the truth, True for defective.
+        photo_has_map: whether the map is painted into the photo.
+    """
+    summary = summary_of(row, identifier, None, label)
+    peaks: list[float | None] = [None] * len(row.get("tokens", ()))
+    if token_maps is not None and token_maps.size:
+        attention = token_maps.astype(np.float32)
+        means = attention.mean((1, 2)).clip(min=np.finfo(np.float32).tiny)
+        peaks = [round(float(peak), 2) for peak in attention.max((1, 2)) / means]
+        token_maps = np.stack([to_fixed_scale(torch.from_numpy(one)).numpy() for one in attention])
+    else:
+        token_maps = None
+    return {name: summary[name] for name in summary if name not in ("thumb", "error")} | {
+        "image_size": row.get("image_size"),
+        "photo": photo,
+        "photo_has_map": photo_has_map,
+        "map": None if anomaly_map is None else _grid(_shrink(anomaly_map)),
+        "tokens": [
+            {name: token[name] for name in ("start", "end", "S_T", "S_I", "kept", "weight")}
+            | {"peak": peak}
+            for token, peak in zip(row.get("tokens", ()), peaks, strict=True)
+        ],
+        "token_maps": None if token_maps is None else _grid(token_maps),
+        "scale": SCALE,
+    }
+
+
+def _shrink(values: FloatArray) -> FloatArray:
+    height, width = values.shape
+    scale = min(1.0, MAP_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = Image.fromarray(values.astype(np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BOX))
+
+
+def _grid(values: FloatArray) -> View:
+    rows, cols = values.shape[-2:]
+    levels = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
+    return {"rows": rows, "cols": cols, "data": base64.b64encode(levels.tobytes()).decode()}

@@ -1,0 +1,77 @@
+"""Run folders made without a model, with attention that is known word by word."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flawsight.run_folder import RunFolder
+
+GRID = (6, 8)
+TEXT = "There is a scratch, upper-left."
+# Word → its tokens as (text, cell it looks at, kept).
+TOKENS = [
+    ("There", (5, 0), False),
+    (" is", (5, 7), False),
+    (" a", (3, 4), False),
+    (" scr", (0, 0), True),
+    ("atch", (0, 0), True),
+    (",", (5, 4), False),
+    (" upper", (0, 7), True),
+    ("-", (2, 2), False),
+    ("left", (0, 1), True),
+    (".", (3, 3), False),
+]
+
+
+def token_maps() -> np.ndarray:
+    """(R, 6, 8): each token looks 30 times as much at its cell as at the others."""
+    maps = np.ones((len(TOKENS), *GRID), dtype=np.float32)
+    for one, (_, cell, _) in zip(maps, TOKENS, strict=True):
+        one[cell] = 30
+    return maps / maps.sum((1, 2), keepdims=True)
+
+
+def token_rows() -> list[dict]:
+    rows, at = [], 0
+    for index, (text, _, kept) in enumerate(TOKENS):
+        scores = {"S_T": index / 10, "S_I": 0.5, "kept": kept, "weight": 0.9 if kept else 0.0}
+        rows.append({"text": text, "start": at, "end": at + len(text)} | scores)
+        at += len(text)
+    assert "".join(text for text, _, _ in TOKENS) == TEXT
+    return rows
+
+
+def make_run(folder: Path, scores: list[float], **changes: object) -> dict[str, bool]:
+    """Write a run of as many images as scores, above 0.5 called defective, and return the truth.
+
+    Every third image is the opposite of what its verdict says. The images share their files, for
+    a run of thousands to be made in seconds.
+    """
+    run = RunFolder(folder, {"model": {"name": "made up", "sha256": "0" * 64}, "threshold": None})
+    Image.new("RGB", (80, 60), (120, 140, 160)).save(folder / "photos/shared.jpg")
+    anomaly_map = np.full((60, 80), 0.2, dtype=np.float32)
+    anomaly_map[:10, :10] = 0.9
+    row = {
+        "image_size": [60, 80],
+        "answer": "Yes",
+        "explanation": TEXT,
+        "contradiction": False,
+        "tokens": token_rows(),
+        "seconds": 0.1,
+        "photo": "photos/shared.jpg",
+    }
+    arrays = {"anomaly_map": anomaly_map, "token_maps": token_maps()}
+    images = [f"/line/{'ab'[index % 2]}/{index:04}.png" for index in range(len(scores))]
+    verdicts = [score > 0.5 for score in scores]
+    first = {"image": images[0], "pred_score": scores[0], "pred_label": verdicts[0]}
+    shared = run.add_row(row | first | changes, arrays)
+    with (folder / "inspections.jsonl").open("a") as file:
+        for image, score, verdict in zip(images[1:], scores[1:], verdicts[1:], strict=True):
+            more = {"image": image, "pred_score": score, "pred_label": verdict}
+            file.write(json.dumps(shared | more) + "\n")
+    return {
+        image: verdict != (index % 3 == 2)
+        for index, (image, verdict) in enumerate(zip(images, verdicts, strict=True))
+    }
