@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import random
+import re
 import struct
 import time
 import zlib
@@ -120,6 +121,23 @@ def test_form_and_json_and_history(make: Make) -> None:
     assert (
         client.put(url.replace(one["id"], "0" * 32), json={"verdict": "right"}).status_code == 404
     )
+
+
+def test_the_page_loads_nothing_from_elsewhere(make: Make) -> None:
+    client = make()
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert path.startswith("/static/")
+        assert client.get(path).status_code == 200
+    answer = client.post("/v1/inspect", files=form(picture(20, kind="TIFF")))
+    id = answer.json()["results"][0]["id"]
+    view = client.get(f"/v1/inspections/{id}/view").json()
+    assert (view["id"], view["name"], view["label"]) == (id, "0.png", None)
+    assert view["explanation"].startswith("A <b>dark</b>")
+    assert Image.open(io.BytesIO(client.get(view["photo"]).content)).format == "JPEG"
+    client.put(f"/v1/inspections/{id}/review", json={"verdict": "right"})
+    assert client.get(f"/v1/inspections/{id}/view").json()["label"] is True
 
 
 def test_one_broken_image_fails_alone(make: Make) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -23,7 +22,8 @@ from .access import Guard, error_body
 from .batching import Batcher, InspectBatch
 from .limits import Limits
 from .metrics import CountRequests, Metrics
-from .render import MEDIA_TYPES, render
+from .page import add_page
+from .render import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
@@ -122,6 +122,7 @@ def create_app(
     _add_inspecting(app)
     _add_history(app)
     _add_watching(app)
+    add_page(app)
     return app
 
 
@@ -212,8 +213,16 @@ def _add_history(app: FastAPI) -> None:
         """Return the photo as it was uploaded."""
         row = await _row(app, id)
         path = app.state.service.store.files.folder(id) / "photo"
-        content = await to_thread.run_sync(_read, path)
+        content = await to_thread.run_sync(read, path)
         return Response(content, media_type=f"image/{row.photo_format.lower()}")
+
+    @app.get("/v1/inspections/{id}/view", responses=_refusals(404, 503))
+    async def view(id: Id) -> dict[str, Any]:
+        """Return what the page at / shows, with the maps as small grids of bytes."""
+        row = await _row(app, id)
+        service: Service = app.state.service
+        folder = service.store.files.folder(id)
+        return await to_thread.run_sync(render_view, folder, row, limiter=service.drawing)
 
     @app.get(
         "/v1/inspections/{id}/{what}",
@@ -221,7 +230,7 @@ def _add_history(app: FastAPI) -> None:
         responses=_sends(*sorted(set(MEDIA_TYPES.values()))),
     )
     async def file(id: Id, what: schemas.File) -> Response:
-        """Return the map (16-bit PNG, or npz with the token maps too) or the overlay."""
+        """Return the map (16-bit PNG, or npz with the token maps too), the overlay or the photo."""
         row = await _row(app, id)
         content = await _file(app.state.service, row, what)
         return Response(content, media_type=MEDIA_TYPES[what])
@@ -263,13 +272,6 @@ def _found(row: InspectionRow | None) -> InspectionRow:
     if row is None:
         raise HTTPException(404, "There is no such inspection.")
     return row
-
-
-def _read(path: FilePath) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StoreError("The files of this inspection are gone from the store.") from error
 
 
 async def _file(service: Service, row: InspectionRow, what: schemas.File) -> bytes:
