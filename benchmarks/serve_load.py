@@ -148,8 +148,8 @@ def low_load(client: Client, photos: list[Path]) -> None:
     """Print what a lone image waits for besides the Inspector, by the Inspector's own clock."""
     answers = [client.post(photo) for photo in photos]
     added = [seconds - body["results"][0]["seconds"] for _, seconds, body in answers]
-    print(f"one at a time: the service adds {1000 * statistics.median(added):.0f} ms (median; upload, "
-          f"decoding, storing and answer), at best {1000 * min(added):.0f} ms")  # fmt: skip
+    print(f"one at a time: the service adds {1000 * statistics.median(added):.0f} ms (median: "
+          f"upload, decoding, storing, answer), at best {1000 * min(added):.0f} ms")  # fmt: skip
 
 
 def flood(client: Client, pid: int, photos: list[Path]) -> None:
