@@ -287,10 +287,12 @@ def test_token_is_needed_outside_loopback(tmp_path: Path) -> None:
 
 def test_other_sites_pages_are_kept_out(make: Make) -> None:
     client = make()
-    assert client.get("/v1/inspections", headers={"Host": "evil.example"}).status_code == 403
+    for host in ("evil.example", "[", "127.0.0.1.evil.example", ""):
+        assert client.get("/v1/inspections", headers={"Host": host}).status_code == 403
     for header, status in (
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}, 200),

@@ -131,8 +131,10 @@ def _add_inspecting(app: FastAPI) -> None:
         "/v1/inspect",
         openapi_extra=_UPLOAD,
         response_model=schemas.InspectBody,
-        responses=_refusals(413, 415, 503, 504)
-        | {422: {"model": schemas.InspectBody | schemas.ErrorBody}},
+        responses=_refusals(413, 415, 504)
+        | {
+            status: {"model": schemas.InspectBody | schemas.ErrorBody} for status in (422, 500, 503)
+        },
     )
     async def inspect(
         request: Request,
@@ -160,7 +162,7 @@ def _add_inspecting(app: FastAPI) -> None:
                 verdict = "defective" if result.pred_label else "good"
                 app.state.metrics.images.labels(verdict).inc()
                 files = {what: b64encode(await _file(service, result, what)).decode()
-                         for what in include}  # fmt: skip
+                         for what in dict.fromkeys(include)}  # fmt: skip
                 bodies.append(schemas.inspection_body(result, files))
         failures = [result.error for result in results if isinstance(result, Failure)]
         status = 200 if len(failures) < len(results) else max(map(_status, failures))
@@ -280,9 +282,13 @@ async def _file(service: Service, row: InspectionRow, what: schemas.File) -> byt
 
 
 async def _prune(store: Store, keep: int) -> None:
-    """Keep the store within its limit, from the start on."""
+    """Keep the store within its limit; at the start, clear away what a kill may have left."""
+    swept = False
     while True:
         try:
+            if not swept:
+                await to_thread.run_sync(store.sweep)
+                swept = True
             await to_thread.run_sync(store.prune, keep)
         except StoreError as error:
             _log.warning("Cannot prune the store: %s", error)

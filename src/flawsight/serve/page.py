@@ -5,7 +5,12 @@ from importlib.resources import files
 from fastapi import FastAPI
 from fastapi.responses import Response
 
-_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_TYPES = {
+    "html": "text/html",
+    "js": "text/javascript",
+    "css": "text/css",
+    "svg": "image/svg+xml",
+}
 
 
 def add_page(app: FastAPI) -> None:
@@ -13,7 +18,7 @@ def add_page(app: FastAPI) -> None:
     own, shared = files("flawsight.serve") / "static", files("flawsight.report") / "static"
     _add(app, "/", (own / "index.html").read_bytes(), "html")
     for folder, name in (
-        (own, "page.js"), (own, "page.css"), (shared, "viewer.js"), (shared, "viewer.css"),
+        (own, "page.js"), (own, "page.css"), (own, "icon.svg"), (shared, "viewer.js"), (shared, "viewer.css"),
     ):  # fmt: skip
         _add(app, f"/static/{name}", (folder / name).read_bytes(), name.rpartition(".")[2])
 

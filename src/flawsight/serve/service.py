@@ -1,7 +1,6 @@
 """What a request for inspection goes through: places, upload, queue, model, store."""
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -101,7 +100,8 @@ class Service:
             inspection = replace(inspection, pred_label=inspection.pred_score > threshold)
         return NewInspection(
             photo=result.upload.content,
-            photo_format=result.photo_format,
+            # A camera's multi-picture file is a JPEG with a preview behind it.
+            photo_format="JPEG" if result.photo_format == "MPO" else result.photo_format,
             name=result.upload.name,
             product=product,
             content=inspection.to_json() | dict(self.about),
@@ -133,10 +133,9 @@ async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
             raise ClientDisconnect
         return working.result()
     finally:
-        for task in (working, watching):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 async def _hang_up(request: Request) -> None:

@@ -110,7 +110,7 @@ class Store:
             for new in inspections
         ]
         # Files stay where the commit fails: if only its answer was lost, their row is there.
-        # `prune` sweeps those without one.
+        # `sweep` removes those without one.
         with _explained():
             for row, new in zip(rows, inspections, strict=True):
                 self.files.write(row.id, new.photo, new.arrays)
@@ -163,7 +163,7 @@ class Store:
             before = rows[-1].id
 
     def prune(self, keep: int) -> int:
-        """Remove the oldest inspections above `keep` that nobody reviewed, and sweep the files."""
+        """Remove the oldest inspections above `keep` that nobody reviewed; return how many."""
         table = InspectionRow
         with _explained():
             with self._session() as session, session.begin():
@@ -175,13 +175,21 @@ class Store:
             # The rows go first: what is left after a kill is a folder to sweep, not half a record.
             for row in rows:
                 self.files.remove(row.id)
-            candidates = list(self.files.old_ids())
-            for start in range(0, len(candidates), _AT_ONCE):
-                part = candidates[start : start + _AT_ONCE]
-                with self._session() as session:
-                    ids = select(table.id).where(table.id.in_([id for id, _ in part]))
-                    self.files.sweep(set(session.scalars(ids)), part)
         return len(rows)
+
+    def sweep(self) -> int:
+        """Remove files without a row, which a killed process left; return of how many."""
+        table = InspectionRow
+        candidates = list(self.files.old_ids())
+        swept = 0
+        for start in range(0, len(candidates), _AT_ONCE):
+            part = candidates[start : start + _AT_ONCE]
+            with _explained(), self._session() as session:
+                known = session.scalars(
+                    select(table.id).where(table.id.in_([id for id, _ in part]))
+                )
+                swept += self.files.sweep(set(known), part)
+        return swept
 
     def check(self) -> None:
         """Ask the database for a sign of life.
