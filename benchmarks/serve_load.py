@@ -1,4 +1,4 @@
-"""What the service costs beside the bare Inspector, and how it takes too much: docs/results.md.
+"""What the service costs beside the bare Inspector, and how it takes too much: docs/serve.md.
 
     python benchmarks/serve_load.py [--rounds 5] [--images 48] [--batch-size 8]
 

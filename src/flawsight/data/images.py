@@ -74,8 +74,12 @@ def read_image(path: str | Path) -> Image.Image:
             return prepare_image(image, str(path))
 
 
-def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """Open a stranger's image without decoding it; `prepare_image` does.
+
+    Args:
+        content: of an image file.
+        max_pixels: refuse larger ones; None for `MAX_PIXELS`.
 
     Raises:
         ImageError: if it is no image of the common formats, too large or too elongated.
@@ -138,8 +142,9 @@ def _prepare(image: Any, name: str) -> Image.Image:
     return upright.convert("RGB")
 
 
-def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
+def _check_size(size: tuple[int, int], name: str, max_pixels: int | None = None) -> None:
     width, height = size
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     if min(size) < 1:
         raise ImageError(f"{name} is empty: {width}×{height}.")
     if width * height > max_pixels:

@@ -18,7 +18,8 @@ def add_page(app: FastAPI) -> None:
     own, shared = files("flawsight.serve") / "static", files("flawsight.report") / "static"
     _add(app, "/", (own / "index.html").read_bytes(), "html")
     for folder, name in (
-        (own, "page.js"), (own, "page.css"), (own, "icon.svg"), (shared, "viewer.js"), (shared, "viewer.css"),
+        (own, "page.js"), (own, "page.css"), (own, "icon.svg"),
+        (shared, "viewer.js"), (shared, "viewer.css"),
     ):  # fmt: skip
         _add(app, f"/static/{name}", (folder / name).read_bytes(), name.rpartition(".")[2])
 
