@@ -46,3 +46,15 @@ class MissingExtraError(FlawsightError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"This needs {package}: pip install 'flawsight[{extra}]'.")
+
+
+class BusyError(FlawsightError):
+    """The service can take no more for now."""
+
+
+class StoreError(FlawsightError):
+    """The store of inspections cannot be opened, read or written."""
+
+
+class ServeError(FlawsightError):
+    """The service cannot be started as asked."""

@@ -11,7 +11,9 @@ from .calibrate import calibrate
 from .data import app as data_app
 from .export import export
 from .inspect import inspect
+from .labels import labels
 from .report import report
+from .serve import serve
 from .train import train
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app.command()(bench)
 app.command()(calibrate)
 app.command()(train)
 app.command()(export)
+app.command()(serve)
+app.command()(labels)
 app.add_typer(data_app, name="data")
 
 

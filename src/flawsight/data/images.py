@@ -1,6 +1,7 @@
 """Paths → image files → upright RGB images, whatever a camera or an editor wrote."""
 
 import glob
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ from ..errors import FlawsightError, ImageError
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 MAX_PIXELS = 200_000_000
 MAX_ASPECT = 100
+# Those of the suffixes. Pillow's others are not for strangers: EPS would start Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -71,6 +74,24 @@ def read_image(path: str | Path) -> Image.Image:
             return prepare_image(image, str(path))
 
 
+def open_image(content: bytes, max_pixels: int | None = None) -> Image.Image:
+    """Open a stranger's image without decoding it; `prepare_image` does.
+
+    Args:
+        content: of an image file.
+        max_pixels: refuse larger ones; None for `MAX_PIXELS`.
+
+    Raises:
+        ImageError: if it is no image of the common formats, too large or too elongated.
+    """
+    name = "the image"
+    with _as_image_error(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _check_size(image.size, name, max_pixels)
+        return image
+
+
 def prepare_image(image: Any, name: str = "the image") -> Image.Image:
     """Return an image in memory as upright RGB.
 
@@ -121,13 +142,14 @@ def _prepare(image: Any, name: str) -> Image.Image:
     return upright.convert("RGB")
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, max_pixels: int | None = None) -> None:
     width, height = size
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     if min(size) < 1:
         raise ImageError(f"{name} is empty: {width}×{height}.")
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageError(
-            f"{name} has {width}×{height} pixels, more than the {MAX_PIXELS:,} allowed; cut it up."
+            f"{name} has {width}×{height} pixels, more than the {max_pixels:,} allowed; cut it up."
         )
     if max(size) > MAX_ASPECT * min(size):
         raise ImageError(

@@ -1,0 +1,206 @@
+"""What the service costs beside the bare Inspector, and how it takes too much: docs/serve.md.
+
+    python benchmarks/serve_load.py [--rounds 5] [--images 48] [--batch-size 8]
+
+The service runs in a process of its own on loopback; this one is the client, and the bare
+Inspector. They take turns, so that what else the machine does meets both. CPU seconds an image are
+given besides, which it does not touch: "service" counts all that the service's process does.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from flawsight import Inspector
+
+PLACES = 32
+FLOOD_SECONDS = 20
+
+
+class Client:
+    """Posts image files to the service on loopback."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def post(self, photo: Path) -> tuple[int, float, Any]:
+        """Return status, seconds and body."""
+        head = (
+            f'--x\r\nContent-Disposition: form-data; name="images"; filename="{photo.name}"\r\n\r\n'
+        )
+        body = head.encode() + photo.read_bytes() + b"\r\n--x--\r\n"
+        began = time.perf_counter()
+        status, content = self.send(
+            "POST", "/v1/inspect", body, {"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        return status, time.perf_counter() - began, content
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Return status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def kept(self) -> set[str]:
+        """Return the ids of all inspections in the store."""
+        ids: set[str] = set()
+        before = ""
+        while True:
+            _, page = self.send("GET", f"/v1/inspections?limit=500{before}")
+            ids |= {row["id"] for row in page["inspections"]}
+            if page["next"] is None:
+                return ids
+            before = f"&before={page['next']}"
+
+
+def start(store: Path, batch_size: int) -> tuple["subprocess.Popen[bytes]", Client]:
+    """Start the service and wait until it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"--rate 0 --queue {PLACES} --batch-size {batch_size} --port {port} --device cpu"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flawsight", "serve", "--store", str(store), *options.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    client = Client(port)
+    while True:
+        try:
+            client.send("GET", "/readyz")
+            return process, client
+        except OSError:
+            if process.poll() is not None:
+                raise SystemExit("the service does not start") from None
+            time.sleep(0.2)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user and system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> float:
+    """Return the memory of a process in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def saturation(
+    inspector: Inspector, client: Client, pid: int, photos: list[Path], rounds: int
+) -> None:
+    """Print both throughputs, with twice a batch of clients."""
+    seconds: dict[str, list[float]] = {"bare": [], "service": []}
+    cpu: dict[str, list[float]] = {"bare": [], "service": []}
+    latencies: list[float] = []
+    with ThreadPoolExecutor(2 * inspector.batch_size) as clients:
+        for round_ in range(rounds + 1):
+            took: dict[str, float] = {}
+            own = {"bare": os.getpid(), "service": pid}
+            for name in ("bare", "service") if round_ % 2 else ("service", "bare"):
+                used, began = cpu_seconds(own[name]), time.perf_counter()
+                if name == "bare":
+                    inspector(photos)
+                else:
+                    answers = list(clients.map(client.post, photos))
+                    assert {status for status, _, _ in answers} == {200}
+                    if round_:
+                        latencies += [one for _, one, _ in answers]
+                took[name] = time.perf_counter() - began
+                if round_:  # the first is to warm up
+                    cpu[name].append((cpu_seconds(own[name]) - used) / len(photos))
+                    seconds[name].append(took[name] / len(photos))
+    ratios = [bare / ours for bare, ours in zip(seconds["bare"], seconds["service"], strict=True)]
+    for name in seconds:
+        print(
+            f"{name}: {1 / statistics.median(seconds[name]):.2f} images/s, "
+            f"{statistics.median(cpu[name]):.3f} CPU s an image"
+        )
+    print(f"throughput of the service: {statistics.median(ratios):.2f} of the bare Inspector's "
+          f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
+    cuts = statistics.quantiles(latencies, n=100)
+    print(f"latency at saturation: p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s")
+
+
+def low_load(client: Client, photos: list[Path]) -> None:
+    """Print what a lone image waits for besides the Inspector, by the Inspector's own clock."""
+    answers = [client.post(photo) for photo in photos]
+    added = [seconds - body["results"][0]["seconds"] for _, seconds, body in answers]
+    print(f"one at a time: the service adds {1000 * statistics.median(added):.0f} ms (median: "
+          f"upload, decoding, storing, answer), at best {1000 * min(added):.0f} ms")  # fmt: skip
+
+
+def flood(client: Client, pid: int, photos: list[Path]) -> None:
+    """Print how ten times as many clients as there are places fare."""
+    before = resident(pid)
+    peak = before
+    end = time.perf_counter() + FLOOD_SECONDS
+    statuses: Counter[int] = Counter()
+    accepted: set[str] = set()
+
+    def insist(index: int) -> None:
+        while time.perf_counter() < end:
+            status, _, body = client.post(photos[index % len(photos)])
+            statuses[status] += 1
+            if status == 200:
+                accepted.add(body["results"][0]["id"])
+            else:
+                time.sleep(0.5)
+
+    with ThreadPoolExecutor(10 * PLACES) as clients:
+        running = [clients.submit(insist, index) for index in range(10 * PLACES)]
+        while not all(one.done() for one in running):
+            peak = max(peak, resident(pid))
+            time.sleep(0.2)
+    for one in running:
+        one.result()
+    lost = accepted - client.kept()
+    print(f"flood of {10 * PLACES} clients on {PLACES} places: {dict(statuses)}; memory "
+          f"{before:.0f} → at most {peak:.0f} MiB; accepted and lost: {len(lost)}")  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--batch-size", type=int, default=8)
+    options = parser.parse_args()
+    samples = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
+    photos = [samples[index % len(samples)] for index in range(options.images)]
+    inspector = Inspector.from_pretrained(batch_size=options.batch_size, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        process, client = start(Path(folder), options.batch_size)
+        try:
+            low_load(client, photos)
+            saturation(inspector, client, process.pid, photos, options.rounds)
+            flood(client, process.pid, photos)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Who may come in: token, host, origin, rate, and the headers that every answer carries."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import ServeError
+from .limits import Limits
+
+TOKEN_VARIABLE = "FLAWSIGHT_TOKEN"
+_SHORTEST_TOKEN = 16
+_OPEN_PATHS = {"/healthz", "/readyz"}
+_READING = {"GET", "HEAD", "OPTIONS"}
+_ADDRESSES = 10_000
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def read_token(host: str, token_file: Path | None, environment: Mapping[str, str]) -> str | None:
+    """Return the token that clients must show, or None where none is needed.
+
+    Raises:
+        ServeError: if the address can be reached from outside and there is no token, or a bad one.
+    """
+    if token_file is not None:
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ServeError(f"Cannot read the token in {token_file}: {error}") from error
+    else:
+        token = environment.get(TOKEN_VARIABLE, "").strip()
+        if not token and is_loopback(host):
+            return None
+    if not token:
+        raise ServeError(
+            f"{host} can be reached from outside: put a token into {TOKEN_VARIABLE} or "
+            "--token-file FILE (openssl rand -hex 32 makes one), or bind to 127.0.0.1."
+        )
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+        raise ServeError(
+            f"The token must be at least {_SHORTEST_TOKEN} printable ASCII characters long."
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Rate:
+    """A token bucket for each address; the least recent ones are forgotten."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate, self._burst = rate, burst
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> float:
+        """Count a request; return 0, or the seconds after which it would be allowed."""
+        if not self._rate:
+            return 0.0
+        level, then = self._buckets.pop(address, (float(self._burst), now))
+        level = min(self._burst, level + (now - then) * self._rate)
+        allowed = level >= 1
+        self._buckets[address] = (level - allowed, now)
+        if len(self._buckets) > _ADDRESSES:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1 - level) / self._rate
+
+
+class Guard:
+    """ASGI middleware: refuses who may not come in, and bounds what the others send.
+
+    Args:
+        app: what it guards.
+        token: see `read_token`.
+        limits: of the body and the rate.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
+        self._app = app
+        self._token = None if token is None else hashlib.sha256(token.encode()).digest()
+        self._limits = limits
+        self._rate = Rate(limits.rate, limits.burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        received = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limits.body_bytes:
+                raise self._too_large()
+            return message
+
+        try:
+            self._check(scope)
+            await self._app(scope, receive_bounded, send_guarded)
+        except HTTPException as refusal:
+            answer = JSONResponse(
+                error_body("Refused", refusal.detail), refusal.status_code, refusal.headers
+            )
+            await answer(scope, receive, send_guarded)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if scope["path"] in _OPEN_PATHS and scope["method"] in _READING:
+            return
+        client = scope["client"][0] if scope["client"] else ""
+        if wait := self._rate.wait(client, time.monotonic()):
+            raise HTTPException(
+                429, "Too many requests; slow down.", {"Retry-After": str(int(wait) + 1)}
+            )
+        host = headers.get("host", "")
+        if self._token is None:
+            # A page elsewhere whose name is made to resolve to this machine would be let in.
+            if not is_loopback(_hostname(host)):
+                raise HTTPException(403, "Without a token only this machine is served.")
+        elif not self._known(headers.get("authorization", "")):
+            raise HTTPException(
+                401,
+                "Send the header Authorization: Bearer TOKEN.",
+                {"WWW-Authenticate": 'Basic realm="flawsight, token as password"'},
+            )
+        if scope["method"] not in _READING:
+            # Browsers send a form, with the password they know, from any page to any address.
+            origin = headers.get("origin")
+            foreign = origin is not None and origin.partition("://")[2] != host
+            if foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+                raise HTTPException(403, "Requests from other sites' pages are refused.")
+        # The server has checked that it is a number.
+        if int(headers.get("content-length", "0")) > self._limits.body_bytes:
+            raise self._too_large()
+
+    def _known(self, authorization: str) -> bool:
+        """Compare the token of a Bearer or, for browsers, Basic header in constant time."""
+        scheme, _, shown = authorization.partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                shown = base64.b64decode(shown, validate=True).decode().partition(":")[2]
+            except (binascii.Error, ValueError):
+                shown = ""
+        elif scheme.lower() != "bearer":
+            shown = ""
+        digest = hashlib.sha256(shown.strip().encode("utf-8", "replace")).digest()
+        return self._token is not None and hmac.compare_digest(digest, self._token)
+
+    def _too_large(self) -> HTTPException:
+        limit = self._limits.body_bytes
+        return HTTPException(413, f"A request may have {limit:,} bytes; send fewer images.")
+
+
+def _hostname(host: str) -> str:
+    """Return the name in a Host header, "" for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def error_body(kind: str, message: str) -> dict[str, dict[str, str]]:
+    """Return the one form of every error."""
+    return {"error": {"kind": kind, "message": message}}

@@ -1,0 +1,327 @@
+"""The routes."""
+
+import asyncio
+import contextlib
+import logging
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Literal
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from .. import __version__
+from ..errors import AnswerError, BusyError, FlawsightError, ImageError, StoreError
+from . import schemas
+from .access import Guard, error_body
+from .batching import Batcher, InspectBatch
+from .limits import Limits
+from .metrics import CountRequests, Metrics
+from .page import add_page
+from .render import MEDIA_TYPES, read, render, render_view
+from .service import Failure, Service
+from .store import Query as Search
+from .store import Store
+from .tables import InspectionRow
+
+_PRUNE_SECONDS = 60.0
+_log = logging.getLogger(__name__)
+
+Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+Score = Annotated[float | None, Query(ge=0, le=1)]
+_JSON = schemas.InspectRequest.model_json_schema()
+_JSON["properties"]["images"]["items"] = _JSON.pop("$defs")["UploadedImage"]
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        },
+                        "product": {"type": "string", "maxLength": 200},
+                    },
+                }
+            },
+            "application/json": {"schema": _JSON},
+        },
+    }
+}
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": schemas.ErrorBody} for status in (400, 401, 403, 422, 429, *statuses)}
+
+
+def _sends(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {kind: {} for kind in kinds}}} | _refusals(404, 503)
+
+
+def create_app(
+    inspect_batch: InspectBatch,
+    batch_size: int,
+    store: Store,
+    limits: Limits,
+    token: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> FastAPI:
+    """Make the service.
+
+    Args:
+        inspect_batch: `Inspector.inspect_batch`.
+        batch_size: images given to it at once.
+        store: where inspections are kept; closed with the service.
+        limits: of requests.
+        token: see `access.read_token`.
+        thresholds: of products that have one of their own.
+        about: kept with every inspection.
+    """
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        batcher = Batcher(inspect_batch, batch_size, limits.places, metrics.on_batch)
+        metrics.places.set_function(lambda: batcher.taken)
+        app.state.service = Service(
+            batcher=batcher,
+            store=store,
+            limits=limits,
+            thresholds=thresholds or {},
+            about=about or {},
+            drawing=CapacityLimiter(2),
+        )
+        pruning = asyncio.create_task(_prune(store, limits.keep))
+        yield
+        pruning.cancel()
+        await batcher.stop()
+        store.close()
+
+    # The pages that FastAPI makes for the document load scripts from elsewhere.
+    app = FastAPI(
+        title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.metrics = metrics
+    app.add_middleware(Guard, token=token, limits=limits)
+    app.add_middleware(CountRequests, metrics=metrics)
+    for kind in (HTTPException, RequestValidationError, FlawsightError, ClientDisconnect,
+                 TimeoutError):  # fmt: skip
+        app.add_exception_handler(kind, _refuse)
+    _add_inspecting(app)
+    _add_history(app)
+    _add_watching(app)
+    add_page(app)
+    return app
+
+
+def _add_inspecting(app: FastAPI) -> None:
+    @app.post(
+        "/v1/inspect",
+        openapi_extra=_UPLOAD,
+        response_model=schemas.InspectBody,
+        responses=_refusals(413, 415, 504)
+        | {
+            status: {"model": schemas.InspectBody | schemas.ErrorBody} for status in (422, 500, 503)
+        },
+    )
+    async def inspect(
+        request: Request,
+        include: Annotated[
+            list[schemas.File], Query(description="Files to send with each inspection.")
+        ] = [],  # noqa: B006
+        deadline: Annotated[
+            float | None, Query(gt=0, description="Seconds after which to give up.")
+        ] = None,
+    ) -> JSONResponse:
+        """Inspect one or several images.
+
+        An image that fails has an error in its place. The status is 200 unless all failed: then it
+        is 422 if it is for what they are, 503 if the service is stopping, 500 if the model failed.
+        """
+        service: Service = app.state.service
+        results = await service.inspect(request, deadline)
+        bodies: list[schemas.InspectionBody | schemas.FailedImage] = []
+        for result in results:
+            if isinstance(result, Failure):
+                app.state.metrics.images.labels(type(result.error).__name__).inc()
+                detail = error_body(type(result.error).__name__, str(result.error))
+                bodies.append(schemas.FailedImage.model_validate({"name": result.name, **detail}))
+            else:
+                verdict = "defective" if result.pred_label else "good"
+                app.state.metrics.images.labels(verdict).inc()
+                files = {what: b64encode(await _file(service, result, what)).decode()
+                         for what in dict.fromkeys(include)}  # fmt: skip
+                bodies.append(schemas.inspection_body(result, files))
+        failures = [result.error for result in results if isinstance(result, Failure)]
+        status = 200 if len(failures) < len(results) else max(map(_status, failures))
+        body = schemas.InspectBody(results=bodies)
+        return JSONResponse(body.model_dump(mode="json"), status, _headers(app, status))
+
+
+def _add_history(app: FastAPI) -> None:
+    @app.get("/v1/inspections", responses=_refusals(503))
+    async def inspections(
+        since: Annotated[AwareDatetime | None, Query(description="Included.")] = None,
+        until: Annotated[AwareDatetime | None, Query(description="Left out.")] = None,
+        verdict: Literal["good", "defective"] | None = None,
+        min_score: Score = None,
+        max_score: Score = None,
+        product: schemas.Label | None = None,
+        reviewed: bool | None = None,
+        before: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    ) -> schemas.InspectionsBody:
+        """Search past inspections, newest first, a page at a time."""
+        search = Search(
+            since_ms=None if since is None else int(since.timestamp() * 1000),
+            until_ms=None if until is None else int(until.timestamp() * 1000),
+            defective=None if verdict is None else verdict == "defective",
+            min_score=min_score,
+            max_score=max_score,
+            product=product,
+            reviewed=reviewed,
+            before=before,
+            limit=limit,
+        )
+        rows = await to_thread.run_sync(app.state.service.store.search, search)
+        return schemas.InspectionsBody(
+            inspections=[schemas.inspection_body(row) for row in rows],
+            next=rows[-1].id if len(rows) == limit else None,
+        )
+
+    @app.get("/v1/inspections/{id}", responses=_refusals(404, 503))
+    async def inspection(id: Id) -> schemas.InspectionBody:
+        """Return one inspection."""
+        return schemas.inspection_body(await _row(app, id))
+
+    @app.get(
+        "/v1/inspections/{id}/photo",
+        response_class=Response,
+        responses=_sends("image/*"),
+    )
+    async def photo(id: Id) -> Response:
+        """Return the photo as it was uploaded."""
+        row = await _row(app, id)
+        path = app.state.service.store.files.folder(id) / "photo"
+        content = await to_thread.run_sync(read, path)
+        return Response(content, media_type=f"image/{row.photo_format.lower()}")
+
+    @app.get("/v1/inspections/{id}/view", responses=_refusals(404, 503))
+    async def view(id: Id) -> dict[str, Any]:
+        """Return what the page at / shows, with the maps as small grids of bytes."""
+        row = await _row(app, id)
+        service: Service = app.state.service
+        folder = service.store.files.folder(id)
+        return await to_thread.run_sync(render_view, folder, row, limiter=service.drawing)
+
+    @app.get(
+        "/v1/inspections/{id}/{what}",
+        response_class=Response,
+        responses=_sends(*sorted(set(MEDIA_TYPES.values()))),
+    )
+    async def file(id: Id, what: schemas.File) -> Response:
+        """Return the map (16-bit PNG, or npz with the token maps too), the overlay or the photo."""
+        row = await _row(app, id)
+        content = await _file(app.state.service, row, what)
+        return Response(content, media_type=MEDIA_TYPES[what])
+
+    @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
+    async def review(id: Id, request: schemas.ReviewRequest) -> schemas.InspectionBody:
+        """Mark a verdict right or wrong; the last review counts."""
+        store: Store = app.state.service.store
+        row = await to_thread.run_sync(store.review, id, request.verdict == "right")
+        return schemas.inspection_body(_found(row))
+
+
+def _add_watching(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def healthz() -> schemas.Status:
+        """Say that the process lives."""
+        return schemas.Status(status="ok")
+
+    @app.get("/readyz", responses={503: {"model": schemas.ErrorBody}})
+    async def readyz() -> schemas.Status:
+        """Say whether images can be inspected and kept now."""
+        service: Service = app.state.service
+        if not service.batcher.alive:
+            raise BusyError("The service is stopping.")
+        await to_thread.run_sync(service.store.check)
+        return schemas.Status(status="ready")
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """Return the metrics for Prometheus."""
+        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _row(app: FastAPI, id: str) -> InspectionRow:
+    return _found(await to_thread.run_sync(app.state.service.store.get, id))
+
+
+def _found(row: InspectionRow | None) -> InspectionRow:
+    if row is None:
+        raise HTTPException(404, "There is no such inspection.")
+    return row
+
+
+async def _file(service: Service, row: InspectionRow, what: schemas.File) -> bytes:
+    folder = service.store.files.folder(row.id)
+    return await to_thread.run_sync(render, folder, what, limiter=service.drawing)
+
+
+async def _prune(store: Store, keep: int) -> None:
+    """Keep the store within its limit; at the start, clear away what a kill may have left."""
+    swept = False
+    while True:
+        try:
+            if not swept:
+                await to_thread.run_sync(store.sweep)
+                swept = True
+            await to_thread.run_sync(store.prune, keep)
+        except StoreError as error:
+            _log.warning("Cannot prune the store: %s", error)
+        await asyncio.sleep(_PRUNE_SECONDS)
+
+
+def _status(error: Exception) -> int:
+    """The status of an answer that is nothing but this error."""
+    if isinstance(error, TimeoutError):
+        return 504
+    if isinstance(error, BusyError | StoreError):
+        return 503
+    return 422 if isinstance(error, ImageError | AnswerError) else 500
+
+
+def _headers(app: FastAPI, status: int) -> dict[str, str]:
+    busy = status in (503, 504)
+    return {"Retry-After": str(app.state.service.batcher.retry_after)} if busy else {}
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer with an error in the one form."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)  # nobody hears it; the metrics do
+    if isinstance(error, HTTPException):
+        body = error_body("Refused", error.detail)
+        return JSONResponse(body, error.status_code, error.headers)
+    if isinstance(error, RequestValidationError):
+        # Without the value: it may be no text at all.
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse(error_body("Refused", f"{where}: {first['msg']}"), 422)
+    status = _status(error)
+    message = "The deadline has passed." if status == 504 else str(error)
+    headers = _headers(request.app, status)
+    return JSONResponse(error_body(type(error).__name__, message), status, headers)

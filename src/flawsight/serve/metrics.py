@@ -1,0 +1,73 @@
+"""What Prometheus reads at /metrics, and the middleware that counts requests."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+
+
+class Metrics:
+    """The counters of one service."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.requests = Counter(
+            "flawsight_requests", "Requests answered.", ("method", "route", "status"),
+            registry=registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "flawsight_request_seconds", "Time to an answer.", ("route",), registry=registry
+        )
+        self.images = Counter(
+            "flawsight_images", "Images by outcome.", ("outcome",), registry=registry
+        )
+        self.batch_size = Histogram(
+            "flawsight_batch_size", "Images that the model took at once.",
+            buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry,
+        )  # fmt: skip
+        self.batch_seconds = Histogram(
+            "flawsight_batch_seconds", "Time that the model took for a batch.", registry=registry
+        )
+        self.places = Gauge("flawsight_places_taken", "Images in the house.", registry=registry)
+
+    def on_batch(self, size: int, seconds: float) -> None:
+        """Count a batch."""
+        self.batch_size.observe(size)
+        self.batch_seconds.observe(seconds)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class CountRequests:
+    """ASGI middleware: counts requests by route, not by path, of which there is no end."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and count it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(method, route, status).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)

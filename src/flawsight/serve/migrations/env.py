@@ -1,0 +1,13 @@
+"""Run by alembic, over the connection that `store.migrate` hands it."""
+
+from alembic import context
+
+from flawsight.serve.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

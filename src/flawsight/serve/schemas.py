@@ -1,0 +1,139 @@
+"""What goes over the wire."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from .tables import InspectionRow
+
+# No control characters: what a client calls things ends up in databases, headers and pages.
+Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg"]
+
+
+class UploadedImage(BaseModel):
+    """An image in a JSON request."""
+
+    model_config = ConfigDict(extra="forbid")
+    data: str = Field(description="The image file in base64.")
+    name: Label | None = None
+
+
+class InspectRequest(BaseModel):
+    """The JSON form of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+    images: list[UploadedImage] = Field(min_length=1)
+    product: Label | None = None
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, and what to do."""
+
+    kind: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The answer to a request that was refused."""
+
+    error: ErrorDetail
+
+
+class Token(BaseModel):
+    """One reasoning token; `start` and `end` are its characters in `explanation`."""
+
+    model_config = ConfigDict(extra="allow")
+    text: str
+    start: int
+    end: int
+    S_T: float
+    S_I: float
+    kept: bool
+    weight: float
+
+
+class Review(BaseModel):
+    """A reviewer's judgement. `true_label` is True for a part that is defective."""
+
+    verdict: Literal["right", "wrong"]
+    true_label: bool
+    reviewed: AwareDatetime
+
+
+class InspectionBody(BaseModel):
+    """One inspection; fields as in `flawsight.Inspection`, and what the store adds."""
+
+    model_config = ConfigDict(extra="allow")
+    id: str
+    created: AwareDatetime
+    name: str | None
+    product: str | None
+    image_size: tuple[int, int] = Field(description="(height, width) of the upright photo.")
+    pred_label: bool
+    pred_score: float
+    answer: str
+    explanation: str
+    contradiction: bool
+    tokens: list[Token]
+    seconds: float
+    review: Review | None
+    files: dict[File, str] = Field(default={}, description="What ?include= asked for, in base64.")
+
+
+class FailedImage(BaseModel):
+    """An image of a request that could not be inspected; nothing of it is kept."""
+
+    name: str | None
+    error: ErrorDetail
+
+
+class InspectBody(BaseModel):
+    """One result an image, in the order of the request."""
+
+    results: list[InspectionBody | FailedImage]
+
+
+class InspectionsBody(BaseModel):
+    """A page of inspections, newest first; `next` is the `before` of the next page."""
+
+    inspections: list[InspectionBody]
+    next: str | None
+
+
+class ReviewRequest(BaseModel):
+    """Whether the service's verdict on the part is right."""
+
+    model_config = ConfigDict(extra="forbid")
+    verdict: Literal["right", "wrong"]
+
+
+class Status(BaseModel):
+    """Of /healthz and /readyz."""
+
+    status: str
+
+
+def inspection_body(row: InspectionRow, files: dict[File, str] | None = None) -> InspectionBody:
+    """Return what a client sees of a row."""
+    review = None
+    if row.true_label is not None and row.reviewed_ms is not None:
+        review = Review(
+            verdict="right" if row.true_label == row.pred_label else "wrong",
+            true_label=row.true_label,
+            reviewed=_time(row.reviewed_ms),
+        )
+    known: dict[str, Any] = {
+        "id": row.id,
+        "created": _time(row.created_ms),
+        "name": row.name,
+        "product": row.product,
+        "review": review,
+        "files": files or {},
+    }
+    return InspectionBody(**{k: v for k, v in row.content.items() if k != "image"} | known)
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

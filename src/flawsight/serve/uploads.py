@@ -1,0 +1,110 @@
+"""A request's body → image files in memory. Whatever is wrong with one is that one's error."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from ..data.images import open_image
+from ..errors import ImageError
+from .limits import Limits
+from .schemas import InspectRequest, Label, UploadedImage
+
+_LABEL = TypeAdapter(Label)
+_FORM_FIELDS = 8
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image file as it came; `name` is only ever shown, never opened."""
+
+    name: str | None
+    content: bytes
+    error: ImageError | None = None
+
+
+async def read_uploads(request: Request, limits: Limits) -> tuple[list[Upload], str | None]:
+    """Return the images and the product of a request.
+
+    Raises:
+        HTTPException: if the body as a whole makes no sense or is too large.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        uploads, product = await _read_form(request, limits)
+    elif kind == "application/json":
+        uploads, product = _read_json(await request.body())
+    else:
+        raise HTTPException(415, "Send multipart/form-data or application/json.")
+    if not uploads:
+        raise HTTPException(422, "There is no image; send files in the field images.")
+    if len(uploads) > limits.images:
+        raise HTTPException(413, f"A request may hold {limits.images} images.")
+    return uploads, product
+
+
+def open_upload(upload: Upload, limits: Limits) -> Image.Image | ImageError:
+    """Open an image without decoding it, or say what is wrong with it."""
+    try:
+        if upload.error is not None:
+            return upload.error
+        if len(upload.content) > limits.image_bytes:
+            raise ImageError(f"The image has more than {limits.image_bytes:,} bytes.")
+        return open_image(upload.content, limits.pixels)
+    except ImageError as error:
+        return error
+
+
+async def _read_form(request: Request, limits: Limits) -> tuple[list[Upload], str | None]:
+    # One file more than allowed is taken in, so that the answer can say how many are.
+    async with request.form(max_files=limits.images + 1, max_fields=_FORM_FIELDS) as form:
+        if unknown := sorted(set(form) - {"images", "product"}):
+            raise HTTPException(422, f"There is no field {unknown[0][:40]!r}; use images, product.")
+        files = form.getlist("images")
+        product = form.get("product")
+        if not all(isinstance(file, UploadFile) for file in files):
+            raise HTTPException(422, "The field images must hold files.")
+        uploads = [
+            Upload(_shown(file.filename), await file.read())
+            for file in files
+            if isinstance(file, UploadFile)
+        ]
+    if product is None or product == "":
+        return uploads, None
+    try:
+        return uploads, _LABEL.validate_python(product)
+    except ValidationError as error:
+        raise HTTPException(422, _explanation(error)) from error
+
+
+def _read_json(body: bytes) -> tuple[list[Upload], str | None]:
+    try:
+        request = InspectRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise HTTPException(422, _explanation(error)) from error
+    return [_decoded(image) for image in request.images], request.product
+
+
+def _decoded(image: UploadedImage) -> Upload:
+    try:
+        return Upload(image.name, base64.b64decode(image.data, validate=True))
+    except (binascii.Error, ValueError):
+        return Upload(image.name, b"", ImageError("The image is not in base64."))
+
+
+def _shown(filename: str | None) -> str | None:
+    """The last part of what a client calls its file, printable."""
+    name = (filename or "").replace("\\", "/").rpartition("/")[2][:200]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) or None
+
+
+def _explanation(error: ValidationError) -> str:
+    """Where and why, without the value: it may be large, or no text at all."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

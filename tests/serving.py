@@ -1,0 +1,146 @@
+"""A stand-in for the Inspector, and a service that runs it in a process of its own.
+
+As a program: `python serving.py STORE PORT SECONDS PLACES`.
+"""
+
+import base64
+import http.client
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from flawsight.errors import FlawsightError
+from flawsight.inspection import Inspection, ReasoningToken
+
+BATCH = 4
+
+
+def picture(width: int = 24, height: int = 16, kind: str = "PNG", grey: int = 0) -> bytes:
+    content = io.BytesIO()
+    pixels = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3) + grey
+    Image.fromarray(pixels.astype(np.uint8)).save(content, kind)
+    return content.getvalue()
+
+
+def stand_in(image: Image.Image) -> Inspection:
+    """An inspection that tells its image by its size."""
+    return Inspection(
+        image=None,
+        image_size=(image.height, image.width),
+        pred_label=image.width % 2 == 0,
+        pred_score=image.width % 100 / 100,
+        anomaly_map=np.full((image.height, image.width), 0.25, np.float32),
+        answer="Yes",
+        explanation="A <b>dark</b> scratch\0.",
+        contradiction=False,
+        tokens=(ReasoningToken("A", 0, 1, 0.1, 0.2, True, 1.0),),
+        token_maps=np.ones((1, 2, 3), np.float32),
+        timings={"generate": 0.01},
+    )
+
+
+def inspect_batch(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
+    """Decode and inspect; of an image 13 pixels wide the model raises."""
+    from flawsight.data.images import prepare_image
+
+    outcomes: list[Inspection | FlawsightError] = []
+    for image in images:
+        try:
+            prepared = prepare_image(image)
+        except FlawsightError as error:
+            outcomes.append(error)
+            continue
+        if prepared.width == 13:
+            raise RuntimeError("a secret of the model")
+        outcomes.append(stand_in(prepared))
+    return outcomes
+
+
+def as_json(*contents: bytes, **more: Any) -> bytes:
+    images = [{"data": base64.b64encode(content).decode()} for content in contents]
+    return json.dumps({"images": images, **more}).encode()
+
+
+@dataclass
+class Service:
+    process: "subprocess.Popen[bytes]"
+    port: int
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None
+    ) -> tuple[int, dict[str, str], Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = {"Content-Type": "application/json"} if body else {}
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            return answer.status, dict(answer.headers), json.loads(content)
+        finally:
+            connection.close()
+
+    def post(self, *contents: bytes) -> tuple[int, dict[str, str], Any]:
+        return self.request("POST", "/v1/inspect", as_json(*contents))
+
+    def gauge(self, name: str) -> float:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+@contextmanager
+def serving(store: Path, seconds: float = 0.0, places: int = 8) -> Iterator[Service]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, __file__, str(store), str(port), str(seconds), str(places)]
+    with (store.parent / "serving.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+    service = Service(process, port)
+    try:
+        for _ in range(600):
+            try:
+                service.request("GET", "/readyz")
+                break
+            except OSError:
+                assert process.poll() is None, (store.parent / "serving.log").read_text()
+                time.sleep(0.1)
+        yield service
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _main() -> None:
+    from flawsight.serve.app import create_app
+    from flawsight.serve.limits import Limits
+    from flawsight.serve.server import serve_app
+    from flawsight.serve.store import Store
+
+    store, port, seconds, places = sys.argv[1:]
+
+    def slowly(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
+        time.sleep(float(seconds))
+        return inspect_batch(images)
+
+    limits = Limits(places=int(places), images=min(8, int(places)), rate=0)
+    app = create_app(slowly, BATCH, Store(store), limits)
+    serve_app(app, "127.0.0.1", int(port), limits)
+
+
+if __name__ == "__main__":
+    _main()
