@@ -20,6 +20,9 @@ from checkpoints import (
 from huggingface_hub import save_torch_state_dict
 from hypothesis import settings
 
+from flawsight.data.images import find_images
+from flawsight.inspection import Inspection
+from flawsight.inspector import Inspector
 from flawsight.mllm.load import MLLM, load_mllm
 
 # A busy machine may take long over one example; that is no failure.
@@ -31,6 +34,20 @@ LAYOUTS = [
     ("chat_template.jinja", "single"),
     ("tokenizer_config.json", "single"),
 ]
+
+
+@pytest.fixture(scope="session")
+def answered_samples() -> list[Path]:
+    """The sample images that the bundled model answers for; it ends some responses too early."""
+    paths = find_images([Path(__file__).parents[1] / "samples"])
+    outcomes = Inspector.from_pretrained(device="cpu").inspect_batch(paths)
+    answered = [
+        path
+        for path, outcome in zip(paths, outcomes, strict=True)
+        if isinstance(outcome, Inspection)
+    ]
+    assert len(answered) > len(paths) / 2
+    return answered
 
 
 @pytest.fixture(scope="session", autouse=True)

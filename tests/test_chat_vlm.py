@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 from transformers.utils import is_torchvision_available
 
-from flawsight.data.images import find_images
 from flawsight.errors import (
     AnswerError,
     FlawsightError,
@@ -32,7 +31,6 @@ from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.prompt import user_message
 from flawsight.settings import PRESETS, Settings
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 OTHERS = [family for family in FAMILIES if family != "qwen2_5_vl"]
 
 
@@ -140,8 +138,8 @@ def test_a_batch_is_answered_as_one_at_a_time_and_each_image_counts(
     assert len({prediction.explanation for prediction in alone}) > 1
 
 
-def test_its_answers_are_the_inspectors() -> None:
-    images = find_images([SAMPLES])
+def test_its_answers_are_the_inspectors(answered_samples: list[Path]) -> None:
+    images = answered_samples
     vlm = detector(load(DEFAULT_MODEL), max_new_tokens=512)
     # The checkpoint's own resolution: a plain chat knows nothing of flawsight's.
     settings = Settings.from_json(PRESETS["default"].to_json() | {"image_tokens": None})

@@ -81,9 +81,11 @@ def predictions(outcomes: list[Prediction | FlawsightError]) -> list[Prediction]
     return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
 
 
-def test_the_scores_are_those_of_the_inspector(tmp_path: Path) -> None:
+def test_the_scores_are_those_of_the_inspector(
+    tmp_path: Path, answered_samples: list[Path]
+) -> None:
     inspector = Inspector.from_pretrained(device="cpu")
-    expected = inspector(list(SAMPLES))
+    expected = inspector(list(answered_samples))
     model, tokenizer = inspector.mllm.model, inspector.mllm.processor.tokenizer
 
     def respond(image: Image.Image) -> dict[str, Any]:
@@ -107,10 +109,10 @@ def test_the_scores_are_those_of_the_inspector(tmp_path: Path) -> None:
 
     with chat_server(respond) as server:
         scored = detector(server, logprobs=True, timeout=300, cache=tmp_path)
-        found = predictions(scored.predict(SAMPLES))
+        found = predictions(scored.predict(answered_samples))
         assert server.requests[0]["top_logprobs"] == 20
-        again = predictions(scored.predict(SAMPLES))
-        assert len(server.requests) == len(SAMPLES)
+        again = predictions(scored.predict(answered_samples))
+        assert len(server.requests) == len(answered_samples)
         [unscored] = predictions(detector(server).predict(SAMPLES[:1]))
     assert [p.pred_score for p in found] == pytest.approx(
         [e.pred_score for e in expected], abs=1e-4

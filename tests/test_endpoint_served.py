@@ -81,11 +81,13 @@ def wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path
             return
 
 
-def test_the_answers_are_those_of_the_inspector(base_url: str, tmp_path: Path) -> None:
+def test_the_answers_are_those_of_the_inspector(
+    base_url: str, tmp_path: Path, answered_samples: list[Path]
+) -> None:
     spec = f"openai:bundled,base_url={base_url},timeout=120,price_in=1,price_out=10,budget=1"
     detector = open_detector(parse_spec(spec), tmp_path / "traces", tmp_path / "cache", 1)
-    found = detector.predict(SAMPLES)
-    expected = Inspector.from_pretrained(device="cpu")(list(SAMPLES))
+    found = detector.predict(answered_samples)
+    expected = Inspector.from_pretrained(device="cpu")(answered_samples)
     for outcome, inspection in zip(found, expected, strict=True):
         assert isinstance(outcome, Prediction), outcome
         assert outcome.explanation == inspection.explanation
