@@ -1,4 +1,4 @@
-"""The vision tower run fast on square images, and where its heads look before training.
+"""The vision tower run fast on square images, where its heads look at first, and how it grows.
 
 The computation is that of transformers' Qwen2.5-VL tower, on its own modules (a test compares the
 two); stock transformers runs every window and every image in a product of its own, which costs half
@@ -12,41 +12,58 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+_WRITERS = ("patch_embed.proj", "attn.proj", "down_proj", "merger.mlp.2")
 _OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 
 
-def see(visual: Any, images: Tensor) -> Tensor:
+def see(visual: Any, images: Tensor, twins: bool = False) -> Tensor:
     """Return the image tokens of square images, in reading order.
 
     Args:
-        visual: `Qwen2_5_VisionTransformerPretrainedModel`.
+        visual: `Qwen2_5_VisionTransformerPretrainedModel` that attends within windows only.
         images: (B, 3, S, S), normalised as the processor does; a whole number of windows a side.
+        twins: the images are twins in turn; a window that both share is computed once.
 
     Returns:
         (B, tokens, width of the language model).
     """
     config = visual.config
-    side, merge = images.shape[-1] // config.patch_size, config.spatial_merge_size
-    window = config.window_size // config.patch_size
-    order = _window_order(side, window, merge)
+    window, across = config.window_size, images.shape[-1] // config.window_size
+    windows = images.unflatten(3, (across, window)).unflatten(2, (across, window))
+    windows = windows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    if twins:
+        own, source = _distinct(windows.unflatten(0, (-1, 2, across**2)))
+        tokens = see_windows(visual, windows[own])[source]
+    else:
+        tokens = see_windows(visual, windows)
+    cells = window // config.patch_size // config.spatial_merge_size
+    tokens = tokens.view(len(images), across, across, cells, cells, -1)
+    return tokens.transpose(2, 3).reshape(len(images), (across * cells) ** 2, -1)
+
+
+def see_windows(visual: Any, windows: Tensor) -> Tensor:
+    """Return the image tokens of (N, 3, W, W) windows, in reading order: (N, tokens, width).
+
+    Rotary embedding depends on differences of place only, so that each window may count from 0.
+    """
+    config = visual.config
+    side, merge = config.window_size // config.patch_size, config.spatial_merge_size
+    order = _cell_order(side, merge)
     # Both frames of the temporal patch hold the same image.
     kernel = visual.patch_embed.proj.weight.sum(2)
-    hidden = functional.conv2d(images, kernel, stride=config.patch_size).flatten(2).transpose(1, 2)
+    hidden = functional.conv2d(windows, kernel, stride=config.patch_size).flatten(2).transpose(1, 2)
     hidden = hidden[:, order]
     angles = _angles(side, config.hidden_size // config.num_heads)[order]
     cosine, sine = angles.cos(), angles.sin()
     for block in visual.blocks:
-        hidden = hidden + _attend(block, hidden, cosine, sine, window**2)
+        hidden = hidden + _attend(block, hidden, cosine, sine)
         normed = _norm(block.norm2, hidden)
         gated = functional.silu(block.mlp.gate_proj(normed)) * block.mlp.up_proj(normed)
         hidden = hidden + block.mlp.down_proj(gated)
     merger = visual.merger
-    cells = _norm(merger.ln_q, hidden).reshape(len(images), -1, merge**2 * config.hidden_size)
+    cells = _norm(merger.ln_q, hidden).reshape(len(windows), -1, merge**2 * config.hidden_size)
     tokens: Tensor = merger.mlp(cells)
-    first = order[:: merge**2]
-    return tokens[
-        :, torch.argsort(first // side // merge * (side // merge) + first % side // merge)
-    ]
+    return tokens
 
 
 def attend_by_length(
@@ -104,18 +121,67 @@ def look_around(visual: Any, strength: float = 2.0) -> None:
             bias[:2] *= strength
 
 
-def _attend(block: Any, hidden: Tensor, cosine: Tensor, sine: Tensor, group: int) -> Tensor:
-    """Attend within groups of consecutive patches."""
-    images, patches, width = hidden.shape
+def grow(small: Any, large: Any) -> None:
+    """Give a wider and deeper tower the function of a smaller one, in the manner of Net2Net.
+
+    Both merge into one width; the heads of `large` are k times as wide, or as many. Features, units
+    and heads that are new are read with the weights that `large` has and written with 0; a new
+    layer begins as the identity.
+    """
+    old, cell = dict(small.named_parameters()), small.config.spatial_merge_size**2
+    heads, more_heads = small.config.num_heads, large.config.num_heads
+    for name, new in large.named_parameters():
+        layer = name.rsplit(".", 1)[0]
+        if layer.endswith(_WRITERS):
+            nn.init.zeros_(new)
+        if name not in old:
+            continue
+        shape, more = (1, len(old[name]), 1, -1), (1, len(new), 1, -1)
+        if "qkv" in layer:
+            shape, more = (3, heads, -1, old[name][0].numel()), (3, more_heads, -1, new[0].numel())
+        elif name.endswith("attn.proj.weight"):
+            shape, more = (1, len(old[name]), heads, -1), (1, len(new), more_heads, -1)
+        elif name.endswith("mlp.0.weight"):
+            shape, more = (1, len(old[name]), cell, -1), (1, len(new), cell, -1)
+        source, target = old[name].detach().view(shape), new.detach().view(more)
+        if "norm" in layer or "ln_q" in layer:
+            # The mean square is over more features, the new ones 0.
+            source = source * (len(old[name]) / len(new)) ** 0.5
+        a, b, c, d = source.shape
+        if "qkv" in layer:
+            # A head of k times the size has the frequencies of the small one in every k-th place.
+            k = target.shape[2] // c
+            target[1, :b] = 0
+            target[:, :b, ::k, :d] = source * torch.tensor([k**0.5, 1, 1]).view(3, 1, 1, 1)
+        elif name.endswith("attn.proj.weight"):
+            target[:, :b, :c, :: target.shape[3] // d] = source
+        else:
+            target[:a, :b, :c, :d] = source
+
+
+def _distinct(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the windows to compute, and which of those each window is.
+
+    windows: (pairs, 2, windows of an image, 3, W, W). Both results index the flattened windows.
+    """
+    pairs, _, count = windows.shape[:3]
+    same = (windows[:, 0] == windows[:, 1]).flatten(2).all(2)
+    index = torch.arange(pairs * 2 * count).view(pairs, 2, count)
+    index[:, 1] = torch.where(same, index[:, 0], index[:, 1])
+    own, source = index.flatten().unique(return_inverse=True)
+    return own, source
+
+
+def _attend(block: Any, hidden: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    windows, patches, width = hidden.shape
     heads = block.attn.num_heads
     qkv = block.attn.qkv(_norm(block.norm1, hidden))
-    qkv = qkv.view(images, -1, group, 3 * heads, width // heads).transpose(2, 3)
-    cosine, sine = (x.view(-1, 1, group, x.shape[-1]).to(qkv.dtype) for x in (cosine, sine))
-    query, key = _rotate(qkv[:, :, : 2 * heads], cosine, sine).chunk(2, dim=2)
+    qkv = qkv.view(windows, patches, 3 * heads, width // heads).transpose(1, 2)
+    query, key = _rotate(qkv[:, : 2 * heads], cosine.to(qkv.dtype), sine.to(qkv.dtype)).chunk(2, 1)
     # Plain products: for short groups they beat the fused kernel.
     scores = query @ key.transpose(-1, -2) * (width // heads) ** -0.5
-    mixed = scores.softmax(-1).to(qkv.dtype) @ qkv[:, :, 2 * heads :]
-    output: Tensor = block.attn.proj(mixed.transpose(2, 3).reshape(images, patches, width))
+    mixed = scores.softmax(-1).to(qkv.dtype) @ qkv[:, 2 * heads :]
+    output: Tensor = block.attn.proj(mixed.transpose(1, 2).reshape(windows, patches, width))
     return output
 
 
@@ -142,9 +208,7 @@ def _angles(side: int, head_size: int) -> Tensor:
     return torch.cat([rows, columns], dim=1).repeat(1, 2)
 
 
-def _window_order(side: int, window: int, merge: int) -> Tensor:
-    """Return (side²,) the patches window by window, in each those of one merged token together."""
-    grid = torch.arange(side**2).view(
-        side // window, window // merge, merge, side // window, window // merge, merge
-    )
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(-1)
+def _cell_order(side: int, merge: int) -> Tensor:
+    """Return (side²,) the patches so that those of one merged token follow each other."""
+    cells = torch.arange(side**2).view(side // merge, merge, side // merge, merge)
+    return cells.transpose(1, 2).reshape(-1)

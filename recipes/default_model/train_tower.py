@@ -20,7 +20,7 @@ from facts import FactHead, Facts, facts_of, loss_of
 from pool import Pool
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from tower import look_around, see
+from tower import grow, look_around, see
 from train import make_optimizers, rate, save_checkpoint
 
 from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
@@ -86,6 +86,14 @@ def main() -> None:
     head = FactHead(settings["model"]["width"], (side // 16) ** 2)
     learned = nn.ModuleDict({"visual": visual, "head": head})
     optimizers = make_optimizers(learned, config)
+    if config["grown_from"]:
+        state = torch.load(Path(config["grown_from"]["run"]) / "checkpoint.pt", weights_only=True)
+        sizes = settings["model"] | config["grown_from"]["model"]
+        small = build_model(build_tokenizer([], 280), **sizes).model.visual
+        before = nn.ModuleDict({"visual": small, "head": head})
+        before.load_state_dict(state["learned"])
+        grow(small, visual)
+    looking = torch.compile(see, dynamic=True) if config["compile"] else see
     checkpoint, start = arguments.out / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -108,7 +116,7 @@ def main() -> None:
         rng = np.random.default_rng([config["seed"], step])
         images, facts = draw(pool, rng, config["pairs"])
         with torch.autocast("cpu", torch.bfloat16):
-            logits = head(see(visual, images))
+            logits = head(looking(visual, images, twins=True))
         losses = loss_of(logits, facts, config["weights"])
         torch.autograd.backward(losses["total"])
         nn.utils.clip_grad_norm_(learned.parameters(), config["clip_norm"])
