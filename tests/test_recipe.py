@@ -1,6 +1,7 @@
 """The recipe of the bundled model, from start to end at a tiny size."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,13 @@ from build import build_model, build_processor, build_tokenizer
 from data import SUBJECTS
 from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
+from parallel import average_gradients
 from PIL import Image
 from pool import _turned
 from safetensors.torch import load_file
 from text import PLACES, Question, draw_question, draw_verdict, inspection, respond, second_look
-from tower import _angles, _rotate, look_around, see
+from torch import distributed, multiprocessing
+from tower import _angles, _distinct, _rotate, grow, look_around, see
 from train_tower import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -75,6 +78,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
     config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.pt")}
     config["tower"] |= {"steps": 4, "pairs": 2, "checkpoint_every": 2, "validation_pairs": 2}
+    config["tower"] |= {"grown_from": None, "compile": False}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     run(
         "train_tower.py",
@@ -117,6 +121,63 @@ def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
     again = torch.load(stages / "again/tower.pt", weights_only=True)
     assert config["tower"]["steps"] == 4
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
+
+
+def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    arguments = ["--out", str(stages / "two"), "--config", str(stages / "config.yaml")]
+    command = [*torchrun, str(RECIPE / "train.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(stages / "two/checkpoint.pt", weights_only=True)["step"] == CONFIG["steps"]
+
+
+def _average(rank: int, port: int) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    matrix, vector, frozen = torch.zeros(2, 2), torch.zeros(3), torch.zeros(1)
+    matrix.grad, vector.grad = torch.full((2, 2), 1.0 + rank), torch.tensor([rank, 2.0, 4 * rank])
+    average_gradients([matrix, frozen, vector])
+    assert torch.equal(matrix.grad, torch.full((2, 2), 1.5))
+    assert torch.equal(vector.grad, torch.tensor([0.5, 2.0, 2.0]))
+
+
+def test_gradients_are_averaged_over_processes() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(_average, (port,), nprocs=2)
+
+
+@pytest.mark.parametrize("change", [{"vision_width": 48}, {"vision_head_size": 32}, {"layers": 1}])
+def test_a_grown_tower_sees_what_the_small_one_saw(change: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer([], 280)
+    small = build_model(tokenizer, **MODEL).model.visual
+    more = {"vision_width": 64} | change
+    more |= {"vision_layers": MODEL["vision_layers"] + more.pop("layers", 0)}
+    large = build_model(tokenizer, **(MODEL | more)).model.visual
+    for tower in (small, large):
+        for parameter in tower.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    grow(small, large)
+    images = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.allclose(see(large, images), see(small, images), rtol=1e-3, atol=1e-3)
+
+
+def test_windows_that_twins_share_are_seen_once_and_alike(untrained: Any) -> None:
+    visual = untrained[0].model.visual
+    images = torch.randn(4, 3, 96, 96)
+    images[1, :, :48] = images[0, :, :48]
+    with torch.no_grad():
+        together = see(visual, images, twins=True)
+        assert torch.allclose(together, see(visual, images), atol=1e-6)
+    windows = torch.stack([images[:2], images[2:]]).unflatten(4, (2, 48)).unflatten(3, (2, 48))
+    own, source = _distinct(windows.permute(0, 1, 3, 5, 2, 4, 6).flatten(2, 3))
+    assert len(own) == 4 * 4 - 2
+    assert source[4:6].equal(source[:2])
 
 
 @pytest.fixture(scope="module")

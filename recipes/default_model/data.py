@@ -67,21 +67,17 @@ class PairBatches(Dataset[TrainingBatch]):
     A batch asks for verdicts alone or for anything else, so that its texts are of like length.
     """
 
-    def __init__(self, processor: ImageProcessor, config: dict[str, Any]) -> None:
-        self.processor, self.config = processor, config
+    def __init__(self, processor: ImageProcessor, config: dict[str, Any], pairs: int) -> None:
+        self.processor, self.config, self.pairs = processor, config, pairs
         self.pool = Pool(Path(config["pool"]))
-
-    def __len__(self) -> int:
-        steps: int = self.config["steps"]
-        return steps
 
     def __getitem__(self, index: int) -> TrainingBatch:
         config = self.config
         rng = np.random.default_rng([config["seed"], index])
         if rng.random() < config["fresh_share"]:
-            twins = render_pairs(rng, config["pairs"], config["image_side"])
+            twins = render_pairs(rng, self.pairs, config["image_side"])
         else:
-            twins = self.pool.draw(rng, config["pairs"])
+            twins = self.pool.draw(rng, self.pairs)
         return self.encode(twins, rng, verdicts=rng.random() < config["verdict_share"])
 
     def encode(self, pairs: list[Twins], rng: np.random.Generator, verdicts: bool) -> TrainingBatch:

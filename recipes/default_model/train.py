@@ -22,6 +22,7 @@ import yaml
 from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
+from parallel import average_gradients, join
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
     parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
     arguments = parser.parse_args()
+    rank, processes = join()
     config = yaml.safe_load(arguments.config.read_text())
     arguments.out.mkdir(parents=True, exist_ok=True)
     steps: int = config["steps"]
@@ -142,8 +144,8 @@ def main() -> None:
             model.model.language_model.load_state_dict(other.language_model.state_dict())
         if config["tower_from"]:
             model.model.visual.load_state_dict(torch.load(config["tower_from"], weights_only=True))
-    # Short sequences of many images: all windows in one product.
-    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "flash_by_length"})
+    # All windows in one product; for short sequences plain products beat the fused kernel.
+    model.set_attn_implementation({"text_config": "eager", "vision_config": "flash_by_length"})
     optimizers = make_optimizers(model, config)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, "
@@ -161,7 +163,10 @@ def main() -> None:
         start = state["step"]
 
     loader = DataLoader(
-        Subset(PairBatches(processor, config), range(start, arguments.stop_after or steps)),
+        Subset(
+            PairBatches(processor, config, config["pairs"] // processes),
+            range(start * processes + rank, (arguments.stop_after or steps) * processes, processes),
+        ),
         batch_size=None,
         num_workers=config["workers"],
         prefetch_factor=4 if config["workers"] else None,
@@ -176,6 +181,7 @@ def main() -> None:
         model.model.visual.requires_grad_(done > config["tower_frozen_until"])
         loss = loss_of(model, batch)
         torch.autograd.backward(loss)
+        average_gradients(model.parameters())
         nn.utils.clip_grad_norm_(model.parameters(), config["clip_norm"])
         for optimizer in optimizers:
             optimizer.step()
@@ -187,7 +193,7 @@ def main() -> None:
             row = {"loss": round(float(np.mean(losses)), 4)}
             row["seconds_left"] = round(pace * (steps - done))
             losses = []
-        if done % config["checkpoint_every"] == 0 or done == steps:
+        if rank == 0 and (done % config["checkpoint_every"] == 0 or done == steps):
             state = {
                 "config": config,
                 "step": done,
@@ -196,10 +202,10 @@ def main() -> None:
             }
             save_checkpoint(checkpoint, state)
             save(arguments.out / "model", model, processor)
-        if config["validate_every"] and done % config["validate_every"] == 0:
+        if rank == 0 and config["validate_every"] and done % config["validate_every"] == 0:
             scores = validate(arguments.out / "model", config["validation_pairs"])
             row |= {key: round(score, 3) for key, score in scores.items()}
-        if row:
+        if row and rank == 0:
             line = json.dumps({"step": done, **row})
             print(line, flush=True)
             log.write(line + "\n")

@@ -17,6 +17,7 @@ import torch
 import yaml
 from build import build_model, build_tokenizer
 from facts import FactHead, Facts, facts_of, loss_of
+from parallel import average_gradients, join
 from pool import Pool
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
     parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
     arguments = parser.parse_args()
+    rank, processes = join()
     settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
     config = settings["tower"]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -113,12 +115,13 @@ def main() -> None:
         ):
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(step, config)
-        rng = np.random.default_rng([config["seed"], step])
-        images, facts = draw(pool, rng, config["pairs"])
+        rng = np.random.default_rng([config["seed"], step * processes + rank])
+        images, facts = draw(pool, rng, config["pairs"] // processes)
         with torch.autocast("cpu", torch.bfloat16):
             logits = head(looking(visual, images, twins=True))
         losses = loss_of(logits, facts, config["weights"])
         torch.autograd.backward(losses["total"])
+        average_gradients(learned.parameters())
         nn.utils.clip_grad_norm_(learned.parameters(), config["clip_norm"])
         for optimizer in optimizers:
             optimizer.step()
@@ -133,7 +136,7 @@ def main() -> None:
                 2 * config["pairs"] * (done - start) / (time.monotonic() - began), 1
             )
             sums = {}
-        if done % config["checkpoint_every"] == 0 or done == config["steps"]:
+        if rank == 0 and (done % config["checkpoint_every"] == 0 or done == config["steps"]):
             save_checkpoint(
                 checkpoint,
                 {
@@ -144,7 +147,7 @@ def main() -> None:
             )
             torch.save(visual.state_dict(), arguments.out / "tower.pt")
             row |= validate(visual, head, held_out)
-        if row:
+        if row and rank == 0:
             line = json.dumps({"step": done, **row})
             print(line, flush=True)
             log.write(line + "\n")
