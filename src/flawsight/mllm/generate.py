@@ -35,7 +35,6 @@ class PromptBatch:
     anomaly_tokens: Tensor
 
 
-@torch.inference_mode()
 def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
     """Ask the question about each image and trace the response.
 
@@ -50,15 +49,20 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
     Raises:
         ModelError: if the model computes NaN.
     """
-    prompts = encode_prompts(mllm, images, settings)
+    return generate_from(mllm, encode_prompts(mllm, images, settings), settings)
+
+
+@torch.inference_mode()
+def generate_from(mllm: MLLM, prompts: PromptBatch, settings: Settings) -> list[Trace]:
+    """Do what `generate` does, with encoded prompts."""
     capture = _capture(mllm, prompts.columns, settings, last_rows=1)
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
         ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
-    return cut_traces(
-        mllm.processor.tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
-    )
+    rows, tokenizer = capture.rows, mllm.processor.tokenizer
+    with mllm.tokenizing:
+        return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins)
 
 
 @torch.inference_mode()
@@ -84,7 +88,8 @@ def respond(
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
     if temperature > 0:
         sampling = {"do_sample": True, "temperature": temperature}
-    yes, no = answer_token_ids(tokenizer)
+    with mllm.tokenizing:
+        yes, no = answer_token_ids(tokenizer)
     picked: list[Tensor] = []
     columns = torch.tensor([*yes, *no], device=mllm.device)
 
@@ -154,9 +159,12 @@ def replay(
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits
     _check_finite(logits)
-    yes, no = answer_token_ids(tokenizer)
-    margins = _answer_margins(logits[..., [*yes, *no]], len(yes))
-    return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins)
+    with mllm.tokenizing:
+        yes, no = answer_token_ids(tokenizer)
+        margins = _answer_margins(logits[..., [*yes, *no]], len(yes))
+        return cut_traces(
+            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
+        )
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
@@ -170,15 +178,16 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     if settings.image_tokens is not None:
         area = settings.image_tokens * patch**2
         scaled = {"size": {"shortest_edge": area, "longest_edge": area}}
-    batch = processor(
-        images=list(images),
-        text=[text] * len(images),
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-        return_offsets_mapping=True,
-        **scaled,
-    )
+    with mllm.tokenizing:
+        batch = processor(
+            images=list(images),
+            text=[text] * len(images),
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            **scaled,
+        )
     offsets = batch.pop("offset_mapping")
     # The question ends the text but for the instruction and the template's close, and the image,
     # whose placeholder grows, stands before it: so count characters from the end.
