@@ -1,5 +1,6 @@
 """Images → Traces: batched generation with capture, or the replay of texts made elsewhere."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from ..errors import ModelError, SettingsError
 from ..inspection import Trace
@@ -15,6 +17,10 @@ from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, decoder_layers, head_weights
 from .load import MLLM
 from .prompt import anomaly_word_spans, user_message
+from .response import answer_end
+
+# Steps between two looks for a closed answer: each decodes what has been said.
+LOOK_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,22 @@ def generate_from(mllm: MLLM, prompts: PromptBatch, settings: Settings) -> list[
         return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins)
 
 
+class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
+    """Ends a response whose answer is closed, though the model would go on."""
+
+    def __init__(self, mllm: MLLM, prompt_length: int) -> None:
+        self.mllm, self.prompt_length = mllm, prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Return (B,) bool, which sequences are done."""
+        said = input_ids[:, self.prompt_length :]
+        if said.shape[1] % LOOK_EVERY:
+            return said.new_zeros(len(said), dtype=torch.bool)
+        with self.mllm.tokenizing:
+            texts = self.mllm.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
+        return torch.tensor([answer_end(text) is not None for text in texts], device=said.device)
+
+
 @torch.inference_mode()
 def respond(
     mllm: MLLM, inputs: dict[str, Tensor], max_new_tokens: int, temperature: float = 0.0
@@ -78,8 +100,9 @@ def respond(
         temperature: of sampling; 0 decodes greedily.
 
     Returns:
-        The B responses' token ids, each up to and with its end token, and (B, R)
-        log P(Yes) − log P(No) as the next token, before each.
+        The B responses' token ids, each up to and with its end token, or the token that closes the
+        answer if the model said more; and (B, R) log P(Yes) − log P(No) as the next token, before
+        each.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -90,6 +113,7 @@ def respond(
         sampling = {"do_sample": True, "temperature": temperature}
     with mllm.tokenizing:
         yes, no = answer_token_ids(tokenizer)
+    prompt_length = inputs["input_ids"].shape[1]
     picked: list[Tensor] = []
     columns = torch.tensor([*yes, *no], device=mllm.device)
 
@@ -107,11 +131,14 @@ def respond(
             repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
+            stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length)]),
         )
-    responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
+    responses = sequences[:, prompt_length:].tolist()
     ends = end_tokens(mllm)
     margins = _answer_margins(torch.stack(picked, dim=1), len(yes))
-    return [until_end(response, ends) for response in responses], margins
+    with mllm.tokenizing:
+        ids = [until_closed(tokenizer, until_end(response, ends)) for response in responses]
+    return ids, margins
 
 
 @torch.inference_mode()
@@ -270,6 +297,21 @@ def until_end(ids: list[int], ends: set[int]) -> list[int]:
         if token in ends:
             return ids[: index + 1]
     return ids
+
+
+def until_closed(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Cut off what a response goes on to say after the token that closes its answer."""
+
+    def said(count: int) -> str:
+        text: str = tokenizer.decode(ids[:count], skip_special_tokens=True)
+        return text
+
+    text = said(len(ids))
+    end = answer_end(text)
+    if end is None or not text[end:].strip():
+        return ids
+    closed = bisect_left(range(len(ids)), True, key=lambda n: answer_end(said(n)) is not None)
+    return ids[:closed]
 
 
 def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
