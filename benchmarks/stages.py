@@ -52,7 +52,8 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
 
     def write() -> None:
         for photo, inspection in located:
-            if photo is not None and not isinstance(inspection, Exception):
+            if not isinstance(inspection, Exception):
+                assert photo is not None
                 run.add(inspection, photo)
 
     def prefill() -> None:

@@ -154,9 +154,10 @@ def inspect_into(
     def write(traced: Traced) -> None:
         located = inspector.localize(traced)
         for image, (photo, outcome) in zip(traced.opened.given, located, strict=True):
-            if photo is None or isinstance(outcome, FlawsightError):
+            if isinstance(outcome, FlawsightError):
                 on_row(run.add_error(str(image), outcome))
             else:
+                assert photo is not None
                 on_row(run.add(outcome, photo))
 
     overlapped(batches, prepare, inspector.trace, write)
