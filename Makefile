@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 IMAGES ?= samples
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint format clean
+.PHONY: demo test benchmarks lint format clean
 
 demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 	@# Exit code 1: some images could not be inspected, which its output says.
@@ -13,6 +13,9 @@ demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 
 test: $(VENV)/.installed-test  ## Run the whole test suite.
 	$(VENV)/bin/python -m pytest
+
+benchmarks: $(VENV)/.installed-test  ## Measure all of docs/performance.md anew, and write it.
+	$(VENV)/bin/python benchmarks/run_all.py
 
 lint: $(VENV)/.installed-dev  ## Check format, style and types.
 	$(VENV)/bin/ruff format --check .

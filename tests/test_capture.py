@@ -25,7 +25,14 @@ from flawsight.mllm.capture import (
     decoder_layers,
     head_weights,
 )
-from flawsight.mllm.generate import answer_token_ids, encode_prompts, generate, replay
+from flawsight.mllm.generate import (
+    LOOK_EVERY,
+    answer_token_ids,
+    encode_prompts,
+    generate,
+    replay,
+    respond,
+)
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
 
@@ -344,7 +351,7 @@ def test_no_matrix_of_queries_by_keys_is_made_for_a_long_prompt(
         replay(tiny_mllm, [image], [ids], SETTINGS)
     with ShapeRecorder() as eager:
         reference.trace(image, ids)
-    assert (1, 4, 1, prompt) in captured.shapes
+    assert (1, 4, 3, prompt + 2) in captured.shapes
     assert (1, 4, len(ids) + 1, prompt + len(ids)) in captured.shapes
     assert captured.square(prompt) == []
     assert eager.square(prompt) != []
@@ -526,3 +533,26 @@ def test_a_replay_that_fits_no_prompt_is_refused(tiny_mllm: MLLM) -> None:
         replay(tiny_mllm, PHOTOS[:2], ["text"], SETTINGS)
     with pytest.raises(SettingsError, match="image token"):
         replay(tiny_mllm, PHOTOS[:1], ["<|image_pad|>"], SETTINGS)
+
+
+@pytest.mark.parametrize("more", ["", " And so on, and on.", "<answer>No</answer>"])
+def test_a_response_ends_where_its_answer_is_closed(tiny_mllm: MLLM, more: str) -> None:
+    """The model is made to say a text and then `more`, without an end."""
+    tokenizer = tiny_mllm.processor.tokenizer
+    wanted = tokenizer("<think>A dark scratch.</think><answer>Yes</answer>")["input_ids"]
+    script = wanted + tokenizer(more)["input_ids"] + tokenizer(" dent")["input_ids"] * 64
+    steps = iter(script)
+
+    def say(_module: object, _inputs: object, logits: Tensor) -> Tensor:
+        spoken = torch.full_like(logits, -9.0)
+        spoken[..., next(steps)] = 9.0
+        return spoken
+
+    hook = tiny_mllm.model.get_output_embeddings().register_forward_hook(say)
+    inputs = encode_prompts(tiny_mllm, PHOTOS[:2], SETTINGS).inputs
+    try:
+        ids, margins = respond(tiny_mllm, inputs, 60)
+    finally:
+        hook.remove()
+    assert [tokenizer.decode(each) for each in ids] == [tokenizer.decode(wanted)] * 2
+    assert len(wanted) <= margins.shape[1] < len(wanted) + LOOK_EVERY

@@ -93,7 +93,6 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "selection",
         "words",
         "choices",
-        "speed",
         "training_speed",
         "metrics",
     }

@@ -19,6 +19,7 @@ import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
 from flawsight.inspection import Inspection, Trace
 from flawsight.inspector import Inspector, inspect_trace
+from flawsight.mllm.generate import PromptBatch
 from flawsight.settings import Settings
 
 PLAIN = Settings(tau_t=0.0, tau_i=0.0)
@@ -321,7 +322,9 @@ def test_running_out_of_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
     def out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("flawsight.inspector.generate", out_of_memory)
+    prompts = PromptBatch({}, torch.zeros(1, 0), [(1, 1)], torch.zeros(0))
+    monkeypatch.setattr("flawsight.inspector.encode_prompts", lambda *_: prompts)
+    monkeypatch.setattr("flawsight.inspector.generate_from", out_of_memory)
     inspector = Inspector(mllm=None)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="--batch-size"):
         inspector([Image.new("RGB", (9, 9))])

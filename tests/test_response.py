@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from flawsight.errors import AnswerError
 from flawsight.mllm.contradiction import contradicts, telling_sentence
-from flawsight.mllm.response import follows_form, parse_response
+from flawsight.mllm.response import answer_end, follows_form, parse_response
 
 PIECES = st.sampled_from(
     [
@@ -268,3 +268,19 @@ def test_case_does_not_change_a_claim(reasoning):
 )
 def test_the_telling_sentence_is_the_first_that_claims_the_answer(reasoning, answer, sentence):
     assert telling_sentence(reasoning, answer) == sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("<think>a</think><answer>Yes</answer>", -0),
+        ("<think>a</think><answer> no. </answer> Well", -5),
+        ("<think>I shall say <answer>Yes</answer> or not", None),
+        ("<think>It says <answer>No</answer>.</think><answer>Yes", None),
+        ("<think>It says <answer>No</answer>.</think><answer>Yes</answer>!", -1),
+        ("<answer>Yes</answer><answer>No</answer>", -19),
+        ("Yes", None),
+    ],
+)
+def test_the_end_of_a_closed_answer(text: str, end: int | None) -> None:
+    assert answer_end(text) == (None if end is None else len(text) + end)

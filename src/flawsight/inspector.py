@@ -1,7 +1,8 @@
 """Inspector: the main job. Image → response with attention → token scores → map → inspection."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -12,14 +13,48 @@ from .data.images import prepare_image, read_image
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, ReasoningToken, Trace
 from .mllm.contradiction import contradicts
-from .mllm.generate import generate
+from .mllm.generate import PromptBatch, encode_prompts, generate_from
 from .mllm.load import MLLM, load_mllm
+from .mllm.memory import images_at_once
 from .mllm.response import parse_response
+from .pipeline import overlapped
 from .real.anomaly_map import aggregate, to_fixed_scale, upsample
 from .real.select import reasoning_rows, select_tokens
 from .settings import Settings, preset
 
 ImageLike = str | Path | Image.Image | Any
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A batch of N images before the model has seen it.
+
+    Attributes:
+        given: the images as they were handed over.
+        images: the N upright RGB images, or the error in the place of each that failed.
+        sizes: of those that did not, (height, width) in pixels.
+        prompts: of the same; None if all failed.
+    """
+
+    given: Sequence[ImageLike]
+    images: list[Image.Image | FlawsightError]
+    sizes: list[tuple[int, int]]
+    prompts: PromptBatch | None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A batch after the model has seen it.
+
+    Attributes:
+        opened: the batch.
+        traces: one for each image that did not fail.
+        seconds: that it took, for each of them.
+    """
+
+    opened: Opened
+    traces: list[Trace]
+    seconds: float
 
 
 class Inspector:
@@ -34,16 +69,16 @@ class Inspector:
         self,
         mllm: MLLM,
         settings: Settings | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = 8,
         threshold: float | None = None,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
         if threshold is not None and not 0 <= threshold <= 1:
             raise SettingsError(f"threshold is {threshold}; it must be in [0, 1].")
         self.mllm = mllm
         self.settings = preset("default") if settings is None else settings
-        self.batch_size = batch_size
+        self.batch_size = batch_size or images_at_once(mllm, self.settings)
         self.threshold = threshold
 
     @classmethod
@@ -52,7 +87,7 @@ class Inspector:
         model: str | Path | None = None,
         *,
         settings: Settings | str = "default",
-        batch_size: int = 8,
+        batch_size: int | None = None,
         threshold: float | None = None,
         **load_options: Any,
     ) -> Self:
@@ -61,7 +96,8 @@ class Inspector:
         Args:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
-            batch_size: how many images are generated for at once.
+            batch_size: how many images are generated for at once; None takes what fits into the
+                free memory, up to 32.
             threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
                 by the model's answer.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
@@ -93,12 +129,16 @@ class Inspector:
         if not isinstance(images, list):
             return self([images])[0]
         inspections: list[Inspection] = []
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            for outcome in self.inspect_batch(batch):
+
+        def keep(traced: Traced) -> None:
+            for _, outcome in self.localize(traced):
                 if isinstance(outcome, FlawsightError):
                     raise outcome
                 inspections.append(outcome)
+
+        size = self.batch_size
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        overlapped(batches, self.open, self.trace, keep)
         return inspections
 
     def inspect_batch(self, images: Sequence[ImageLike]) -> list[Inspection | FlawsightError]:
@@ -107,40 +147,59 @@ class Inspector:
         Raises:
             ModelError: if the model itself is at fault, for then every image fails.
         """
-        outcomes: list[Inspection | FlawsightError | None] = [None] * len(images)
-        opened: dict[int, Image.Image] = {}
-        for index, image in enumerate(images):
+        return [outcome for _, outcome in self.localize(self.trace(self.open(images)))]
+
+    def open(self, images: Sequence[ImageLike]) -> Opened:
+        """Read images and bring them into the form that the model takes."""
+        opened: list[Image.Image | FlawsightError] = []
+        for image in images:
             try:
-                if isinstance(image, str | Path):
-                    opened[index] = read_image(image)
-                else:
-                    opened[index] = prepare_image(image)
+                path = isinstance(image, str | Path)
+                opened.append(read_image(image) if path else prepare_image(image))
             except FlawsightError as error:
-                outcomes[index] = error
-        if opened:
-            began = time.perf_counter()
+                opened.append(error)
+        good = [image for image in opened if isinstance(image, Image.Image)]
+        prompts = encode_prompts(self.mllm, good, self.settings) if good else None
+        return Opened(images, opened, [(image.height, image.width) for image in good], prompts)
+
+    def trace(self, opened: Opened) -> Traced:
+        """Ask the model about a batch, and trace its responses.
+
+        Raises:
+            ModelError: if the model computes NaN, or the batch does not fit into memory.
+        """
+        began = time.perf_counter()
+        traces: list[Trace] = []
+        if opened.prompts is not None:
             try:
-                traces = generate(self.mllm, list(opened.values()), self.settings)
+                traces = generate_from(self.mllm, opened.prompts, self.settings)
             except torch.OutOfMemoryError as error:
                 raise ModelError(
-                    f"{len(opened)} images at once do not fit into memory; lower the batch size "
-                    "(--batch-size) or the resolution (--set image_tokens=…)."
+                    f"{len(opened.prompts.grids)} images at once do not fit into memory; lower the "
+                    "batch size (--batch-size) or the resolution (--set image_tokens=…)."
                 ) from error
-            share = (time.perf_counter() - began) / len(opened)
-            for (index, image), trace in zip(opened.items(), traces, strict=True):
-                source = str(images[index]) if isinstance(images[index], str | Path) else None
-                try:
-                    outcomes[index] = inspect_trace(
-                        trace,
-                        (image.height, image.width),
-                        self.settings,
-                        source,
-                        share,
-                        self.threshold,
-                    )
-                except AnswerError as error:
-                    outcomes[index] = error
-        return [outcome for outcome in outcomes if outcome is not None]
+        return Traced(opened, traces, (time.perf_counter() - began) / max(1, len(traces)))
+
+    def localize(
+        self, traced: Traced
+    ) -> Iterator[tuple[Image.Image, Inspection | AnswerError] | tuple[None, FlawsightError]]:
+        """Yield each image of a batch with its inspection, or None if it could not be read."""
+        opened = traced.opened
+        made = zip(opened.sizes, traced.traces, strict=True)
+        for given, image in zip(opened.given, opened.images, strict=True):
+            if isinstance(image, FlawsightError):
+                yield None, image
+                continue
+            size, trace = next(made)
+            name = str(given) if isinstance(given, str | Path) else None
+            outcome: Inspection | AnswerError
+            try:
+                outcome = inspect_trace(
+                    trace, size, self.settings, name, traced.seconds, self.threshold
+                )
+            except AnswerError as error:
+                outcome = error
+            yield image, outcome
 
 
 def inspect_trace(
@@ -201,12 +260,20 @@ def inspect_trace(
                 text=word,
                 start=min(max(0, trace.token_spans[index][0] - start - lead), len(stripped)),
                 end=min(max(0, trace.token_spans[index][1] - start - lead), len(stripped)),
-                S_T=float(scores.semantic_relevance[position]),
-                S_I=float(scores.concentration[position]),
-                kept=bool(scores.kept[position]),
-                weight=float(scores.weights[position]),
+                S_T=S_T,
+                S_I=S_I,
+                kept=kept,
+                weight=weight,
             )
-            for position, (index, word) in enumerate(zip(reasoning, words, strict=True))
+            for index, word, S_T, S_I, kept, weight in zip(
+                reasoning,
+                words,
+                scores.semantic_relevance.tolist(),
+                scores.concentration.tolist(),
+                scores.kept.tolist(),
+                scores.weights.tolist(),
+                strict=True,
+            )
         ),
         token_maps=maps.numpy(),
         timings={"generate": generate_seconds, "localize": time.perf_counter() - began},

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from .data.images import read_image
 from .errors import FlawsightError, RunFolderError
 from .inspection import FloatArray, Inspection
-from .inspector import Inspector
+from .inspector import Inspector, Opened, Traced
+from .pipeline import overlapped
 from .report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 
 FORMAT = 1
@@ -77,11 +78,10 @@ class RunFolder:
             write_atomically(folder / "inspections.jsonl", lines.encode())
         self.finished = {row["image"] for row in rows}
 
-    def add(self, inspection: Inspection) -> Row:
-        """Write the inspection of an image file, and return its row."""
+    def add(self, inspection: Inspection, photo: Image.Image) -> Row:
+        """Write the inspection of an image file and its RGB photo, and return its row."""
         assert inspection.image is not None
         stem = slug(inspection.image)
-        photo = read_image(inspection.image)
         overlay = draw_overlay(photo, inspection.anomaly_map)
         png = io.BytesIO()
         overlay.save(png, "PNG", compress_level=3)
@@ -134,18 +134,33 @@ def inspect_into(
 ) -> None:
     """Inspect the images that the run does not hold yet, in batches, a broken image being a row.
 
+    `on_row` is called in another thread.
+
     Raises:
         ModelError: if the model is at fault.
         RunFolderError: if the run cannot be written.
     """
     missing = [str(path) for path in images if str(path) not in run.finished]
-    for start in range(0, len(missing), inspector.batch_size):
-        batch = missing[start : start + inspector.batch_size]
-        for image, outcome in zip(batch, inspector.inspect_batch(batch), strict=True):
+    size = inspector.batch_size
+    batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+
+    def prepare(batch: list[str]) -> Opened:
+        opened = inspector.open(batch)
+        for image in opened.images:
+            if isinstance(image, Image.Image):
+                image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it
+        return opened
+
+    def write(traced: Traced) -> None:
+        located = inspector.localize(traced)
+        for image, (photo, outcome) in zip(traced.opened.given, located, strict=True):
             if isinstance(outcome, FlawsightError):
-                on_row(run.add_error(image, outcome))
+                on_row(run.add_error(str(image), outcome))
             else:
-                on_row(run.add(outcome))
+                assert photo is not None
+                on_row(run.add(outcome, photo))
+
+    overlapped(batches, prepare, inspector.trace, write)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

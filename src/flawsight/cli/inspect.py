@@ -30,7 +30,10 @@ def inspect(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images generated for at once. Default: by the free memory."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
     dtype: Annotated[
         str | None,
@@ -89,7 +92,7 @@ def _inspect(
     model: str | None,
     adapter: str | None,
     settings: Any,
-    batch_size: int,
+    batch_size: int | None,
     quiet: bool,
     load_options: dict[str, Any],
     calibration: Path | None,

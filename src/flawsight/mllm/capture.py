@@ -2,22 +2,63 @@
 
 The attention function that transformers would call anyway is wrapped in its public registry, under
 its own name, so masks, caches and kernels stay exactly what they were. While a capture is open, the
-wrapper also computes, in float32, the softmax rows of the last few queries, keeps the wanted
-columns and averages the wanted heads: memory grows with rows × keys.
+float32 softmax rows of the last few queries are computed besides, the wanted columns kept and the
+wanted heads averaged: memory grows with rows × keys. While generating, a step only remembers its
+query; the rows of many steps are then one product with the cache, which holds their keys.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface
 
 from ..errors import ModelError, SettingsError
 
 _open_capture: ContextVar["AttentionCapture | None"] = ContextVar("open_capture", default=None)
+
+# Steps whose queries wait for one product. More would hold more memory and save little time.
+STEPS_AT_ONCE = 32
+
+
+@dataclass
+class _Waiting:
+    """Decoding steps of one layer whose rows are not computed yet.
+
+    Attributes:
+        queries: each (B, H, 1, D).
+        masks: what the attention function got with each.
+        counts: how many keys there were at each.
+        key: (B, H_kv, T, D) of the newest, thus of all.
+        scaling: of the layer.
+    """
+
+    queries: list[Tensor] = field(default_factory=list)
+    masks: list[Tensor | None] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    key: Tensor = field(init=False)
+    scaling: float = field(init=False)
+
+    def mask(self) -> Tensor:
+        """Return (B or 1, 1, R, T) bool, which keys each of the R steps saw."""
+        batch, keys = self.key.shape[0], self.key.shape[2]
+        if all(mask is None for mask in self.masks):
+            counts = torch.tensor(self.counts, device=self.key.device)
+            return (torch.arange(keys, device=self.key.device) < counts[:, None])[None, None]
+        seen = [
+            self.key.new_ones(batch, count, dtype=torch.bool)
+            if mask is None
+            else mask[:, :count].bool().expand(batch, -1)
+            for mask, count in zip(self.masks, self.counts, strict=True)
+        ]
+        # Steps × keys × sequences: what a step did not have yet, it did not see.
+        stacked = pad_sequence([each.T for each in seen], batch_first=True, padding_value=False)
+        return stacked.permute(2, 0, 1)[:, None]
 
 
 class AttentionCapture:
@@ -35,31 +76,62 @@ class AttentionCapture:
         self.columns, self.head_weights, self.last_rows = columns, head_weights, last_rows
         self.layer_of: dict[nn.Module, int] = {}
         self._last_layer = max(head_weights)
-        self._passes: list[Tensor] = []
+        self._waiting: dict[int, _Waiting] = {}
+        self._done: list[Tensor] = []
         self._sum: Tensor | None = None
 
     @property
     def rows(self) -> Tensor:
         """(B, rows, C) float32: for each query kept, in order, its attention to the columns."""
-        if not self._passes:
+        self._compute_waiting()
+        if not self._done:
             raise ModelError("No attention was seen: the model runs another implementation.")
-        return torch.cat(self._passes, dim=1)
+        return torch.cat(self._done, dim=1)
 
     def observe(
         self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float
     ) -> None:
-        """Add one layer of the forward pass under way."""
+        """Take note of one layer of the forward pass under way."""
         layer = self.layer_of.get(module)
         if layer is None or layer not in self.head_weights:
             return
+        if self.last_rows > 1 or (mask is not None and mask.is_floating_point()):
+            self._add(layer, query, key, mask, scaling, self.last_rows)
+            return
+        waiting = self._waiting.setdefault(layer, _Waiting())
+        # A copy, for a view would hold the queries of the whole prompt.
+        waiting.queries.append(query if query.shape[2] == 1 else query[:, :, -1:].clone())
+        waiting.masks.append(mask if mask is None or mask.ndim == 2 else mask[:, 0, -1])
+        waiting.counts.append(key.shape[2])
+        waiting.key, waiting.scaling = key, scaling
+        if layer == self._last_layer and len(waiting.queries) >= STEPS_AT_ONCE:
+            self._compute_waiting()
+
+    def _compute_waiting(self) -> None:
+        for layer, waiting in sorted(self._waiting.items()):
+            query = torch.cat(waiting.queries, dim=2)
+            rows = query.shape[2]
+            self._add(layer, query, waiting.key, waiting.mask(), waiting.scaling, rows)
+        self._waiting.clear()
+
+    def _add(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        last_rows: int,
+    ) -> None:
+        """Add one layer to the sum over layers."""
         # In mixed precision, autocast would round them to bfloat16, where cells become equal.
         with torch.autocast(query.device.type, enabled=False):
-            rows = attention_rows(query, key, mask, scaling, self.columns, self.last_rows)
+            rows = attention_rows(query, key, mask, scaling, self.columns, last_rows)
             weights = self.head_weights[layer].to(rows.device)
             mean = torch.einsum("bhrc,h->brc", rows, weights)
         self._sum = mean if self._sum is None else self._sum + mean
         if layer == self._last_layer:
-            self._passes.append(self._sum)
+            self._done.append(self._sum)
             self._sum = None
 
 

@@ -1,5 +1,6 @@
 """Images → Traces: batched generation with capture, or the replay of texts made elsewhere."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from ..errors import ModelError, SettingsError
 from ..inspection import Trace
@@ -15,6 +17,10 @@ from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, decoder_layers, head_weights
 from .load import MLLM
 from .prompt import anomaly_word_spans, user_message
+from .response import answer_end
+
+# Steps between two looks for a closed answer: each decodes what has been said.
+LOOK_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,6 @@ class PromptBatch:
     anomaly_tokens: Tensor
 
 
-@torch.inference_mode()
 def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
     """Ask the question about each image and trace the response.
 
@@ -50,15 +55,36 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
     Raises:
         ModelError: if the model computes NaN.
     """
-    prompts = encode_prompts(mllm, images, settings)
+    return generate_from(mllm, encode_prompts(mllm, images, settings), settings)
+
+
+@torch.inference_mode()
+def generate_from(mllm: MLLM, prompts: PromptBatch, settings: Settings) -> list[Trace]:
+    """Do what `generate` does, with encoded prompts."""
     capture = _capture(mllm, prompts.columns, settings, last_rows=1)
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
         ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
-    return cut_traces(
-        mllm.processor.tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
-    )
+    rows, tokenizer = capture.rows, mllm.processor.tokenizer
+    with mllm.tokenizing:
+        return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins)
+
+
+class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
+    """Ends a response whose answer is closed, though the model would go on."""
+
+    def __init__(self, mllm: MLLM, prompt_length: int) -> None:
+        self.mllm, self.prompt_length = mllm, prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Return (B,) bool, which sequences are done."""
+        said = input_ids[:, self.prompt_length :]
+        if said.shape[1] % LOOK_EVERY:
+            return said.new_zeros(len(said), dtype=torch.bool)
+        with self.mllm.tokenizing:
+            texts = self.mllm.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
+        return torch.tensor([answer_end(text) is not None for text in texts], device=said.device)
 
 
 @torch.inference_mode()
@@ -74,8 +100,9 @@ def respond(
         temperature: of sampling; 0 decodes greedily.
 
     Returns:
-        The B responses' token ids, each up to and with its end token, and (B, R)
-        log P(Yes) − log P(No) as the next token, before each.
+        The B responses' token ids, each up to and with its end token, or the token that closes the
+        answer if the model said more; and (B, R) log P(Yes) − log P(No) as the next token, before
+        each.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -84,11 +111,16 @@ def respond(
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
     if temperature > 0:
         sampling = {"do_sample": True, "temperature": temperature}
-    margins: list[Tensor] = []
-    yes, no = answer_token_ids(tokenizer)
+    with mllm.tokenizing:
+        yes, no = answer_token_ids(tokenizer)
+    prompt_length = inputs["input_ids"].shape[1]
+    picked: list[Tensor] = []
+    columns = torch.tensor([*yes, *no], device=mllm.device)
 
     def record(_module: Any, _inputs: Any, logits: Tensor) -> None:
-        margins.append(_answer_margins(logits[:, -1:], yes, no))
+        last = logits[:, -1]
+        _check_finite(last)
+        picked.append(last.index_select(1, columns))
 
     with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
@@ -99,10 +131,14 @@ def respond(
             repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
+            stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length)]),
         )
-    responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
+    responses = sequences[:, prompt_length:].tolist()
     ends = end_tokens(mllm)
-    return [until_end(response, ends) for response in responses], torch.cat(margins, dim=1)
+    margins = _answer_margins(torch.stack(picked, dim=1), len(yes))
+    with mllm.tokenizing:
+        ids = [until_closed(tokenizer, until_end(response, ends)) for response in responses]
+    return ids, margins
 
 
 @torch.inference_mode()
@@ -148,9 +184,14 @@ def replay(
     )
     capture = _capture(mllm, prompts.columns, settings, last_rows=longest + 1)
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
-        logits = mllm.model(**inputs, logits_to_keep=longest + 1).logits
-    margins = _answer_margins(logits, *answer_token_ids(tokenizer))
-    return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins)
+        logits = mllm.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits
+    _check_finite(logits)
+    with mllm.tokenizing:
+        yes, no = answer_token_ids(tokenizer)
+        margins = _answer_margins(logits[..., [*yes, *no]], len(yes))
+        return cut_traces(
+            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
+        )
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
@@ -164,15 +205,16 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     if settings.image_tokens is not None:
         area = settings.image_tokens * patch**2
         scaled = {"size": {"shortest_edge": area, "longest_edge": area}}
-    batch = processor(
-        images=list(images),
-        text=[text] * len(images),
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-        return_offsets_mapping=True,
-        **scaled,
-    )
+    with mllm.tokenizing:
+        batch = processor(
+            images=list(images),
+            text=[text] * len(images),
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            **scaled,
+        )
     offsets = batch.pop("offset_mapping")
     # The question ends the text but for the instruction and the template's close, and the image,
     # whose placeholder grows, stands before it: so count characters from the end.
@@ -227,15 +269,19 @@ def _capture(mllm: MLLM, columns: Tensor, settings: Settings, last_rows: int) ->
     return AttentionCapture(columns, weights, last_rows)
 
 
-def _answer_margins(logits: Tensor, yes: list[int], no: list[int]) -> Tensor:
-    """log P(Yes) − log P(No) over the last dimension of logits (B, rows, vocabulary)."""
-    if not torch.isfinite(logits).all():
+def _check_finite(logits: Tensor) -> None:
+    # The sum is NaN or infinite if one of them is, and takes a fraction of the time.
+    if not torch.isfinite(logits.sum(dtype=torch.float32)):
         raise ModelError(
             "The model computes NaN or infinity: its weights are broken, or the dtype is too small "
             "for them (try --dtype float32)."
         )
+
+
+def _answer_margins(logits: Tensor, yes: int) -> Tensor:
+    """log P(Yes) − log P(No) over the last dimension: first the `yes` logits of Yes, then No's."""
     logits = logits.double()
-    return (logits[..., yes].logsumexp(-1) - logits[..., no].logsumexp(-1)).float()
+    return (logits[..., :yes].logsumexp(-1) - logits[..., yes:].logsumexp(-1)).float()
 
 
 def end_tokens(mllm: MLLM) -> set[int]:
@@ -251,6 +297,21 @@ def until_end(ids: list[int], ends: set[int]) -> list[int]:
         if token in ends:
             return ids[: index + 1]
     return ids
+
+
+def until_closed(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Cut off what a response goes on to say after the token that closes its answer."""
+
+    def said(count: int) -> str:
+        text: str = tokenizer.decode(ids[:count], skip_special_tokens=True)
+        return text
+
+    text = said(len(ids))
+    end = answer_end(text)
+    if end is None or not text[end:].strip():
+        return ids
+    closed = bisect_left(range(len(ids)), True, key=lambda n: answer_end(said(n)) is not None)
+    return ids[:closed]
 
 
 def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -45,6 +45,7 @@ class MLLM:
         sha256: of its weight files and adapter, in order of their names.
         attention: the attention implementation it runs.
         lock: held while it runs: Qwen2.5-VL keeps the positions of its last prompt in itself.
+        tokenizing: held while the tokenizer works, which must not be set up by another thread then.
     """
 
     model: Any  # a transformers or PEFT model
@@ -53,6 +54,7 @@ class MLLM:
     sha256: str
     attention: str
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:

@@ -13,6 +13,7 @@ _LABELLED_ANSWER = re.compile(rf"{_LABEL}(yes|no)\b", re.IGNORECASE)
 _BARE_ANSWER = re.compile(
     rf"[\s*]*(?:{_LABEL})?(yes|no)\b([\s*]*[.,:;!]+\**|[\s*]*\Z)?", re.IGNORECASE
 )
+_CLOSED_ANSWER = re.compile(r"<answer>\s*(?:yes|no)\b[^<]*</answer>", re.IGNORECASE)
 _OPENED = re.compile(r"<think>", re.IGNORECASE)
 _CLOSED = re.compile(r"</think>", re.IGNORECASE)
 _FORM = re.compile(
@@ -69,6 +70,16 @@ def parse_response(text: str) -> Response:
         reasoning = (match.start(1) if match[2] is None else match.end(), len(text))
     answer: Literal["Yes", "No"] = "Yes" if match[1].lower() == "yes" else "No"
     return Response(reasoning, answer, match.start(1))
+
+
+def answer_end(text: str) -> int | None:
+    """Return where ``<answer>Yes|No</answer>`` ends after the reasoning, if it was said."""
+    opened = _OPENED.search(text)
+    closed = _CLOSED.search(text, opened.end() if opened else 0)
+    if opened and not closed:
+        return None
+    match = _CLOSED_ANSWER.search(text, closed.end() if closed else 0)
+    return match.end() if match else None
 
 
 def follows_form(text: str) -> bool:

@@ -1,0 +1,49 @@
+"""How many images fit into the free memory at once."""
+
+import psutil
+import torch
+
+from ..settings import Settings
+from .capture import STEPS_AT_ONCE
+from .load import MLLM
+
+# A processor gains little from more (docs/performance.md); a GPU reads its weights once for all.
+MOST = {"cpu": 16, "cuda": 64}
+# Room for what is not counted: allocators' gaps, kernels' scratch, other programs.
+MARGIN = 2.0
+PROMPT_TEXT = 128
+
+
+def images_at_once(mllm: MLLM, settings: Settings) -> int:
+    """Return a batch size that fits into the device's free memory, at least 1."""
+    fits = int(free_bytes(mllm.device) / (MARGIN * image_bytes(mllm, settings)))
+    return max(1, min(MOST.get(mllm.device.type, 16), fits))
+
+
+def image_bytes(mllm: MLLM, settings: Settings) -> int:
+    """Return about how many bytes an image takes: cache, captured queries, activations, logits."""
+    text, vision = mllm.model.config.get_text_config(), mllm.model.config.vision_config
+    image_processor = mllm.processor.image_processor
+    side = image_processor.patch_size * image_processor.merge_size
+    image_tokens = settings.image_tokens or image_processor.size["longest_edge"] // side**2
+    prompt = image_tokens + PROMPT_TEXT
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head
+    layers = text.num_hidden_layers
+    kept = layers * (2 * keys * (prompt + settings.max_new_tokens) + queries * STEPS_AT_ONCE)
+    # Of a layer at a time: hidden states with residual, queries, keys, values, and the MLP.
+    language = prompt * (4 * text.hidden_size + queries + 2 * keys + 3 * text.intermediate_size)
+    patches = image_tokens * image_processor.merge_size**2
+    tower = patches * (8 * vision.hidden_size + 3 * vision.intermediate_size)
+    rows = 4 * prompt * (settings.max_new_tokens + STEPS_AT_ONCE * text.num_attention_heads)
+    itemsize: int = mllm.model.dtype.itemsize
+    return itemsize * (kept + max(language, tower)) + rows + 3 * 4 * int(text.vocab_size)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much can be allocated on a device."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    # On a Mac, the GPU's memory is the machine's.
+    return int(psutil.virtual_memory().available)

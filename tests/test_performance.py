@@ -1,0 +1,61 @@
+"""docs/performance.md is what its JSON gives, and the benchmarks run."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import floor
+import measure
+import performance
+import pytest
+import run_all
+
+NAMES = ["stages", "capture_cost", "one_at_a_time", "options", "growth"]
+
+
+def test_the_page_is_what_the_figures_give() -> None:
+    page = performance.PAGE.read_text()
+    assert performance.filled(page, measure.FIGURES) == page
+    sections = set(re.findall(r"<!-- begin (\w+) -->", page))
+    assert {path.stem for path in measure.FIGURES.glob("*.json")} <= sections
+
+
+def test_a_new_figure_changes_its_section_alone(tmp_path: Path) -> None:
+    page = "a\n<!-- begin one -->\nold\n<!-- end one -->\nb\n<!-- begin two -->\n<!-- end two -->\n"
+    record = {"columns": ["x"], "rows": [[0.12345], [1234.5]], "note": "n.", "machine": "m"}
+    (tmp_path / "one.json").write_text(json.dumps(record))
+    filled = performance.filled(page, tmp_path)
+    assert "| 0.123 |\n| 1234 |" in filled
+    assert "old" not in filled
+    assert filled.endswith("<!-- begin two -->\nNot measured yet.\n<!-- end two -->\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_runs_at_its_smallest(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path(measure.__file__).with_name(f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [str(script), "--smoke", "--out", str(tmp_path)])
+    runpy.run_path(str(script), run_name="__main__")
+    [written] = tmp_path.glob("*.json")
+    assert json.loads(written.read_text())["rows"]
+    if name == "one_at_a_time":
+        note = json.loads(written.read_text())["note"]
+        assert note.startswith("2 of 2 responses equal")
+        apart = re.search(r"at most (\S+) apart", note)
+        assert apart is not None
+        assert float(apart[1]) < 1e-4
+
+
+def test_one_command_runs_them_all() -> None:
+    assert set(run_all.NAMES) == {*NAMES, "floor"}
+
+
+def test_the_floor_of_the_models_is_that_of_their_weights() -> None:
+    """The published sizes: 3.09 B and 7.62 B parameters, with the embeddings of both ends."""
+    for name, published in (("3B", 3.09e9), ("7B", 7.62e9)):
+        shape = floor.MODELS[name]
+        embeddings = 0 if shape.tied else shape.vocabulary * shape.width
+        assert shape.weights + embeddings == pytest.approx(published, rel=0.01)
