@@ -15,6 +15,7 @@ from .mllm.contradiction import contradicts
 from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
 from .mllm.response import parse_response
+from .mllm.served import ServedGenerator, trace_served
 from .real.anomaly_map import aggregate, to_fixed_scale, upsample
 from .real.select import reasoning_rows, select_tokens
 from .settings import Settings, preset
@@ -36,6 +37,7 @@ class Inspector:
         settings: Settings | None = None,
         batch_size: int = 8,
         threshold: float | None = None,
+        generator: ServedGenerator | None = None,
     ) -> None:
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
@@ -45,6 +47,7 @@ class Inspector:
         self.settings = preset("default") if settings is None else settings
         self.batch_size = batch_size
         self.threshold = threshold
+        self.generator = generator
 
     @classmethod
     def from_pretrained(
@@ -54,6 +57,7 @@ class Inspector:
         settings: Settings | str = "default",
         batch_size: int = 8,
         threshold: float | None = None,
+        generator: ServedGenerator | None = None,
         **load_options: Any,
     ) -> Self:
         """Load a model and make its inspector.
@@ -64,6 +68,8 @@ class Inspector:
             batch_size: how many images are generated for at once.
             threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
                 by the model's answer.
+            generator: writes the responses, and the model only reads them to show where it looks;
+                None lets the model write them.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
@@ -73,7 +79,7 @@ class Inspector:
         """
         if isinstance(settings, str):
             settings = preset(settings)
-        return cls(load_mllm(model, **load_options), settings, batch_size, threshold)
+        return cls(load_mllm(model, **load_options), settings, batch_size, threshold, generator)
 
     @overload
     def __call__(self, images: list[ImageLike]) -> list[Inspection]: ...
@@ -106,6 +112,7 @@ class Inspector:
 
         Raises:
             ModelError: if the model itself is at fault, for then every image fails.
+            DetectorError: if the generator's server is.
         """
         outcomes: list[Inspection | FlawsightError | None] = [None] * len(images)
         opened: dict[int, Image.Image] = {}
@@ -120,7 +127,7 @@ class Inspector:
         if opened:
             began = time.perf_counter()
             try:
-                traces = generate(self.mllm, list(opened.values()), self.settings)
+                traces = self._traces(list(opened.values()))
             except torch.OutOfMemoryError as error:
                 raise ModelError(
                     f"{len(opened)} images at once do not fit into memory; lower the batch size "
@@ -128,6 +135,9 @@ class Inspector:
                 ) from error
             share = (time.perf_counter() - began) / len(opened)
             for (index, image), trace in zip(opened.items(), traces, strict=True):
+                if isinstance(trace, FlawsightError):
+                    outcomes[index] = trace
+                    continue
                 source = str(images[index]) if isinstance(images[index], str | Path) else None
                 try:
                     outcomes[index] = inspect_trace(
@@ -141,6 +151,11 @@ class Inspector:
                 except AnswerError as error:
                     outcomes[index] = error
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def _traces(self, images: list[Image.Image]) -> Sequence[Trace | FlawsightError]:
+        if self.generator is None:
+            return generate(self.mllm, images, self.settings)
+        return trace_served(self.generator, self.mllm, images, self.settings)
 
 
 def inspect_trace(

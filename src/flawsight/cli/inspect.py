@@ -1,6 +1,8 @@
 """`flawsight inspect`."""
 
+import os
 import signal
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +50,17 @@ def inspect(
     category: Annotated[
         str | None, typer.Option(help="Whose threshold the calibration gives. Default: of all.")
     ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="OpenAI-compatible server that writes the responses, like "
+            "http://localhost:8000/v1; --model then only shows where it looks.",
+        ),
+    ] = None,
+    generator_model: Annotated[
+        str | None, typer.Option(help="What the server calls the model. Default: as --model.")
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="No line for each image.")] = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
@@ -60,13 +73,15 @@ def inspect(
 
         flawsight inspect part.jpg --model Qwen/Qwen2.5-VL-7B-Instruct --preset paper
 
+        accelerate launch --num-processes 4 -m flawsight inspect photos/ --out runs/today
+
     Running the same command again inspects only what is missing.
     """
     with explained():
         failed = _inspect(
             paths, out, model, adapter, parse_settings(preset, set_ or [], seed), batch_size, quiet,
             {"device": device, "dtype": dtype, "attention": attention, "threshold": threshold},
-            calibration, category,
+            calibration, category, _served(generator, generator_model, model),
         )  # fmt: skip
     raise typer.Exit(1 if failed else 0)
 
@@ -94,10 +109,14 @@ def _inspect(
     load_options: dict[str, Any],
     calibration: Path | None,
     category: str | None,
+    generator: Any,
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..data.images import find_images
 
+    processes = _join_processes(load_options)
+    main = processes is None or processes.is_main_process
+    console.quiet = not main
     if category is not None and calibration is None:
         raise SettingsError("--category chooses a threshold of --calibration FILE; give that too.")
     images = find_images(paths)
@@ -108,22 +127,25 @@ def _inspect(
         from ..run_folder import RunFolder, describe, inspect_into, read_rows
 
         inspector = Inspector.from_pretrained(
-            model, settings=settings, batch_size=batch_size, adapter=adapter, **load_options
-        )
+            model, settings=settings, batch_size=batch_size, adapter=adapter, generator=generator,
+            **load_options,
+        )  # fmt: skip
         if calibration is not None and inspector.threshold is None:
             from ..evaluate.calibrate import load_calibration
 
             calibrated = load_calibration(calibration)
             calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
             inspector.threshold = calibrated.threshold(category)
-        run = RunFolder(out, describe(inspector))
+        run = _open_run(RunFolder, out, describe(inspector), processes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)
+    rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
     try:
         with Progress(*progress_columns("Inspecting"), console=console, transient=True) as progress:
             say = partial(progress.console.print, soft_wrap=True, highlight=False)
-            bar = progress.add_task("", total=len(images), completed=done)
+            total = done + -(-(len(images) - done) // count)
+            bar = progress.add_task("", total=total, completed=done)
 
             def on_row(row: dict[str, Any]) -> None:
                 progress.advance(bar)
@@ -138,9 +160,14 @@ def _inspect(
                 note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
                 say(f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}")
 
-            inspect_into(run, inspector, images, on_row)
+            inspect_into(run, inspector, images, on_row, rank, count)
+        if processes is not None:
+            processes.wait_for_everyone()
+            if main:
+                run.merge(images)
+            processes.wait_for_everyone()
     finally:
-        report = write_report(out)
+        report = write_report(out) if main else None
     rows = [row for row in read_rows(out) if row["image"] in wanted]
     failed = sum("error" in row for row in rows)
     defective = sum(row.get("pred_label", False) for row in rows)
@@ -150,3 +177,43 @@ def _inspect(
     )
     console.print(f"Report: {report}", soft_wrap=True)
     return failed
+
+
+def _served(url: str | None, name: str | None, model: str | None) -> Any:
+    """Return the server that writes the responses, if one does."""
+    if url is None:
+        if name is not None:
+            raise SettingsError("--generator-model names a model of --generator URL; give that.")
+        return None
+    name = model if name is None else name
+    if name is None:
+        raise SettingsError("Say with --generator-model what the server calls the model.")
+    from ..mllm.served import ServedGenerator
+
+    return ServedGenerator(url, name)
+
+
+def _join_processes(load_options: dict[str, Any]) -> Any:
+    """Join those that `accelerate launch` or torchrun started, each with a device of its own."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    from accelerate import PartialState
+
+    # The slowest process keeps the others waiting, however long it takes.
+    state = PartialState(cpu=load_options["device"] == "cpu", timeout=timedelta(days=365))
+    if load_options["device"] is None:
+        load_options["device"] = str(state.device)
+    return state
+
+
+def _open_run(run_folder: Any, out: Path, about: dict[str, Any], processes: Any) -> Any:
+    """Open a run, the first process before the others, and none goes on before all have."""
+    if processes is None:
+        return run_folder(out, about)
+    if not processes.is_main_process:
+        processes.wait_for_everyone()
+    run = run_folder(out, about, processes.process_index)
+    if processes.is_main_process:
+        processes.wait_for_everyone()
+    processes.wait_for_everyone()
+    return run
