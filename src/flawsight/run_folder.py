@@ -34,7 +34,7 @@ from .inspector import Inspector
 from .report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 
 FORMAT = 1
-_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
+ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
 # What may differ between two parts of one run.
 _FREE = {"created", "versions", "model.name", "model.device", "model.attention", "generator.url"}
 Row = dict[str, Any]
@@ -57,12 +57,7 @@ class RunFolder:
     def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
         self.folder = folder
         self._rows = folder / (f"inspections.rank-{rank}.jsonl" if rank else "inspections.jsonl")
-        about = {
-            "format": FORMAT,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **about,
-            "versions": versions(),
-        }
+        about = about_run(about)
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             description = folder / "run.json"
@@ -72,7 +67,7 @@ class RunFolder:
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             else:
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
-            for name in (*_FOLDERS.values(), "overlays", "photos"):
+            for name in (*ARRAY_FOLDERS.values(), "overlays", "photos"):
                 (folder / name).mkdir(exist_ok=True)
         if rank == 0:
             # A torn last line is dropped, and so are failures, which are tried again.
@@ -104,14 +99,8 @@ class RunFolder:
         """
         with writing_to(self.folder):
             for name, array in arrays.items():
-                row = row | {name: f"{_FOLDERS[name]}/{slug(row['image'])}.npz"}
-                content = io.BytesIO()
-
-                # Half precision is for [0, 1]; other programs' scores may be of any size.
-                small = np.abs(array).max(initial=0) <= 1
-                kept = {name: array.astype(np.float16 if small else np.float32)}
-                np.savez_compressed(content, **kept)  # type: ignore[arg-type]
-                write_atomically(self.folder / row[name], content.getbuffer())
+                row = row | {name: f"{ARRAY_FOLDERS[name]}/{slug(row['image'])}.npz"}
+                write_atomically(self.folder / row[name], encode_array(name, array))
             self._append(row)
         return row
 
@@ -170,6 +159,26 @@ def inspect_into(
                 on_row(run.add(outcome))
 
 
+def encode_array(name: str, array: FloatArray) -> bytes:
+    """Return the .npz file of an array called `name`."""
+    content = io.BytesIO()
+    # Half precision is for [0, 1]; other programs' scores may be of any size.
+    small = np.abs(array).max(initial=0) <= 1
+    kept = {name: array.astype(np.float16 if small else np.float32)}
+    np.savez_compressed(content, **kept)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def about_run(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json holds."""
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
+        "versions": versions(),
+    }
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """Return run.json.
 
@@ -186,6 +195,10 @@ def read_description(folder: Path) -> dict[str, Any]:
 def read_rows(folder: Path) -> list[Row]:
     """Return the rows in order. A torn last line, left by a killed process, is passed over."""
     rows: list[Row] = []
+    if (folder / "rows").is_dir():
+        from .cluster import read_parquet_rows
+
+        rows += read_parquet_rows(folder)
     for path in [folder / "inspections.jsonl", *_rank_files(folder)]:
         if not path.exists():
             continue

@@ -2,10 +2,12 @@
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -20,8 +22,8 @@ def inspect(
         list[str], typer.Argument(help="Image files, folders (searched deeply), globs.")
     ],
     out: Annotated[
-        Path, typer.Option(help="Run folder; an unfinished run in it is continued.")
-    ] = Path("flawsight-run"),
+        str, typer.Option(help="Run folder; an unfinished run in it is continued.")
+    ] = "flawsight-run",
     model: Annotated[
         str | None,
         typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
@@ -61,6 +63,19 @@ def inspect(
     generator_model: Annotated[
         str | None, typer.Option(help="What the server calls the model. Default: as --model.")
     ] = None,
+    engine: Annotated[
+        Literal["here", "ray"], typer.Option(help="Where: here, or on a Ray cluster.")
+    ] = "here",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the Ray cluster: auto, ray://head:10001. Default: one on this machine."
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies of the model on the cluster. Default: one for each GPU."),
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="No line for each image.")] = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
@@ -75,14 +90,29 @@ def inspect(
 
         accelerate launch --num-processes 4 -m flawsight inspect photos/ --out runs/today
 
+        flawsight inspect s3://line3/today --out s3://line3/run --engine ray --address auto
+
     Running the same command again inspects only what is missing.
     """
     with explained():
-        failed = _inspect(
-            paths, out, model, adapter, parse_settings(preset, set_ or [], seed), batch_size, quiet,
-            {"device": device, "dtype": dtype, "attention": attention, "threshold": threshold},
-            calibration, category, _served(generator, generator_model, model),
-        )  # fmt: skip
+        settings = parse_settings(preset, set_ or [], seed)
+        served = _served(generator, generator_model, model)
+        load_options = {
+            "device": device, "dtype": dtype, "attention": attention, "threshold": threshold
+        }  # fmt: skip
+        if engine == "ray":
+            if calibration is not None:
+                raise SettingsError("--engine ray takes --threshold, not --calibration.")
+            options = {"model": model, "adapter": adapter, "settings": settings}
+            options |= {"batch_size": batch_size, "generator": served, **load_options}
+            failed = _inspect_on_ray(paths, out, options, address, actors)
+        else:
+            if address is not None or actors is not None:
+                raise SettingsError("--address and --actors belong to --engine ray.")
+            failed = _inspect(
+                paths, Path(out), model, adapter, settings, batch_size, quiet, load_options,
+                calibration, category, served,
+            )  # fmt: skip
     raise typer.Exit(1 if failed else 0)
 
 
@@ -168,13 +198,7 @@ def _inspect(
             processes.wait_for_everyone()
     finally:
         report = write_report(out) if main else None
-    rows = [row for row in read_rows(out) if row["image"] in wanted]
-    failed = sum("error" in row for row in rows)
-    defective = sum(row.get("pred_label", False) for row in rows)
-    console.print(
-        f"{len(rows)} images: {defective} defective, {len(rows) - failed - defective} good, "
-        f"{failed} failed{f' ({done} were done before)' if done else ''}."
-    )
+    failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
     console.print(f"Report: {report}", soft_wrap=True)
     return failed
 
@@ -202,7 +226,8 @@ def _join_processes(load_options: dict[str, Any]) -> Any:
     # The slowest process keeps the others waiting, however long it takes.
     state = PartialState(cpu=load_options["device"] == "cpu", timeout=timedelta(days=365))
     if load_options["device"] is None:
-        load_options["device"] = str(state.device)
+        # Of a CPU accelerate says "cpu:0".
+        load_options["device"] = "cpu" if state.device.type == "cpu" else str(state.device)
     return state
 
 
@@ -217,3 +242,25 @@ def _open_run(run_folder: Any, out: Path, about: dict[str, Any], processes: Any)
         processes.wait_for_everyone()
     processes.wait_for_everyone()
     return run
+
+
+def _inspect_on_ray(
+    paths: list[str], out: str, options: dict[str, Any], address: str | None, actors: int | None
+) -> int:
+    """Inspect on a cluster; return how many images failed."""
+    from ..cluster import inspect_on_ray
+
+    failed = _sum_up(inspect_on_ray(paths, out, options, address=address, actors=actors))
+    if "://" not in out:
+        console.print(f"For a report: flawsight report {out}", soft_wrap=True)
+    return failed
+
+
+def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
+    """Print how many rows say what; return how many failed."""
+    kinds = Counter("error" if "error" in row else bool(row["pred_label"]) for row in rows)
+    console.print(
+        f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
+        f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
+    )
+    return kinds["error"]

@@ -146,6 +146,21 @@ class EndpointClient:
             reason = "no chat completion, but something else"
         raise OneImageError(reason)
 
+    def post(self, path: str, body: dict[str, str]) -> None:
+        """Ask the server for something that is not a completion.
+
+        Raises:
+            DetectorError: if it refuses or cannot be reached.
+        """
+        try:
+            self._client.post(path, body=body, cast_to=str)
+        except self._openai.OpenAIError as error:
+            said = self._shown(getattr(error, "body", None) or error)
+            raise DetectorError(
+                f"{self.base_url}{path}: {said}. vLLM loads adapters if it was started with "
+                "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
+            ) from error
+
     def _raise_if_hopeless(self, status: int, said: str, model: str) -> None:
         """Raise where every other image would fail the same way."""
         for words, advice in _HOPELESS.items():

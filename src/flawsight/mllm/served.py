@@ -6,6 +6,7 @@ reads what was said in one forward pass and shows where it looked (`generate.rep
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
@@ -93,6 +94,22 @@ class ServedGenerator:
 
         with ThreadPoolExecutor(self._concurrency) as pool:
             return list(pool.map(ask, images, seeds))
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Let a vLLM server load an adapter, which it then serves as a model of this name.
+
+        Raises:
+            DetectorError: if it does not.
+        """
+        self._client.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+
+    def unload_adapter(self, name: str) -> None:
+        """Let a vLLM server forget an adapter.
+
+        Raises:
+            DetectorError: if it does not.
+        """
+        self._client.post("/unload_lora_adapter", {"lora_name": name})
 
 
 def as_seen(processor: Any, image: Image, settings: Settings) -> Image:
