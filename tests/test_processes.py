@@ -1,12 +1,12 @@
 """One run folder from the processes that `accelerate launch` starts."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
+from flawsight.data.images import find_images
 from flawsight.data.surfaces import render_twins
-from flawsight.run_folder import read_rows
+from flawsight.inspector import Inspector
+from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
+from flawsight.settings import PRESETS
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 
@@ -104,10 +107,6 @@ def test_two_processes_write_the_run_of_one_even_when_killed(photos: Path, tmp_p
 
 def test_processes_take_the_batches_of_one(photos: Path, tmp_path: Path) -> None:
     """In one process after another: the same batches have the same bits."""
-    from flawsight.data.images import find_images
-    from flawsight.inspector import Inspector
-    from flawsight.run_folder import RunFolder, describe, inspect_into
-
     images = find_images([photos])
     inspector = Inspector.from_pretrained(device="cpu", batch_size=2)
     whole = RunFolder(tmp_path / "whole", describe(inspector))
@@ -118,4 +117,15 @@ def test_processes_take_the_batches_of_one(photos: Path, tmp_path: Path) -> None
     assert len(list((tmp_path / "parts").glob("inspections*.jsonl"))) == 3
     runs[0].merge(images)
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-    json.loads((tmp_path / "parts/run.json").read_text())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_same_run_twice_has_the_same_bits(
+    photos: Path, tmp_path: Path, temperature: float
+) -> None:
+    settings = replace(PRESETS["default"], temperature=temperature, seed=3)
+    images = find_images([photos])
+    for name in ("one", "two"):
+        inspector = Inspector.from_pretrained(device="cpu", batch_size=4, settings=settings)
+        inspect_into(RunFolder(tmp_path / name, describe(inspector)), inspector, images)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
