@@ -71,13 +71,14 @@ def measure(images: int, actors: int, batch_size: int, folder: Path) -> dict[str
     """Run both sides and return what was measured."""
     photos = folder / "photos"
     make_photos(photos, images)
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=actors + 2)
+    if not ray.is_initialized():
+        # Reading and writing want processors of their own.
+        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=actors + 2)
     options = {"device": "cpu", "batch_size": batch_size, "settings": PRESETS["default"]}
     began = time.perf_counter()
     with Memory() as memory:
         rows = list(inspect_on_ray([str(photos)], str(folder / "ray"), options, actors=actors))
     on_ray = time.perf_counter() - began
-    ray.shutdown()
     assert len(rows) == images
     failed = sum("error" in row for row in rows)
 

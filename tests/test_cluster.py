@@ -95,7 +95,6 @@ def test_a_killed_actor_in_a_pipeline_of_one_s_own_costs_no_row(
 ) -> None:
     fuse, out = tmp_path / "fuse", tmp_path / "run"
     fuse.mkdir()
-    # Pixels for bytes: what read_images gives. The name is what resuming and maps go by.
     paths = [{"path": str(path)} for path in find_images([photos])]
     images = ray_data.from_items(paths, override_num_blocks=6).map_batches(
         fetch, batch_format="numpy"
@@ -141,6 +140,20 @@ def test_the_command_goes_on_where_it_stopped(photos: Path, expected: Path, tmp_
     about, other = (json.loads((run / "run.json").read_text()) for run in (out, expected))
     assert about["model"] == other["model"]
     assert about["settings"] == other["settings"]
-
+    with (photos / "new.png").open("wb") as new:
+        new.write((photos / "00.png").read_bytes())
     refused = CliRunner().invoke(app, ["inspect", str(photos), *options, "--preset", "paper"])
-    assert refused.exit_code in (0, 2)
+    (photos / "new.png").unlink()
+    assert refused.exit_code == 2, refused.output
+    assert "other settings" in refused.output
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_benchmark_measures_both_sides(tmp_path: Path) -> None:
+    from cluster import measure
+
+    found = measure(images=8, actors=1, batch_size=BATCH, folder=tmp_path)
+    assert found["failed"] == 0
+    assert all(rate > 0 for rate in found["images_per_second"].values())
+    assert found["bytes_per_image"]["maps"] > 100
+    assert found["mib"]["most"] > 0

@@ -178,9 +178,7 @@ def _datasets(ray: Any, sources: Sequence[str], done: set[str]) -> Iterator[Any]
     if paths:
         items = [{"path": path} for path in paths]
         blocks = -(-len(items) // _BLOCK)
-        yield ray.data.from_items(items, override_num_blocks=blocks).map_batches(
-            fetch, batch_size=_BLOCK, batch_format="numpy"
-        )
+        yield _fetched(ray.data.from_items(items, override_num_blocks=blocks))
     for table in tables:
         rows = ray.data.read_parquet(table)
         columns = rows.schema().names
@@ -188,8 +186,13 @@ def _datasets(ray: Any, sources: Sequence[str], done: set[str]) -> Iterator[Any]
             raise SettingsError(f'{table} has no column "path"; its columns are {columns}.')
         rows = rows.filter(lambda row: row["path"] not in done) if done else rows
         if "bytes" not in columns:
-            rows = rows.map_batches(fetch, batch_size=_BLOCK, batch_format="numpy")
+            rows = _fetched(rows)
         yield rows
+
+
+def _fetched(paths: Any) -> Any:
+    # Another share of a processor than the actors': else Ray would read inside them, by turns.
+    return paths.map_batches(fetch, batch_size=_BLOCK, batch_format="numpy", num_cpus=0.5)
 
 
 def fetch(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
