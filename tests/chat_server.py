@@ -16,6 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
+# The same for a server that is sent adapters: the request says which it is to use.
+Sample = Callable[[Image.Image, dict[str, Any]], str]
 # What a server answers to an image, and with it anything to lay over the message, or `logprobs`.
 Respond = Callable[[Image.Image], str | dict[str, Any]]
 
@@ -31,6 +33,8 @@ class ChatServer:
     arrivals: list[float] = field(default_factory=list)
     usage: dict[str, int] | None = None
     retry_after: str = "0"
+    sample: Sample | None = None
+    adapters: dict[str, str] = field(default_factory=dict)
     base_url: str = ""
 
     def __post_init__(self) -> None:
@@ -46,6 +50,18 @@ class ChatServer:
     def app(self) -> FastAPI:
         app = FastAPI()
         lock = threading.Lock()
+
+        @app.post("/v1/load_lora_adapter")
+        async def load(request: Request) -> Response:
+            """As vLLM does it."""
+            body = await request.json()
+            self.adapters[body["lora_name"]] = body["lora_path"]
+            return Response(f"Success: LoRA adapter '{body['lora_name']}' added successfully.")
+
+        @app.post("/v1/unload_lora_adapter")
+        async def unload(request: Request) -> Response:
+            del self.adapters[(await request.json())["lora_name"]]
+            return Response("Success")
 
         @app.post("/v1/chat/completions")
         async def chat(request: Request) -> Response:
@@ -74,7 +90,7 @@ class ChatServer:
 
             def run() -> str | dict[str, Any]:
                 with lock:
-                    return self.respond(image)
+                    return self.sample(image, body) if self.sample else self.respond(image)
 
             answer = await asyncio.to_thread(run)
             message = {"content": answer} if isinstance(answer, str) else answer

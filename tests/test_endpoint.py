@@ -24,9 +24,9 @@ from flawsight.errors import (
 )
 from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
-from flawsight.evaluate.detectors.endpoint_answer import Answer
 from flawsight.evaluate.detectors.endpoint_cache import AnswerCache
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.mllm.endpoint_answer import Answer
 from flawsight.mllm.generate import encode_prompts
 from flawsight.mllm.prompt import INSTRUCTION, QUESTION
 

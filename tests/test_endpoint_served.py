@@ -1,4 +1,4 @@
-"""The endpoint detector against `transformers serve`, as transformers ships it."""
+"""The endpoint detector and the generator against `transformers serve`, as it is shipped."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flawsight import Inspector
@@ -21,6 +22,7 @@ from flawsight.evaluate.detectors.endpoint import EndpointDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.mllm import processor
 from flawsight.mllm.load import DEFAULT_MODEL
+from flawsight.mllm.served import ServedGenerator
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])
 # The command itself, but for its console script, which in 5.17 also imports the undeclared
@@ -101,6 +103,19 @@ def test_the_answers_are_those_of_the_inspector(
         True,
         False,
     }
+
+
+def test_its_texts_replayed_here_are_the_inspections_made_here(
+    base_url: str, answered_samples: list[Path]
+) -> None:
+    own = Inspector.from_pretrained(device="cpu")
+    served = Inspector(own.mllm, generator=ServedGenerator(base_url, "bundled"))
+    for inspection, expected in zip(
+        served(answered_samples[:4]), own(answered_samples[:4]), strict=True
+    ):
+        assert inspection.explanation == expected.explanation
+        assert inspection.pred_score == pytest.approx(expected.pred_score, abs=1e-4)
+        np.testing.assert_allclose(inspection.anomaly_map, expected.anomaly_map, atol=1e-4)
 
 
 def test_it_cuts_off_ignores_and_refuses(base_url: str) -> None:

@@ -17,6 +17,7 @@ from flawsight.cgro.score import Score
 from flawsight.cgro.settings import TrainSettings
 from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.mllm.load import load_mllm
+from flawsight.mllm.served import ServedGenerator
 from flawsight.settings import Settings
 
 INSPECTION = Settings(image_tokens=12, max_new_tokens=8)
@@ -61,6 +62,7 @@ def run(
     photos: Path,
     out: Path,
     score: Callable[[str, bool], Score] = mixed_score,
+    generator: ServedGenerator | None = None,
     **more: Any,
 ) -> tuple[list[dict[str, float]], list[tuple[int, dict[str, float]]]]:
     """Train; return the validations and the steps' metrics."""
@@ -81,6 +83,7 @@ def run(
             accelerator,
             ["photos"],
             lambda step, row: steps.append((step, row)),
+            generator,
         )
     return validations, steps
 

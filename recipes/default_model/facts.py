@@ -106,7 +106,7 @@ def loss_of(
     defects = facts.present[:, : len(TRAIN_DEFECTS)]
     places = facts.place[:, : len(TRAIN_DEFECTS)].max(1).values
     single = (defects.sum(1) == 1) & (facts.label > 0) & (places >= 0)
-    images = len(facts.label)
+    images, singles = len(facts.label), single.sum().clamp(min=1)
     entropy = functional.cross_entropy
     losses = {
         "verdict": functional.binary_cross_entropy_with_logits(verdict, facts.label),
@@ -115,8 +115,13 @@ def loss_of(
             present, facts.present, reduction="sum"
         ) / images,
         "places": entropy(logits["place"][known], facts.place[known], reduction="sum") / images,
-        "wrong_kind": entropy(logits["wrong_kind"][single], defects[single].argmax(1)),
-        "wrong_place": entropy(logits["wrong_place"][single], places[single]),
+        # Of few images none may have a single defect.
+        "wrong_kind": entropy(
+            logits["wrong_kind"][single], defects[single].argmax(1), reduction="sum"
+        ) / singles,
+        "wrong_place": entropy(
+            logits["wrong_place"][single], places[single], reduction="sum"
+        ) / singles,
         "family": entropy(logits["family"], facts.family),
     }  # fmt: skip
     losses["total"] = sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))

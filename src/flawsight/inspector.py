@@ -17,6 +17,7 @@ from .mllm.generate import PromptBatch, encode_prompts, generate_from
 from .mllm.load import MLLM, load_mllm
 from .mllm.memory import images_at_once
 from .mllm.response import parse_response
+from .mllm.served import ServedGenerator, trace_served
 from .pipeline import overlapped
 from .real.anomaly_map import aggregate, to_fixed_scale, upsample
 from .real.select import reasoning_rows, select_tokens
@@ -48,12 +49,12 @@ class Traced:
 
     Attributes:
         opened: the batch.
-        traces: one for each image that did not fail.
+        traces: one for each image that could be read, or why there is none.
         seconds: that it took, for each of them.
     """
 
     opened: Opened
-    traces: list[Trace]
+    traces: Sequence[Trace | FlawsightError]
     seconds: float
 
 
@@ -71,6 +72,7 @@ class Inspector:
         settings: Settings | None = None,
         batch_size: int | None = 8,
         threshold: float | None = None,
+        generator: ServedGenerator | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
@@ -80,6 +82,7 @@ class Inspector:
         self.settings = preset("default") if settings is None else settings
         self.batch_size = batch_size or images_at_once(mllm, self.settings)
         self.threshold = threshold
+        self.generator = generator
 
     @classmethod
     def from_pretrained(
@@ -89,6 +92,7 @@ class Inspector:
         settings: Settings | str = "default",
         batch_size: int | None = None,
         threshold: float | None = None,
+        generator: ServedGenerator | None = None,
         **load_options: Any,
     ) -> Self:
         """Load a model and make its inspector.
@@ -100,6 +104,8 @@ class Inspector:
                 free memory, up to 32.
             threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
                 by the model's answer.
+            generator: writes the responses, and the model only reads them to show where it looks;
+                None lets the model write them.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
@@ -109,7 +115,7 @@ class Inspector:
         """
         if isinstance(settings, str):
             settings = preset(settings)
-        return cls(load_mllm(model, **load_options), settings, batch_size, threshold)
+        return cls(load_mllm(model, **load_options), settings, batch_size, threshold, generator)
 
     @overload
     def __call__(self, images: list[ImageLike]) -> list[Inspection]: ...
@@ -146,6 +152,7 @@ class Inspector:
 
         Raises:
             ModelError: if the model itself is at fault, for then every image fails.
+            DetectorError: if the generator's server is.
         """
         return [outcome for _, outcome in self.localize(self.trace(self.open(images)))]
 
@@ -169,10 +176,10 @@ class Inspector:
             ModelError: if the model computes NaN, or the batch does not fit into memory.
         """
         began = time.perf_counter()
-        traces: list[Trace] = []
+        traces: Sequence[Trace | FlawsightError] = []
         if opened.prompts is not None:
             try:
-                traces = generate_from(self.mllm, opened.prompts, self.settings)
+                traces = self._traces(opened)
             except torch.OutOfMemoryError as error:
                 raise ModelError(
                     f"{len(opened.prompts.grids)} images at once do not fit into memory; lower the "
@@ -182,7 +189,7 @@ class Inspector:
 
     def localize(
         self, traced: Traced
-    ) -> Iterator[tuple[Image.Image, Inspection | AnswerError] | tuple[None, FlawsightError]]:
+    ) -> Iterator[tuple[Image.Image, Inspection | FlawsightError] | tuple[None, FlawsightError]]:
         """Yield each image of a batch with its inspection, or None if it could not be read."""
         opened = traced.opened
         made = zip(opened.sizes, traced.traces, strict=True)
@@ -191,8 +198,11 @@ class Inspector:
                 yield None, image
                 continue
             size, trace = next(made)
+            if isinstance(trace, FlawsightError):
+                yield image, trace
+                continue
             name = str(given) if isinstance(given, str | Path) else None
-            outcome: Inspection | AnswerError
+            outcome: Inspection | FlawsightError
             try:
                 outcome = inspect_trace(
                     trace, size, self.settings, name, traced.seconds, self.threshold
@@ -200,6 +210,13 @@ class Inspector:
             except AnswerError as error:
                 outcome = error
             yield image, outcome
+
+    def _traces(self, opened: Opened) -> Sequence[Trace | FlawsightError]:
+        assert opened.prompts is not None
+        if self.generator is None:
+            return generate_from(self.mllm, opened.prompts, self.settings)
+        images = [image for image in opened.images if isinstance(image, Image.Image)]
+        return trace_served(self.generator, self.mllm, images, self.settings)
 
 
 def inspect_trace(

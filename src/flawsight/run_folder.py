@@ -35,9 +35,9 @@ from .pipeline import overlapped
 from .report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 
 FORMAT = 1
-_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
+ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
 # What may differ between two parts of one run.
-_FREE = {"created", "versions", "model.name", "model.device", "model.attention"}
+_FREE = {"created", "versions", "model.name", "model.device", "model.attention", "generator.url"}
 Row = dict[str, Any]
 
 
@@ -47,20 +47,18 @@ class RunFolder:
     Args:
         folder: made if it does not exist.
         about: what all rows of the run share, as JSON types; see `describe`.
+        rank: of the process, where several share a run. The first opens it before the others,
+            which write rows into files of their own until `merge`.
 
     Raises:
         RunFolderError: if the folder holds a run of another model or other settings, or something
             else, or cannot be written.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
         self.folder = folder
-        about = {
-            "format": FORMAT,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **about,
-            "versions": versions(),
-        }
+        self._rows = folder / (f"inspections.rank-{rank}.jsonl" if rank else "inspections.jsonl")
+        about = about_run(about)
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             description = folder / "run.json"
@@ -70,13 +68,12 @@ class RunFolder:
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             else:
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
-            for name in (*_FOLDERS.values(), "overlays", "photos"):
+            for name in (*ARRAY_FOLDERS.values(), "overlays", "photos"):
                 (folder / name).mkdir(exist_ok=True)
+        if rank == 0:
             # A torn last line is dropped, and so are failures, which are tried again.
-            rows = [row for row in read_rows(folder) if "error" not in row]
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            write_atomically(folder / "inspections.jsonl", lines.encode())
-        self.finished = {row["image"] for row in rows}
+            self._rewrite([row for row in read_rows(folder) if "error" not in row])
+        self.finished = {row["image"] for row in read_rows(folder)}
 
     def add(self, inspection: Inspection, photo: Image.Image) -> Row:
         """Write the inspection of an image file and its RGB photo, and return its row."""
@@ -102,16 +99,24 @@ class RunFolder:
         """
         with writing_to(self.folder):
             for name, array in arrays.items():
-                row = row | {name: f"{_FOLDERS[name]}/{slug(row['image'])}.npz"}
-                content = io.BytesIO()
-
-                # Half precision is for [0, 1]; other programs' scores may be of any size.
-                small = np.abs(array).max(initial=0) <= 1
-                kept = {name: array.astype(np.float16 if small else np.float32)}
-                np.savez_compressed(content, **kept)  # type: ignore[arg-type]
-                write_atomically(self.folder / row[name], content.getbuffer())
+                row = row | {name: f"{ARRAY_FOLDERS[name]}/{slug(row['image'])}.npz"}
+                write_atomically(self.folder / row[name], encode_array(name, array))
             self._append(row)
         return row
+
+    def merge(self, images: Sequence[Path]) -> None:
+        """Bring the rows of all processes, which must be done, into one file, in this order."""
+        place = {str(image): index for index, image in enumerate(images)}
+        rows = read_rows(self.folder)
+        self._rewrite(sorted(rows, key=lambda row: place.get(row["image"], -1)))
+
+    def _rewrite(self, rows: list[Row]) -> None:
+        # A merge that was killed leaves rows in two files.
+        lines = [json.dumps(row) + "\n" for row in {row["image"]: row for row in rows}.values()]
+        with writing_to(self.folder):
+            write_atomically(self.folder / "inspections.jsonl", "".join(lines).encode())
+            for path in _rank_files(self.folder):
+                path.unlink()
 
     def add_error(self, image: str, error: FlawsightError) -> Row:
         """Write that an image failed, and return its row."""
@@ -121,7 +126,7 @@ class RunFolder:
         return row
 
     def _append(self, row: Row) -> None:
-        with (self.folder / "inspections.jsonl").open("ab", buffering=0) as file:
+        with self._rows.open("ab", buffering=0) as file:
             file.write((json.dumps(row) + "\n").encode())
             os.fsync(file.fileno())
 
@@ -131,9 +136,13 @@ def inspect_into(
     inspector: Inspector,
     images: Sequence[Path],
     on_row: Callable[[Row], None] = lambda row: None,
+    rank: int = 0,
+    processes: int = 1,
 ) -> None:
     """Inspect the images that the run does not hold yet, in batches, a broken image being a row.
 
+    Several processes take the same batches as one would, in turns: every `processes`-th, from the
+    `rank`-th on. What an image's neighbours are thus does not depend on their number.
     `on_row` is called in another thread.
 
     Raises:
@@ -142,13 +151,15 @@ def inspect_into(
     """
     missing = [str(path) for path in images if str(path) not in run.finished]
     size = inspector.batch_size
-    batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+    starts = range(rank * size, len(missing), processes * size)
+    batches = [missing[start : start + size] for start in starts]
 
     def prepare(batch: list[str]) -> Opened:
         opened = inspector.open(batch)
-        for image in opened.images:
-            if isinstance(image, Image.Image):
-                image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it
+        if inspector.generator is None:
+            for image in opened.images:
+                if isinstance(image, Image.Image):
+                    image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it
         return opened
 
     def write(traced: Traced) -> None:
@@ -161,6 +172,26 @@ def inspect_into(
                 on_row(run.add(outcome, photo))
 
     overlapped(batches, prepare, inspector.trace, write)
+
+
+def encode_array(name: str, array: FloatArray) -> bytes:
+    """Return the .npz file of an array called `name`."""
+    content = io.BytesIO()
+    # Half precision is for [0, 1]; other programs' scores may be of any size.
+    small = np.abs(array).max(initial=0) <= 1
+    kept = {name: array.astype(np.float16 if small else np.float32)}
+    np.savez_compressed(content, **kept)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def about_run(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json holds."""
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
+        "versions": versions(),
+    }
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -178,18 +209,26 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def read_rows(folder: Path) -> list[Row]:
     """Return the rows in order. A torn last line, left by a killed process, is passed over."""
-    path = folder / "inspections.jsonl"
-    if not path.exists():
-        return []
     rows: list[Row] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise RunFolderError(f"{path}, line {number} is damaged: {error}") from error
+    if (folder / "rows").is_dir():
+        from .cluster import read_parquet_rows
+
+        rows += read_parquet_rows(folder)
+    for path in [folder / "inspections.jsonl", *_rank_files(folder)]:
+        if not path.exists():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                if number < len(lines):
+                    raise RunFolderError(f"{path}, line {number} is damaged: {error}") from error
     return rows
+
+
+def _rank_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("inspections.rank-*.jsonl"))
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -216,6 +255,8 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 def describe(inspector: Inspector) -> dict[str, Any]:
     """Return what all inspections of an inspector share."""
+    generator = inspector.generator
+    served = {"url": generator.base_url, "model": generator.model} if generator else {}
     return {
         "model": {
             "name": inspector.mllm.name,
@@ -226,6 +267,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
         },
         "settings": inspector.settings.to_json(),
         "threshold": inspector.threshold,
+        "generator": served,
     }
 
 

@@ -19,26 +19,29 @@ from ..errors import RunFolderError
 from ..mllm.load import MLLM, without_bars
 from ..run_folder import write_atomically, writing_to
 from .policy import trainable_parameters
+from .shard import gathered, sliced_like
 
 _CHECKPOINT = "checkpoint.pt"
 
 
+def training_state(model: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Return weights and optimizer, gathered from all processes, which all must call this."""
+    return {
+        "weights": gathered(dict(trainable_parameters(model))),
+        "optimizer": gathered(optimizer.state_dict()),
+    }
+
+
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Any, step: int, validations: Sequence[Any]
+    folder: Path, state: dict[str, Any], step: int, validations: Sequence[Any]
 ) -> None:
-    """Write what a training needs to go on after `step` updates.
+    """Write what a training needs to go on after `step` updates, from `training_state`.
 
     Raises:
         RunFolderError: if the disk is full or forbidden; an earlier checkpoint is then kept.
     """
     content = io.BytesIO()  # on a full disk torch.save itself would not raise an OSError
-    state = {
-        "step": step,
-        "weights": {name: value.detach().cpu() for name, value in trainable_parameters(model)},
-        "optimizer": optimizer.state_dict(),
-        "validations": list(validations),
-    }
-    torch.save(state, content)
+    torch.save(state | {"step": step, "validations": list(validations)}, content)
     with writing_to(folder):
         write_atomically(folder / _CHECKPOINT, content.getbuffer())
 
@@ -64,14 +67,20 @@ def load_checkpoint(
             raise ValueError("it holds other weights than those that train")
         with torch.no_grad():
             for name, value in state["weights"].items():
-                weights[name].copy_(value)
+                weights[name].copy_(sliced_like(value, weights[name]))
+        in_order = [p for group in optimizer.param_groups for p in group["params"]]
+        for index, moments in state["optimizer"]["state"].items():
+            for name, value in moments.items():
+                moments[name] = sliced_like(value, in_order[index])
         optimizer.load_state_dict(state["optimizer"])
         return state["step"], state["validations"]
     except Exception as error:  # a damaged file makes torch raise nearly anything
         raise RunFolderError(f"Cannot go on from {path}: {error}") from error
 
 
-def save_policy(target: Path, mllm: MLLM, base: Path, card: str) -> None:
+def save_policy(
+    target: Path, mllm: MLLM, base: Path, card: str, weights: dict[str, torch.Tensor]
+) -> None:
     """Write the policy as a PEFT adapter or, trained in full, as a whole model folder.
 
     Args:
@@ -79,6 +88,7 @@ def save_policy(target: Path, mllm: MLLM, base: Path, card: str) -> None:
         mllm: the policy.
         base: folder of the base model, whose processor goes with a whole model.
         card: its README.md.
+        weights: of `training_state`.
 
     Raises:
         RunFolderError: if the disk is full or forbidden.
@@ -89,12 +99,14 @@ def save_policy(target: Path, mllm: MLLM, base: Path, card: str) -> None:
             shutil.rmtree(left_over, ignore_errors=True)
         fresh.mkdir(parents=True)
         try:
-            if not hasattr(mllm.model, "peft_config"):
+            full = not hasattr(mllm.model, "peft_config")
+            if full:
                 for path in base.iterdir():
                     if path.suffix in (".json", ".jinja", ".txt") and "index" not in path.name:
                         shutil.copy(path, fresh)
             with without_bars():
-                mllm.model.save_pretrained(fresh)
+                state = dict(mllm.model.state_dict()) | weights if full else weights
+                mllm.model.save_pretrained(fresh, state_dict=state)
             (fresh / "README.md").write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise OSError(f"{error}") from error

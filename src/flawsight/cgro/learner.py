@@ -5,7 +5,7 @@ known between its forward and its backward half, and nothing is replayed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from ..data.images import read_image
 from ..errors import ModelError, SettingsError
 from ..mllm.capture import decoder_layers, head_weights
 from ..mllm.generate import cut_traces
@@ -20,14 +21,16 @@ from ..mllm.load import MLLM
 from ..settings import Settings
 from .data import LabelledImage
 from .forward import CandidateForward, Completions, run_candidates
-from .images import EncodedImages, Prompts, collate
+from .images import EncodedImage, EncodedImages, Prompts, collate
 from .loss import candidate_losses, denominator, token_losses
 from .metrics import CandidateTable
 from .policy import reference_of, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import sample, uniforms
 from .score import Consistency, Score, score_text, score_trace
+from .served import ServedPolicy
 from .settings import TrainSettings
+from .shard import gathered, shard, whole
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Learner:
         settings: of the training.
         accelerator: from `make_accelerator`.
         features: folder for vision features, where they are kept on disk.
+        served: samples in the model's stead.
 
     Raises:
         SettingsError: if the images of a step cannot be shared out evenly.
@@ -91,9 +95,10 @@ class Learner:
         settings: TrainSettings,
         accelerator: Accelerator,
         features: Path,
+        served: ServedPolicy | None = None,
     ) -> None:
         self.mllm, self.inspection, self.settings = mllm, inspection, settings
-        self.accelerator = accelerator
+        self.accelerator, self._served = accelerator, served
         self.images_per_process = share_out(settings, accelerator.num_processes)
         self.consistency = Consistency(
             top_t=settings.top_t,
@@ -112,6 +117,8 @@ class Learner:
             watched = {layer: weight.to(mllm.device) for layer, weight in watched.items()}
         if settings.gradient_checkpointing:
             mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if settings.shard and accelerator.num_processes > 1:
+            shard(mllm.model, mllm.device, accelerator.num_processes)
         self.parameters = [parameter for _, parameter in trainable_parameters(mllm.model)]
         optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -119,7 +126,10 @@ class Learner:
         forward = CandidateForward(
             mllm.model, settings.sharing, settings.temperature, mllm.attention, watched
         )
-        self.forward, self.optimizer = accelerator.prepare(forward, optimizer)
+        if settings.shard:  # the layers themselves bring the processes' gradients together
+            self.forward, self.optimizer = forward, accelerator.prepare(optimizer)
+        else:
+            self.forward, self.optimizer = accelerator.prepare(forward, optimizer)
 
     def rollouts(self, images: Sequence[LabelledImage], draws: Sequence[int]) -> list[Rollout]:
         """Sample this process' candidates.
@@ -137,19 +147,9 @@ class Learner:
         """
         settings = self.settings
         self.mllm.model.eval()  # under gradient checkpointing, training drops the cache
-        encoded = [self._encoded(image.path) for image in images]
-        ids: list[list[int]] = []
-        with self.accelerator.autocast():
-            for start in range(0, len(images), settings.images_per_rollout):
-                part = slice(start, start + settings.images_per_rollout)
-                numbers = uniforms(
-                    settings.seed,
-                    draws[part],
-                    settings.candidates,
-                    self.inspection.max_new_tokens,
-                )
-                prompts = collate(encoded[part], self.mllm)
-                ids += sample(self.mllm, prompts, numbers, settings.temperature)
+        with whole(self.mllm.model), self.accelerator.autocast():
+            encoded = [self._encoded(image.path) for image in images]
+            ids = self._sample(images, draws, encoded)
         rollouts = []
         pad = self.mllm.processor.tokenizer.pad_token_id
         for start in range(0, len(images), settings.images_per_forward):
@@ -164,6 +164,27 @@ class Learner:
                 )
             )
         return rollouts
+
+    def _sample(
+        self, images: Sequence[LabelledImage], draws: Sequence[int], encoded: list[EncodedImage]
+    ) -> list[list[int]]:
+        settings = self.settings
+        if self._served is not None:
+            self._served.publish(self.mllm)
+            inspection = replace(self.inspection, temperature=settings.temperature)
+            photos = [read_image(image.path) for image in images]
+            return self._served.sample(
+                self.mllm, photos, draws, settings.candidates, inspection, settings.seed
+            )
+        ids: list[list[int]] = []
+        for start in range(0, len(images), settings.images_per_rollout):
+            part = slice(start, start + settings.images_per_rollout)
+            numbers = uniforms(
+                settings.seed, draws[part], settings.candidates, self.inspection.max_new_tokens
+            )
+            prompts = collate(encoded[part], self.mllm)
+            ids += sample(self.mllm, prompts, numbers, settings.temperature)
+        return ids
 
     def update(self, rollouts: Sequence[Rollout], step: int) -> tuple[CandidateTable, float]:
         """Move the weights by the candidates of all processes, `iterations` times.
@@ -199,7 +220,10 @@ class Learner:
         for iteration in range(settings.iterations):
             for index, rollout in enumerate(rollouts):
                 with accelerator.accumulate(self.forward):
-                    log_probs, entropy, rows = self.forward(rollout.prompts, rollout.completions)
+                    with accelerator.autocast():
+                        log_probs, entropy, rows = self.forward(
+                            rollout.prompts, rollout.completions
+                        )
                     if iteration == 0:
                         judged.append(self._judge(rollout, log_probs, entropy, rows, table))
                     candidates = judged[index]
@@ -225,7 +249,7 @@ class Learner:
     def _step(self) -> float:
         """Shorten the gradient and move the weights, unless it is not a number."""
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
-        norm = 0.0 if norm is None else float(norm)
+        norm = 0.0 if norm is None else float(gathered(norm))
         if not torch.isfinite(torch.tensor(norm)):
             raise ModelError(
                 "The loss or its gradient is NaN or infinite. The weights before this step are "

@@ -74,6 +74,9 @@ class TrainSettings:
         "cache", "How candidates share their prompt: cache, packed (one row), repeated (not)."
     )
     gradient_checkpointing: bool = _is(False, "Less memory, more time; needs sharing packed.")
+    shard: bool = _is(
+        False, "Spread the layers over the processes (FSDP); sampling gathers them for a while."
+    )
     features: Literal["none", "memory", "disk"] = _is(
         "none", "Where each image's vision features are kept from one epoch to the next."
     )
@@ -116,6 +119,8 @@ class TrainSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be in [0, 1].")
         if self.defective_share is not None and not 0 < self.defective_share < 1:
             raise SettingsError("defective_share must be above 0 and below 1.")
+        if self.shard and self.trainable == "full":
+            raise SettingsError("shard spreads frozen layers with an adapter: use trainable lora.")
         if self.gradient_checkpointing and self.sharing == "cache":
             raise SettingsError(
                 "Gradient checkpointing would drop the prompt's cache: set sharing to packed."

@@ -23,14 +23,17 @@ from accelerate.utils import DistributedType, is_tensorboard_available, is_wandb
 from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
 from ..mllm.load import DEFAULT_MODEL, MLLM, local_folder
+from ..mllm.served import ServedGenerator
 from ..run_folder import check_same, read_description, versions, write_atomically, writing_to
 from ..settings import Settings
 from .card import model_card
-from .checkpoint import load_checkpoint, save_checkpoint, save_policy
+from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
 from .data import Order, TrainingData
 from .learner import Learner, share_out
 from .policy import make_trainable
+from .served import ServedPolicy
 from .settings import TrainSettings
+from .shard import whole
 from .validation import validate
 
 FORMAT = 1
@@ -43,7 +46,7 @@ def make_accelerator(
 ) -> Accelerator:
     """Join the processes that `accelerate launch` started, or be the only one.
 
-    Each process holds the whole model, as under DDP.
+    Each process holds the whole model, as under DDP, or with `shard` a part of it.
 
     Raises:
         SettingsError: for a tracker that is not known or not installed, a launch that would shard
@@ -63,8 +66,8 @@ def make_accelerator(
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise SettingsError(
-            f"{accelerator.distributed_type} shards the model, and candidates are sampled from a "
-            "whole one: launch with --multi_gpu (DDP). LoRA leaves little to shard."
+            f"{accelerator.distributed_type} would shard the model unknown to the sampling, which "
+            "needs it whole: launch with --multi_gpu, and use --shard of flawsight train."
         )
     # Passes from one update to the next; they depend on the number of processes.
     passes = share_out(settings, accelerator.num_processes) // settings.images_per_forward
@@ -110,6 +113,7 @@ def train(
     accelerator: Accelerator,
     sources: Sequence[str] = (),
     on_step: Callable[[int, Row], None] = lambda step, row: None,
+    generator: ServedGenerator | None = None,
 ) -> list[Row]:
     """Train, or go on with the training that `out` holds.
 
@@ -122,6 +126,7 @@ def train(
         accelerator: from `make_accelerator`.
         sources: what the user called the data, for the model card.
         on_step: called with the number of steps done and the metrics.
+        generator: a vLLM server of the base model that samples the candidates; None: the policy.
 
     Returns:
         The validations: "step", "image_auroc", "balanced_accuracy", "answered", "contradictions".
@@ -132,6 +137,8 @@ def train(
         SettingsError: if the images of a step cannot be shared out evenly.
     """
     about = describe_training(mllm, inspection, settings, data, sources)
+    if generator is not None:
+        about["sampler"] = "server"
     base = local_folder(DEFAULT_MODEL if mllm.name == "default" else mllm.name)
     if accelerator.is_main_process:
         _open_folder(out, about)
@@ -139,7 +146,12 @@ def train(
     mllm = make_trainable(
         mllm, settings.trainable, settings.lora_rank, settings.lora_alpha, settings.seed
     )
-    learner = Learner(mllm, inspection, settings, accelerator, out / "features")
+    served = None
+    if generator is not None:
+        if settings.trainable != "lora":
+            raise SettingsError("A server is sent adapters alone: use trainable lora.")
+        served = ServedPolicy(generator, out / "served", accelerator)
+    learner = Learner(mllm, inspection, settings, accelerator, out / "features", served)
     done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
     if accelerator.is_main_process:
         _truncate_metrics(out, done)
@@ -150,18 +162,20 @@ def train(
 
     def check(step: int) -> Row:
         drawings = out / "overlays" / f"step-{step:06d}"
-        found = validate(inspector, data.validation, accelerator, settings.overlays, drawings)
+        with whole(mllm.model):
+            found = validate(inspector, data.validation, accelerator, settings.overlays, drawings)
         validations.append({"step": float(step)} | found)
         return {f"validation_{name}": value for name, value in found.items()}
 
     def save(step: int, validated: bool) -> None:
+        state = training_state(mllm.model, learner.optimizer)
         if accelerator.is_main_process:
             adapter = settings.trainable == "lora"
             card = model_card(about, step, validations, adapter)
             if validated and _is_best(validations):
-                save_policy(out / "best", mllm, base, card)
-            save_policy(out / "last", mllm, base, card)
-            save_checkpoint(out, mllm.model, learner.optimizer, step, validations)
+                save_policy(out / "best", mllm, base, card, state["weights"])
+            save_policy(out / "last", mllm, base, card, state["weights"])
+            save_checkpoint(out, state, step, validations)
         accelerator.wait_for_everyone()
 
     def report(step: int, row: Row) -> None:

@@ -1,9 +1,13 @@
 """`flawsight inspect`."""
 
+import os
 import signal
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -18,8 +22,8 @@ def inspect(
         list[str], typer.Argument(help="Image files, folders (searched deeply), globs.")
     ],
     out: Annotated[
-        Path, typer.Option(help="Run folder; an unfinished run in it is continued.")
-    ] = Path("flawsight-run"),
+        str, typer.Option(help="Run folder; an unfinished run in it is continued.")
+    ] = "flawsight-run",
     model: Annotated[
         str | None,
         typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
@@ -51,6 +55,30 @@ def inspect(
     category: Annotated[
         str | None, typer.Option(help="Whose threshold the calibration gives. Default: of all.")
     ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="OpenAI-compatible server that writes the responses, like "
+            "http://localhost:8000/v1; --model then only shows where it looks.",
+        ),
+    ] = None,
+    generator_model: Annotated[
+        str | None, typer.Option(help="What the server calls the model. Default: as --model.")
+    ] = None,
+    engine: Annotated[
+        Literal["here", "ray"], typer.Option(help="Where: here, or on a Ray cluster.")
+    ] = "here",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the Ray cluster: auto, ray://head:10001. Default: one on this machine."
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies of the model on the cluster. Default: one for each GPU."),
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="No line for each image.")] = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
@@ -63,14 +91,31 @@ def inspect(
 
         flawsight inspect part.jpg --model Qwen/Qwen2.5-VL-7B-Instruct --preset paper
 
+        accelerate launch --num-processes 4 -m flawsight inspect photos/ --out runs/today
+
+        flawsight inspect s3://line3/today --out s3://line3/run --engine ray --address auto
+
     Running the same command again inspects only what is missing.
     """
     with explained():
-        failed = _inspect(
-            paths, out, model, adapter, parse_settings(preset, set_ or [], seed), batch_size, quiet,
-            {"device": device, "dtype": dtype, "attention": attention, "threshold": threshold},
-            calibration, category,
-        )  # fmt: skip
+        settings = parse_settings(preset, set_ or [], seed)
+        served = _served(generator, generator_model, model)
+        load_options = {
+            "device": device, "dtype": dtype, "attention": attention, "threshold": threshold
+        }  # fmt: skip
+        if engine == "ray":
+            if calibration is not None:
+                raise SettingsError("--engine ray takes --threshold, not --calibration.")
+            options = {"model": model, "adapter": adapter, "settings": settings}
+            options |= {"batch_size": batch_size, "generator": served, **load_options}
+            failed = _inspect_on_ray(paths, out, options, address, actors)
+        else:
+            if address is not None or actors is not None:
+                raise SettingsError("--address and --actors belong to --engine ray.")
+            failed = _inspect(
+                paths, Path(out), model, adapter, settings, batch_size, quiet, load_options,
+                calibration, category, served,
+            )  # fmt: skip
     raise typer.Exit(1 if failed else 0)
 
 
@@ -97,10 +142,14 @@ def _inspect(
     load_options: dict[str, Any],
     calibration: Path | None,
     category: str | None,
+    generator: Any,
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..data.images import find_images
 
+    processes = _join_processes(load_options)
+    main = processes is None or processes.is_main_process
+    console.quiet = not main
     if category is not None and calibration is None:
         raise SettingsError("--category chooses a threshold of --calibration FILE; give that too.")
     images = find_images(paths)
@@ -111,22 +160,25 @@ def _inspect(
         from ..run_folder import RunFolder, describe, inspect_into, read_rows
 
         inspector = Inspector.from_pretrained(
-            model, settings=settings, batch_size=batch_size, adapter=adapter, **load_options
-        )
+            model, settings=settings, batch_size=batch_size, adapter=adapter, generator=generator,
+            **load_options,
+        )  # fmt: skip
         if calibration is not None and inspector.threshold is None:
             from ..evaluate.calibrate import load_calibration
 
             calibrated = load_calibration(calibration)
             calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
             inspector.threshold = calibrated.threshold(category)
-        run = RunFolder(out, describe(inspector))
+        run = _open_run(RunFolder, out, describe(inspector), processes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)
+    rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
     try:
         with Progress(*progress_columns("Inspecting"), console=console, transient=True) as progress:
             say = partial(progress.console.print, soft_wrap=True, highlight=False)
-            bar = progress.add_task("", total=len(images), completed=done)
+            total = done + -(-(len(images) - done) // count)
+            bar = progress.add_task("", total=total, completed=done)
 
             def on_row(row: dict[str, Any]) -> None:
                 progress.advance(bar)
@@ -141,15 +193,77 @@ def _inspect(
                 note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
                 say(f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}")
 
-            inspect_into(run, inspector, images, on_row)
+            inspect_into(run, inspector, images, on_row, rank, count)
+        if processes is not None:
+            processes.wait_for_everyone()
+            if main:
+                run.merge(images)
+            processes.wait_for_everyone()
     finally:
-        report = write_report(out)
-    rows = [row for row in read_rows(out) if row["image"] in wanted]
-    failed = sum("error" in row for row in rows)
-    defective = sum(row.get("pred_label", False) for row in rows)
-    console.print(
-        f"{len(rows)} images: {defective} defective, {len(rows) - failed - defective} good, "
-        f"{failed} failed{f' ({done} were done before)' if done else ''}."
-    )
+        report = write_report(out) if main else None
+    failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
     console.print(f"Report: {report}", soft_wrap=True)
     return failed
+
+
+def _served(url: str | None, name: str | None, model: str | None) -> Any:
+    """Return the server that writes the responses, if one does."""
+    if url is None:
+        if name is not None:
+            raise SettingsError("--generator-model names a model of --generator URL; give that.")
+        return None
+    name = model if name is None else name
+    if name is None:
+        raise SettingsError("Say with --generator-model what the server calls the model.")
+    from ..mllm.served import ServedGenerator
+
+    return ServedGenerator(url, name)
+
+
+def _join_processes(load_options: dict[str, Any]) -> Any:
+    """Join those that `accelerate launch` or torchrun started, each with a device of its own."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    from accelerate import PartialState
+
+    # The slowest process keeps the others waiting, however long it takes.
+    state = PartialState(cpu=load_options["device"] == "cpu", timeout=timedelta(days=365))
+    if load_options["device"] is None:
+        # Of a CPU accelerate says "cpu:0".
+        load_options["device"] = "cpu" if state.device.type == "cpu" else str(state.device)
+    return state
+
+
+def _open_run(run_folder: Any, out: Path, about: dict[str, Any], processes: Any) -> Any:
+    """Open a run, the first process before the others, and none goes on before all have."""
+    if processes is None:
+        return run_folder(out, about)
+    if not processes.is_main_process:
+        processes.wait_for_everyone()
+    run = run_folder(out, about, processes.process_index)
+    if processes.is_main_process:
+        processes.wait_for_everyone()
+    processes.wait_for_everyone()
+    return run
+
+
+def _inspect_on_ray(
+    paths: list[str], out: str, options: dict[str, Any], address: str | None, actors: int | None
+) -> int:
+    """Inspect on a cluster; return how many images failed."""
+    from ..cluster import inspect_on_ray
+
+    failed = _sum_up(inspect_on_ray(paths, out, options, address=address, actors=actors))
+    if "://" not in out:
+        console.print(f"For a report: flawsight report {out}", soft_wrap=True)
+    return failed
+
+
+def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
+    """Print how many rows say what; return how many failed."""
+    kinds = Counter("error" if "error" in row else bool(row["pred_label"]) for row in rows)
+    console.print(
+        f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
+        f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
+    )
+    return kinds["error"]

@@ -103,6 +103,14 @@ def train(
         ),
     ] = None,
     attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="vLLM server of the base model that samples the candidates, with the adapter "
+            "that it is sent before each step. Default: the model samples here.",
+        ),
+    ] = None,
     **settings: Any,
 ) -> None:
     """Train a model with labels of whole images alone: CGRO, or its baseline R1.
@@ -140,6 +148,7 @@ def train(
             cpu,
             dtype,
             attention,
+            generator,
         )
 
 
@@ -155,6 +164,7 @@ def _train(
     cpu: bool,
     dtype: str | None,
     attention: Any,
+    generator: str | None,
 ) -> None:
     with console.status("Loading …"):
         try:
@@ -184,7 +194,14 @@ def _train(
     with console.status("Loading the model …"):
         if dtype is None and settings.trainable == "full":
             dtype = "float32"  # an update of 1e-5 is lost in bfloat16
-        mllm = load_mllm(model, device=str(accelerator.device), dtype=dtype, attention=attention)
+        # Of the CPU of several processes accelerate says "cpu:0".
+        on = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+        mllm = load_mllm(model, device=on, dtype=dtype, attention=attention)
+    served = None
+    if generator is not None:
+        from ..mllm.served import ServedGenerator
+
+        served = ServedGenerator(generator, "the adapter")
     if dry_run:
         _show_candidates(mllm, inspection, settings, found, accelerator)
         return
@@ -199,8 +216,9 @@ def _train(
             progress.console.print(_line(step, row), highlight=False, soft_wrap=True)
 
         validations = train(
-            mllm, inspection, settings, found, out, accelerator, [*specs, *validation], on_step
-        )
+            mllm, inspection, settings, found, out, accelerator, [*specs, *validation], on_step,
+            served,
+        )  # fmt: skip
     before, after = validations[0], validations[1:]
     best = max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
     console.print(

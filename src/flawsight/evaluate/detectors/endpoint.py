@@ -1,7 +1,5 @@
 """Any OpenAI-compatible endpoint as a detector: it answers Yes or No and says why."""
 
-import base64
-import io
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -10,13 +8,19 @@ from typing import Any, Literal
 from ...data.images import read_image
 from ...errors import AnswerError, DetectorError, FlawsightError, SettingsError
 from ...mllm.contradiction import contradicts
+from ...mllm.endpoint_answer import Answer
+from ...mllm.endpoint_client import (
+    OPENAI,
+    EndpointClient,
+    OneImageError,
+    encode_image,
+    with_image,
+)
 from ...mllm.prompt import QUESTION, user_message
 from ...mllm.response import parse_response
 from ..detector import Prediction
-from .endpoint_answer import Answer
 from .endpoint_budget import Budget
 from .endpoint_cache import AnswerCache
-from .endpoint_client import OPENAI, EndpointClient, OneImageError
 
 # As many likely tokens at each place as OpenAI and vLLM give.
 _LOGPROBS = {"logprobs": True, "top_logprobs": 20}
@@ -147,7 +151,7 @@ class EndpointDetector:
     def _predict(self, path: Path) -> Prediction | FlawsightError:
         """Predict one image. What is raised, and not returned, concerns all images."""
         try:
-            image = self._encode(path)
+            image = encode_image(read_image(path), self._request["image_format"])
         except FlawsightError as error:
             return error
         key = AnswerCache.key(self._request, image)
@@ -155,7 +159,11 @@ class EndpointDetector:
         cost = 0.0
         if answer is None:
             self._budget.check()
-            request = {"model": self._request["model"], "messages": self._messages(image)}
+            described = self._request
+            messages = with_image(
+                described["messages"], image, described["image_format"], described["image_detail"]
+            )
+            request = {"model": described["model"], "messages": messages}
             try:
                 answer = self._client.ask(request | self._request["parameters"])
             except OneImageError as error:
@@ -163,23 +171,6 @@ class EndpointDetector:
             self._cache.put(key, answer)
             cost = self._budget.add(answer)
         return _prediction(answer, cost)
-
-    def _encode(self, path: Path) -> bytes:
-        content = io.BytesIO()
-        read_image(path).save(content, self._request["image_format"], quality=95)
-        return content.getvalue()
-
-    def _messages(self, image: bytes) -> list[dict[str, Any]]:
-        kind = self._request["image_format"]
-        url = {"url": f"data:image/{kind};base64,{base64.b64encode(image).decode()}"}
-        if self._request["image_detail"] is not None:
-            url["detail"] = self._request["image_detail"]
-        [message] = self._request["messages"]
-        content = [
-            {"type": "image_url", "image_url": url} if part["type"] == "image" else part
-            for part in message["content"]
-        ]
-        return [{"role": message["role"], "content": content}]
 
 
 def _prediction(answer: Answer, cost: float) -> Prediction | FlawsightError:

@@ -3,7 +3,7 @@
 import threading
 
 from ...errors import DetectorError, SettingsError
-from .endpoint_answer import Answer
+from ...mllm.endpoint_answer import Answer
 
 
 class Budget:

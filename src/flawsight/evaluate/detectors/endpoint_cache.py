@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DetectorError
+from ...mllm.endpoint_answer import Answer
 from ...run_folder import write_atomically
-from .endpoint_answer import Answer
 
 
 class AnswerCache:

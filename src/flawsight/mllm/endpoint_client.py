@@ -1,13 +1,18 @@
 """The connection to one OpenAI-compatible server: evenly paced, patient, plain about refusals."""
 
+import base64
+import io
 import os
 import threading
 import time
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from ...errors import DetectorError, MissingExtraError, SettingsError
+from PIL.Image import Image
+
+from ..errors import DetectorError, MissingExtraError, SettingsError
 from .endpoint_answer import Answer, read_completion
 
 OPENAI = "https://api.openai.com/v1"
@@ -22,6 +27,31 @@ _HOPELESS = {
     # Gemini says so with status 400.
     "API key not valid": "Check the key in the environment.",
 }
+
+
+def encode_image(image: Image, kind: Literal["png", "jpeg"] = "png") -> bytes:
+    """Return an image file to send: "png" keeps the exact pixels, "jpeg" has quality 95."""
+    content = io.BytesIO()
+    image.save(content, kind, quality=95)
+    return content.getvalue()
+
+
+def with_image(
+    messages: Sequence[dict[str, Any]],
+    image: bytes,
+    kind: Literal["png", "jpeg"] = "png",
+    detail: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return the chat of `user_message` as servers take it, with an image in its place."""
+    url = {"url": f"data:image/{kind};base64,{base64.b64encode(image).decode()}"}
+    if detail is not None:
+        url["detail"] = detail
+    [message] = messages
+    content = [
+        {"type": "image_url", "image_url": url} if part["type"] == "image" else part
+        for part in message["content"]
+    ]
+    return [{"role": message["role"], "content": content}]
 
 
 class OneImageError(Exception):
@@ -115,6 +145,21 @@ class EndpointClient:
                 return answer
             reason = "no chat completion, but something else"
         raise OneImageError(reason)
+
+    def post(self, path: str, body: dict[str, str]) -> None:
+        """Ask the server for something that is not a completion.
+
+        Raises:
+            DetectorError: if it refuses or cannot be reached.
+        """
+        try:
+            self._client.post(path, body=body, cast_to=str)
+        except self._openai.OpenAIError as error:
+            said = self._shown(getattr(error, "body", None) or error)
+            raise DetectorError(
+                f"{self.base_url}{path}: {said}. vLLM loads adapters if it was started with "
+                "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
+            ) from error
 
     def _raise_if_hopeless(self, status: int, said: str, model: str) -> None:
         """Raise where every other image would fail the same way."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from ...errors import AnswerError
-from ...mllm.response import parse_response
+from ..errors import AnswerError
+from .response import parse_response
 
 _WORD = re.compile(r"\W*(\w+)")
 

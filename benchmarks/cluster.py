@@ -1,0 +1,133 @@
+"""Inspecting on Ray beside one process, and whether memory stays flat: docs/scale.md.
+
+    python benchmarks/cluster.py [--images 10000] [--actors 2] [--json cluster.json]
+
+Both sides inspect the same small images on this machine with as many threads in all. Ray's memory
+is that of the driver and all its processes, shared pages shared out (PSS), sampled once a second.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import ray
+import torch
+from soak import make_photos
+
+from flawsight.cluster import inspect_on_ray
+from flawsight.data.images import find_images
+from flawsight.inspector import Inspector
+from flawsight.run_folder import RunFolder, describe, inspect_into
+from flawsight.settings import PRESETS
+
+
+class Memory:
+    """Samples the memory of this process and all that it started, in MiB."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self.samples: list[tuple[float, float]] = []
+        self._seconds, self._over = seconds, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        began, me = time.perf_counter(), psutil.Process()
+        while not self._over.wait(self._seconds):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:  # it has ended
+                    continue
+            self.samples.append((time.perf_counter() - began, total / 2**20))
+
+
+def folder_bytes(folder: Path) -> dict[str, float]:
+    """Return the bytes of a run folder by what they hold."""
+    sizes: dict[str, float] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent != folder:
+            kind = path.relative_to(folder).parts[0]
+            sizes[kind] = sizes.get(kind, 0) + path.stat().st_size
+    return sizes
+
+
+def measure(images: int, actors: int, batch_size: int, folder: Path) -> dict[str, Any]:
+    """Run both sides and return what was measured."""
+    photos = folder / "photos"
+    make_photos(photos, images)
+    if not ray.is_initialized():
+        # Reading and writing want processors of their own.
+        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=actors + 2)
+    options = {"device": "cpu", "batch_size": batch_size, "settings": PRESETS["default"]}
+    began = time.perf_counter()
+    with Memory() as memory:
+        rows = list(inspect_on_ray([str(photos)], str(folder / "ray"), options, actors=actors))
+    on_ray = time.perf_counter() - began
+    assert len(rows) == images
+    failed = sum("error" in row for row in rows)
+
+    inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size)
+    few = find_images([photos])[: max(batch_size, images // 10)]
+    began = time.perf_counter()
+    inspect_into(RunFolder(folder / "one", describe(inspector)), inspector, few)
+    alone = time.perf_counter() - began
+
+    mib = np.array([value for _, value in memory.samples])
+    quarter = max(1, len(mib) // 4)
+    return {
+        "images": images,
+        "failed": failed,
+        "actors": actors,
+        "images_per_second": {"ray": images / on_ray, "one process": len(few) / alone},
+        "mib": {
+            "median of the second quarter": float(np.median(mib[quarter : 2 * quarter])),
+            "median of the last": float(np.median(mib[-quarter:])),
+            "most": float(mib.max(initial=0)),
+        },
+        "bytes_per_image": {k: v / images for k, v in folder_bytes(folder / "ray").items()},
+        "samples": memory.samples,
+        "machine": f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}, "
+        f"ray {ray.__version__}, bundled model, float32",
+    }
+
+
+def main() -> None:
+    """Measure, print, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10000)
+    parser.add_argument("--actors", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--json", type=Path, default=Path("cluster.json"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        found = measure(arguments.images, arguments.actors, arguments.batch_size, Path(name))
+    rates, mib = found["images_per_second"], found["mib"]
+    print(f"{found['images']} images, {found['actors']} actors, {found['failed']} failed")
+    print(
+        f"  {rates['ray']:.2f} images a second on Ray, {rates['one process']:.2f} in one process, "
+        f"ratio {rates['ray'] / rates['one process']:.2f}"
+    )
+    print("  MiB: " + ", ".join(f"{name} {value:.0f}" for name, value in mib.items()))
+    sizes = found["bytes_per_image"]
+    print("  bytes an image: " + ", ".join(f"{name} {size:.0f}" for name, size in sizes.items()))
+    arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
