@@ -23,7 +23,7 @@ from .forward import CandidateForward, Completions, run_candidates
 from .images import EncodedImages, Prompts, collate
 from .loss import candidate_losses, denominator, token_losses
 from .metrics import CandidateTable
-from .policy import reference_of, trainable_parameters
+from .policy import merged, reference_of, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import sample, uniforms
 from .score import Consistency, Score, score_text, score_trace
@@ -139,7 +139,7 @@ class Learner:
         self.mllm.model.eval()  # under gradient checkpointing, training drops the cache
         encoded = [self._encoded(image.path) for image in images]
         ids: list[list[int]] = []
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), merged(self.mllm.model):
             for start in range(0, len(images), settings.images_per_rollout):
                 part = slice(start, start + settings.images_per_rollout)
                 numbers = uniforms(
