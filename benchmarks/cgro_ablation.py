@@ -56,6 +56,7 @@ MAPS = {
     "real": PRESETS["paper"],
 }
 REWARDS = ("r1", "cgro")
+STEPS = 100
 Point = dict[str, Any]
 
 
@@ -298,7 +299,7 @@ def main() -> None:
         with (arguments.out / f"points-{part}.jsonl").open("a") as file:
             file.write(json.dumps(point) + "\n")
 
-    settings = replace(PRESET.settings, validate_every=0, overlays=0)
+    settings = replace(PRESET.settings, steps=STEPS, validate_every=0, overlays=0)
     settings = settings.changed(read_config(arguments.config) if arguments.config else {})
     keep_to(arguments.out / "settings.json", settings.to_json())
     number = 0
@@ -308,7 +309,9 @@ def main() -> None:
         runs = [("base", 0), *((r, seed) for seed in range(arguments.seeds) for r in REWARDS)]
         for reward, seed in runs:
             number += 1
-            own = replace(settings, seed=seed, reward="r1" if reward == "base" else reward)
+            own = settings.changed(
+                {"seed": seed} | ({} if reward == "base" else {"reward": reward})
+            )
             last = 0 if reward == "base" else settings.steps
             if number % parts != part or (name, reward, seed, last) in done_in(arguments.out):
                 continue
