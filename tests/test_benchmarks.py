@@ -1,11 +1,20 @@
 """The benchmarks' own arithmetic."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from ablation_table import FIGURES, table
+from cgro_ablation import halves, keep_to, parted, read_points
+from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
 
+from flawsight.data.dataset import Sample
+from flawsight.data.surfaces import render_twins
 from flawsight.inspection import Trace
+from flawsight.mllm.response import follows_form, parse_response
 
 SAID = (
     "This shows a metal plate. There is a screw in the upper left. "
@@ -68,3 +77,60 @@ def test_the_oracle_sees_what_only_the_defect_s_sentence_looks_at() -> None:
     assert oracle[0] > 0.99
     assert figures["all words (vanilla mean)"][1] < oracle[1]
     assert figures["oracle: its name alone"] == pytest.approx(oracle, abs=1e-3)
+
+
+def point(reward: str, seed: int, step: int, value: float | None) -> dict[str, object]:
+    about = {"scenario": "cubes", "test": "the other half", "images": 60, "seconds": 30.0}
+    return {**about, "reward": reward, "seed": seed, "step": step} | dict.fromkeys(FIGURES, value)
+
+
+def test_the_ablations_table_shows_the_last_step_over_seeds() -> None:
+    points = [point("base", 0, 0, 0.5), point("r1", 0, 10, None)]
+    points += [point("cgro", seed, step, (step + seed) / 100) for seed in (0, 2) for step in (5, 9)]
+    end, over_time = table(points).split("In %")
+    assert "| cubes | the other half (60) | base | 1 | 50.0 |" in end
+    assert "| + R1 | 1 | – |" in end
+    assert "| + CGRO | 2 | 10.0 ± 1.4 |" in end
+    assert "6.0 ± 1.4" in over_time
+    assert "6.0 ± 1.4" not in end
+
+
+def test_points_survive_a_kill_and_settings_are_not_mixed(tmp_path: Path) -> None:
+    lines = [json.dumps(point("r1", 0, 5, value)) for value in (0.1, 0.2)]
+    (tmp_path / "points-0.jsonl").write_text("\n".join([*lines, '{"scenario": "cu']))
+    (tmp_path / "points-1.jsonl").write_text(json.dumps(point("r1", 1, 5, 0.3)))
+    assert [p["image_auroc"] for p in read_points(tmp_path)] == [0.2, 0.3]
+    keep_to(tmp_path / "settings.json", {"steps": 1})
+    keep_to(tmp_path / "settings.json", {"steps": 1})
+    with pytest.raises(SystemExit, match="other settings"):
+        keep_to(tmp_path / "settings.json", {"steps": 2})
+
+
+def test_halves_and_validation_share_no_image_and_every_class() -> None:
+    samples = [
+        Sample(Path(f"/{name}/{i}.png"), int(name != "good"), "line", "test", name)
+        for name, count in (("good", 11), ("crack", 8), ("dent", 9))
+        for i in range(count)
+    ]
+    first, second = halves(samples)
+    assert {s.image for s in first} | {s.image for s in second} == {s.image for s in samples}
+    assert len(first) + len(second) == len(samples)
+    train, kept = parted(first)
+    assert not {s.image for s in train} & {s.image for s in kept}
+    for part in (second, train, kept):
+        assert {s.class_name for s in part} == {"good", "crack", "dent"}
+    assert halves(samples[::-1]) == (first, second)
+
+
+def test_the_unreliable_base_learns_the_stated_shares_of_wrong_texts() -> None:
+    twins = render_twins(np.random.default_rng(0), (64, 64))
+    rng = np.random.default_rng(1)
+    drawn = [(s.label, text) for _ in range(300) for s, text in texts(twins, rng)]
+    assert all(follows_form(text) for _, text in drawn)
+    flipped = [
+        ("There is nothing" in text) == (parse_response(text).answer == "Yes") for _, text in drawn
+    ]
+    missed = [f" {twins[1].defect} " not in text for label, text in drawn if label]
+    assert np.mean(flipped) == pytest.approx(FLIPPED, abs=0.06)
+    assert np.mean(missed) == pytest.approx(MISSED, abs=0.1)
+    assert all(f" {twins[1].defect} " not in text for label, text in drawn if not label)

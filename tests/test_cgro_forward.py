@@ -14,7 +14,7 @@ from torch import Tensor
 from flawsight.cgro.forward import Completions, packed_mask, run_candidates
 from flawsight.cgro.images import EncodedImages, Prompts, collate, encode_image
 from flawsight.cgro.log_probs import token_log_probs
-from flawsight.cgro.policy import core, make_trainable, trainable_parameters
+from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
 from flawsight.errors import ModelError
 from flawsight.mllm.capture import decoder_layers, head_weights
 from flawsight.mllm.generate import encode_prompts, replay
@@ -213,6 +213,28 @@ def test_only_language_and_merger_train(tiny_checkpoint: Path, trainable: str) -
     assert any("visual.merger" in name for name in names)
     assert not any("visual.blocks" in name or "patch_embed" in name for name in names)
     assert not [n for n in names if "visual" in n and "merger" not in n]
+
+
+def test_a_merged_policy_computes_the_same_and_comes_back_bit_by_bit(policy: MLLM) -> None:
+    ids = candidates(policy)
+    before = {name: value.clone() for name, value in policy.model.named_parameters()}
+    expected = plain(policy, ids)
+    with merged(policy.model):
+        moved = [n for n, p in policy.model.named_parameters() if not torch.equal(p, before[n])]
+        found = plain(policy, ids)
+    assert bool(moved) == hasattr(policy.model, "merge_adapter")
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(p, before[name]) for name, p in policy.model.named_parameters())
+    assert torch.equal(plain(policy, ids), expected)
+
+
+def test_a_policy_in_bfloat16_is_not_merged(tiny_checkpoint: Path) -> None:
+    mllm = make_trainable(
+        load_mllm(tiny_checkpoint, device="cpu", dtype="bfloat16"), "lora", 4, 8, 0
+    )
+    before = [parameter.data_ptr() for parameter in mllm.model.parameters()]
+    with merged(mllm.model):
+        assert [parameter.data_ptr() for parameter in mllm.model.parameters()] == before
 
 
 def test_a_trainable_vision_encoder_is_refused(

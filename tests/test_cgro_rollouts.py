@@ -41,6 +41,22 @@ def test_what_is_sampled_does_not_depend_on_the_batch(tiny_mllm: MLLM) -> None:
     assert other_seed != together
 
 
+def test_ended_candidates_are_dropped_without_a_trace(
+    tiny_mllm: MLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = set(range(0, len(tiny_mllm.processor.tokenizer), 6))
+    monkeypatch.setattr("flawsight.cgro.rollouts.end_tokens", lambda _: ends)
+    prompts = collate([encode_image(tiny_mllm, image, SETTINGS) for image in IMAGES], tiny_mllm)
+    numbers = uniforms(1, [0, 1, 2], 6, 20)
+    found = sample(tiny_mllm, prompts, numbers, 1.0)
+    assert len({len(ids) for ids in found}) > 4
+    for ids in found:
+        assert not ends & set(ids[:-1])
+        assert ids[-1] in ends or len(ids) == 20
+    monkeypatch.setattr("flawsight.cgro.rollouts._WORTH_DROPPING", 0)
+    assert sample(tiny_mllm, prompts, numbers, 1.0) == found
+
+
 @given(
     logits=st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=9),
     number=st.floats(0, 1, exclude_max=True),

@@ -94,6 +94,7 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "words",
         "choices",
         "training_speed",
+        "cgro_ablation",
         "metrics",
     }
     assert all("|---|" in text for _, text in sections)

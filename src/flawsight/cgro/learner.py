@@ -24,7 +24,7 @@ from .forward import CandidateForward, Completions, run_candidates
 from .images import EncodedImage, EncodedImages, Prompts, collate
 from .loss import candidate_losses, denominator, token_losses
 from .metrics import CandidateTable
-from .policy import reference_of, trainable_parameters
+from .policy import merged, reference_of, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import sample, uniforms
 from .score import Consistency, Score, score_text, score_trace
@@ -177,13 +177,14 @@ class Learner:
                 self.mllm, photos, draws, settings.candidates, inspection, settings.seed
             )
         ids: list[list[int]] = []
-        for start in range(0, len(images), settings.images_per_rollout):
-            part = slice(start, start + settings.images_per_rollout)
-            numbers = uniforms(
-                settings.seed, draws[part], settings.candidates, self.inspection.max_new_tokens
-            )
-            prompts = collate(encoded[part], self.mllm)
-            ids += sample(self.mllm, prompts, numbers, settings.temperature)
+        with merged(self.mllm.model):
+            for start in range(0, len(images), settings.images_per_rollout):
+                part = slice(start, start + settings.images_per_rollout)
+                numbers = uniforms(
+                    settings.seed, draws[part], settings.candidates, self.inspection.max_new_tokens
+                )
+                prompts = collate(encoded[part], self.mllm)
+                ids += sample(self.mllm, prompts, numbers, settings.temperature)
         return ids
 
     def update(self, rollouts: Sequence[Rollout], step: int) -> tuple[CandidateTable, float]:

@@ -68,6 +68,26 @@ def trainable_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
+@contextmanager
+def merged(model: Any) -> Iterator[None]:
+    """Let a float32 model run with its adapter added to its weights, which saves half the products.
+
+    In bfloat16 a young adapter would be rounded away, so that such a model is left as it is.
+    Afterwards the weights are the same bits as before.
+    """
+    if not hasattr(model, "merge_adapter") or model.dtype != torch.float32:
+        yield
+        return
+    before = [(parameter, parameter.data) for parameter in model.parameters()]
+    model.merge_adapter(safe_merge=True)  # into copies
+    try:
+        yield
+    finally:
+        model.unmerge_adapter()
+        for parameter, data in before:
+            parameter.data = data
+
+
 def reference_of(model: Any) -> Callable[[], Any]:
     """Return what opens a context in which the policy's KL reference can run, and yields it.
 

@@ -15,6 +15,7 @@ from ..inspector import Inspector
 from ..report.overlay import draw_overlay
 from ..run_folder import slug, write_atomically, writing_to
 from .data import LabelledImage
+from .policy import merged
 
 Outcome = tuple[bool, float | None, bool, bool]
 
@@ -49,23 +50,17 @@ def validate(
     own = images[accelerator.process_index :: accelerator.num_processes]
     outcomes: list[Outcome] = []
     inspector.mllm.model.eval()
-    for start in range(0, len(own), inspector.batch_size):
-        batch = own[start : start + inspector.batch_size]
-        found = inspector.inspect_batch([image.path for image in batch])
-        for image, inspection in zip(batch, found, strict=True):
-            if not isinstance(inspection, Inspection):
-                outcomes.append((image.label, None, False, False))
-                continue
-            outcomes.append(
-                (
-                    image.label,
-                    inspection.pred_score,
-                    inspection.pred_label,
-                    inspection.contradiction,
-                )
-            )
-            if image.path in drawn:
-                _draw(image.path, inspection, folder)
+    with merged(inspector.mllm.model):
+        for start in range(0, len(own), inspector.batch_size):
+            batch = own[start : start + inspector.batch_size]
+            found = inspector.inspect_batch([image.path for image in batch])
+            for image, one in zip(batch, found, strict=True):
+                if not isinstance(one, Inspection):
+                    outcomes.append((image.label, None, False, False))
+                    continue
+                outcomes.append((image.label, one.pred_score, one.pred_label, one.contradiction))
+                if image.path in drawn:
+                    _draw(image.path, one, folder)
     return figures(gather_object(outcomes))
 
 
