@@ -94,6 +94,7 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "words",
         "choices",
         "speed",
+        "service",
         "training_speed",
         "metrics",
     }
