@@ -1,6 +1,6 @@
-"""What the service costs beside the bare Inspector, and how it takes too much: docs/serve.md.
+"""What the service costs beside the bare Inspector, and how it takes too much.
 
-    python benchmarks/serve_load.py [--rounds 5] [--images 48] [--batch-size 8]
+    python benchmarks/serve_load.py [--rounds 5] [--images 160] [--batch-size 8] [--write]
 
 The service runs in a process of its own on loopback; this one is the client, and the bare
 Inspector. They take turns, so that what else the machine does meets both. CPU seconds an image are
@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import os
+import platform
 import socket
 import statistics
 import subprocess
@@ -22,7 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from flawsight import Inspector
+import torch
+from results import write_section
+
+from flawsight import Inspection, Inspector
 
 PLACES = 32
 FLOOD_SECONDS = 20
@@ -110,50 +114,59 @@ def resident(pid: int) -> float:
 
 def saturation(
     inspector: Inspector, client: Client, pid: int, photos: list[Path], rounds: int
-) -> None:
-    """Print both throughputs, with twice a batch of clients."""
+) -> list[str]:
+    """Return lines of both throughputs, with twice a batch of clients."""
     seconds: dict[str, list[float]] = {"bare": [], "service": []}
     cpu: dict[str, list[float]] = {"bare": [], "service": []}
     latencies: list[float] = []
-    with ThreadPoolExecutor(2 * inspector.batch_size) as clients:
+    clients = 2 * inspector.batch_size
+    with ThreadPoolExecutor(clients) as posting:
         for round_ in range(rounds + 1):
-            took: dict[str, float] = {}
             own = {"bare": os.getpid(), "service": pid}
             for name in ("bare", "service") if round_ % 2 else ("service", "bare"):
                 used, began = cpu_seconds(own[name]), time.perf_counter()
                 if name == "bare":
                     inspector(photos)
                 else:
-                    answers = list(clients.map(client.post, photos))
+                    answers = list(posting.map(client.post, photos))
                     assert {status for status, _, _ in answers} == {200}
-                    if round_:
-                        latencies += [one for _, one, _ in answers]
-                took[name] = time.perf_counter() - began
+                took = time.perf_counter() - began
                 if round_:  # the first is to warm up
                     cpu[name].append((cpu_seconds(own[name]) - used) / len(photos))
-                    seconds[name].append(took[name] / len(photos))
+                    seconds[name].append(took / len(photos))
+                    latencies += [one for _, one, _ in answers] if name == "service" else []
     ratios = [bare / ours for bare, ours in zip(seconds["bare"], seconds["service"], strict=True)]
-    for name in seconds:
-        print(
-            f"{name}: {1 / statistics.median(seconds[name]):.2f} images/s, "
-            f"{statistics.median(cpu[name]):.3f} CPU s an image"
-        )
-    print(f"throughput of the service: {statistics.median(ratios):.2f} of the bare Inspector's "
-          f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
+    rate = {name: 1 / statistics.median(seconds[name]) for name in seconds}
+    used_ms = {name: 1000 * statistics.median(cpu[name]) for name in cpu}
     cuts = statistics.quantiles(latencies, n=100)
-    print(f"latency at saturation: p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s")
+    return [
+        f"| images a second, bare Inspector / service, {clients} clients "
+        f"| {rate['bare']:.1f} / {rate['service']:.1f} |",
+        f"| throughput beside the bare Inspector's, median of {rounds} rounds "
+        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
+        f"| CPU an image, bare / service | {used_ms['bare']:.0f} / {used_ms['service']:.0f} ms |",
+        f"| time to an answer at saturation, p50 / p99 | {cuts[49]:.2f} / {cuts[98]:.2f} s |",
+    ]
 
 
-def low_load(client: Client, photos: list[Path]) -> None:
-    """Print what a lone image waits for besides the Inspector, by the Inspector's own clock."""
-    answers = [client.post(photo) for photo in photos]
-    added = [seconds - body["results"][0]["seconds"] for _, seconds, body in answers]
-    print(f"one at a time: the service adds {1000 * statistics.median(added):.0f} ms (median: "
-          f"upload, decoding, storing, answer), at best {1000 * min(added):.0f} ms")  # fmt: skip
+def low_load(inspector: Inspector, client: Client, photos: list[Path]) -> list[str]:
+    """Return lines of what a lone photo takes, turn by turn."""
+    bare, service = [], []
+    for photo in photos:
+        began = time.perf_counter()
+        inspector(photo)
+        bare.append(time.perf_counter() - began)
+        service.append(client.post(photo)[1])
+    added = [ours - alone for alone, ours in zip(bare, service, strict=True)]
+    ms = [1000 * statistics.median(times) for times in (bare, service, added)]
+    return [
+        f"| a lone photo, bare / service, median of {len(photos)} | {ms[0]:.0f} / {ms[1]:.0f} ms |",
+        f"| what the service adds to a lone photo, median | {ms[2]:.0f} ms |",
+    ]
 
 
-def flood(client: Client, pid: int, photos: list[Path]) -> None:
-    """Print how ten times as many clients as there are places fare."""
+def flood(client: Client, pid: int, photos: list[Path]) -> list[str]:
+    """Return a line of how ten times as many clients as there are places fare."""
     before = resident(pid)
     peak = before
     end = time.perf_counter() + FLOOD_SECONDS
@@ -177,29 +190,49 @@ def flood(client: Client, pid: int, photos: list[Path]) -> None:
     for one in running:
         one.result()
     lost = accepted - client.kept()
-    print(f"flood of {10 * PLACES} clients on {PLACES} places: {dict(statuses)}; memory "
-          f"{before:.0f} → at most {peak:.0f} MiB; accepted and lost: {len(lost)}")  # fmt: skip
+    refused = ", ".join(f"{count:,} got {status}" for status, count in sorted(statuses.items())
+                        if status != 200)  # fmt: skip
+    return [
+        f"| {10 * PLACES} clients on {PLACES} places, {FLOOD_SECONDS} s | {len(accepted)} images "
+        f"accepted, {len(lost)} of them lost; {refused} |",
+        f"| memory before that / at most | {before:.0f} / {peak:.0f} MiB |",
+    ]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     options = parser.parse_args()
     samples = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
-    photos = [samples[index % len(samples)] for index in range(options.images)]
     inspector = Inspector.from_pretrained(batch_size=options.batch_size, device="cpu")
+    # A response without an answer is no inspection, and is answered with another status.
+    outcomes = zip(samples, inspector.inspect_batch(samples), strict=True)
+    answered = [path for path, outcome in outcomes if isinstance(outcome, Inspection)]
+    photos = [answered[index % len(answered)] for index in range(options.images)]
+    lines = ["| what | measured |", "|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
         process, client = start(Path(folder), options.batch_size)
         try:
-            low_load(client, photos)
-            saturation(inspector, client, process.pid, photos, options.rounds)
-            flood(client, process.pid, photos)
+            lines += low_load(inspector, client, photos[:48])
+            lines += saturation(inspector, client, process.pid, photos, options.rounds)
+            lines += flood(client, process.pid, photos)
         finally:
             process.terminate()
             process.wait()
+    lines += [
+        "",
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
+        f"{torch.__version__}, bundled model, batches of {options.batch_size}, the photos of "
+        "samples/ (about 384×384); the client runs on the same cores.",
+    ]
+    text = "\n".join(lines)
+    print(text)
+    if options.write:
+        write_section("service", text)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -94,6 +95,11 @@ class Service:
     def post(self, *contents: bytes) -> tuple[int, dict[str, str], Any]:
         return self.request("POST", "/v1/inspect", as_json(*contents))
 
+    def resident(self) -> float:
+        """Memory in MiB."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+
     def gauge(self, name: str) -> float:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request("GET", "/metrics")
@@ -103,21 +109,29 @@ class Service:
 
 
 @contextmanager
-def serving(store: Path, seconds: float = 0.0, places: int = 8) -> Iterator[Service]:
+def serving(
+    store: Path, seconds: float = 0.0, places: int = 8, file_bytes: int | None = None
+) -> Iterator[Service]:
+    """Start the service; no file of it may grow beyond `file_bytes`, as on a disk that is full."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, __file__, str(store), str(port), str(seconds), str(places)]
     with (store.parent / "serving.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+    if file_bytes is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     service = Service(process, port)
     try:
-        for _ in range(600):
+        end = time.monotonic() + 300
+        while True:
             try:
                 service.request("GET", "/readyz")
                 break
             except OSError:
-                assert process.poll() is None, (store.parent / "serving.log").read_text()
+                log_text = (store.parent / "serving.log").read_text()
+                assert process.poll() is None, log_text
+                assert time.monotonic() < end, log_text
                 time.sleep(0.1)
         yield service
     finally:

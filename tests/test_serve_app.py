@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import os
 import random
 import re
 import struct
@@ -129,9 +130,12 @@ def test_the_page_loads_nothing_from_elsewhere(make: Make) -> None:
     client = make()
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-        assert path.startswith("/static/")
+    docs = client.get("/docs").text
+    for path in re.findall(r'(?:src|href)="([^"#]+)"', page.text + docs):
+        assert path.startswith("/")
         assert client.get(path).status_code == 200
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert path in docs
     answer = client.post("/v1/inspect", files=form(picture(20, kind="TIFF")))
     id = answer.json()["results"][0]["id"]
     view = client.get(f"/v1/inspections/{id}/view").json()
@@ -376,7 +380,8 @@ def test_broken_input_is_never_the_services_fault(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = make()
-    statuses = set()
+    statuses = {client.post("/v1/inspect", files=form(picture(20))).status_code}
+    open_files = len(os.listdir("/proc/self/fd"))
     for content in broken_images(400):
         answer = client.post("/v1/inspect", content=as_json(content, picture(20)), headers=JSON)
         statuses.add(answer.status_code)
@@ -392,6 +397,7 @@ def test_broken_input_is_never_the_services_fault(
     assert statuses <= {200, 422}
     assert "Traceback" not in caplog.text
     assert client.get("/readyz").status_code == 200
+    assert len(os.listdir("/proc/self/fd")) <= open_files + 5  # a few for the pool of the database
     assert "flawsight_places_taken 0.0" in client.get("/metrics").text
 
 

@@ -9,18 +9,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from postgres import Postgres, postgres_programs, running_postgres
-from serving import picture, stand_in
+from serving import BATCH, inspect_batch, picture, stand_in
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 from flawsight.cgro.data import read_training_data
 from flawsight.data.images import open_image
 from flawsight.errors import MissingExtraError, StoreError
+from flawsight.real.anomaly_map import upsample
+from flawsight.serve.app import create_app
 from flawsight.serve.files import SWEEP_AGE
+from flawsight.serve.grids import from_grid, to_grid
 from flawsight.serve.labels import LabelCounts, write_labels
+from flawsight.serve.limits import Limits
 from flawsight.serve.store import NewInspection, Query, Store
 from flawsight.serve.tables import Base
 
@@ -139,7 +147,7 @@ def test_old_files_without_a_row_are_swept(store: Store) -> None:
     arrays = {"anomaly_map": np.zeros((2, 2), np.float32)}
     store.files.write("a" * 32, b"old", arrays)
     store.files.write("b" * 32, b"young", arrays)
-    unfinished = store.files.folder("c" * 32).with_name("." + "c" * 32)
+    unfinished = store.files.folder("c" * 32)
     unfinished.mkdir(parents=True)
     old = time.time() - SWEEP_AGE - 1
     for folder in (store.files.folder(row.id), store.files.folder("a" * 32), unfinished):
@@ -181,11 +189,11 @@ def test_labels_are_a_data_set_to_train_on(store: Store, tmp_path: Path) -> None
 
 
 def test_a_full_disk_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Any, *arguments: Any) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match="No space left"):
             store.add([new()])
     assert store.search(Query()) == []
@@ -195,19 +203,54 @@ def test_a_full_disk_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatc
 
 def test_a_database_that_goes_and_comes_back(postgres: Postgres, tmp_path: Path) -> None:
     store = Store(postgres.url, tmp_path / "files")
-    kept = store.add([new()])[0]
-    postgres.stop()
-    try:
-        with pytest.raises(StoreError, match="is it running"):
-            store.add([new()])
-        with pytest.raises(StoreError):
-            store.check()
-    finally:
-        postgres.start()
-    store.check()
-    assert store.get(kept.id) is not None
-    store.add([new()])
-    store.close()
+    app = create_app(inspect_batch, BATCH, store, Limits(rate=0))
+
+    def post(width: int) -> Any:
+        return client.post("/v1/inspect", files={"images": picture(width)})
+
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        kept = post(20).json()["results"][0]
+        review = f"/v1/inspections/{kept['id']}/review"
+        postgres.stop()
+        try:
+            for answer in (
+                post(22),
+                client.get("/v1/inspections"),
+                client.put(review, json={"verdict": "wrong"}),
+                client.get("/readyz"),
+            ):
+                assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
+                assert "is it running" in answer.text
+                assert int(answer.headers["retry-after"]) >= 1
+            assert client.get("/healthz").status_code == 200
+        finally:
+            postgres.start()
+        assert client.get("/readyz").status_code == 200
+        assert client.get(f"/v1/inspections/{kept['id']}").json() == kept
+        assert client.put(review, json={"verdict": "wrong"}).status_code == 200
+        assert post(24).status_code == 200
+        assert len(client.get("/v1/inspections").json()["inspections"]) == 2
+
+
+@given(
+    rows=st.integers(1, 20), cols=st.integers(1, 20), height=st.integers(1, 90),
+    width=st.integers(1, 90), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_a_map_is_kept_as_its_grid(
+    rows: int, cols: int, height: int, width: int, seed: int
+) -> None:
+    grid = torch.rand(rows, cols, generator=torch.Generator().manual_seed(seed))
+    anomaly_map = upsample(grid, (height, width)).numpy()
+    kept = to_grid(anomaly_map, (rows, cols))
+    assert kept.shape == (rows, cols)
+    np.testing.assert_allclose(from_grid(kept, (height, width)), anomaly_map, atol=1e-4)
+
+
+def test_a_map_that_is_no_grid_is_kept_whole() -> None:
+    anomaly_map = np.random.default_rng(0).random((30, 40)).astype(np.float32)
+    assert to_grid(anomaly_map, (5, 5)) is anomaly_map
+    np.testing.assert_array_equal(from_grid(anomaly_map, (30, 40)), anomaly_map)
 
 
 @pytest.mark.parametrize(

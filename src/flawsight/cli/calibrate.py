@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from ..errors import MissingExtraError
+from . import options
 from .inspect import parse_settings
 from .shell import console, explained, progress_columns
 
@@ -35,10 +36,10 @@ def calibrate(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Of photos: override a setting."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
-    attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
+    batch_size: options.BatchSize = 8,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    attention: options.Attention = "sdpa",
     seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
 ) -> None:
     """Find the threshold that keeps false alarms below a rate, from good parts alone.

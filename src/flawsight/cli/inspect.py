@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from ..errors import SettingsError
+from . import options
 from .shell import console, explained, progress_columns
 
 
@@ -24,31 +25,19 @@ def inspect(
     out: Annotated[
         str, typer.Option(help="Run folder; an unfinished run in it is continued.")
     ] = "flawsight-run",
-    model: Annotated[
-        str | None,
-        typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter, folder or hub name.")] = None,
-    preset: Annotated[str, typer.Option(help="Settings: paper or default.")] = "default",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
-    ] = None,
+    model: options.Model = None,
+    adapter: options.Adapter = None,
+    preset: options.Preset = "default",
+    set_: options.Overrides = None,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, help="Images generated for at once. Default: by the free memory."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."),
-    ] = None,
-    attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    attention: options.Attention = "sdpa",
     seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Defective is a score above it, in place of the model's Yes."),
-    ] = None,
+    threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Threshold of flawsight calibrate; --threshold wins.")
     ] = None,

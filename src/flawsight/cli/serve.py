@@ -7,29 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import MissingExtraError
+from . import options
 from .inspect import parse_settings
 from .shell import console, explained
 
 
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter, folder or hub name.")] = None,
-    preset: Annotated[str, typer.Option(help="Settings: paper or default.")] = "default",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
-    attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Defective is a score above it, in place of the model's Yes."),
-    ] = None,
+    model: options.Model = None,
+    adapter: options.Adapter = None,
+    preset: options.Preset = "default",
+    set_: options.Overrides = None,
+    batch_size: options.BatchSize = 8,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    attention: options.Attention = "sdpa",
+    threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="Thresholds of flawsight calibrate, of all and by product."),

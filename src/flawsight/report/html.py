@@ -34,7 +34,9 @@ THUMB_SIDE = 256
 # With the format of the views in its name: another version of flawsight writes its own.
 VIEWS = "report/views-1"
 THUMBS = "report/thumbs"
-_SCRIPTS = ("viewer.js", "figures.js", "gallery.js", "report.js")
+# What shows one inspection, in the order in which it is loaded; the service's page has it too.
+VIEWER = ("dom.js", "maps.js", "stage.js", "words.js", "viewer.js")
+_SCRIPTS = (*VIEWER, "figures.js", "gallery.js", "report.js")
 
 
 def write_report(

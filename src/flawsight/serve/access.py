@@ -1,7 +1,9 @@
 """Who may come in: token, host, origin, rate, and the headers that every answer carries."""
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -24,6 +26,7 @@ _SHORTEST_TOKEN = 16
 _OPEN_PATHS = {"/healthz", "/readyz"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ADDRESSES = 10_000
+_DRAIN_SECONDS = 10.0
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -114,22 +117,34 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-            await send(message)
-
+        headers = Headers(scope=scope)
+        # Whether more of the body may come. Who waits to be told to send it has not begun.
+        coming = "expect" not in headers and (
+            "content-length" in headers or "transfer-encoding" in headers
+        )
         received = 0
 
         async def receive_bounded() -> Message:
-            nonlocal received
+            nonlocal received, coming
             message = await receive()
+            coming = message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limits.body_bytes:
                 raise self._too_large()
             return message
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal coming
+            if message["type"] == "http.response.start":
+                # Whom the door is shut on while they speak does not hear why.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_DRAIN_SECONDS):
+                        while coming:
+                            coming = (await receive()).get("more_body", False)
+                answered = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answered[name] = value
+            await send(message)
 
         try:
             self._check(scope)

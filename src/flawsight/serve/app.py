@@ -109,7 +109,7 @@ def create_app(
         await batcher.stop()
         store.close()
 
-    # The pages that FastAPI makes for the document load scripts from elsewhere.
+    # The pages that FastAPI makes for the document load scripts from elsewhere: page.py has one.
     app = FastAPI(
         title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
@@ -232,7 +232,10 @@ def _add_history(app: FastAPI) -> None:
         responses=_sends(*sorted(set(MEDIA_TYPES.values()))),
     )
     async def file(id: Id, what: schemas.File) -> Response:
-        """Return the map (16-bit PNG, or npz with the token maps too), the overlay or the photo."""
+        """Return the map (16-bit PNG, or npz with the token maps too), the overlay or the photo.
+
+        thumb.jpg is the overlay made small.
+        """
         row = await _row(app, id)
         content = await _file(app.state.service, row, what)
         return Response(content, media_type=MEDIA_TYPES[what])
@@ -278,7 +281,7 @@ def _found(row: InspectionRow | None) -> InspectionRow:
 
 async def _file(service: Service, row: InspectionRow, what: schemas.File) -> bytes:
     folder = service.store.files.folder(row.id)
-    return await to_thread.run_sync(render, folder, what, limiter=service.drawing)
+    return await to_thread.run_sync(render, folder, row, what, limiter=service.drawing)
 
 
 async def _prune(store: Store, keep: int) -> None:

@@ -1,7 +1,8 @@
-"""Photos and arrays as files: a folder an inspection, there whole and on the disk, or not at all.
+"""Photos and arrays as files: a folder an inspection, whole and on the disk before its row is.
 
     ab/0198…ab/photo        as it was uploaded
-    ab/0198…ab/arrays.npz   anomaly_map (H, W), token_maps (R, grid_h, grid_w); float16
+    ab/0198…ab/arrays.npz   token_maps (R, grid_h, grid_w), and anomaly_map: (grid_h, grid_w) where
+                            the map is that grid interpolated (grids.py), else (H, W); float16
 
 The folder ab is the id's last two digits. A folder without a row is what a killed process left
 between the two; `sweep` removes those.
@@ -39,38 +40,38 @@ class Files:
         Raises:
             OSError: if there is no room.
         """
-        final = self.folder(id)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{id}")
+        folder = self.folder(id)
         try:
-            temporary.mkdir()
-            _write_synced(temporary / "photo", photo)
-            _write_synced(temporary / "arrays.npz", pack_arrays(arrays))
-            _sync(temporary)
-            temporary.rename(final)
-            _sync(final.parent)
+            folder.mkdir(parents=True)
+            written = [folder / "photo", folder / "arrays.npz"]
+            for path, content in zip(written, (photo, pack_arrays(arrays)), strict=True):
+                path.write_bytes(content)
+            # One after the other at the end: a file system that keeps a journal then commits it
+            # once for all of them.
+            for path in (*written, folder, folder.parent, self.root):
+                _sync(path)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def remove(self, id: str) -> None:
         """Remove the files of an inspection, as far as they are there."""
         shutil.rmtree(self.folder(id), ignore_errors=True)
 
-    def old_ids(self) -> Iterator[tuple[str, Path]]:
-        """Yield the ids and folders that are old enough to be swept, should they have no row."""
+    def old(self) -> Iterator[Path]:
+        """Yield the folders that are old enough to be swept, should their ids have no row."""
         for folder in self.root.glob("??/*"):
             try:
                 if time.time() - folder.stat().st_mtime > SWEEP_AGE:
-                    yield folder.name.removeprefix("."), folder
+                    yield folder
             except FileNotFoundError:
                 continue
 
-    def sweep(self, known: Collection[str], candidates: list[tuple[str, Path]]) -> int:
-        """Remove those of the candidates that are unfinished or have no row."""
-        gone = [path for id, path in candidates if path.name[0] == "." or id not in known]
-        for path in gone:
-            shutil.rmtree(path, ignore_errors=True)
+    def sweep(self, known: Collection[str], candidates: list[Path]) -> int:
+        """Remove those of the candidates that have no row; return how many."""
+        gone = [folder for folder in candidates if folder.name not in known]
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
         return len(gone)
 
 
@@ -84,15 +85,8 @@ def pack_arrays(arrays: dict[str, FloatArray]) -> bytes:
     return content.getvalue()
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,9 +1,17 @@
-"""The page at /, and what it loads: its own files, and the viewer that the report has too."""
+"""The pages: / with what it loads, the viewer that the report has too; and /docs.
 
+Whatever a page shows comes from this package: nothing is loaded from elsewhere, and no script or
+style is inline, so the strict policy of access.py holds for all of them.
+"""
+
+from functools import cache
 from importlib.resources import files
 
 from fastapi import FastAPI
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import Environment, PackageLoader
+
+from ..report.html import VIEWER
 
 _TYPES = {
     "html": "text/html",
@@ -14,14 +22,26 @@ _TYPES = {
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page. Its files are read once, by names that are not a client's."""
+    """Serve the pages. Their files are read once, by names that are not a client's."""
     own, shared = files("flawsight.serve") / "static", files("flawsight.report") / "static"
     _add(app, "/", (own / "index.html").read_bytes(), "html")
-    for folder, name in (
-        (own, "page.js"), (own, "page.css"), (own, "icon.svg"),
-        (shared, "viewer.js"), (shared, "viewer.css"),
-    ):  # fmt: skip
-        _add(app, f"/static/{name}", (folder / name).read_bytes(), name.rpartition(".")[2])
+    for folder, names in (
+        (own, ("page.js", "page.css", "icon.svg")),
+        (shared, (*VIEWER, "figures.js", "viewer.css")),
+    ):
+        for name in names:
+            content = (folder / name).read_bytes()
+            _add(app, f"/static/{name}", content, name.rpartition(".")[2])
+
+    @cache
+    def document() -> str:
+        # Scripts that show such a document weigh more than this package, and want inline styles.
+        environment = Environment(loader=PackageLoader("flawsight.serve"), autoescape=True)
+        return environment.get_template("docs.html").render(app.openapi())
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(document())
 
 
 def _add(app: FastAPI, path: str, content: bytes, kind: str) -> None:

@@ -9,8 +9,11 @@ from PIL import Image
 from ..data.images import open_image, prepare_image
 from ..errors import StoreError
 from ..inspection import FloatArray
+from ..report.html import THUMB_SIDE
 from ..report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from ..report.view import View, view_of
+from .files import pack_arrays
+from .grids import from_grid
 from .schemas import File
 from .tables import InspectionRow
 
@@ -19,24 +22,32 @@ MEDIA_TYPES: dict[File, str] = {
     "map.npz": "application/octet-stream",
     "overlay.png": "image/png",
     "photo.jpg": "image/jpeg",
+    "thumb.jpg": "image/jpeg",
 }
 
 
-def render(folder: Path, what: File) -> bytes:
+def render(folder: Path, row: InspectionRow, what: File) -> bytes:
     """Return a file made from the photo and the arrays in a folder of `Files`.
 
     map.npz holds `anomaly_map` and `token_maps`; map.png is the map in 16 bits of grey, 65535
-    standing for 1; overlay.png is the map over the photo; photo.jpg is the photo as any browser
-    shows it, upright and small.
+    standing for 1; overlay.png is the map over the photo, and thumb.jpg is that made small;
+    photo.jpg is the photo as any browser shows it, upright and of a middle size.
 
     Raises:
         StoreError: if they are gone.
     """
-    if what == "map.npz":
-        return read(folder / "arrays.npz")
     if what == "photo.jpg":
-        return encode_jpeg(_photo(folder), MAX_SIDE)
-    anomaly_map = _arrays(folder)["anomaly_map"]
+        return encode_jpeg(_photo(folder, MAX_SIDE), MAX_SIDE)
+    arrays = _arrays(folder)
+    if what == "thumb.jpg":
+        small = _photo(folder, THUMB_SIDE)
+        small.thumbnail((THUMB_SIDE, THUMB_SIDE))
+        anomaly_map = from_grid(arrays["anomaly_map"], (small.height, small.width))
+        return encode_jpeg(draw_overlay(small, anomaly_map), THUMB_SIDE)
+    height, width = row.content["image_size"]
+    anomaly_map = from_grid(arrays["anomaly_map"], (height, width))
+    if what == "map.npz":
+        return pack_arrays(arrays | {"anomaly_map": anomaly_map})
     if what == "overlay.png":
         return _png(draw_overlay(_photo(folder), anomaly_map))
     return _png(Image.fromarray((anomaly_map * 65535).round().astype(np.uint16)))
@@ -68,8 +79,12 @@ def read(path: Path) -> bytes:
         raise StoreError("The files of this inspection are gone from the store.") from error
 
 
-def _photo(folder: Path) -> Image.Image:
-    return prepare_image(open_image(read(folder / "photo")))
+def _photo(folder: Path, side: int | None = None) -> Image.Image:
+    """Return the photo upright; a JPEG decoded no larger than a long side of `side` needs."""
+    photo = open_image(read(folder / "photo"))
+    if side is not None:
+        photo.draft("RGB", (side, side))
+    return prepare_image(photo)
 
 
 def _arrays(folder: Path) -> dict[str, FloatArray]:

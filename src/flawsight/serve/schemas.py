@@ -9,7 +9,7 @@ from .tables import InspectionRow
 
 # No control characters: what a client calls things ends up in databases, headers and pages.
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg"]
+File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg", "thumb.jpg"]
 
 
 class UploadedImage(BaseModel):

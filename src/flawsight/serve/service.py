@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from ..errors import FlawsightError
 from ..inspection import Inspection
 from .batching import Batcher, Outcome
+from .grids import to_grid
 from .limits import Limits
 from .store import NewInspection, Store
 from .tables import InspectionRow
@@ -106,7 +107,7 @@ class Service:
             product=product,
             content=inspection.to_json() | dict(self.about),
             arrays={
-                "anomaly_map": inspection.anomaly_map,
+                "anomaly_map": to_grid(inspection.anomaly_map, inspection.token_maps.shape[1:]),
                 "token_maps": inspection.token_maps,
             },
         )

@@ -178,16 +178,15 @@ class Store:
         return len(rows)
 
     def sweep(self) -> int:
-        """Remove files without a row, which a killed process left; return of how many."""
+        """Remove files without a row, which a killed process left; return how many."""
         table = InspectionRow
-        candidates = list(self.files.old_ids())
+        candidates = list(self.files.old())
         swept = 0
         for start in range(0, len(candidates), _AT_ONCE):
             part = candidates[start : start + _AT_ONCE]
             with _explained(), self._session() as session:
-                known = session.scalars(
-                    select(table.id).where(table.id.in_([id for id, _ in part]))
-                )
+                ids = [folder.name for folder in part]
+                known = session.scalars(select(table.id).where(table.id.in_(ids)))
                 swept += self.files.sweep(set(known), part)
         return swept
 

@@ -65,8 +65,10 @@
     );
   }
 
-  /** Return the element with the figures of gallery items; null if none has a score. */
-  function figures(items, threshold) {
+  /** Return the element with the figures of gallery items; null if none has a score.
+   *
+   * `threshold` is where the slider starts; `tried` is where it was left before, if it was moved. */
+  function figures(items, threshold, tried = null) {
     const scored = items.filter((item) => item.pred_score != null
       && item.pred_score >= 0 && item.pred_score <= 1);
     if (!scored.length) return null;
@@ -78,17 +80,17 @@
         preserveAspectRatio: "none", "aria-label": `Histogram of ${scored.length} scores from 0 to 1` },
       bars(scored, series), line,
     );
-    const start = threshold ?? 0.5;
+    const start = tried ?? threshold ?? 0.5;
     const result = el("p", { class: "fs-status", role: "status" });
     const table = el("div");
     const input = el("input", { type: "range", min: 0, max: 1, step: 0.005, value: start,
       "aria-label": "Try a threshold" });
-    function update(value, tried) {
+    function update(value, moved) {
       line.setAttribute("x1", value * WIDTH);
       line.setAttribute("x2", value * WIDTH);
-      const called = (item) => (tried ? item.pred_score > value : item.pred_label);
+      const called = (item) => (moved ? item.pred_score > value : item.pred_label);
       const count = scored.filter(called).length;
-      const words = tried ? `Above ${score(value)}` : "As the run decided";
+      const words = moved ? `Above ${score(value)}` : "As decided";
       const counts = confusion(scored, called);
       const rate = (part, whole) => (whole ? `${Math.round((100 * part) / whole)} %` : "–");
       result.textContent = `${words}: ${count} of ${scored.length} called defective`
@@ -99,10 +101,12 @@
       if (labelled) table.replaceChildren(matrix(counts));
     }
     input.addEventListener("input", () => update(Number(input.value), true));
-    update(start, false);
+    update(start, tried != null);
     const key = labelled
       ? el("p", { class: "fs-key" }, el("i", { class: "fs-key-good" }), "is good",
-        el("i", { class: "fs-key-bad" }), "is defective")
+        el("i", { class: "fs-key-bad" }), "is defective",
+        ...(scored.some((item) => item.label == null)
+          ? [el("i", { class: "fs-key-unknown" }), "not known"] : []))
       : null;
     return el(
       "details", { class: "fs-figures", open: labelled },

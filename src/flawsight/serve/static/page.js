@@ -2,15 +2,17 @@
 /* The page at /: photos in, the same view as in the report, reviews, history. All text goes through
  * textContent; nothing is fetched but from this service. */
 (() => {
-  const { el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
+  const { el, figures, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
   const PAGE = 100;
   const status = el("p", { role: "status" });
   const shown = el("section", { "aria-label": "Inspection" });
   const rows = el("tbody");
   const more = el("button", { class: "sv-more", type: "button", onclick: () => older() }, "Older");
-  const effect = el("output");
+  const effect = el("div");
   const past = []; // inspections in the table, newest first
+  const pictures = new Map();
   let next = null;
+  let tried = null; // the threshold that the slider was moved to
 
   async function call(path, options) {
     const answer = await fetch(path, options);
@@ -73,8 +75,19 @@
     article.querySelector("h2").focus();
   }
 
+  /** The one picture of an inspection, which a new list does not load again. */
+  function pictureOf(id) {
+    if (!pictures.has(id)) {
+      pictures.set(id, el("img", {
+        src: `/v1/inspections/${id}/thumb.jpg`, loading: "lazy", decoding: "async", alt: "",
+      }));
+    }
+    return pictures.get(id);
+  }
+
   function list() {
     rows.replaceChildren(...past.map((one) => el("tr", {},
+      el("td", {}, pictureOf(one.id)),
       el("th", { scope: "row" }, el("a", {
         href: `#${one.id}`,
         onclick: (event) => {
@@ -82,24 +95,21 @@
           attempt("Opening …", () => open(one.id));
         },
       }, one.name ?? one.id)),
-      el("td", {}, new Date(one.created).toLocaleString()),
-      el("td", {}, one.product ?? "–"),
       el("td", { class: verdictClass(one.pred_label) }, verdict(one.pred_label)),
       el("td", {}, score(one.pred_score)),
-      el("td", {}, one.review ? one.review.verdict : "–"))));
+      el("td", {}, one.review ? one.review.verdict : "–"),
+      el("td", {}, one.product ?? "–"),
+      el("td", {}, new Date(one.created).toLocaleString()))));
     more.hidden = next == null;
     weigh();
   }
 
-  /** Say what the inspections in the table would have been called at the slider's threshold. */
+  /** Show the scores in the table, and what another threshold would have called them. */
   function weigh() {
-    const above = (one) => one.pred_score > Number(threshold.value);
-    const reviewed = past.filter((one) => one.review);
-    const alarms = reviewed.filter((one) => above(one) && !one.review.true_label).length;
-    const missed = reviewed.filter((one) => !above(one) && one.review.true_label).length;
-    effect.textContent = `${Number(threshold.value).toFixed(2)}: ${past.filter(above).length} of `
-      + `${past.length} below would be called defective; of ${reviewed.length} reviewed ones `
-      + `${alarms} wrongly, and ${missed} would be missed.`;
+    const wasClosed = effect.firstChild?.open === false;
+    const shown = figures(past.map((one) => ({ ...one, label: one.review?.true_label })), 0.5, tried);
+    if (shown) shown.open = !wasClosed;
+    effect.replaceChildren(...[shown].filter(Boolean));
   }
 
   async function older() {
@@ -114,7 +124,7 @@
     type: "file", accept: "image/*", onchange: (event) => upload([...event.target.files]), ...attributes,
   });
   const product = el("input", { maxlength: 200, autocomplete: "off" });
-  const threshold = el("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0.5, oninput: weigh });
+  effect.addEventListener("input", (event) => { tried = Number(event.target.value); });
   const drop = el("div", { class: "sv-drop" },
     el("label", {}, "Photos (or drop them here)", pick({ multiple: true })),
     el("label", {}, "Camera", pick({ capture: "environment" })),
@@ -126,14 +136,14 @@
       if (type === "drop") upload([...event.dataTransfer.files]);
     });
   }
-  const head = ["Photo", "Time", "Product", "Verdict", "Score", "Review"];
+  const head = ["", "Photo", "Verdict", "Score", "Review", "Product", "Time"];
   document.getElementById("page").append(drop, status, shown,
     el("section", { "aria-label": "History" },
       el("h2", {}, "History"),
-      el("div", { class: "sv-threshold" },
-        el("label", {}, "A threshold of ", threshold), " ", effect),
+      effect,
       el("div", { class: "sv-scroll" }, el("table", { class: "sv-history" },
-        el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))), rows)),
+        el("thead", {}, el("tr", {}, ...head.map((name) =>
+          (name ? el("th", { scope: "col" }, name) : el("td"))))), rows)),
       more));
   attempt("Loading …", older);
 })();

@@ -1,0 +1,27 @@
+"""Options of the verbs that load a model, told once."""
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
+]
+Adapter = Annotated[str | None, typer.Option(help="LoRA adapter, folder or hub name.")]
+Preset = Annotated[str, typer.Option(help="Settings: paper or default.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images generated for at once.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."),
+]
+Attention = Annotated[str, typer.Option(help="sdpa or flash_attention_2.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Defective is a score above it, in place of the model's Yes."),
+]

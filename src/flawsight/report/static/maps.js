@@ -1,0 +1,141 @@
+"use strict";
+/* Maps: grids of bytes → values → a painted canvas. */
+(() => {
+  const { el } = globalThis.flawsight;
+  const LONG_SIDE = 160; // of the field that is computed, in pixels; a map's grid is far coarser
+  const SHARPER = 6; // the canvas is so many times larger, for the line around a region
+
+  /** Decode grids of bytes: {rows, cols, cells} with one Uint8Array of all of them. */
+  function decode(grid) {
+    if (!grid) return null;
+    const cells = Uint8Array.from(atob(grid.data), (letter) => letter.charCodeAt(0));
+    return { rows: grid.rows, cols: grid.cols, cells };
+  }
+
+  /** The mean of a word's token maps, stretched to [0, 1]: even a faint look is seen, and the status
+   * line says how faint it is. */
+  function mapOfWord(maps, word) {
+    const size = maps.rows * maps.cols;
+    const values = new Float32Array(size);
+    for (const index of word.indices) {
+      for (let cell = 0; cell < size; cell++) values[cell] += maps.cells[index * size + cell];
+    }
+    const low = Math.min(...values);
+    const range = Math.max(...values) - low;
+    return {
+      rows: maps.rows,
+      cols: maps.cols,
+      values: range ? values.map((value) => (value - low) / range) : values.fill(0),
+    };
+  }
+
+  /** Where a map is greatest, in words. */
+  function placeOf({ rows, cols, values }) {
+    const at = values.indexOf(Math.max(...values));
+    const third = (position, count, names) => names[Math.min(2, Math.floor((3 * position) / count))];
+    const row = third(Math.floor(at / cols) + 0.5, rows, ["upper", "", "lower"]);
+    const column = third((at % cols) + 0.5, cols, ["left", "", "right"]);
+    return [row, column].filter(Boolean).join(" ") || "centre";
+  }
+
+  /** Interpolate a map to a canvas's pixels; cells are areas, the grid covers the image exactly. */
+  function interpolate({ rows, cols, values }, width, height) {
+    const out = new Float32Array(width * height);
+    const clamp = (value, limit) => Math.max(0, Math.min(limit, value));
+    for (let y = 0; y < height; y++) {
+      const v = clamp(((y + 0.5) * rows) / height - 0.5, rows - 1);
+      const top = Math.floor(v);
+      const bottom = Math.min(rows - 1, top + 1);
+      for (let x = 0; x < width; x++) {
+        const u = clamp(((x + 0.5) * cols) / width - 0.5, cols - 1);
+        const left = Math.floor(u);
+        const right = Math.min(cols - 1, left + 1);
+        const mix = u - left;
+        const above = values[top * cols + left] * (1 - mix) + values[top * cols + right] * mix;
+        const below = values[bottom * cols + left] * (1 - mix) + values[bottom * cols + right] * mix;
+        out[y * width + x] = above + (below - above) * (v - top);
+      }
+    }
+    return out;
+  }
+
+  /** The colour scale as a function of a value in [0, 1]: [red, green, blue, opacity]. */
+  function colourScale(stops) {
+    return (value) => {
+      let next = stops.findIndex(([stop]) => stop >= value);
+      if (next < 1) next = Math.max(1, next < 0 ? stops.length - 1 : 1);
+      const [low, from, fromAlpha] = stops[next - 1];
+      const [high, to, toAlpha] = stops[next];
+      const mix = Math.max(0, Math.min(1, (value - low) / (high - low)));
+      return [...from.map((c, i) => c + (to[i] - c) * mix), fromAlpha + (toAlpha - fromAlpha) * mix];
+    };
+  }
+
+  function gradient(stops) {
+    const parts = stops.map(([stop, rgb, alpha]) => `rgb(${rgb.join(" ")} / ${alpha}) ${100 * stop}%`);
+    return `linear-gradient(to right, ${parts.join(", ")})`;
+  }
+
+  /** The line where a field crosses a level, cell by cell between the pixels' centres. */
+  function contour(field, width, height, level) {
+    const path = new Path2D();
+    for (let y = 0; y + 1 < height; y++) {
+      for (let x = 0; x + 1 < width; x++) {
+        const corners = [[x, y], [x + 1, y], [x + 1, y + 1], [x, y + 1]];
+        const values = corners.map(([cx, cy]) => field[cy * width + cx] - level);
+        if (values.every((value) => value >= 0) || values.every((value) => value < 0)) continue;
+        const crossings = [];
+        for (let i = 0; i < 4; i++) {
+          const [one, other] = [values[i], values[(i + 1) % 4]];
+          if (one >= 0 === other >= 0) continue;
+          const mix = one / (one - other);
+          crossings.push(corners[i].map((from, axis) =>
+            from + 0.5 + mix * (corners[(i + 1) % 4][axis] - from)));
+        }
+        for (let i = 0; i < crossings.length; i += 2) {
+          path.moveTo(...crossings[i]);
+          path.lineTo(...crossings[i + 1]);
+        }
+      }
+    }
+    return path;
+  }
+
+  /** A canvas to draw on, with the aspect of an image of width × height pixels. */
+  function mapCanvas(width, height) {
+    const scale = LONG_SIDE / Math.max(width, height);
+    const pixels = (side) => SHARPER * Math.max(1, Math.round(side * scale));
+    return el("canvas", {
+      class: "fs-map", "aria-hidden": "true", width: pixels(width), height: pixels(height),
+    });
+  }
+
+  /** Paint a map; `paint(value)` gives [r, g, b, opacity], and a line surrounds what is above `level`. */
+  function draw(canvas, map, paint, level, colour) {
+    const [width, height] = [canvas.width / SHARPER, canvas.height / SHARPER];
+    const field = interpolate(map, width, height);
+    const image = new ImageData(width, height);
+    const table = Array.from({ length: 256 }, (_, value) => paint(value / 255));
+    field.forEach((value, at) => {
+      const [r, g, b, alpha] = table[Math.round(255 * value)];
+      image.data.set([r, g, b, 255 * alpha], 4 * at);
+    });
+    const small = el("canvas", { width, height });
+    small.getContext("2d").putImageData(image, 0, 0);
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(small, 0, 0, canvas.width, canvas.height);
+    if (level <= 0) return;
+    const path = contour(field, width, height, level);
+    context.save();
+    context.scale(SHARPER, SHARPER);
+    for (const [stroke, line] of [["rgb(0 0 0 / .6)", 1], [colour, 0.5]]) {
+      context.strokeStyle = stroke;
+      context.lineWidth = line;
+      context.stroke(path);
+    }
+    context.restore();
+  }
+
+  Object.assign(globalThis.flawsight, { colourScale, decode, draw, gradient, mapCanvas, mapOfWord, placeOf });
+})();
