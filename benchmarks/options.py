@@ -53,7 +53,9 @@ def eight_bits() -> Inspector:
 
     mllm = load_mllm()
     language = mllm.model.model.language_model
-    mllm.model.model.language_model = quantize_dynamic(language, {torch.nn.Linear})
+    mllm.model.model.language_model = quantize_dynamic(  # type: ignore[no-untyped-call]
+        language, {torch.nn.Linear}
+    )
     return Inspector(mllm, batch_size=None)
 
 

@@ -44,8 +44,9 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
     inspector = Inspector.from_pretrained(batch_size=len(paths))
     mllm, settings = inspector.mllm, inspector.settings
     opened = inspector.open(paths)
-    assert opened.prompts is not None
-    inputs = opened.prompts.inputs
+    prompts = opened.prompts
+    assert prompts is not None
+    inputs = prompts.inputs
     traced = inspector.trace(opened)
     located = list(inspector.localize(traced))
     run = RunFolder(out, describe(inspector))
@@ -65,7 +66,7 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
             inputs["pixel_values"], inputs["image_grid_thw"]
         ),
         "vision encoder and prompt": prefill,
-        "all of generation, with capture": lambda: generate_from(mllm, opened.prompts, settings),
+        "all of generation, with capture": lambda: generate_from(mllm, prompts, settings),
         "words and maps (ReAL)": lambda: list(inspector.localize(traced)),
         "write": write,
     }

@@ -29,5 +29,5 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
     sizes = [gradient.numel() for gradient in gradients]
-    for gradient, mean in zip(gradients, flat.split(sizes), strict=True):
+    for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
         gradient.copy_(mean.view_as(gradient))

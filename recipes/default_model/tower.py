@@ -29,10 +29,10 @@ def see(visual: Any, images: Tensor, twins: bool = False) -> Tensor:
     """
     config = visual.config
     window, across = config.window_size, images.shape[-1] // config.window_size
-    windows = images.unflatten(3, (across, window)).unflatten(2, (across, window))
+    windows = images.reshape(-1, 3, across, window, across, window)
     windows = windows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
     if twins:
-        own, source = _distinct(windows.unflatten(0, (-1, 2, across**2)))
+        own, source = _distinct(windows.view(-1, 2, across**2, 3, window, window))
         tokens = see_windows(visual, windows[own])[source]
     else:
         tokens = see_windows(visual, windows)
@@ -168,8 +168,8 @@ def _distinct(windows: Tensor) -> tuple[Tensor, Tensor]:
     same = (windows[:, 0] == windows[:, 1]).flatten(2).all(2)
     index = torch.arange(pairs * 2 * count).view(pairs, 2, count)
     index[:, 1] = torch.where(same, index[:, 0], index[:, 1])
-    own, source = index.flatten().unique(return_inverse=True)
-    return own, source
+    own, source = torch.unique(index, return_inverse=True)
+    return own, source.flatten()
 
 
 def _attend(block: Any, hidden: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class Inspector:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
             batch_size: how many images are generated for at once; None takes what fits into the
-                free memory, up to 32.
+                free memory.
             threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
                 by the model's answer.
             generator: writes the responses, and the model only reads them to show where it looks;
@@ -161,8 +161,10 @@ class Inspector:
         opened: list[Image.Image | FlawsightError] = []
         for image in images:
             try:
-                path = isinstance(image, str | Path)
-                opened.append(read_image(image) if path else prepare_image(image))
+                if isinstance(image, str | Path):
+                    opened.append(read_image(image))
+                else:
+                    opened.append(prepare_image(image))
             except FlawsightError as error:
                 opened.append(error)
         good = [image for image in opened if isinstance(image, Image.Image)]

@@ -37,7 +37,7 @@ def image_bytes(mllm: MLLM, settings: Settings) -> int:
     tower = patches * (8 * vision.hidden_size + 3 * vision.intermediate_size)
     rows = 4 * prompt * (settings.max_new_tokens + STEPS_AT_ONCE * text.num_attention_heads)
     itemsize: int = mllm.model.dtype.itemsize
-    return itemsize * (kept + max(language, tower)) + rows + 3 * 4 * int(text.vocab_size)
+    return int(itemsize * (kept + max(language, tower)) + rows + 3 * 4 * text.vocab_size)
 
 
 def free_bytes(device: torch.device) -> int:
