@@ -6,7 +6,7 @@ top and column 0 at the left of the image.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,61 @@ class ReasoningToken:
 
 
 @dataclass(frozen=True)
+class Region:
+    """One suspect region of an image, in pixels of the upright image.
+
+    Attributes:
+        image_size: (height, width) of the image.
+        box: (left, top, width, height).
+        area: number of pixels.
+        score: the largest value of the map inside.
+        counts: its mask as COCO's uncompressed run lengths: column by column from the upper left,
+            pixels outside and inside by turns, the first outside.
+        words: the sentences of the reasoning that looked at it; "" if none did.
+        tokens: their reasoning tokens, as indices.
+    """
+
+    image_size: tuple[int, int]
+    box: tuple[int, int, int, int]
+    area: int
+    score: float
+    counts: tuple[int, ...] = field(repr=False)
+    words: str = ""
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(height, width) of the whole image, True inside the region."""
+        inside = np.arange(len(self.counts)) % 2 == 1
+        return np.repeat(inside, self.counts).reshape(self.image_size, order="F")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the region as JSON types."""
+        return {
+            "box": list(self.box),
+            "area": self.area,
+            "score": round(self.score, 6),
+            "words": self.words,
+            "tokens": list(self.tokens),
+            "counts": list(self.counts),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], image_size: tuple[int, int]) -> Self:
+        """Return the region that `to_json` wrote, of an image of (height, width)."""
+        left, top, width, height = values["box"]
+        return cls(
+            image_size=image_size,
+            box=(left, top, width, height),
+            area=values["area"],
+            score=values["score"],
+            counts=tuple(values["counts"]),
+            words=values["words"],
+            tokens=tuple(values["tokens"]),
+        )
+
+
+@dataclass(frozen=True)
 class Inspection:
     """The result for one image.
 
@@ -85,6 +140,7 @@ class Inspection:
         tokens: the R reasoning tokens with their scores.
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
         timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
+        regions: where the map is above the region threshold, highest score first.
     """
 
     image: str | None
@@ -98,6 +154,7 @@ class Inspection:
     tokens: tuple[ReasoningToken, ...] = field(repr=False)
     token_maps: FloatArray = field(repr=False)
     timings: dict[str, float]
+    regions: tuple[Region, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -126,5 +183,6 @@ class Inspection:
                 }
                 for token in self.tokens
             ],
+            "regions": [region.to_json() for region in self.regions],
             "seconds": round(self.seconds, 4),
         }

@@ -11,11 +11,12 @@ from PIL import Image
 from .data.images import prepare_image, read_image
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, ReasoningToken, Trace
-from .mllm.contradiction import contradicts
+from .mllm.contradiction import contradicts, fault_sentences
 from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
 from .mllm.response import parse_response
 from .real.anomaly_map import aggregate, to_fixed_scale, upsample
+from .real.regions import regions_of, tie_words
 from .real.select import reasoning_rows, select_tokens
 from .settings import Settings, preset
 
@@ -184,7 +185,19 @@ def inspect_trace(
     grid = to_fixed_scale(aggregate(maps, scores.kept, scores.weights))
     if settings.scale_by_score:
         grid = grid * pred_score
+    anomaly_map = upsample(grid, image_size).numpy()
     explanation = trace.text[start:end]
+    spans = [trace.token_spans[index] for index in reasoning]
+    told = [
+        (
+            explanation[first:last],
+            [i for i, span in enumerate(spans) if first < span[1] - start <= last],
+        )
+        for first, last in fault_sentences(explanation)
+    ]
+    regions = sorted(
+        regions_of(anomaly_map, settings.region_threshold), key=lambda one: -one.score
+    )
     stripped = explanation.strip()
     lead = len(explanation) - len(explanation.lstrip())
     return Inspection(
@@ -192,7 +205,7 @@ def inspect_trace(
         image_size=image_size,
         pred_label=response.answer == "Yes" if threshold is None else pred_score > threshold,
         pred_score=pred_score,
-        anomaly_map=upsample(grid, image_size).numpy(),
+        anomaly_map=anomaly_map,
         answer=response.answer,
         explanation=stripped,
         contradiction=contradicts(explanation, response.answer),
@@ -210,4 +223,5 @@ def inspect_trace(
         ),
         token_maps=maps.numpy(),
         timings={"generate": generate_seconds, "localize": time.perf_counter() - began},
+        regions=tie_words(regions, maps.numpy(), told),
     )

@@ -36,6 +36,8 @@ class Settings:
         alpha: α, weight of Ŝ_T in w_r = α Ŝ_T + β Ŝ_I [paper].
         beta: β, weight of Ŝ_I.
         none_kept: when no token passes: "mean" of all tokens, or the "best" token by w_r.
+        region_threshold: from which anomaly_map value a pixel belongs to a region, in [0, 1]. A flat
+            map is 0.2 everywhere.
         scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
     """
 
@@ -57,6 +59,7 @@ class Settings:
     beta: float = 1.0
     none_kept: Literal["mean", "best"] = "best"
     scale_by_score: bool = False
+    region_threshold: float = 0.28
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -76,6 +79,10 @@ class Settings:
             raise SettingsError(f"temperature is {self.temperature}; it must not be negative.")
         if math.isnan(self.tau_t) or math.isnan(self.tau_i):
             raise SettingsError("tau_t and tau_i must be numbers.")
+        if not 0 <= self.region_threshold <= 1:
+            raise SettingsError(
+                f"region_threshold is {self.region_threshold}; it must be in [0, 1]."
+            )
         weights = (self.alpha, self.beta)
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise SettingsError("alpha and beta must not be negative, nor both be 0.")

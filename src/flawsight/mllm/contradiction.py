@@ -53,7 +53,7 @@ def contradicts(reasoning: str, answer: str) -> bool:
     a fault, or says "intact", claims soundness. A reasoning with any claim of a fault claims a
     fault; one that claims nothing contradicts nothing.
     """
-    claims = {_claim(clause) for clause in _clauses(reasoning)}
+    claims = _claims(reasoning)
     if answer == "Yes":
         return "No" in claims and "Yes" not in claims
     return "Yes" in claims
@@ -61,11 +61,21 @@ def contradicts(reasoning: str, answer: str) -> bool:
 
 def telling_sentence(reasoning: str, answer: str) -> str:
     """Return the first sentence that claims what the answer says, or else the first sentence."""
-    sentences = re.split(r"(?<=[.!?])\s+", reasoning.strip())
-    for sentence in sentences:
-        if answer in {_claim(clause) for clause in _clauses(sentence)}:
-            return sentence
-    return sentences[0]
+    sentences = [reasoning[start:end] for start, end in _sentences(reasoning)]
+    return next((s for s in sentences if answer in _claims(s)), sentences[0])
+
+
+def fault_sentences(reasoning: str) -> list[tuple[int, int]]:
+    """Return the [start, end) characters of each sentence that claims a fault."""
+    return [span for span in _sentences(reasoning) if "Yes" in _claims(reasoning[slice(*span)])]
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """Return the [start, end) characters of each sentence, at least one, without space around."""
+    stop = len(text.rstrip())
+    start = min(len(text) - len(text.lstrip()), stop)
+    gaps = [gap.span() for gap in re.compile(r"(?<=[.!?])\s+").finditer(text, start, stop)]
+    return list(zip([start, *(end for _, end in gaps)], [*(at for at, _ in gaps), stop], strict=True))
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -81,6 +91,10 @@ def _clauses(text: str) -> Iterator[str]:
         yield text[start : mark.start()]
         start = mark.end()
     yield text[start:]
+
+
+def _claims(text: str) -> set[Literal["Yes", "No"] | None]:
+    return {_claim(clause) for clause in _clauses(text)}
 
 
 def _claim(clause: str) -> Literal["Yes", "No"] | None:
