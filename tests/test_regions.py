@@ -44,7 +44,8 @@ def test_cover_is_the_share_of_a_cell_s_pixels(mask: np.ndarray, grid: tuple[int
                     region.mask[y, x]
                     for y in range(mask.shape[0])
                     for x in range(mask.shape[1])
-                    if y * grid[0] // mask.shape[0] == row and x * grid[1] // mask.shape[1] == column
+                    if y * grid[0] // mask.shape[0] == row
+                    and x * grid[1] // mask.shape[1] == column
                 ]
                 assert shares[row, column] == pytest.approx(np.mean(cell) if cell else 0)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 FloatArray = NDArray[np.float32]
+Box = tuple[int, int, int, int]  # (left, top, width, height) in pixels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Trace:
         question_attention: (N, Q), the same rows over the tokens of the question.
         anomaly_tokens: (Q,) bool, the tokens of the question's anomaly words.
         answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.
+        head_attention: (L, H, N, grid_h, grid_w), each head's rows; None where they were not kept.
+        glances: closer looks at parts of the image, the most suspect part first.
     """
 
     text: str
@@ -35,6 +38,23 @@ class Trace:
     question_attention: Tensor
     anomaly_tokens: Tensor
     answer_margins: Tensor
+    head_attention: Tensor | None = None
+    glances: tuple["Glance", ...] = ()
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A part of an image, seen while the words about the whole are read.
+
+    Attributes:
+        box: the part.
+        attention: (h, w), the mean over the reasoning tokens, on the part's own grid.
+        score: P(Yes) / (P(Yes) + P(No)) for the part.
+    """
+
+    box: Box
+    attention: Tensor
+    score: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ class Region:
     """
 
     image_size: tuple[int, int]
-    box: tuple[int, int, int, int]
+    box: Box
     area: int
     score: float
     counts: tuple[int, ...] = field(repr=False)
@@ -141,6 +161,9 @@ class Inspection:
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
         timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
         regions: where the map is above the region threshold, highest score first.
+        sink_share: which share of the kept words' attention lies where words about good images
+            look as well, whatever is there (real/sinks.py), in [0, 1]; None if that is not known
+            of the model.
     """
 
     image: str | None
@@ -155,6 +178,7 @@ class Inspection:
     token_maps: FloatArray = field(repr=False)
     timings: dict[str, float]
     regions: tuple[Region, ...] = ()
+    sink_share: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -183,6 +207,7 @@ class Inspection:
                 }
                 for token in self.tokens
             ],
+            "sink_share": None if self.sink_share is None else round(self.sink_share, 4),
             "regions": [region.to_json() for region in self.regions],
             "seconds": round(self.seconds, 4),
         }

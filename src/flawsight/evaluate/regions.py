@@ -85,9 +85,7 @@ def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
     return births[lasting], deaths[lasting], tops[lasting]
 
 
-def detections(
-    anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERANCE
-) -> Detections:
+def detections(anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERANCE) -> Detections:
     """Find a map's peaks and the regions that they point at.
 
     Args:
@@ -142,9 +140,7 @@ def region_recall(
         return np.asarray(np.where(regions > 0, best / regions, np.nan))
 
 
-def _passes(
-    values: Array, basin: NDArray[np.int64]
-) -> tuple[list[int], list[int], list[float]]:
+def _passes(values: Array, basin: NDArray[np.int64]) -> tuple[list[int], list[int], list[float]]:
     """Return pairs of touching basins with the highest pass between them, highest first."""
     height, width = values.shape
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], Array]] = []

@@ -18,7 +18,8 @@ class CocoWriter:
     """One JSON in COCO's format of instances.
 
     An image has beside COCO's fields pred_label, pred_score and explanation; an annotation has a
-    score, the largest value of the map in its region, and the words that speak of it. Coordinates are those of the upright image.
+    score, the largest value of the map in its region, and the words that speak of it. Coordinates
+    are those of the upright image.
 
     Raises:
         MissingExtraError: without pycocotools.

@@ -75,7 +75,9 @@ def _sentences(text: str) -> list[tuple[int, int]]:
     stop = len(text.rstrip())
     start = min(len(text) - len(text.lstrip()), stop)
     gaps = [gap.span() for gap in re.compile(r"(?<=[.!?])\s+").finditer(text, start, stop)]
-    return list(zip([start, *(end for _, end in gaps)], [*(at for at, _ in gaps), stop], strict=True))
+    return list(
+        zip([start, *(end for _, end in gaps)], [*(at for at, _ in gaps), stop], strict=True)
+    )
 
 
 def _clauses(text: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import AnswerError
+from ..inspection import Trace
 
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\b", re.IGNORECASE)
 # Free answers; the asterisks are Markdown's emphasis: "**Yes**", "**Answer:** No".
@@ -69,6 +70,12 @@ def parse_response(text: str) -> Response:
         reasoning = (match.start(1) if match[2] is None else match.end(), len(text))
     answer: Literal["Yes", "No"] = "Yes" if match[1].lower() == "yes" else "No"
     return Response(reasoning, answer, match.start(1))
+
+
+def answer_score(trace: Trace, response: Response) -> float:
+    """Return P(Yes) / (P(Yes) + P(No)) where the answer begins, in [0, 1]."""
+    token = next(i for i, span in enumerate(trace.token_spans) if span[1] > response.answer_start)
+    return float(trace.answer_margins[token].double().sigmoid())
 
 
 def follows_form(text: str) -> bool:

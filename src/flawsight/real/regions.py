@@ -93,7 +93,7 @@ def tie_words(
     chosen = lifts.argmax(axis=1)
     rows, columns = linear_sum_assignment(np.log(lifts.clip(min=1e-6)), maximize=True)
     chosen[rows] = columns
-    tied = [region for region in regions]
+    tied = list(regions)
     for (text, tokens), lift, to in zip(sentences, lifts, chosen, strict=True):
         if lift[to] > 1:
             words = f"{tied[to].words} {text}".strip()
