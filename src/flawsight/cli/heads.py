@@ -53,7 +53,9 @@ def choose_heads(
     with Progress(*progress_columns("Looking"), console=console, transient=True) as progress:
         bar = progress.add_task("", total=len(samples))
         looks = measure(
-            _head_maps(mllm, samples, batch_size, lambda n: progress.advance(bar, n)), share
+            _head_maps(mllm, samples, batch_size, lambda n: progress.advance(bar, n)),
+            share,
+            mllm.sha256,
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

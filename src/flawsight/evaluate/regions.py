@@ -57,11 +57,11 @@ def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
     check_finite(values)
     height, width = values.shape
     # Equal pixels are ordered by place, so that a plateau has one peak that lasts.
+    at_rank = np.argsort(values.ravel(), kind="stable")
     rank = np.empty(values.size, np.int64)
-    rank[np.argsort(values.ravel(), kind="stable")] = np.arange(values.size)
+    rank[at_rank] = np.arange(values.size)
     padded = np.pad(rank.reshape(height, width), 1, constant_values=-1)
     windows = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    at_rank = np.argsort(rank)
     summit = at_rank[np.max(windows, axis=0).ravel()]  # the highest neighbour, or the pixel itself
     while not np.array_equal(summit, higher := summit[summit]):
         summit = higher

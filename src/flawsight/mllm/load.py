@@ -130,7 +130,7 @@ def load_mllm(
     # Without its package, flash attention may run as a kernel of the hub, under that one's name.
     attention = network.config.get_text_config()._attn_implementation
     # An adapter changes where words look: those of the base model are not its own.
-    looks = load_looks(folder if adapter is None else adapter_folder)
+    looks = load_looks(folder if adapter is None else adapter_folder, sha256.hexdigest())
     return MLLM(network, processor, name, sha256.hexdigest(), attention, looks)
 
 

@@ -32,12 +32,14 @@ class Looks:
         good: (L, H, 15, 15) mean density of each head's attention on good images.
         agreement: (L, H) score by which the heads were chosen, see real/heads.py.
         images: how many good and how many defective images this is from.
+        sha256: of the model's weights.
     """
 
     heads: tuple[tuple[int, int], ...]
     good: Tensor
     agreement: Tensor
     images: tuple[int, int]
+    sha256: str
 
     def usual(
         self, layers: Sequence[int] | None, heads: Sequence[tuple[int, int]] | None
@@ -52,12 +54,13 @@ class Looks:
         ).sum(dim=0)
 
 
-def measure(maps: Iterable[tuple[bool, Tensor]], share: float) -> Looks:
+def measure(maps: Iterable[tuple[bool, Tensor]], share: float, sha256: str) -> Looks:
     """Choose heads and average good images.
 
     Args:
         maps: of each image whether it is defective, and its (L, H, grid_h, grid_w) attention.
         share: of the heads to keep, in (0, 1].
+        sha256: of the model.
 
     Raises:
         CalibrationError: if there are no good or no defective images.
@@ -75,7 +78,9 @@ def measure(maps: Iterable[tuple[bool, Tensor]], share: float) -> Looks:
     good = torch.stack(kinds[0]).mean(dim=0)
     defective = (torch.stack(kinds[1]) / good.clamp(min=0.1)).flatten(3).flatten(1, 2)
     agreement = head_agreement(defective).view(good.shape[:2])
-    return Looks(best_heads(agreement, share), good, agreement, (len(kinds[0]), len(kinds[1])))
+    return Looks(
+        best_heads(agreement, share), good, agreement, (len(kinds[0]), len(kinds[1])), sha256
+    )
 
 
 def head_map(trace: Trace, settings: Settings) -> Tensor | None:
@@ -100,25 +105,27 @@ def encode_looks(looks: Looks) -> memoryview:
         good=looks.good.numpy().astype(np.float32),
         agreement=looks.agreement.numpy().astype(np.float32),
         images=np.array(looks.images),
+        sha256=np.array(looks.sha256),
     )
     return content.getbuffer()
 
 
-def load_looks(folder: Path) -> Looks | None:
+def load_looks(folder: Path, sha256: str) -> Looks | None:
     """Return the looks.npz of a model's folder; None if there is none.
 
     Raises:
-        ModelError: if it is damaged.
+        ModelError: if it is damaged, or was measured on other weights than those of this sha256.
     """
     path = folder / FILE
     try:
         with np.load(path, allow_pickle=False) as arrays:
             good, defective = arrays["images"].tolist()
-            return Looks(
+            looks = Looks(
                 tuple((layer, head) for layer, head in arrays["heads"].tolist()),
                 torch.from_numpy(arrays["good"]),
                 torch.from_numpy(arrays["agreement"]),
                 (good, defective),
+                str(arrays["sha256"]),
             )
     except FileNotFoundError:
         return None
@@ -127,3 +134,9 @@ def load_looks(folder: Path) -> Looks | None:
             f"{path} cannot be read ({error}); remove it, or make it anew with flawsight "
             "calibrate --heads."
         ) from error
+    if looks.sha256 != sha256:
+        raise ModelError(
+            f"{path} was measured on other weights; remove it, or make it anew with flawsight "
+            "calibrate --heads."
+        )
+    return looks
