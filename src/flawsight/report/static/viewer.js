@@ -10,6 +10,7 @@
 (() => {
   const LONG_SIDE = 160; // of the field that is computed, in pixels; a map's grid is far coarser
   const SHARPER = 6; // the canvas is so many times larger, for the line around a region
+  const SINKS = 0.25; // share of attention on sinks from which on the reader is warned
   const DIM = 0.64; // how dark the photo gets where a word did not look
 
   /** Make an element: attributes by name, `on…` being listeners; children are nodes or text. */
@@ -358,7 +359,55 @@
       words.length ? box : el("p", { class: "fs-words" }, text || "The model gave no reasoning."),
       status, facts, words.length ? allScores(words) : null,
     );
-    return { section, point };
+    const elements = words.map(({ indices }, i) => ({ indices, element: buttons[i] }));
+    return { section, point, elements };
+  }
+
+  /** The suspect regions; pointing at one frames it on the photo and marks its words. */
+  function regionList(view, frame, words) {
+    if (!view.regions?.length) return null;
+    const [height, width] = view.image_size;
+    const mark = el("i", { class: "fs-box", "aria-hidden": "true", hidden: true });
+    frame.append(mark);
+    function show(region) {
+      mark.hidden = region == null;
+      if (region) {
+        const [left, top, w, h] = region.box;
+        const place = { left: left / width, top: top / height, width: w / width, height: h / height };
+        for (const [side, share] of Object.entries(place)) mark.style[side] = `${100 * share}%`;
+      }
+      const told = new Set(region?.tokens);
+      words.forEach(({ element, indices }) =>
+        element.classList.toggle("fs-told", indices.some((index) => told.has(index))));
+    }
+    const area = (share) => (share < 0.001 ? "below 0.1 %" : `${(100 * share).toFixed(1)} %`);
+    const item = (region) => el("li", {}, el(
+      "button", {
+        class: "fs-region", type: "button", onpointerenter: () => show(region),
+        onpointerleave: () => show(null), onfocus: () => show(region), onblur: () => show(null),
+      },
+      el("span", { class: "fs-score" }, `${score(region.score)} · ${area(region.area)} of the image`),
+      el("q", {}, region.words || "no sentence speaks of it"),
+    ));
+    const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
+    return el(
+      "section", { class: "fs-regions", "aria-label": "Suspect regions" },
+      el("h3", {}, view.regions.length === 1 ? "1 suspect region" : `${view.regions.length} suspect regions`),
+      el("ol", {}, ...first.map(item)),
+      rest.length ? el("details", {}, el("summary", {}, `${rest.length} fainter ones`),
+        el("ol", { start: 6 }, ...rest.map(item))) : null,
+    );
+  }
+
+  /** What speaks against trusting this inspection. */
+  function diagnostics(view) {
+    if (view.sink_share == null) return null;
+    const heavy = view.sink_share > SINKS;
+    return el(
+      "p", { class: heavy ? "fs-warning" : "fs-soft" },
+      `${percent(view.sink_share)} of the words' attention lies where they look on good images too`,
+      heavy ? ": the map says little here." : ".",
+    );
   }
 
   /** A table of all words, made when it is opened. */
@@ -383,7 +432,8 @@
   function inspectionView(view) {
     const maps = decode(view.token_maps);
     const shown = stage(view, maps);
-    const { section, point } = reasoning(view, maps, shown.show);
+    const { section, point, elements } = reasoning(view, maps, shown.show);
+    const regions = regionList(view, shown.frame, elements);
     watchPointer(shown.frame, point);
     const truth = view.label == null || view.pred_label == null ? null : view.label === view.pred_label;
     return el(
@@ -405,7 +455,7 @@
           : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),
-      section,
+      el("div", { class: "fs-side" }, section, regions, diagnostics(view)),
     );
   }
 
