@@ -1,6 +1,7 @@
 """`flawsight inspect`."""
 
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,6 +117,8 @@ def _inspect(
             calibrated = load_calibration(calibration)
             calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
             inspector.threshold = calibrated.threshold(category)
+            if (above := calibrated.region_threshold(category)) is not None:
+                inspector.settings = replace(inspector.settings, region_threshold=above)
         run = RunFolder(out, describe(inspector))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
