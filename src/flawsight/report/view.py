@@ -18,8 +18,8 @@ grid is {"rows", "cols", "data"}: base64 of uint8, row by row from the top left,
     token_maps      one grid a token, one after the other in "data", on the scale of the anomaly
                     map; null if they were not kept
     regions         suspect regions, the most suspect first: box [left, top, width, height] in
-                    pixels of the original, area as a share of the image, score, words ("" if none speak
-                    of it) and tokens, their indices
+                    pixels of the original, area as a share of the image, score, words ("" if
+                    none speak of it) and tokens, their indices
     sink_share      share of the kept words' attention on sinks; null if unknown
     scale           colours of the map: [value, [r, g, b], opacity], rising
 """
