@@ -121,7 +121,7 @@ class Bench:
             rows.append(
                 [auroc(counts), average_precision(counts), f1_max(counts)[0], aupro(counts), recall]
             )
-        return 100 * np.nanmean(np.array(rows, np.float64), axis=0)
+        return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
 
 
 def gain(figures: Values, base: Values) -> float:

@@ -258,7 +258,9 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
     inspection = inspect_trace(make_trace(RESPONSE), (30, 40), PLAIN, "shots/part.png", 1.5)
     row = json.loads(json.dumps(inspection.to_json()))
     assert {
-        key: row[key] for key in row if key not in ("tokens", "seconds", "pred_score", "regions")
+        key: row[key]
+        for key in row
+        if key not in ("tokens", "seconds", "pred_score", "regions", "sink_share")
     } == {
         "image": "shots/part.png",
         "image_size": [30, 40],
@@ -323,7 +325,7 @@ def test_running_out_of_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
     def out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("flawsight.inspector.generate", out_of_memory)
+    monkeypatch.setattr("flawsight.inspector.look", out_of_memory)
     inspector = Inspector(mllm=None)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="--batch-size"):
         inspector([Image.new("RGB", (9, 9))])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flawsight.inspection import Region
-from flawsight.mllm.contradiction import fault_sentences
+from flawsight.mllm.contradiction import fault_phrases
 from flawsight.real.regions import cover, regions_of, tie_words
 
 
@@ -76,10 +76,29 @@ def test_a_flat_look_ties_nothing() -> None:
     assert tie_words([], np.ones((1, 4, 4), np.float32), [("A crack.", [0])]) == ()
 
 
-def test_sentences_of_a_fault() -> None:
-    text = "  A metal plate. There is a dent in it.  No scratch is seen! A hole is there. "
-    assert [text[a:b] for a, b in fault_sentences(text)] == [
-        "There is a dent in it.",
-        "A hole is there.",
-    ]
-    assert fault_sentences("") == fault_sentences("  ") == []
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        (
+            "  A metal plate. There is a dent in it.  No scratch is seen! A hole is there. ",
+            ["There is a dent in it.", "A hole is there."],
+        ),
+        (
+            "There is a dark stain in the center and a scratch in the upper left, which should not "
+            "be there.",
+            [
+                "There is a dark stain in the center",
+                "a scratch in the upper left, which should not be there.",
+            ],
+        ),
+        ("It has a dent, a hole, and a bent pin.", ["It has a dent", "a hole", "a bent pin."]),
+        (
+            "A plate and a crack in the middle and the corner.",
+            ["A plate and a crack in the middle and the corner."],
+        ),
+        ("", []),
+        ("  ", []),
+    ],
+)
+def test_phrases_of_a_fault(text: str, phrases: list[str]) -> None:
+    assert [text[a:b] for a, b in fault_phrases(text)] == phrases

@@ -98,7 +98,7 @@ class Region:
         score: the largest value of the map inside.
         counts: its mask as COCO's uncompressed run lengths: column by column from the upper left,
             pixels outside and inside by turns, the first outside.
-        words: the sentences of the reasoning that looked at it; "" if none did.
+        words: the phrases of the reasoning that looked at it; "" if none did.
         tokens: their reasoning tokens, as indices.
     """
 

@@ -13,7 +13,7 @@ from PIL import Image
 from .data.images import prepare_image, read_image
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, ReasoningToken, Trace
-from .mllm.contradiction import contradicts, fault_sentences
+from .mllm.contradiction import contradicts, fault_phrases
 from .mllm.load import MLLM, load_mllm
 from .mllm.looks import Looks
 from .mllm.response import answer_score, parse_response
@@ -202,7 +202,7 @@ def inspect_trace(
             explanation[first:last],
             [i for i, span in enumerate(spans) if first < span[1] - start <= last],
         )
-        for first, last in fault_sentences(explanation)
+        for first, last in fault_phrases(explanation)
     ]
     regions = sorted(regions_of(anomaly_map, settings.region_threshold), key=lambda one: -one.score)
     stripped = explanation.strip()

@@ -183,6 +183,6 @@ def _alive(thresholds: Array, births: Array, deaths: Array, weights: Array) -> A
     for ends, sign in ((births, 1.0), (deaths, -1.0)):
         # The first threshold, counted from the highest, that is ≤ the end.
         at = len(thresholds) - np.searchsorted(rising, ends, side="right")
-        np.add.at(steps, (..., at), sign * weights)
+        np.add.at(steps.T, at, sign * weights.T)
     alive: Array = np.cumsum(steps, axis=-1)[..., :-1]
     return alive

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,9 @@ def traced(
 def save_trace(path: Path, trace: Trace, image_size: tuple[int, int]) -> None:
     """Write a trace, exactly."""
     content = io.BytesIO()
+    glances: dict[str, Any] = {
+        f"glance_{i}": glance.attention.numpy() for i, glance in enumerate(trace.glances)
+    }
     np.savez_compressed(
         content,
         text=np.array(trace.text),
@@ -78,7 +82,7 @@ def save_trace(path: Path, trace: Trace, image_size: tuple[int, int]) -> None:
         image_size=np.array(image_size),
         glance_boxes=np.array([glance.box for glance in trace.glances]).reshape(-1, 4),
         glance_scores=np.array([glance.score for glance in trace.glances]),
-        **{f"glance_{i}": glance.attention.numpy() for i, glance in enumerate(trace.glances)},
+        **glances,
     )
     write_atomically(path, content.getbuffer())
 

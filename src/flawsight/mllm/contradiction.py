@@ -37,6 +37,10 @@ _CLAUSE = re.compile(
     r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
     re.IGNORECASE,
 )
+# Between one thing and the next of a list.
+_NEXT = re.compile(
+    r"(?:,\s+(?:and\s+)?|\s+and\s+)(?=(?:an?|another|one|two|some|the)\s)", re.IGNORECASE
+)
 _LISTED = re.compile(
     r"\s*(?:(?:or|nor)\s+(?:an?\s+|any\s+)?|and\s+)?"
     r"(?:(?!(?:an?|the|this|that|there|one|some|several|only|just|it|is|are|has|shows?|so|with|"
@@ -65,9 +69,29 @@ def telling_sentence(reasoning: str, answer: str) -> str:
     return next((s for s in sentences if answer in _claims(s)), sentences[0])
 
 
-def fault_sentences(reasoning: str) -> list[tuple[int, int]]:
-    """Return the [start, end) characters of each sentence that claims a fault."""
-    return [span for span in _sentences(reasoning) if "Yes" in _claims(reasoning[slice(*span)])]
+def fault_phrases(reasoning: str) -> list[tuple[int, int]]:
+    """Return the [start, end) characters of each phrase that claims a fault.
+
+    A sentence that claims one is cut where a list in it goes on to the next: "a dent here, a
+    scratch there and a hole" are three phrases. A part without a fault stays with the one before.
+    """
+    found: list[tuple[int, int]] = []
+    for start, end in _sentences(reasoning):
+        if "Yes" not in _claims(reasoning[start:end]):
+            continue
+        first = len(found)
+        for stop, resume in [
+            *(m.span() for m in _NEXT.finditer(reasoning, start, end)),
+            (end, end),
+        ]:
+            if len(found) > first and not _FAULT.search(reasoning, start, stop):
+                found[-1] = (found[-1][0], stop)
+            elif _FAULT.search(reasoning, start, stop):
+                found.append((start, stop))
+            else:  # nothing is told yet
+                continue
+            start = resume
+    return found
 
 
 def _sentences(text: str) -> list[tuple[int, int]]:

@@ -163,8 +163,8 @@ def replay(
     return [
         replace(
             trace,
-            head_attention=heads[index, :, :, : len(response), : grid_h * grid_w].unflatten(
-                -1, (grid_h, grid_w)
+            head_attention=heads[index, :, :, : len(response), : grid_h * grid_w].reshape(
+                *heads.shape[1:3], len(response), grid_h, grid_w
             ),
         )
         for index, (trace, response, (grid_h, grid_w)) in enumerate(

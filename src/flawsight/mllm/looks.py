@@ -76,8 +76,8 @@ def measure(maps: Iterable[tuple[bool, Tensor]], share: float, sha256: str) -> L
             "response; heads are chosen from both."
         )
     good = torch.stack(kinds[0]).mean(dim=0)
-    defective = (torch.stack(kinds[1]) / good.clamp(min=0.1)).flatten(3).flatten(1, 2)
-    agreement = head_agreement(defective).view(good.shape[:2])
+    bad = (torch.stack(kinds[1]) / good.clamp(min=0.1)).flatten(3).flatten(1, 2)
+    agreement = head_agreement(bad).view(good.shape[:2])
     return Looks(
         best_heads(agreement, share), good, agreement, (len(kinds[0]), len(kinds[1])), sha256
     )

@@ -1,4 +1,4 @@
-"""Anomaly map → defect regions, each with the sentences of the reasoning that looked at it.
+"""Anomaly map → defect regions, each with the words of the reasoning that looked at it.
 
 The paper localizes pixels, one map an image; what follows is ours. Arrays in, regions out.
 """
@@ -66,36 +66,37 @@ def cover(region: Region, grid: tuple[int, int]) -> FloatArray:
 def tie_words(
     regions: Sequence[Region],
     token_maps: FloatArray,
-    sentences: Sequence[tuple[str, Sequence[int]]],
+    phrases: Sequence[tuple[str, Sequence[int]]],
 ) -> tuple[Region, ...]:
-    """Give each region the sentences that looked at it more than at the rest of the image.
+    """Give each region the phrases that looked at it more than at the rest of the image.
 
-    The lift of a sentence at a region is how many times the image's mean attention its tokens pay
-    there. Sentences go to different regions as far as there are enough, so that the sum of the log
-    lifts is greatest; what is left over goes where it looks most. A lift of 1 or less ties nothing.
+    The excess of a phrase at a region is the share of its tokens' attention there, less the
+    region's share of the image. Phrases go to different regions as far as there are enough, so that
+    the sum of the excesses is greatest; what is left over goes to its greatest. Without an excess
+    above 0 a phrase is tied to nothing.
 
     Args:
         regions: K.
         token_maps: (R, grid_h, grid_w) attention of the reasoning tokens.
-        sentences: S (text, indices of its tokens) that speak of a defect.
+        phrases: S phrases (text, indices of its tokens) that speak of a defect.
 
     Returns:
         The regions in the same order, with `words` and `tokens`.
     """
-    sentences = [(text, list(tokens)) for text, tokens in sentences if len(tokens)]
-    if not regions or not sentences:
+    phrases = [(text, list(tokens)) for text, tokens in phrases if len(tokens)]
+    if not regions or not phrases:
         return tuple(regions)
     shares = np.stack([cover(region, token_maps.shape[1:]) for region in regions])
-    shares /= shares.sum(axis=(1, 2), keepdims=True).clip(min=np.finfo(np.float32).tiny)
-    density = token_maps / token_maps.mean(axis=(1, 2), keepdims=True).clip(min=1e-30)
-    looks = np.einsum("khw,rhw->rk", shares, density)
-    lifts = np.stack([looks[tokens].mean(axis=0) for _, tokens in sentences])
-    chosen = lifts.argmax(axis=1)
-    rows, columns = linear_sum_assignment(np.log(lifts.clip(min=1e-6)), maximize=True)
+    # What rounding leaves of a flat look is no excess.
+    attention = token_maps / token_maps.sum(axis=(1, 2), keepdims=True).clip(min=1e-30)
+    excess = np.einsum("khw,rhw->rk", shares, attention) - shares.mean(axis=(1, 2)) - 1e-6
+    totals = np.stack([excess[tokens].mean(axis=0) for _, tokens in phrases])
+    chosen = totals.argmax(axis=1)
+    rows, columns = linear_sum_assignment(totals, maximize=True)
     chosen[rows] = columns
     tied = list(regions)
-    for (text, tokens), lift, to in zip(sentences, lifts, chosen, strict=True):
-        if lift[to] > 1:
+    for (text, tokens), total, to in zip(phrases, totals, chosen, strict=True):
+        if total[to] > 0:
             words = f"{tied[to].words} {text}".strip()
             tied[to] = replace(tied[to], words=words, tokens=(*tied[to].tokens, *tokens))
     return tuple(tied)

@@ -387,7 +387,7 @@
         onpointerleave: () => show(null), onfocus: () => show(region), onblur: () => show(null),
       },
       el("span", { class: "fs-score" }, `${score(region.score)} · ${area(region.area)} of the image`),
-      el("q", {}, region.words || "no sentence speaks of it"),
+      region.words ? el("q", {}, region.words) : el("span", { class: "fs-soft" }, "no words speak of it"),
     ));
     const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
     return el(
