@@ -218,3 +218,24 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     assert (code, "another model" in output) == (2, True)
     code, output = flawsight("inspect", photos, "--category", "x", "--out", tmp_path / "d")
     assert (code, "--calibration" in output) == (2, True)
+
+
+def test_regions_are_calibrated_on_the_greatest_value_of_good_maps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    peaks = rng.uniform(0.2, 0.9, 19).astype(np.float16)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "run.json").write_text(json.dumps({"model": MODEL, "settings": {}}))
+    with (tmp_path / "inspections.jsonl").open("w") as file:
+        for index, peak in enumerate(peaks):
+            values = np.full((4, 5), peak * 0.5, np.float16)
+            values[2, 3] = peak
+            np.savez(tmp_path / f"maps/{index}.npz", anomaly_map=values)
+            row = {"image": f"{index}.png", "pred_score": 0.5, "anomaly_map": f"maps/{index}.npz"}
+            file.write(json.dumps(row) + "\n")
+    scores = read_normal_scores(tmp_path)
+    calibration = calibrate(scores, 0.1)
+    assert calibration.region_threshold() == conformal_threshold(peaks.astype(float).tolist(), 0.1)
+    save_calibration(calibration, tmp_path / "calibration.json")
+    assert load_calibration(tmp_path / "calibration.json") == calibration
+    (tmp_path / "maps/3.npz").unlink()
+    assert calibrate(read_normal_scores(tmp_path), 0.1).region_threshold() is None

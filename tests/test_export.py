@@ -19,8 +19,9 @@ from test_cli import flawsight
 from flawsight.errors import ExportError, MissingExtraError
 from flawsight.export.csv import COLUMNS
 from flawsight.export.labelstudio import encode_rle
-from flawsight.export.regions import MAP_THRESHOLD, mask_of, regions_of
+from flawsight.export.regions import MAP_THRESHOLD
 from flawsight.export.write import FORMATS, Exported, export
+from flawsight.real.regions import mask_of, regions_of
 from flawsight.report.overlay import draw_overlay
 from flawsight.run_folder import Row, RunFolder, read_rows
 

@@ -37,6 +37,9 @@ OTHERS = st.fixed_dictionaries(
         "beta": st.floats(0, 10),
         "none_kept": st.sampled_from(["mean", "best"]),
         "scale_by_score": st.booleans(),
+        "region_threshold": st.floats(0, 1),
+        "relative": st.booleans(),
+        "tiles": st.integers(0, 4),
     }
 )
 

@@ -6,13 +6,14 @@ top and column 0 at the left of the image.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 FloatArray = NDArray[np.float32]
+Box = tuple[int, int, int, int]  # (left, top, width, height) in pixels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Trace:
         question_attention: (N, Q), the same rows over the tokens of the question.
         anomaly_tokens: (Q,) bool, the tokens of the question's anomaly words.
         answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.
+        head_attention: (L, H, N, grid_h, grid_w), each head's rows; None where they were not kept.
+        glances: closer looks at parts of the image, the most suspect part first.
     """
 
     text: str
@@ -35,6 +38,23 @@ class Trace:
     question_attention: Tensor
     anomaly_tokens: Tensor
     answer_margins: Tensor
+    head_attention: Tensor | None = None
+    glances: tuple["Glance", ...] = ()
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A part of an image, seen while the words about the whole are read.
+
+    Attributes:
+        box: the part.
+        attention: (h, w), the mean over the reasoning tokens, on the part's own grid.
+        score: P(Yes) / (P(Yes) + P(No)) for the part.
+    """
+
+    box: Box
+    attention: Tensor
+    score: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,61 @@ class ReasoningToken:
 
 
 @dataclass(frozen=True)
+class Region:
+    """One suspect region of an image, in pixels of the upright image.
+
+    Attributes:
+        image_size: (height, width) of the image.
+        box: (left, top, width, height).
+        area: number of pixels.
+        score: the largest value of the map inside.
+        counts: its mask as COCO's uncompressed run lengths: column by column from the upper left,
+            pixels outside and inside by turns, the first outside.
+        words: the phrases of the reasoning that looked at it; "" if none did.
+        tokens: their reasoning tokens, as indices.
+    """
+
+    image_size: tuple[int, int]
+    box: Box
+    area: int
+    score: float
+    counts: tuple[int, ...] = field(repr=False)
+    words: str = ""
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(height, width) of the whole image, True inside the region."""
+        inside = np.arange(len(self.counts)) % 2 == 1
+        return np.repeat(inside, self.counts).reshape(self.image_size, order="F")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the region as JSON types."""
+        return {
+            "box": list(self.box),
+            "area": self.area,
+            "score": round(self.score, 6),
+            "words": self.words,
+            "tokens": list(self.tokens),
+            "counts": list(self.counts),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], image_size: tuple[int, int]) -> Self:
+        """Return the region that `to_json` wrote, of an image of (height, width)."""
+        left, top, width, height = values["box"]
+        return cls(
+            image_size=image_size,
+            box=(left, top, width, height),
+            area=values["area"],
+            score=values["score"],
+            counts=tuple(values["counts"]),
+            words=values["words"],
+            tokens=tuple(values["tokens"]),
+        )
+
+
+@dataclass(frozen=True)
 class Inspection:
     """The result for one image.
 
@@ -85,6 +160,10 @@ class Inspection:
         tokens: the R reasoning tokens with their scores.
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
         timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
+        regions: where the map is above the region threshold, highest score first.
+        sink_share: which share of the kept words' attention lies where words about good images
+            look as well, whatever is there (real/sinks.py), in [0, 1]; None if that is not known
+            of the model.
     """
 
     image: str | None
@@ -98,6 +177,8 @@ class Inspection:
     tokens: tuple[ReasoningToken, ...] = field(repr=False)
     token_maps: FloatArray = field(repr=False)
     timings: dict[str, float]
+    regions: tuple[Region, ...] = ()
+    sink_share: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -126,5 +207,7 @@ class Inspection:
                 }
                 for token in self.tokens
             ],
+            "sink_share": None if self.sink_share is None else round(self.sink_share, 4),
+            "regions": [region.to_json() for region in self.regions],
             "seconds": round(self.seconds, 4),
         }

@@ -156,7 +156,7 @@ def inspect_into(
 
     def prepare(batch: list[str]) -> Opened:
         opened = inspector.open(batch)
-        if inspector.generator is None:
+        if inspector.generator is None and not inspector.settings.tiles:
             for image in opened.images:
                 if isinstance(image, Image.Image):
                     image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it

@@ -23,6 +23,8 @@ class Settings:
         layers: language layers whose attention is averaged (negative ones count from the end);
             None takes all.
         heads: (layer, head) pairs averaged instead of whole layers.
+        model_heads: average the heads that looks.npz in the model's folder names (`flawsight
+            calibrate --heads`); without that file, as `layers` and `heads` say.
         row: whose attention speaks for a token: "own", of the token after it has read itself, or
             "predicting", of the position before it, which chose it.
         semantic_normalization: how S_T becomes Ŝ_T in [0, 1]: "share" of the attention to the whole
@@ -36,6 +38,12 @@ class Settings:
         alpha: α, weight of Ŝ_T in w_r = α Ŝ_T + β Ŝ_I [paper].
         beta: β, weight of Ŝ_I.
         none_kept: when no token passes: "mean" of all tokens, or the "best" token by w_r.
+        region_threshold: above which anomaly_map value a pixel belongs to a region, in [0, 1]. A
+            flat map is 0.2 everywhere.
+        relative: divide the map by where words about good images look anyhow, by the same
+            looks.npz; without that file, the map stays as it is.
+        tiles: how many parts of the image, of four, are looked at again from close by, the most
+            suspect first; each costs a forward pass.
         scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
     """
 
@@ -46,6 +54,7 @@ class Settings:
     seed: int = 0
     layers: tuple[int, ...] | None = None
     heads: tuple[tuple[int, int], ...] | None = None
+    model_heads: bool = False
     row: Literal["own", "predicting"] = "own"
     semantic_normalization: Literal["share", "max"] = "share"
     concentration_normalization: Literal["exp", "linear"] = "exp"
@@ -56,7 +65,10 @@ class Settings:
     alpha: float = 1.0
     beta: float = 1.0
     none_kept: Literal["mean", "best"] = "best"
+    relative: bool = False
+    tiles: int = 0
     scale_by_score: bool = False
+    region_threshold: float = 0.28
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -68,6 +80,10 @@ class Settings:
             )
         if self.layers is not None and self.heads is not None:
             raise SettingsError("Give either layers or heads, not both.")
+        if self.model_heads and (self.layers, self.heads) != (None, None):
+            raise SettingsError("Give either model_heads, or layers, or heads.")
+        if not 0 <= self.tiles <= 4:
+            raise SettingsError(f"tiles is {self.tiles}; it must be 0 to 4.")
         if self.image_tokens is not None and self.image_tokens < 1:
             raise SettingsError(f"image_tokens is {self.image_tokens}; it must be at least 1.")
         if self.max_new_tokens < 1:
@@ -76,6 +92,10 @@ class Settings:
             raise SettingsError(f"temperature is {self.temperature}; it must not be negative.")
         if math.isnan(self.tau_t) or math.isnan(self.tau_i):
             raise SettingsError("tau_t and tau_i must be numbers.")
+        if not 0 <= self.region_threshold <= 1:
+            raise SettingsError(
+                f"region_threshold is {self.region_threshold}; it must be in [0, 1]."
+            )
         weights = (self.alpha, self.beta)
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise SettingsError("alpha and beta must not be negative, nor both be 0.")

@@ -7,8 +7,9 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, SettingsError
 from . import options
+from .heads import choose_heads
 from .inspect import parse_settings
 from .shell import console, explained, progress_columns
 
@@ -19,14 +20,23 @@ def calibrate(
         typer.Argument(help="Run folder of good parts, bench cell, or folder of their photos."),
     ],
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of good parts that may be called defective.")
-    ],
+        float | None, typer.Option(help="Share of good parts that may be called defective.")
+    ] = None,
     by_category: Annotated[
         bool, typer.Option("--by-category", help="One threshold more for each category.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="The calibration; a picture lies beside it.")] = Path(
-        "calibration.json"
-    ),
+    heads: Annotated[
+        bool,
+        typer.Option("--heads", help="Choose the model's heads, from a labelled data set."),
+    ] = False,
+    share: Annotated[float, typer.Option(help="Of --heads: the share of all heads to keep.")] = 0.5,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Default: calibration.json, or looks.npz in the model's folder. A picture lies "
+            "beside it."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Of photos: folder or hub name. Default: the bundled model.")
     ] = None,
@@ -50,9 +60,24 @@ def calibrate(
 
         flawsight inspect photos/new --calibration calibration.json
 
+        flawsight calibrate photos/labelled --heads --model my-model
+
     Photos are inspected into a run folder beside the calibration. A rate a needs ⌈1/a⌉ − 1 images.
+
+    With --heads, good and defective images, without masks, tell which of the model's heads look at
+    defects, and where its words look whatever there is; the presets use both from then on.
     """
     with explained():
+        if heads:
+            choose_heads(
+                str(source), share, out, batch_size,
+                {"model": model, "adapter": adapter, "device": device, "dtype": dtype,
+                 "attention": attention},
+            )  # fmt: skip
+            return
+        if false_alarm_rate is None:
+            raise SettingsError("Give --false-alarm-rate, like 0.01, or --heads.")
+        out = Path("calibration.json") if out is None else out
         from ..evaluate.calibrate import (
             POOLED,
             calibrate,

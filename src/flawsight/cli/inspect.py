@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,8 @@ def _inspect(
             calibrated = load_calibration(calibration)
             calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
             inspector.threshold = calibrated.threshold(category)
+            if (above := calibrated.region_threshold(category)) is not None:
+                inspector.settings = replace(inspector.settings, region_threshold=above)
         run = _open_run(RunFolder, out, describe(inspector), processes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}

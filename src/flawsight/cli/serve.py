@@ -1,6 +1,7 @@
 """`flawsight serve`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,4 +123,6 @@ def _calibrate(inspector: Any, calibration: Path | None) -> dict[str, float]:
     calibrated = load_calibration(calibration)
     calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
     inspector.threshold = calibrated.threshold()
+    if (above := calibrated.region_threshold()) is not None:
+        inspector.settings = replace(inspector.settings, region_threshold=above)
     return {name: value for name, value in calibrated.thresholds.items() if name != POOLED}

@@ -11,14 +11,17 @@ The probability is over the calibration images too; it is no promise for one par
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from ..errors import CalibrationError
-from ..run_folder import read_description, read_rows, write_atomically
+from ..run_folder import Row, read_description, read_rows, write_atomically
 
 FORMAT = 1
 POOLED = "all"
@@ -33,12 +36,14 @@ class NormalScores:
         skipped: how many normal images have no score because they failed.
         model: "name" and "sha256" of the model, as far as the run tells.
         settings: of the inspections, as JSON types.
+        peaks: the greatest value of each image's map, by product; empty where maps are missing.
     """
 
     by_category: dict[str, tuple[float, ...]]
     skipped: int
     model: dict[str, Any]
     settings: dict[str, Any] | None
+    peaks: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def pooled(self) -> tuple[float, ...]:
@@ -57,6 +62,8 @@ class Calibration:
         model: "name" and "sha256" of the model that gave the scores.
         settings: with which it gave them, as JSON types.
         created: time in UTC, ISO 8601.
+        region_thresholds: the same of maps: a new good image has a region of suspicion with
+            probability a at most. Empty where the run kept no maps.
     """
 
     thresholds: dict[str, float]
@@ -65,6 +72,11 @@ class Calibration:
     model: dict[str, Any]
     settings: dict[str, Any] | None
     created: str
+    region_thresholds: dict[str, float] = field(default_factory=dict)
+
+    def region_threshold(self, category: str | None = None) -> float | None:
+        """Return the threshold of maps, of a category or of all; None if there is none."""
+        return self.region_thresholds.get(POOLED if category is None else category)
 
     def threshold(self, category: str | None = None) -> float:
         """Return the threshold of a category, or of all together for None.
@@ -109,6 +121,7 @@ class Calibration:
             "created": self.created,
             "false_alarm_rate": self.false_alarm_rate,
             "thresholds": self.thresholds,
+            "region_thresholds": self.region_thresholds,
             "counts": self.counts,
             "model": self.model,
             "settings": self.settings,
@@ -172,7 +185,19 @@ def calibrate(
         scores.model,
         scores.settings,
         datetime.now(UTC).isoformat(timespec="seconds"),
+        {
+            # No map is above 1 (other programs' maps are not ours to cut).
+            name: min(1.0, conformal_threshold(peaks, false_alarm_rate))
+            for name, group in groups.items()
+            if len(peaks := _peaks(scores, name)) == len(group)
+        },
     )
+
+
+def _peaks(scores: NormalScores, name: str) -> tuple[float, ...]:
+    if name == POOLED:
+        return tuple(peak for peaks in scores.peaks.values() for peak in peaks)
+    return scores.peaks.get(name, ())
 
 
 def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> NormalScores:
@@ -195,6 +220,7 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
     # An image that failed and was tried again has two rows; the last one counts.
     rows = {row["image"]: row for row in read_rows(run)}
     groups: dict[str, list[float]] = {}
+    peaks: dict[str, list[float]] = {}
     skipped = 0
     for image, row in rows.items():
         if wanted is not None and image not in wanted:
@@ -208,6 +234,8 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         if row.get("pred_score") is None:
             raise CalibrationError(f"{run} holds no score of {image}; it only answers Yes or No.")
         groups.setdefault(category, []).append(float(row["pred_score"]))
+        if (peak := _peak(run, row)) is not None:
+            peaks.setdefault(category, []).append(peak)
     model = about.get("model")
     model = model if isinstance(model, dict) else {"name": model}
     return NormalScores(
@@ -215,7 +243,17 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         skipped,
         {"name": model.get("name"), "sha256": model.get("sha256")},
         about.get("settings"),
+        {category: tuple(group) for category, group in peaks.items()},
     )
+
+
+def _peak(run: Path, row: Row) -> float | None:
+    """Return the greatest value of a row's map, or None where it is not there any more."""
+    try:
+        with np.load(run / row["anomaly_map"], allow_pickle=False) as arrays:
+            return float(np.max(arrays["anomaly_map"].astype(np.float32)))
+    except (OSError, KeyError, ValueError, BadZipFile):
+        return None
 
 
 def category_of_path(image: str | PurePath) -> str:
@@ -248,6 +286,10 @@ def load_calibration(path: str | Path) -> Calibration:
             dict(values["model"]),
             values["settings"],
             str(values["created"]),
+            {
+                str(name): float(value)
+                for name, value in values.get("region_thresholds", {}).items()
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CalibrationError(

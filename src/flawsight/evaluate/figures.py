@@ -43,7 +43,7 @@ class Tally:
 
 
 # Names as shown, in the order of the tables. All are in [0, 1] and better when higher, but for the
-# contradiction rate.
+# contradiction rate. Regions found: of the regions of defect, with one false alarm an image.
 METRICS: dict[str, str] = {
     "image_auroc": "image AUROC",
     "image_aupr": "image AUPR",
@@ -55,6 +55,7 @@ METRICS: dict[str, str] = {
     "pixel_f1_max": "pixel F1-max",
     "pixel_aupro": "pixel AUPRO",
     "pixel_accuracy": "pixel ACC",
+    "region_recall": "regions found",
     "rouge_l": "ROUGE-L",
     "sbert": "SBERT",
     "contradiction_rate": "contradictions",

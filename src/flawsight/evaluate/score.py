@@ -20,6 +20,7 @@ from .bootstrap import bootstrap_weights, interval
 from .curves import ThresholdCounts, aupro, auroc, average_precision, counts_of, f1_max
 from .figures import METRICS, Figure, Tally
 from .pixels import CoarseCounts, PixelCounter, image_counts, stack
+from .regions import Detections, detections, region_recall
 from .text import rouge_l, sbert
 
 Array = NDArray[np.float64]
@@ -35,7 +36,9 @@ class _Group:
     rows: list[Row] = field(default_factory=list)
     missing: int = 0
     pixels: PixelCounter | None = None
-    coarse: dict[int, CoarseCounts] = field(default_factory=dict)  # by the image's place in rows
+    # By the image's place in rows:
+    coarse: dict[int, CoarseCounts] = field(default_factory=dict)
+    peaks: dict[int, Detections] = field(default_factory=dict)
 
 
 def score_cell(
@@ -134,12 +137,13 @@ def _count_pixels(
     else:
         anomaly_map = _read_map(cell, row)
         gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
-    coarse = image_counts(anomaly_map, gt_mask)
+    coarse, peaks = image_counts(anomaly_map, gt_mask), detections(anomaly_map, gt_mask)
     for group in groups:
         if group.pixels is None:
             group.pixels = PixelCounter(threshold=threshold)
         group.pixels.update(anomaly_map, gt_mask)
         group.coarse[len(group.rows) - 1] = coarse
+        group.peaks[len(group.rows) - 1] = peaks
 
 
 def _read_map(cell: Cell, row: Row) -> FloatArray:
@@ -173,6 +177,8 @@ def _values(
         drawn = stack(list(group.coarse.values())).resampled(weights[1:, list(group.coarse)])
         chunks = [_pixel_values(counts) for counts in drawn]
         spread |= {metric: np.concatenate([c[metric] for c in chunks]) for metric in chunks[0]}
+        recall = region_recall(list(group.peaks.values()), weights[:, list(group.peaks)])
+        point["region_recall"], spread["region_recall"] = recall[0], recall[1:]
     return point, spread
 
 

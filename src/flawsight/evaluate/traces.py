@@ -6,21 +6,22 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..data.images import read_image
 from ..errors import FlawsightError
-from ..inspection import Trace
-from ..mllm.generate import generate
+from ..inspection import Glance, Trace
 from ..mllm.load import MLLM
+from ..mllm.second_look import look
 from ..run_folder import slug, write_atomically
 from ..settings import Settings
 
 # The settings that change what the model says or which of its attention is kept.
 GENERATION = (
-    "question", "image_tokens", "max_new_tokens", "temperature", "seed", "layers", "heads",
+    "question", "image_tokens", "max_new_tokens", "temperature", "seed", "layers", "heads", "tiles",
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def traced(
             found[index] = error
     if opened:
         folder.mkdir(parents=True, exist_ok=True)
-        traces = generate(mllm, list(opened.values()), settings)
+        traces = look(mllm, list(opened.values()), settings)
         for (index, image), trace in zip(opened.items(), traces, strict=True):
             size = (image.height, image.width)
             save_trace(folder / f"{slug(str(images[index]))}.npz", trace, size)
@@ -67,6 +68,9 @@ def traced(
 def save_trace(path: Path, trace: Trace, image_size: tuple[int, int]) -> None:
     """Write a trace, exactly."""
     content = io.BytesIO()
+    glances: dict[str, Any] = {
+        f"glance_{i}": glance.attention.numpy() for i, glance in enumerate(trace.glances)
+    }
     np.savez_compressed(
         content,
         text=np.array(trace.text),
@@ -76,6 +80,9 @@ def save_trace(path: Path, trace: Trace, image_size: tuple[int, int]) -> None:
         anomaly_tokens=trace.anomaly_tokens.numpy(),
         answer_margins=trace.answer_margins.numpy(),
         image_size=np.array(image_size),
+        glance_boxes=np.array([glance.box for glance in trace.glances]).reshape(-1, 4),
+        glance_scores=np.array([glance.score for glance in trace.glances]),
+        **glances,
     )
     write_atomically(path, content.getbuffer())
 
@@ -92,6 +99,16 @@ def load_trace(path: Path) -> tuple[Trace, tuple[int, int]] | None:
                 question_attention=torch.from_numpy(arrays["question_attention"]),
                 anomaly_tokens=torch.from_numpy(arrays["anomaly_tokens"]),
                 answer_margins=torch.from_numpy(arrays["answer_margins"]),
+                glances=tuple(
+                    Glance((left, top, w, h), torch.from_numpy(arrays[f"glance_{i}"]), score)
+                    for i, ((left, top, w, h), score) in enumerate(
+                        zip(
+                            arrays["glance_boxes"].tolist(),
+                            arrays["glance_scores"].tolist(),
+                            strict=True,
+                        )
+                    )
+                ),
             )
     except FileNotFoundError:
         return None

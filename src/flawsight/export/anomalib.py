@@ -7,10 +7,10 @@ from PIL import ExifTags, Image
 
 from ..data.images import read_image
 from ..errors import ExportError
+from ..real.regions import mask_of
 from ..run_folder import slug
 from .items import Item, Source
 from .masks import save_mask
-from .regions import mask_of
 
 # What anomalib's Folder takes for an image.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError
+from ..inspection import Region
 from .items import Item, Source
-from .regions import Region, regions_of
+from .regions import worded_regions
 
 CATEGORY = {"id": 1, "name": "defect"}
 
@@ -17,7 +18,8 @@ class CocoWriter:
     """One JSON in COCO's format of instances.
 
     An image has beside COCO's fields pred_label, pred_score and explanation; an annotation has a
-    score, the largest value of the map in its region. Coordinates are those of the upright image.
+    score, the largest value of the map in its region, and the words that speak of it. Coordinates
+    are those of the upright image.
 
     Raises:
         MissingExtraError: without pycocotools.
@@ -36,6 +38,7 @@ class CocoWriter:
         """Add an image and its regions."""
         anomaly_map = item.anomaly_map()
         height, width = anomaly_map.shape
+        regions = list(worded_regions(item, anomaly_map, self._threshold))
         image = len(self._images) + 1
         self._images.append(
             {
@@ -48,7 +51,7 @@ class CocoWriter:
                 "explanation": item.explanation,
             }
         )
-        for region in regions_of(anomaly_map, self._threshold):
+        for region in regions:
             self._annotations.append(self._annotation(region, image))
 
     def _annotation(self, region: Region, image: int) -> dict[str, Any]:
@@ -62,6 +65,7 @@ class CocoWriter:
             "area": region.area,
             "iscrowd": 0,
             "score": region.score,
+            "words": region.words,
         }
 
     def finish(self) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..real.regions import mask_of
 from ..run_folder import slug
 from .items import Item, Source
 from .masks import save_mask
-from .regions import mask_of
 
 
 class FiftyOneWriter:

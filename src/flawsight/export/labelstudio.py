@@ -7,8 +7,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..inspection import Region
+from ..real.regions import Mask
 from .items import Item, Source
-from .regions import Mask, Region, regions_of
+from .regions import worded_regions
 
 INTERFACE = """<View>
   <Image name="image" value="$image" zoom="true"/>
@@ -47,7 +49,7 @@ class LabelStudioWriter:
             verdict = "defective" if item.pred_label else "good"
             results.append(_result("verdict", "choices", {"choices": [verdict]}))
         if item.has_map:
-            for region in regions_of(item.anomaly_map(), self._threshold):
+            for region in worded_regions(item, item.anomaly_map(), self._threshold):
                 results.append(_brush(region))
         for number, result in enumerate(results):
             result["id"] = f"r{number}"
@@ -81,6 +83,7 @@ def _brush(region: Region) -> dict[str, Any]:
         "original_height": height,
         "image_rotation": 0,
         "score": region.score,
+        "meta": {"text": [region.words]} if region.words else {},
     }
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..real.regions import Mask, mask_of
 from .items import Item, Source
-from .regions import Mask, mask_of
 
 
 class MasksWriter:

@@ -1,55 +1,39 @@
-"""Anomaly map → mask → regions: the one place where an export's threshold is applied."""
+"""The regions that an export shows: of its own threshold, with the run's words."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label
 
-from ..inspection import FloatArray
+from ..errors import ExportError
+from ..inspection import FloatArray, Region
+from ..real.regions import regions_of
 from ..report.overlay import VISIBLE
+from .items import Item
 
-# A run holds a threshold of scores (--threshold, --calibration) but none of pixels, so a mask is
-# what the overlay and the report colour. It does not heed the verdict.
+# What the overlay and the report colour. It does not heed the verdict.
 MAP_THRESHOLD = VISIBLE
-Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Region:
-    """One 8-connected region of a mask, in pixels of the upright image.
-
-    Attributes:
-        mask: (height, width) of the whole image, True inside the region.
-        box: (left, top, width, height).
-        score: the largest value of the map inside.
-    """
-
-    mask: Mask
-    box: tuple[int, int, int, int]
-    score: float
-
-    @property
-    def area(self) -> int:
-        """Number of pixels."""
-        return int(np.count_nonzero(self.mask))
-
-
-def mask_of(anomaly_map: FloatArray, threshold: float) -> Mask:
-    """Return the pixels whose value is above the threshold, (height, width)."""
-    return anomaly_map > np.float32(threshold)
-
-
-def regions_of(anomaly_map: FloatArray, threshold: float) -> Iterator[Region]:
-    """Yield the regions of a map's mask, in the order of their topmost, leftmost pixel.
+def worded_regions(item: Item, anomaly_map: FloatArray, threshold: float) -> Iterator[Region]:
+    """Yield the regions of an image's map, each with the words of the run's region it is part of.
 
     Args:
-        anomaly_map: (height, width), higher for a defect.
-        threshold: see `mask_of`.
+        item: whose row holds the run's regions, if any.
+        anomaly_map: its map, (height, width).
+        threshold: pixels above it make the regions.
+
+    Raises:
+        ExportError: if the regions of the row are damaged.
     """
-    labels, _ = label(mask_of(anomaly_map, threshold), np.ones((3, 3)))
-    for number, (rows, columns) in enumerate(find_objects(labels), start=1):
-        mask = labels == number
-        box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-        yield Region(mask, box, float(anomaly_map[mask].max()))
+    height, width = anomaly_map.shape
+    try:
+        told = [Region.from_json(one, (height, width)) for one in item.row.get("regions", ())]
+        masks = [region.mask for region in told if region.words]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"The regions of its row are damaged ({error!r}).") from error
+    words = [region.words for region in told if region.words]
+    for region in regions_of(anomaly_map, threshold):
+        mask = region.mask
+        shared = [said for said, other in zip(words, masks, strict=True) if np.any(mask & other)]
+        yield replace(region, words=" ".join(shared))

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from ..errors import FlawsightError, MissingExtraError
-from ..export.regions import MAP_THRESHOLD, mask_of
+from ..export.regions import MAP_THRESHOLD
 from ..inspection import Inspection
 from ..inspector import Inspector
+from ..real.regions import mask_of
 
 try:
     from anomalib import LearningType

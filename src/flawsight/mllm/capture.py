@@ -75,6 +75,7 @@ class AttentionCapture:
     ) -> None:
         self.columns, self.head_weights, self.last_rows = columns, head_weights, last_rows
         self.layer_of: dict[nn.Module, int] = {}
+        self.by_head: dict[int, Tensor] | None = None  # layer → the last pass's (B, H, rows, C)
         self._last_layer = max(head_weights)
         self._waiting: dict[int, _Waiting] = {}
         self._done: list[Tensor] = []
@@ -128,6 +129,8 @@ class AttentionCapture:
         with torch.autocast(query.device.type, enabled=False):
             rows = attention_rows(query, key, mask, scaling, self.columns, last_rows)
             weights = self.head_weights[layer].to(rows.device)
+            if self.by_head is not None:
+                self.by_head[layer] = rows
             mean = torch.einsum("bhrc,h->brc", rows, weights)
         self._sum = mean if self._sum is None else self._sum + mean
         if layer == self._last_layer:

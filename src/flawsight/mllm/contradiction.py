@@ -37,6 +37,10 @@ _CLAUSE = re.compile(
     r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
     re.IGNORECASE,
 )
+# Between one thing and the next of a list.
+_NEXT = re.compile(
+    r"(?:,\s+(?:and\s+)?|\s+and\s+)(?=(?:an?|another|one|two|some|the)\s)", re.IGNORECASE
+)
 _LISTED = re.compile(
     r"\s*(?:(?:or|nor)\s+(?:an?\s+|any\s+)?|and\s+)?"
     r"(?:(?!(?:an?|the|this|that|there|one|some|several|only|just|it|is|are|has|shows?|so|with|"
@@ -53,7 +57,7 @@ def contradicts(reasoning: str, answer: str) -> bool:
     a fault, or says "intact", claims soundness. A reasoning with any claim of a fault claims a
     fault; one that claims nothing contradicts nothing.
     """
-    claims = {_claim(clause) for clause in _clauses(reasoning)}
+    claims = _claims(reasoning)
     if answer == "Yes":
         return "No" in claims and "Yes" not in claims
     return "Yes" in claims
@@ -61,11 +65,43 @@ def contradicts(reasoning: str, answer: str) -> bool:
 
 def telling_sentence(reasoning: str, answer: str) -> str:
     """Return the first sentence that claims what the answer says, or else the first sentence."""
-    sentences = re.split(r"(?<=[.!?])\s+", reasoning.strip())
-    for sentence in sentences:
-        if answer in {_claim(clause) for clause in _clauses(sentence)}:
-            return sentence
-    return sentences[0]
+    sentences = [reasoning[start:end] for start, end in _sentences(reasoning)]
+    return next((s for s in sentences if answer in _claims(s)), sentences[0])
+
+
+def fault_phrases(reasoning: str) -> list[tuple[int, int]]:
+    """Return the [start, end) characters of each phrase that claims a fault.
+
+    A sentence that claims one is cut where a list in it goes on to the next: "a dent here, a
+    scratch there and a hole" are three phrases. A part without a fault stays with the one before.
+    """
+    found: list[tuple[int, int]] = []
+    for start, end in _sentences(reasoning):
+        if "Yes" not in _claims(reasoning[start:end]):
+            continue
+        first = len(found)
+        for stop, resume in [
+            *(m.span() for m in _NEXT.finditer(reasoning, start, end)),
+            (end, end),
+        ]:
+            if len(found) > first and not _FAULT.search(reasoning, start, stop):
+                found[-1] = (found[-1][0], stop)
+            elif _FAULT.search(reasoning, start, stop):
+                found.append((start, stop))
+            else:  # nothing is told yet
+                continue
+            start = resume
+    return found
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """Return the [start, end) characters of each sentence, at least one, without space around."""
+    stop = len(text.rstrip())
+    start = min(len(text) - len(text.lstrip()), stop)
+    gaps = [gap.span() for gap in re.compile(r"(?<=[.!?])\s+").finditer(text, start, stop)]
+    return list(
+        zip([start, *(end for _, end in gaps)], [*(at for at, _ in gaps), stop], strict=True)
+    )
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -81,6 +117,10 @@ def _clauses(text: str) -> Iterator[str]:
         yield text[start : mark.start()]
         start = mark.end()
     yield text[start:]
+
+
+def _claims(text: str) -> set[Literal["Yes", "No"] | None]:
+    return {_claim(clause) for clause in _clauses(text)}
 
 
 def _claim(clause: str) -> Literal["Yes", "No"] | None:

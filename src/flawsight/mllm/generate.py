@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -147,11 +147,13 @@ def replay(
     images: Sequence[Image],
     responses: Sequence[str | Sequence[int]],
     settings: Settings,
+    keep_heads: bool = False,
 ) -> list[Trace]:
     """Trace given responses, as text or token ids, in one teacher-forced forward pass.
 
     The Trace is the one `generate` gives for the same tokens. Text is tokenized in the canonical
-    way, which a model may have departed from; token ids are exact.
+    way, which a model may have departed from; token ids are exact. With `keep_heads` the traces
+    hold each head's attention as well, of the layers that are averaged.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -183,15 +185,31 @@ def replay(
         [inputs["mm_token_type_ids"], torch.zeros_like(padded)], dim=1
     )
     capture = _capture(mllm, prompts.columns, settings, last_rows=longest + 1)
+    if keep_heads:
+        capture.by_head = {}
     with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits
     _check_finite(logits)
     with mllm.tokenizing:
         yes, no = answer_token_ids(tokenizer)
         margins = _answer_margins(logits[..., [*yes, *no]], len(yes))
-        return cut_traces(
+        traces = cut_traces(
             tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
         )
+    if not capture.by_head:
+        return traces
+    heads = torch.stack([rows for _, rows in sorted(capture.by_head.items())], dim=1).cpu()
+    return [
+        replace(
+            trace,
+            head_attention=heads[index, :, :, : len(response), : grid_h * grid_w].reshape(
+                *heads.shape[1:3], len(response), grid_h, grid_w
+            ),
+        )
+        for index, (trace, response, (grid_h, grid_w)) in enumerate(
+            zip(traces, ids, prompts.grids, strict=True)
+        )
+    ]
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:

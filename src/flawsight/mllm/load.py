@@ -22,6 +22,7 @@ from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
+from .looks import Looks, load_looks
 from .processor import load_processor
 from .prompt import user_message
 
@@ -44,6 +45,7 @@ class MLLM:
         name: what the user called it.
         sha256: of its weight files and adapter, in order of their names.
         attention: the attention implementation it runs.
+        looks: how its words look at images, where that was measured; see mllm/looks.py.
         lock: held while it runs: Qwen2.5-VL keeps the positions of its last prompt in itself.
         tokenizing: held while the tokenizer works, which must not be set up by another thread then.
     """
@@ -53,6 +55,7 @@ class MLLM:
     name: str
     sha256: str
     attention: str
+    looks: Looks | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -128,7 +131,9 @@ def load_mllm(
         raise SettingsError(f"Cannot use device {device!r}: {error}") from error
     # Without its package, flash attention may run as a kernel of the hub, under that one's name.
     attention = network.config.get_text_config()._attn_implementation
-    return MLLM(network, processor, name, sha256.hexdigest(), attention)
+    # An adapter changes where words look: those of the base model are not its own.
+    looks = load_looks(folder if adapter is None else adapter_folder, sha256.hexdigest())
+    return MLLM(network, processor, name, sha256.hexdigest(), attention, looks)
 
 
 @contextmanager

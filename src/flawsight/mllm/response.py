@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import AnswerError
+from ..inspection import Trace
 
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\b", re.IGNORECASE)
 # Free answers; the asterisks are Markdown's emphasis: "**Yes**", "**Answer:** No".
@@ -80,6 +81,12 @@ def answer_end(text: str) -> int | None:
         return None
     match = _CLOSED_ANSWER.search(text, closed.end() if closed else 0)
     return match.end() if match else None
+
+
+def answer_score(trace: Trace, response: Response) -> float:
+    """Return P(Yes) / (P(Yes) + P(No)) where the answer begins, in [0, 1]."""
+    token = next(i for i, span in enumerate(trace.token_spans) if span[1] > response.answer_start)
+    return float(trace.answer_margins[token].double().sigmoid())
 
 
 def follows_form(text: str) -> bool:

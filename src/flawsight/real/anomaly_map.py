@@ -27,10 +27,15 @@ def aggregate(image_attention: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("r,rhw->hw", chosen / chosen.sum(), image_attention[kept])
 
 
+def density(attention: Tensor) -> Tensor:
+    """Return d = A / mean(A) of a (grid_h, grid_w) map: 1 where it is flat, whatever the grid."""
+    return attention / attention.mean().clamp(min=torch.finfo(attention.dtype).tiny)
+
+
 def to_fixed_scale(attention: Tensor) -> Tensor:
     """Bring attention into [0, 1] on a scale that is the same for every image [ours].
 
-    d = A / mean(A) is 1 where the map is flat, whatever the grid; d / (d + 4) keeps its order.
+    d / (d + 4) keeps the order of the density d.
 
     Args:
         attention: (grid_h, grid_w), at least 0.
@@ -38,8 +43,8 @@ def to_fixed_scale(attention: Tensor) -> Tensor:
     Returns:
         (grid_h, grid_w) in [0, 1).
     """
-    density = attention / attention.mean().clamp(min=torch.finfo(attention.dtype).tiny)
-    return density / (density + HALF)
+    dense = density(attention)
+    return dense / (dense + HALF)
 
 
 def upsample(grid: Tensor, image_size: tuple[int, int]) -> Tensor:

@@ -5,7 +5,7 @@ of one image when they are looked at, from scripts and pictures beside it, for a
 disk may load nothing else:
 
     report/thumbs/*.jpg
-    report/views-1/*.js     `flawsight.receive(view)`; see view.py
+    report/views-2/*.js     `flawsight.receive(view)`; see view.py
 """
 
 import base64
@@ -32,10 +32,10 @@ from .view import View, summary_of, view_of
 ONE_FILE_UP_TO = 40
 THUMB_SIDE = 256
 # With the format of the views in its name: another version of flawsight writes its own.
-VIEWS = "report/views-1"
+VIEWS = "report/views-2"
 THUMBS = "report/thumbs"
 # What shows one inspection, in the order in which it is loaded; the service's page has it too.
-VIEWER = ("dom.js", "maps.js", "stage.js", "words.js", "viewer.js")
+VIEWER = ("dom.js", "maps.js", "stage.js", "words.js", "regions.js", "viewer.js")
 _SCRIPTS = (*VIEWER, "figures.js", "gallery.js", "report.js")
 
 

@@ -6,10 +6,11 @@ import numpy as np
 from PIL import Image
 
 from ..inspection import FloatArray
+from ..settings import Settings
 
 MAX_SIDE = 768
 # Above this value of the map the photo is coloured. A flat map is 0.2 everywhere: it stays bare.
-VISIBLE = 0.28
+VISIBLE = Settings.region_threshold
 # Value of the map → colour and opacity.
 SCALE = [
     (0.00, (30, 60, 200), 0.00),

@@ -17,6 +17,10 @@ grid is {"rows", "cols", "data"}: base64 of uint8, row by row from the top left,
                     its greatest attention in units of the image's mean; null without a map
     token_maps      one grid a token, one after the other in "data", on the scale of the anomaly
                     map; null if they were not kept
+    regions         suspect regions, the most suspect first: box [left, top, width, height] in
+                    pixels of the original, area as a share of the image, score, words ("" if
+                    none speak of it) and tokens, their indices
+    sink_share      share of the kept words' attention on sinks; null if unknown
     scale           colours of the map: [value, [r, g, b], opacity], rising
 """
 
@@ -102,8 +106,22 @@ def view_of(
             for token, peak in zip(row.get("tokens", ()), peaks, strict=True)
         ],
         "token_maps": None if token_maps is None else _grid(token_maps),
+        "regions": _regions(row),
+        "sink_share": row.get("sink_share"),
         "scale": SCALE,
     }
+
+
+def _regions(row: dict[str, Any]) -> list[View]:
+    regions = row.get("regions") or ()
+    if not regions:
+        return []
+    height, width = row["image_size"]
+    return [
+        {name: region[name] for name in ("box", "score", "words", "tokens")}
+        | {"area": region["area"] / (height * width)}
+        for region in regions
+    ]
 
 
 def _shrink(values: FloatArray) -> FloatArray:

@@ -52,7 +52,13 @@ class FlawsightDetector:
             trace, image_size = outcome
             try:
                 inspection = inspect_trace(
-                    trace, image_size, inspector.settings, str(path), share, inspector.threshold
+                    trace,
+                    image_size,
+                    inspector.settings,
+                    str(path),
+                    share,
+                    inspector.threshold,
+                    inspector.mllm.looks,
                 )
             except FlawsightError as error:
                 predictions.append(error)

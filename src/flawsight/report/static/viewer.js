@@ -5,17 +5,20 @@
  *   document.body.append(flawsight.inspectionView(view));
  *
  * `view` is the JSON that report/view.py describes. Nothing is loaded but `view.photo`. All of its
- * text goes through textContent. Needs dom.js, maps.js, stage.js and words.js before it, in this
- * order, and viewer.css; works under a CSP without inline styles.
+ * text goes through textContent. Needs dom.js, maps.js, stage.js, words.js and regions.js before it,
+ * in this order, and viewer.css; works under a CSP without inline styles.
  */
 (() => {
-  const { decode, el, reasoning, score, stage, verdict, verdictClass, watchPointer } = globalThis.flawsight;
+  const {
+    decode, diagnostics, el, reasoning, regionList, score, stage, verdict, verdictClass, watchPointer,
+  } = globalThis.flawsight;
 
   /** Return the element that shows one inspection. */
   function inspectionView(view) {
     const maps = decode(view.token_maps);
     const shown = stage(view, maps);
-    const { section, point } = reasoning(view, maps, shown.show);
+    const { section, point, elements } = reasoning(view, maps, shown.show);
+    const regions = regionList(view, shown.frame, elements);
     watchPointer(shown.frame, point);
     const truth = view.label == null || view.pred_label == null ? null : view.label === view.pred_label;
     return el(
@@ -37,7 +40,7 @@
           : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),
-      section,
+      el("div", { class: "fs-side" }, section, regions, diagnostics(view)),
     );
   }
 

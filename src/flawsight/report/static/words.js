@@ -141,7 +141,8 @@
       words.length ? box : el("p", { class: "fs-words" }, text || "The model gave no reasoning."),
       status, facts, words.length ? allScores(words) : null,
     );
-    return { section, point };
+    const elements = words.map(({ indices }, i) => ({ indices, element: buttons[i] }));
+    return { section, point, elements };
   }
 
   /** A table of all words, made when it is opened. */

@@ -1,0 +1,258 @@
+"""Each step beyond the paper alone, left out, along a greedy path: docs/results.md, "localize".
+
+    python benchmarks/localize.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
+
+VAL and each TEST are data sets with masks, VAL of rendered families (`flawsight data make`). Half
+of VAL's categories choose: the heads (what `calibrate` wrote is not used, for it saw all of VAL),
+where words look at good images, and the greedy path, which adds whichever step gains most until
+none gains. The other half and the TESTs are only reported. A response serves all settings. A TEST
+that lists several data sets is one table, the mean over those with ten defective images or more.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from results import write_section
+
+from flawsight.data.dataset import Sample, read_gt_mask
+from flawsight.data.images import read_image
+from flawsight.data.open import open_datasets
+from flawsight.errors import AnswerError, FlawsightError
+from flawsight.evaluate.curves import aupro, auroc, average_precision, f1_max
+from flawsight.evaluate.pixels import PixelCounter
+from flawsight.evaluate.regions import Detections, detections, region_recall
+from flawsight.evaluate.traces import trace_folder, traced
+from flawsight.inspection import Trace
+from flawsight.inspector import inspect_trace
+from flawsight.mllm.generate import generate, replay
+from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.looks import Looks, head_map, measure
+from flawsight.settings import PRESETS, Settings
+
+PAPER = PRESETS["paper"]
+BATCH = 8
+SHARE = 0.5
+METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found")
+Values = NDArray[np.float64]
+Change = Mapping[str, Any]
+# The heads are filled in from the half that chooses.
+STEPS: dict[str, Change] = {
+    "all words": {"selection": "vanilla"},
+    "words only": {"words_only": True},
+    "heads": {"heads": ()},
+    "relative": {"relative": True},
+    "map × P(Yes)": {"scale_by_score": True},
+    "second look, 2 parts": {"tiles": 2},
+    "second look, 4 parts": {"tiles": 4},
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sample with the response to it and its image's (height, width)."""
+
+    sample: Sample
+    trace: Trace
+    image_size: tuple[int, int]
+
+
+class Bench:
+    """Traces and figures of one model, each made once."""
+
+    def __init__(self, mllm: MLLM, root: Path) -> None:
+        self.mllm, self.root = mllm, root
+        self.looks: Looks | None = None
+
+    def seen(self, samples: Sequence[Sample], settings: Settings) -> list[Seen]:
+        """Return the samples that have a response; all four parts are looked at again."""
+        settings = replace(PAPER, heads=settings.heads, tiles=4)
+        kept = trace_folder(self.root, self.mllm, settings)
+        found = []
+        for first in range(0, len(samples), BATCH):
+            chunk = samples[first : first + BATCH]
+            outcomes = traced(self.mllm, [sample.image for sample in chunk], settings, kept)
+            found += [
+                Seen(sample, *outcome)
+                for sample, outcome in zip(chunk, outcomes, strict=True)
+                if not isinstance(outcome, FlawsightError)
+            ]
+        return found
+
+    def measure_looks(self, samples: Sequence[Sample]) -> None:
+        """Choose heads, and average good images, as `flawsight calibrate --heads` does."""
+        maps = []
+        for first in range(0, len(samples), BATCH):
+            chunk = samples[first : first + BATCH]
+            images = [read_image(sample.image) for sample in chunk]
+            texts = [trace.text for trace in generate(self.mllm, images, PAPER)]
+            again = replay(self.mllm, images, texts, PAPER, keep_heads=True)
+            for sample, trace in zip(chunk, again, strict=True):
+                try:
+                    attention = head_map(trace, PAPER)
+                except AnswerError:
+                    continue
+                if attention is not None:
+                    maps.append((bool(sample.label), attention))
+        self.looks = measure(maps, SHARE, self.mllm.sha256)
+
+    def figures(self, samples: Sequence[Sample], settings: Settings) -> Values:
+        """Return METRICS, each the mean over categories, a row of percent."""
+        pixels: dict[str, PixelCounter] = {}
+        peaks: dict[str, list[Detections]] = {}
+        for seen in self.seen(samples, settings):
+            try:
+                inspection = inspect_trace(seen.trace, seen.image_size, settings, looks=self.looks)
+            except AnswerError:
+                continue
+            gt_mask = read_gt_mask(seen.sample, seen.image_size)
+            category = seen.sample.category
+            pixels.setdefault(category, PixelCounter()).update(inspection.anomaly_map, gt_mask)
+            peaks.setdefault(category, []).append(detections(inspection.anomaly_map, gt_mask))
+        rows = []
+        for category, counter in pixels.items():
+            counts = counter.counts()
+            recall = region_recall(peaks[category])
+            rows.append(
+                [auroc(counts), average_precision(counts), f1_max(counts)[0], aupro(counts), recall]
+            )
+        return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
+
+
+def gain(figures: Values, base: Values) -> float:
+    """What the greedy path climbs: the sum of the relative gains of AUROC, AP, AUPRO and recall."""
+    chosen = [0, 1, 3, 4]
+    return float(np.sum(figures[chosen] / base[chosen].clip(min=1e-9) - 1))
+
+
+def combine(names: Sequence[str], steps: Mapping[str, Change]) -> Settings:
+    """Return preset `paper` with the steps of these names, later ones winning."""
+    change: dict[str, Any] = {}
+    for name in names:
+        change |= steps[name]
+    return replace(PAPER, **change)
+
+
+def greedy(score: Callable[[Settings], Values], steps: Mapping[str, Change]) -> list[str]:
+    """Return the steps in the order of their gain, until none gains half a percent."""
+    base = score(PAPER)
+    path: list[str] = []
+    best = 0.0
+    while left := [name for name in steps if name not in path]:
+        gains = {name: gain(score(combine([*path, name], steps)), base) for name in left}
+        name = max(gains, key=lambda one: gains[one])
+        if gains[name] < best + 0.005:
+            break
+        path.append(name)
+        best = gains[name]
+    return path
+
+
+def seconds(
+    mllm: MLLM, samples: Sequence[Sample], settings: Settings, looks: Looks | None
+) -> float:
+    """Return the processor time of an image, in batches of 8, the images being read already."""
+    from flawsight.mllm.second_look import look
+
+    images = [read_image(sample.image) for sample in samples[:BATCH]]
+    look(mllm, images, settings)
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        for image, trace in zip(images, look(mllm, images, settings), strict=True):
+            inspect_trace(trace, (image.height, image.width), settings, looks=looks)
+        times.append(time.process_time() - began)
+    return float(np.median(times)) / len(images)
+
+
+def labelled(spec: str, limit: int | None) -> list[Sample]:
+    """Open data sets and keep what has pixel labels; of several, each becomes a category."""
+    datasets = open_datasets(spec)
+    found: list[Sample] = []
+    for dataset in datasets:
+        kept = replace(dataset, samples=tuple(s for s in dataset.samples if s.pixel_labelled))
+        if len(datasets) > 1:
+            if sum(sample.label for sample in kept.samples) < 10:
+                continue
+            named = tuple(replace(sample, category=dataset.name) for sample in kept.samples)
+            kept = replace(kept, samples=named)
+        found += (kept if limit is None else kept.limited(limit)).samples
+    return found
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("val")
+    parser.add_argument("test", nargs="*")
+    parser.add_argument("--traces", type=Path, required=True, help="folder that keeps responses")
+    parser.add_argument("--model", help="model folder; default: the bundled model")
+    parser.add_argument("--limit", type=int, help="images of each category and class at most")
+    parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
+    arguments = parser.parse_args()
+    mllm = load_mllm(arguments.model)
+    val = labelled(arguments.val, arguments.limit)
+    categories = sorted({sample.category for sample in val})
+    halves = [[s for s in val if categories.index(s.category) % 2 == half] for half in (0, 1)]
+    bench = Bench(mllm, arguments.traces)
+    bench.measure_looks(halves[0])
+    assert bench.looks is not None
+    bench.mllm = mllm = replace(mllm, looks=bench.looks)
+    steps = STEPS | {"heads": {"heads": bench.looks.heads}}
+    known: dict[Settings, Values] = {}
+
+    def on_choice(settings: Settings) -> Values:
+        if settings not in known:
+            known[settings] = bench.figures(halves[0], settings)
+        return known[settings]
+
+    path = greedy(on_choice, steps)
+    rows: dict[str, Settings] = {"`paper`": PAPER, "`default`": PRESETS["default"]}
+    rows |= {f"+ {name}": combine([name], steps) for name in steps}
+    rows |= {
+        f"path {i}: {' + '.join(path[:i])}": combine(path[:i], steps)
+        for i in range(2, len(path) + 1)
+    }
+    rows |= {
+        f"path without {name}": combine([n for n in path if n != name], steps)
+        for name in path
+        if len(path) > 2
+    }
+    tests = {"val, other half": halves[1]}
+    tests |= {Path(spec).stem: labelled(spec, arguments.limit) for spec in arguments.test}
+    costs = {name: seconds(mllm, halves[1], one, bench.looks) for name, one in rows.items()}
+    lines = [
+        f"Chosen on {len(halves[0])} images of {', '.join(categories[::2])}: "
+        f"{', '.join(path) or 'nothing'}; heads (layer.head) "
+        + ", ".join(f"{layer}.{head}" for layer, head in bench.looks.heads) + ".",
+        "",
+    ]  # fmt: skip
+    for title, samples in tests.items():
+        lines += [
+            f"**{title}**, {len(samples)} images",
+            "",
+            f"| steps | {' | '.join(METRICS)} | time |",
+            "|---|" + "---|" * (len(METRICS) + 1),
+        ]
+        for name, settings in rows.items():
+            figures = " | ".join(f"{value:.1f}" for value in bench.figures(samples, settings))
+            lines.append(f"| {name} | {figures} | {costs[name] / costs['`paper`']:.2f} |")
+            print(lines[-1], flush=True)
+        lines.append("")
+    lines.append(
+        "In %, means over categories. Regions found: with one false alarm an image. Time: of the "
+        "processor, in units of that of `paper`."
+    )
+    text = "\n".join(lines)
+    print(text)
+    if arguments.write:
+        write_section("localize", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A second look, closer: the first look's words are put to parts of the image.
+
+The words are replayed, not generated again, so that a part costs one forward pass. What the model
+attends to there while it reads them, and whether it would answer Yes, goes into the map.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from PIL.Image import Image
+
+from ..errors import AnswerError, FlawsightError
+from ..inspection import Box, Glance, Trace
+from ..real.anomaly_map import density
+from ..real.refine import most_suspect, tiles
+from ..real.select import reasoning_rows
+from ..real.sinks import relative
+from ..settings import Settings
+from .generate import generate, replay
+from .load import MLLM
+from .response import answer_score, parse_response
+
+Outcome = TypeVar("Outcome", bound=Trace | FlawsightError)
+
+
+def look(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
+    """Ask about each image, and look again at as many parts of it as `settings.tiles` says.
+
+    Raises:
+        ModelError: if the model computes NaN.
+    """
+    return look_again(mllm, images, generate(mllm, images, settings), settings)
+
+
+def look_again(
+    mllm: MLLM, images: Sequence[Image], traces: Sequence[Outcome], settings: Settings
+) -> list[Outcome]:
+    """Give the traces of a first look, where there are any, the glances of the second.
+
+    Raises:
+        ModelError: if the model computes NaN.
+    """
+    if not settings.tiles:
+        return list(traces)
+    texts = [trace.text if isinstance(trace, Trace) else "" for trace in traces]
+    jobs: list[tuple[int, Box]] = []
+    for index, (image, trace) in enumerate(zip(images, traces, strict=True)):
+        attention = _mean_of_words(trace, settings) if isinstance(trace, Trace) else None
+        if attention is None:  # nothing was said that could be put to a part
+            continue
+        size = (image.height, image.width)
+        first = density(attention)
+        if mllm.looks is not None:
+            first = relative(first, mllm.looks.usual(settings.layers, settings.heads))
+        jobs += [(index, box) for box in most_suspect(tiles(size), first, size)[: settings.tiles]]
+    glances: list[list[Glance]] = [[] for _ in images]
+    for start in range(0, len(jobs), len(images)):
+        chunk = jobs[start : start + len(images)]
+        parts = [
+            images[i].crop((left, top, left + width, top + height))
+            for i, (left, top, width, height) in chunk
+        ]
+        again = replay(mllm, parts, [texts[i] for i, _ in chunk], settings)
+        for (index, box), closer in zip(chunk, again, strict=True):
+            attention = _mean_of_words(closer, settings)
+            assert attention is not None
+            score = answer_score(closer, parse_response(closer.text))
+            glances[index].append(Glance(box, attention, score))
+    return [
+        replace(trace, glances=tuple(seen)) if isinstance(trace, Trace) else trace
+        for trace, seen in zip(traces, glances, strict=True)
+    ]
+
+
+def _mean_of_words(trace: Trace, settings: Settings) -> torch.Tensor | None:
+    """Return the (grid_h, grid_w) mean attention of all reasoning tokens, if there are any."""
+    try:
+        response = parse_response(trace.text)
+    except AnswerError:
+        return None
+    _, rows, _ = reasoning_rows(trace, response.reasoning, settings)
+    return trace.image_attention[rows].mean(dim=0) if len(rows) else None

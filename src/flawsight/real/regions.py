@@ -1,0 +1,102 @@
+"""Anomaly map → defect regions, each with the words of the reasoning that looked at it.
+
+The paper localizes pixels, one map an image; what follows is ours. Arrays in, regions out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects, label
+from scipy.optimize import linear_sum_assignment
+
+from ..inspection import FloatArray, Region
+
+Mask = NDArray[np.bool_]
+
+
+def mask_of(anomaly_map: FloatArray, threshold: float) -> Mask:
+    """Return the pixels whose value is above the threshold, (height, width)."""
+    return anomaly_map > np.float32(threshold)
+
+
+def regions_of(anomaly_map: FloatArray, threshold: float) -> Iterator[Region]:
+    """Yield the 8-connected regions above a threshold, by their topmost, leftmost pixel.
+
+    Args:
+        anomaly_map: (height, width), higher for a defect.
+        threshold: see `mask_of`.
+    """
+    labels, _ = label(mask_of(anomaly_map, threshold), np.ones((3, 3)))
+    height, width = labels.shape
+    for number, (rows, columns) in enumerate(find_objects(labels), start=1):
+        inside = labels[rows, columns] == number
+        strip = np.zeros((height, columns.stop - columns.start), np.bool_)
+        strip[rows] = inside
+        yield Region(
+            image_size=(height, width),
+            box=(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
+            area=int(np.count_nonzero(inside)),
+            score=float(anomaly_map[rows, columns][inside].max()),
+            counts=_run_lengths(strip, columns.start * height, height * width),
+        )
+
+
+def _run_lengths(strip: Mask, before: int, total: int) -> tuple[int, ...]:
+    """Return the run lengths, down the columns, of an image that is empty but for a strip."""
+    flat = strip.ravel(order="F")
+    turns = np.flatnonzero(np.diff(flat, prepend=False, append=False)) + before
+    return tuple(np.diff(turns, prepend=0, append=total).tolist())
+
+
+def cover(region: Region, grid: tuple[int, int]) -> FloatArray:
+    """Return the share of each cell of a (grid_h, grid_w) grid that lies in the region."""
+    height, width = region.image_size
+    rows = (np.arange(height) * grid[0]) // height
+    columns = (np.arange(width) * grid[1]) // width
+    inside, size = np.zeros(grid, np.float32), np.zeros(grid, np.float32)
+    y, x = np.nonzero(region.mask)
+    np.add.at(inside, (rows[y], columns[x]), 1)
+    np.add.at(size, (rows[:, None], columns[None]), 1)
+    # A grid finer than the image has cells without a pixel.
+    return np.divide(inside, size, out=np.zeros_like(inside), where=size > 0)
+
+
+def tie_words(
+    regions: Sequence[Region],
+    token_maps: FloatArray,
+    phrases: Sequence[tuple[str, Sequence[int]]],
+) -> tuple[Region, ...]:
+    """Give each region the phrases that looked at it more than at the rest of the image.
+
+    The excess of a phrase at a region is the share of its tokens' attention there, less the
+    region's share of the image. Phrases go to different regions as far as there are enough, so that
+    the sum of the excesses is greatest; what is left over goes to its greatest. Without an excess
+    above 0 a phrase is tied to nothing.
+
+    Args:
+        regions: K.
+        token_maps: (R, grid_h, grid_w) attention of the reasoning tokens.
+        phrases: S phrases (text, indices of its tokens) that speak of a defect.
+
+    Returns:
+        The regions in the same order, with `words` and `tokens`.
+    """
+    phrases = [(text, list(tokens)) for text, tokens in phrases if len(tokens)]
+    if not regions or not phrases:
+        return tuple(regions)
+    shares = np.stack([cover(region, token_maps.shape[1:]) for region in regions])
+    # What rounding leaves of a flat look is no excess.
+    attention = token_maps / token_maps.sum(axis=(1, 2), keepdims=True).clip(min=1e-30)
+    excess = np.einsum("khw,rhw->rk", shares, attention) - shares.mean(axis=(1, 2)) - 1e-6
+    totals = np.stack([excess[tokens].mean(axis=0) for _, tokens in phrases])
+    chosen = totals.argmax(axis=1)
+    rows, columns = linear_sum_assignment(totals, maximize=True)
+    chosen[rows] = columns
+    tied = list(regions)
+    for (text, tokens), total, to in zip(phrases, totals, chosen, strict=True):
+        if total[to] > 0:
+            words = f"{tied[to].words} {text}".strip()
+            tied[to] = replace(tied[to], words=words, tokens=(*tied[to].tokens, *tokens))
+    return tuple(tied)

@@ -1,0 +1,55 @@
+"use strict";
+/* The suspect regions with their words, and what speaks against the map. */
+(() => {
+  const { el, percent, score } = globalThis.flawsight;
+  const SINKS = 0.25; // share of attention on sinks from which on the reader is warned
+
+  /** The suspect regions; pointing at one frames it on the photo and marks its words. */
+  function regionList(view, frame, words) {
+    if (!view.regions?.length) return null;
+    const [height, width] = view.image_size;
+    const mark = el("i", { class: "fs-box", "aria-hidden": "true", hidden: true });
+    frame.append(mark);
+    function show(region) {
+      mark.hidden = region == null;
+      if (region) {
+        const [left, top, w, h] = region.box;
+        const place = { left: left / width, top: top / height, width: w / width, height: h / height };
+        for (const [side, share] of Object.entries(place)) mark.style[side] = `${100 * share}%`;
+      }
+      const told = new Set(region?.tokens);
+      words.forEach(({ element, indices }) =>
+        element.classList.toggle("fs-told", indices.some((index) => told.has(index))));
+    }
+    const area = (share) => (share < 0.001 ? "below 0.1 %" : `${(100 * share).toFixed(1)} %`);
+    const item = (region) => el("li", {}, el(
+      "button", {
+        class: "fs-region", type: "button", onpointerenter: () => show(region),
+        onpointerleave: () => show(null), onfocus: () => show(region), onblur: () => show(null),
+      },
+      el("span", { class: "fs-score" }, `${score(region.score)} · ${area(region.area)} of the image`),
+      region.words ? el("q", {}, region.words) : el("span", { class: "fs-soft" }, "no words speak of it"),
+    ));
+    const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
+    return el(
+      "section", { class: "fs-regions", "aria-label": "Suspect regions" },
+      el("h3", {}, view.regions.length === 1 ? "1 suspect region" : `${view.regions.length} suspect regions`),
+      el("ol", {}, ...first.map(item)),
+      rest.length ? el("details", {}, el("summary", {}, `${rest.length} fainter ones`),
+        el("ol", { start: 6 }, ...rest.map(item))) : null,
+    );
+  }
+
+  /** What speaks against trusting this inspection. */
+  function diagnostics(view) {
+    if (view.sink_share == null) return null;
+    const heavy = view.sink_share > SINKS;
+    return el(
+      "p", { class: heavy ? "fs-warning" : "fs-soft" },
+      `${percent(view.sink_share)} of the words' attention lies where they look on good images too`,
+      heavy ? ": the map says little here." : ".",
+    );
+  }
+
+  Object.assign(globalThis.flawsight, { diagnostics, regionList });
+})();

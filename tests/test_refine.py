@@ -1,0 +1,220 @@
+"""The steps beyond the paper: what each does, and that preset `paper` knows none of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import photo
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import assert_same
+from test_inspector import RESPONSE, make_trace
+
+from flawsight.errors import CalibrationError, ModelError, SettingsError
+from flawsight.evaluate.traces import load_trace, save_trace
+from flawsight.inspection import Glance
+from flawsight.inspector import Inspector, inspect_trace
+from flawsight.mllm.generate import generate, replay
+from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
+from flawsight.mllm.looks import Looks, encode_looks, load_looks, measure
+from flawsight.mllm.second_look import look
+from flawsight.real.anomaly_map import HALF, upsample
+from flawsight.real.heads import best_heads, head_agreement
+from flawsight.real.refine import merge, most_suspect, tiles
+from flawsight.real.select import select_tokens
+from flawsight.real.sinks import relative, sink_share, usual_on
+from flawsight.settings import PRESETS, Settings
+
+PAPER = PRESETS["paper"]
+
+
+def some_looks(grid: int = 15, sha256: str = "a") -> Looks:
+    random = torch.Generator().manual_seed(1)
+    good = torch.rand(2, 3, grid, grid, generator=random) + 0.5
+    return Looks(((0, 1), (1, 2)), good, torch.rand(2, 3, generator=random), (4, 5), sha256)
+
+
+def test_preset_paper_gives_the_paper_s_map_whatever_is_known_beside_the_trace() -> None:
+    trace = make_trace(RESPONSE)
+    rows = torch.arange(2, 6)
+    scores = select_tokens(
+        trace.image_attention[rows],
+        trace.question_attention[rows],
+        trace.anomaly_tokens,
+        torch.ones(4, dtype=torch.bool),
+        PAPER,
+    )
+    weights = scores.weights * scores.kept
+    grid = (weights[:, None, None] * trace.image_attention[rows]).sum(0) / weights.sum()
+    expected = upsample((grid / grid.mean()) / (grid / grid.mean() + HALF), (30, 40))
+    plain = inspect_trace(trace, (30, 40), PAPER)
+    torch.testing.assert_close(torch.from_numpy(plain.anomaly_map), expected)
+    seen = replace(trace, glances=(Glance((0, 0, 20, 20), torch.rand(3, 3), 0.9),))
+    both = inspect_trace(seen, (30, 40), PAPER, looks=some_looks())
+    assert np.array_equal(both.anomaly_map, plain.anomaly_map)
+    assert both.tokens == plain.tokens
+    steps = (PAPER.relative, PAPER.model_heads, PAPER.tiles, PAPER.scale_by_score)
+    assert steps == (False, False, 0, False)
+
+
+# --- Sinks
+
+
+def test_a_sink_on_good_images_is_no_peak_any_more() -> None:
+    usual = torch.ones(15, 15)
+    usual[0, 0] = 40.0
+    density = usual_on(usual, (15, 15)).clone()
+    density[7, 7] *= 4
+    seen = relative(density, usual)
+    assert divmod(int(density.argmax()), 15) == (0, 0)
+    assert divmod(int(seen.argmax()), 15) == (7, 7)
+    assert seen[7, 7] == pytest.approx(4, rel=1e-4)
+    assert sink_share(density, usual) == pytest.approx(float(density[0, 0] / density.sum()))
+    assert sink_share(density, torch.ones(15, 15)) == 0
+
+
+@given(st.tuples(st.integers(1, 30), st.integers(1, 30)), st.integers(0, 5))
+def test_what_is_usual_has_mean_one_on_any_grid(grid: tuple[int, int], seed: int) -> None:
+    usual = torch.rand(15, 15, generator=torch.Generator().manual_seed(seed)) + 0.1
+    assert usual_on(usual, grid).mean() == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(relative(usual_on(usual, grid), usual), torch.ones(grid))
+
+
+# --- Heads
+
+
+def test_heads_that_look_where_others_look_are_chosen() -> None:
+    random = torch.Generator().manual_seed(0)
+    maps = torch.rand(20, 6, 100, generator=random)
+    for image in maps:
+        image[:3, torch.randint(100, (), generator=random)] = 9.0  # three see the defect
+    agreement = head_agreement(maps)
+    assert best_heads(agreement.view(2, 3), 0.5) == ((0, 0), (0, 1), (0, 2))
+    assert best_heads(agreement.view(2, 3), 0.01) in (((0, 0),), ((0, 1),), ((0, 2),))
+
+
+def test_agreement_is_the_jaccard_index_of_the_top_cells() -> None:
+    maps = torch.rand(3, 4, 40, generator=torch.Generator().manual_seed(0))
+    found = head_agreement(maps)
+    for head in range(4):
+        indices = []
+        for image in maps:
+            others = torch.stack([image[k] for k in range(4) if k != head]).mean(0)
+            own, theirs = (
+                set(m.argsort(descending=True)[:2].tolist()) for m in (image[head], others)
+            )
+            indices.append(len(own & theirs) / len(own | theirs))
+        assert found[head] == pytest.approx(np.mean(indices))
+
+
+def test_looks_come_back_and_belong_to_their_weights(tmp_path: Path) -> None:
+    looks = some_looks()
+    (tmp_path / "looks.npz").write_bytes(encode_looks(looks))
+    back = load_looks(tmp_path, "a")
+    assert back is not None
+    assert (back.heads, back.images, back.sha256) == (looks.heads, looks.images, looks.sha256)
+    torch.testing.assert_close(back.good, looks.good)
+    torch.testing.assert_close(back.usual(None, ((1, 2),)), looks.good[1, 2])
+    torch.testing.assert_close(back.usual(None, None), looks.good.mean((0, 1)))
+    with pytest.raises(ModelError, match="other weights"):
+        load_looks(tmp_path, "b")
+    (tmp_path / "looks.npz").write_bytes(b"broken")
+    with pytest.raises(ModelError, match="calibrate --heads"):
+        load_looks(tmp_path, "a")
+    assert load_looks(tmp_path / "elsewhere", "a") is None
+
+
+def test_heads_need_good_and_defective_images() -> None:
+    with pytest.raises(CalibrationError, match="0 good and 1 defective"):
+        measure([(True, torch.rand(1, 2, 3, 3))], 0.5, "a")
+
+
+def test_heads_of_a_replay_average_to_its_attention(tiny_mllm: MLLM) -> None:
+    images = [photo(90, 60), photo(60, 120, seed=1)]
+    texts = [trace.text for trace in generate(tiny_mllm, images, PAPER)]
+    for trace in replay(tiny_mllm, images, texts, PAPER, keep_heads=True):
+        assert trace.head_attention is not None
+        torch.testing.assert_close(trace.head_attention.mean((0, 1)), trace.image_attention)
+
+
+# --- A second look
+
+
+@given(st.tuples(st.integers(1, 300), st.integers(1, 300)))
+def test_tiles_cover_the_image(size: tuple[int, int]) -> None:
+    seen = np.zeros(size, int)
+    boxes = tiles(size)
+    for left, top, width, height in boxes:
+        assert min(left, top) >= 0
+        assert min(width, height) >= 1
+        assert left + width <= size[1]
+        assert top + height <= size[0]
+        seen[top : top + height, left : left + width] += 1
+    assert len(boxes) == 4
+    assert seen.min() >= 1
+
+
+def test_a_long_image_is_cut_across() -> None:
+    assert tiles((100, 100)) == [(0, 0, 60, 60), (40, 0, 60, 60), (0, 40, 60, 60), (40, 40, 60, 60)]
+    assert {box[2] for box in tiles((400, 100))} == {100}
+    assert {box[3] for box in tiles((100, 400))} == {100}
+
+
+def test_the_most_suspect_part_comes_first() -> None:
+    density = torch.ones(15, 15)
+    density[13, 1] = 9
+    density[1, 13] = 5
+    boxes = most_suspect(tiles((100, 100)), density, (100, 100))
+    assert boxes[:2] == [(0, 40, 60, 60), (40, 0, 60, 60)]
+
+
+def test_merge_is_a_mean_where_parts_were_seen() -> None:
+    whole = torch.full((3, 3), 2.0)
+    looks = [((0, 0, 10, 10), torch.full((2, 2), 4.0), 0.5), ((0, 0, 10, 5), torch.ones(1, 1), 1.0)]
+    merged = merge(whole, looks, (20, 20))
+    assert merged[2, 2] == pytest.approx((2 + (4 * 1 + 1 * 2) / 2) / 2)
+    assert merged[8, 8] == pytest.approx((2 + 4) / 2)
+    assert merged[15, 15] == 2
+    torch.testing.assert_close(merge(whole, [], (20, 20)), torch.full((20, 20), 2.0))
+
+
+def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:
+    mllm = load_mllm(DEFAULT_MODEL)
+    images = [photo(120, 120), photo(80, 160, seed=3)]
+    settings = replace(PAPER, tiles=2)
+    first = generate(mllm, images, settings)
+    traces = look(mllm, images, settings)
+    for image, trace, plain in zip(images, traces, first, strict=True):
+        assert_same(replace(trace, glances=()), plain)
+        assert len(trace.glances) == 2
+        left, top, width, height = trace.glances[0].box
+        part = image.crop((left, top, left + width, top + height))
+        [alone] = replay(mllm, [part], [trace.text], settings)
+        assert trace.glances[0].attention.shape == alone.image_attention.shape[1:]
+        save_trace(tmp_path / "trace.npz", trace, (image.height, image.width))
+        back = load_trace(tmp_path / "trace.npz")
+        assert back is not None
+        assert [glance.box for glance in back[0].glances] == [g.box for g in trace.glances]
+        torch.testing.assert_close(back[0].glances[1].attention, trace.glances[1].attention)
+    inspection = Inspector(mllm, settings)(images[0])
+    assert inspection.anomaly_map.shape == (120, 120)
+    assert 0 <= inspection.anomaly_map.min() <= inspection.anomaly_map.max() < 1
+
+
+def test_the_looks_of_a_model_name_its_heads(tiny_mllm: MLLM) -> None:
+    text = tiny_mllm.model.config.get_text_config()
+    good = torch.ones(text.num_hidden_layers, text.num_attention_heads, 15, 15)
+    known = replace(tiny_mllm, looks=Looks(((1, 0),), good, good[..., 0, 0], (1, 1), "a"))
+    settings = replace(PAPER, model_heads=True)
+    assert Inspector(known, settings).settings.heads == ((1, 0),)
+    assert Inspector(tiny_mllm, settings).settings.heads is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"tiles": 5}, {"tiles": -1}, {"model_heads": True, "layers": (0,)}]
+)
+def test_steps_that_make_no_sense_are_refused(change: dict) -> None:
+    with pytest.raises(SettingsError):
+        Settings(**change)
