@@ -19,6 +19,8 @@ def filled(page: str, figures: Path) -> str:
     def section(match: re.Match[str]) -> str:
         path = figures / f"{match[2]}.json"
         shown = table(json.loads(path.read_text())) if path.exists() else "Not measured yet."
+        if path.with_suffix(".png").exists():
+            shown += f"\n\n![{match[2]}]({figures.name}/{match[2]}.png)"
         return f"{match[1]}{shown}\n{match[3]}"
 
     return re.sub(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", section, page, flags=re.DOTALL)
