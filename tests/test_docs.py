@@ -93,6 +93,7 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "selection",
         "words",
         "choices",
+        "localize",
         "speed",
         "training_speed",
         "metrics",
