@@ -134,7 +134,7 @@ def test_the_detector_says_what_the_inspector_says_and_generates_once(
     def forbidden(*_: object) -> None:
         raise AssertionError("generated again")
 
-    monkeypatch.setattr("flawsight.evaluate.traces.generate", forbidden)
+    monkeypatch.setattr("flawsight.evaluate.traces.look", forbidden)
     paper = FlawsightDetector(
         "paper", Inspector(inspector.mllm, PRESETS["paper"]), tmp_path / "traces"
     )

@@ -94,6 +94,8 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "words",
         "choices",
         "service",
+        "localize",
+        "speed",
         "training_speed",
         "cgro_ablation",
         "metrics",
