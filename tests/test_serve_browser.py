@@ -87,7 +87,7 @@ def test_upload_word_review_history(page: Any) -> None:
     row.wait_for()
     for cell in ("<i>20.png", "bolt", "Defective", "wrong"):
         assert cell in row.inner_text()
-    page.wait_for_function("document.querySelector('.sv-history img').naturalWidth === 20")
+    sync_api.expect(row.locator("img")).to_have_js_property("naturalWidth", 20)
     # Past verdicts under another threshold, and how many of the reviewed ones it gets right.
     effect = page.locator(".fs-plot .fs-status")
     for threshold, called, alarms in (("0.1", 1, 100), ("0.9", 0, 0)):
@@ -120,7 +120,7 @@ def test_everything_works_from_the_keyboard(page: Any) -> None:
     assert "Above 1.000: 0 of" in page.locator(".fs-plot .fs-status").inner_text()
     tab_to(page, ".sv-history a")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.activeElement.matches('h2')")
+    page.locator("h2:focus").wait_for()
 
 
 def test_the_interface_is_told_without_a_script(page: Any) -> None:

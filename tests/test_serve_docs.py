@@ -58,7 +58,7 @@ def serving(line: str, folder: Path) -> Iterator[str]:
                 time.sleep(0.1)
         yield f"127.0.0.1:{port}"
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.wait()
