@@ -96,6 +96,13 @@ def command(photos: Path, run: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def finish(photos: Path, run: Path) -> None:
+    """Run the command to its end."""
+    done = subprocess.run(command(photos, run), stdout=subprocess.DEVNULL, check=False)
+    if done.returncode not in (0, 1):  # 1: the model had no answer for some images
+        raise SystemExit(f"the command failed with {done.returncode}")
+
+
 def rows_in(run: Path) -> int:
     """Count the rows so far, the torn one that a kill may leave included."""
     path = run / "inspections.jsonl"
@@ -116,7 +123,7 @@ def kill_and_resume(photos: Path, run: Path, kills: int, images: int, seed: int)
             time.sleep(dice.random() * 0.1)
             process.kill()
         left.append(rows_in(run))
-    subprocess.run(command(photos, run), check=True, stdout=subprocess.DEVNULL)
+    finish(photos, run)
     return left
 
 
@@ -133,7 +140,8 @@ def differences(run: Path, other: Path) -> list[str]:
             row["image"]: {name: value for name, value in row.items() if name != "seconds"}
             for row in read_rows(folder)
         }
-        order = {"order": [row["image"] for row in read_rows(folder)]}
+        # Failures are tried again, and so come last.
+        order = {"order": [row["image"] for row in read_rows(folder) if "error" not in row]}
         return files | rows | order
 
     one, two = content(run), content(other)
@@ -156,7 +164,7 @@ def main() -> None:
         found = soak(photos, folder / "soak", arguments.batch_size)
         few = folder / "few"
         make_photos(few, arguments.killed_images)
-        subprocess.run(command(few, folder / "whole"), check=True, stdout=subprocess.DEVNULL)
+        finish(few, folder / "whole")
         left = kill_and_resume(
             few, folder / "killed", arguments.kills, arguments.killed_images, arguments.seed
         )
