@@ -95,7 +95,6 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "choices",
         "service",
         "localize",
-        "speed",
         "training_speed",
         "cgro_ablation",
         "metrics",
