@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 IMAGES ?= samples
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-anomalib benchmarks lint format clean
+.PHONY: demo test test-anomalib test-ray benchmarks lint format clean
 
 demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 	@# Exit code 1: some images could not be inspected, which its output says.
@@ -17,6 +17,10 @@ test: $(VENV)/.installed-test  ## Run the whole test suite.
 test-anomalib: $(VENV)/.installed-anomalib  ## Only what needs anomalib, which brings much along.
 	$(VENV)/bin/python -c 'import anomalib'  # without it all of these are skipped
 	$(VENV)/bin/python -m pytest tests/test_anomalib.py tests/test_anomalib_model.py tests/test_export.py
+
+test-ray: $(VENV)/.installed-ray  ## Only what needs Ray, whose processes take minutes to come and go.
+	$(VENV)/bin/python -c 'import ray'  # without it all of these are skipped
+	$(VENV)/bin/python -m pytest tests/test_cluster.py
 
 benchmarks: $(VENV)/.installed-test  ## Measure all of docs/performance.md anew, and write it.
 	$(VENV)/bin/python benchmarks/run_all.py
@@ -47,8 +51,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test]'
 	@touch $@
 
-$(VENV)/.installed-anomalib: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[anomalib]'
+$(VENV)/.installed-anomalib $(VENV)/.installed-ray: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(@F:.installed-%=%)]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
