@@ -83,7 +83,8 @@ class Service:
         self, method: str, path: str, body: bytes | None = None
     ) -> tuple[int, dict[str, str], Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Content-Type": "application/json"} if body else {}
+        # As proxies ask: who is refused while they send must hear why all the same.
+        headers = {"Connection": "close"} | ({"Content-Type": "application/json"} if body else {})
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()

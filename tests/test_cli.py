@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from flawsight.cli import app
 from flawsight.data.surfaces import render_twins
 from flawsight.run_folder import read_rows
+from flawsight.settings import preset
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_inspect_prints_a_line_an_image_and_where_the_report_is(
     assert str(tmp_path / "run/report.html") in output
     about = json.loads((tmp_path / "run/run.json").read_text())
     assert len(about["model"]["sha256"]) == 64
-    assert about["settings"]["scale_by_score"] is True
+    assert about["settings"] == preset("default").to_json()
     assert {"torch", "transformers", "python"} <= set(about["versions"])
 
 

@@ -102,6 +102,7 @@ def test_upload_word_review_history(page: Any) -> None:
 
 
 def test_everything_works_from_the_keyboard(page: Any) -> None:
+    page.on("filechooser", lambda chooser: None)  # from now on Chromium tells of them
     tab_to(page, "input[type=file][multiple]")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")

@@ -73,7 +73,7 @@ def test_sigterm_finishes_what_runs_and_refuses_what_waits(tmp_path: Path) -> No
         assert int(headers["retry-after"]) >= 1
         assert "stopping" in body["results"][0]["error"]["message"]
         assert running.result()[0] == 200
-        assert service.process.wait(20) == 0
+        assert service.process.wait(120) == 0
     assert len(Store(str(tmp_path / "store")).search(Query())) == 1
 
 

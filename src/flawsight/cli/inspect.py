@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -17,6 +18,13 @@ from rich.progress import Progress
 from ..errors import SettingsError
 from . import options
 from .shell import console, explained, progress_columns
+
+
+class Engine(StrEnum):
+    """Where the images are inspected."""
+
+    HERE = "here"
+    RAY = "ray"
 
 
 def inspect(
@@ -56,9 +64,7 @@ def inspect(
     generator_model: Annotated[
         str | None, typer.Option(help="What the server calls the model. Default: as --model.")
     ] = None,
-    engine: Annotated[
-        Literal["here", "ray"], typer.Option(help="Where: here, or on a Ray cluster.")
-    ] = "here",
+    engine: Annotated[Engine, typer.Option(help="Where: here, or on a Ray cluster.")] = Engine.HERE,
     address: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +99,7 @@ def inspect(
         load_options = {
             "device": device, "dtype": dtype, "attention": attention, "threshold": threshold
         }  # fmt: skip
-        if engine == "ray":
+        if engine is Engine.RAY:
             if calibration is not None:
                 raise SettingsError("--engine ray takes --threshold, not --calibration.")
             options = {"model": model, "adapter": adapter, "settings": settings}

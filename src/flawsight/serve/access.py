@@ -136,7 +136,7 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             nonlocal coming
             if message["type"] == "http.response.start":
-                # Whom the door is shut on while they speak does not hear why.
+                # A connection closed while they send is reset, and they do not hear why.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_DRAIN_SECONDS):
                         while coming:
