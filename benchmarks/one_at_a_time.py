@@ -25,9 +25,10 @@ from flawsight.mllm.generate import answer_token_ids
 from flawsight.mllm.load import DEFAULT_MODEL
 from flawsight.mllm.processor import load_processor
 from flawsight.mllm.prompt import user_message
-from flawsight.settings import PRESETS
+from flawsight.settings import Settings
 
-SETTINGS = PRESETS["default"]
+# Every word counts by its S_I alone.
+SETTINGS = Settings(tau_t=0.0, tau_i=0.0, alpha=0.0, words_only=True, scale_by_score=True)
 Said = tuple[str, NDArray[np.float32]]
 
 
@@ -76,7 +77,7 @@ class OneAtATime:
         attention: NDArray[np.float32],
         output: Any,
     ) -> Said:
-        """Score word by word; the default preset keeps words that pass S_I > 0, weighted by it."""
+        """Score word by word, as SETTINGS say."""
         prompt = len(ids) - len(words)
         said = "".join(words)
         cells = np.flatnonzero(ids[:prompt] == self.model.config.image_token_id)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,8 @@ def test_the_detector_says_what_the_inspector_says_and_generates_once(
     inspector: Inspector, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [sample.image for sample in dataset.samples[:3]]
-    default = FlawsightDetector("default", inspector, tmp_path / "traces")
-    predictions = default.predict(images)
+    inspector = Inspector(inspector.mllm, replace(PRESETS["paper"], selection="vanilla"))
+    predictions = FlawsightDetector("vanilla", inspector, tmp_path / "traces").predict(images)
     for prediction, inspection in zip(predictions, inspector(images), strict=True):
         assert isinstance(prediction, Prediction)
         assert prediction.pred_label is inspection.pred_label
