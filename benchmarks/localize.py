@@ -3,10 +3,10 @@
     python benchmarks/localize.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
 
 VAL and each TEST are data sets with masks, VAL of rendered families (`flawsight data make`). Half
-of VAL's categories choose: where words look at good images (what `calibrate` wrote is not used, for
-it saw all of VAL), and the greedy path, which adds whichever step gains most until none gains. The
-other half and the TESTs are only reported. A response serves all settings. A TEST that lists
-several data sets is one table, the mean over those with ten defective images or more.
+of VAL's categories choose: the heads (what `calibrate` wrote is not used, for it saw all of VAL),
+where words look at good images, and the greedy path, which adds whichever step gains most until
+none gains. The other half and the TESTs are only reported. A response serves all settings. A TEST
+that lists several data sets is one table, the mean over those with ten defective images or more.
 """
 
 import argparse
@@ -41,9 +41,11 @@ SHARE = 0.5
 METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found")
 Values = NDArray[np.float64]
 Change = Mapping[str, Any]
+# The heads are filled in from the half that chooses.
 STEPS: dict[str, Change] = {
     "all words": {"selection": "vanilla"},
     "words only": {"words_only": True},
+    "heads": {"heads": ()},
     "relative": {"relative": True},
     "map × P(Yes)": {"scale_by_score": True},
     "second look, 3 parts": {"tiles": 3},
@@ -201,6 +203,7 @@ def main() -> None:
     bench.measure_looks(halves[0])
     assert bench.looks is not None
     bench.mllm = mllm = replace(mllm, looks=bench.looks)
+    steps = STEPS | {"heads": {"heads": bench.looks.heads}}
     known: dict[Settings, Values] = {}
 
     def on_choice(settings: Settings) -> Values:
@@ -208,15 +211,15 @@ def main() -> None:
             known[settings] = bench.figures(halves[0], settings)
         return known[settings]
 
-    path = greedy(on_choice, STEPS)
+    path = greedy(on_choice, steps)
     rows: dict[str, Settings] = {"`paper`": PAPER, "`default`": PRESETS["default"]}
-    rows |= {f"+ {name}": combine([name], STEPS) for name in STEPS}
+    rows |= {f"+ {name}": combine([name], steps) for name in steps}
     rows |= {
-        f"path {i}: {' + '.join(path[:i])}": combine(path[:i], STEPS)
+        f"path {i}: {' + '.join(path[:i])}": combine(path[:i], steps)
         for i in range(2, len(path) + 1)
     }
     rows |= {
-        f"path without {name}": combine([n for n in path if n != name], STEPS)
+        f"path without {name}": combine([n for n in path if n != name], steps)
         for name in path
         if len(path) > 2
     }

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from browsing import CHROMIUM
 from checkpoints import (
     FIRST_REAL_SPECIAL,
     REAL_VOCABULARY,
@@ -128,3 +131,12 @@ def move_chat_template(folder: Path, template_in: str) -> None:
         (folder / template_in).write_text(template)
     else:
         write_json(folder / template_in, {"chat_template": template})
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_runs import TEXT, TOKENS, make_run, token_maps, token_rows
 from PIL import Image
-from runs import TEXT, TOKENS, make_run, token_maps, token_rows
 from typer.testing import CliRunner
 
 from flawsight.cli import app

@@ -1,32 +1,19 @@
 """The report in a real Chromium: words and their regions, sliders, gallery, keyboard, access."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from runs import GRID, make_run
+from browsing import NEEDS_CHROMIUM, opened
+from made_runs import GRID, make_run
 
 from flawsight.report.html import write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, in PATH or named by CHROMIUM"),
-]
+pytestmark = NEEDS_CHROMIUM
+OWN = ("file:", "data:")
 SCORES = [0.95, 0.9, 0.85, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["one-file", "folder"])
@@ -39,26 +26,9 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def page(browser: Any, report: str) -> Iterator[Any]:
     """The report, opened from the disk; an error or a request elsewhere fails the test."""
-    yield from opened(browser, report)
-
-
-def opened(browser: Any, address: str, **options: Any) -> Iterator[Any]:
-    context = browser.new_context(**options)
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.on(
-        "request",
-        lambda request: (
-            faults.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-        ),
-    )
-    page.goto(address)
-    page.wait_for_selector(".fs-card")
-    yield page
-    context.close()
-    assert not faults
+    for page in opened(browser, report, OWN):
+        page.wait_for_selector(".fs-card")
+        yield page
 
 
 def names(page: Any) -> list[str]:
@@ -222,7 +192,8 @@ def test_axe_finds_no_serious_fault(browser: Any, report: str, scheme: str, widt
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe").Axe()
     size = {"width": width, "height": 844}
     # The page's own policy would keep axe out.
-    for page in opened(browser, report, color_scheme=scheme, viewport=size, bypass_csp=True):
+    for page in opened(browser, report, OWN, color_scheme=scheme, viewport=size, bypass_csp=True):
+        page.wait_for_selector(".fs-card")
         for _ in range(2):
             wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, "scrolls sideways"
@@ -240,7 +211,8 @@ def test_axe_finds_no_serious_fault(browser: Any, report: str, scheme: str, widt
 def test_two_thousand_images_open_at_once(browser: Any, tmp_path: Path) -> None:
     scores = np.random.default_rng(0).random(2000).round(4).tolist()
     path = write_report(tmp_path, make_run(tmp_path, scores))
-    for page in opened(browser, path.as_uri()):
+    for page in opened(browser, path.as_uri(), OWN):
+        page.wait_for_selector(".fs-card")
         seconds = page.evaluate("performance.now()") / 1000
         assert seconds < 2
         assert page.locator(".fs-card").count() < 200

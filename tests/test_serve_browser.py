@@ -1,19 +1,14 @@
 """The service's pages in a real Chromium: upload, words, review, history, keyboard, access."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browsing import NEEDS_CHROMIUM, opened
 from serving import picture, serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, in PATH or named by CHROMIUM"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -22,33 +17,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{service.port}/"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser: Any, home: str) -> Iterator[Any]:
-    yield from opened(browser, home)
-
-
-def opened(browser: Any, home: str, **options: Any) -> Iterator[Any]:
-    """The page; an error, or a request to another place, fails the test."""
-    context = browser.new_context(**options)
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.on(
-        "request", lambda r: None if r.url.startswith((home, "blob:")) else faults.append(r.url)
-    )
-    page.goto(home)
-    yield page
-    context.close()
-    assert faults == []
+    yield from opened(browser, home, (home, "blob:"))
 
 
 def photo(width: int, name: str = "part.png") -> dict[str, Any]:
@@ -150,7 +121,9 @@ def test_axe_finds_no_serious_fault(browser: Any, home: str, scheme: str, width:
 
     size = {"width": width, "height": 844}
     # The page's own policy would keep axe out.
-    for page in opened(browser, home, color_scheme=scheme, viewport=size, bypass_csp=True):
+    for page in opened(
+        browser, home, (home, "blob:"), color_scheme=scheme, viewport=size, bypass_csp=True
+    ):
         upload(page, photo(23, "with-a-name-as-long-as-cameras-give-them-0000001.png"))
         page.get_by_role("button", name="Right").click()
         page.wait_for_selector("button[aria-pressed=true] >> text=Right")

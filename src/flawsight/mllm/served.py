@@ -21,6 +21,9 @@ from .generate import replay
 from .load import MLLM
 from .prompt import user_message
 
+# Seconds without a sign from the server after which a request has failed.
+TIMEOUT = 600
+
 
 class ServedGenerator:
     """Writes responses for `Inspector` and for the candidates of a training.
@@ -29,10 +32,7 @@ class ServedGenerator:
         base_url: of the server, like "http://localhost:8000/v1".
         model: as the server calls it; an adapter that it serves has a name of its own.
         concurrency: requests under way at once.
-        timeout: seconds without a sign from the server after which a request has failed.
         retries: how often a failed request is repeated.
-        api_key_env: environment variable that holds the key. A server on this machine may do
-            without one.
 
     Raises:
         DetectorError: if the key is missing.
@@ -46,14 +46,12 @@ class ServedGenerator:
         model: str,
         *,
         concurrency: int = 32,
-        timeout: float = 600,
         retries: int = 5,
-        api_key_env: str = "OPENAI_API_KEY",
     ) -> None:
         self._client = EndpointClient(
             base_url,
-            api_key_env=api_key_env,
-            timeout=timeout,
+            api_key_env="OPENAI_API_KEY",
+            timeout=TIMEOUT,
             retries=retries,
             requests_per_minute=None,
         )
