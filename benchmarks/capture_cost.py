@@ -12,7 +12,8 @@ import torch
 from measure import Cell, arguments_of, interleaved, ratios, rendered, report
 
 from flawsight.mllm.capture import AttentionCapture, capture_attention, decoder_layers, head_weights
-from flawsight.mllm.generate import encode_prompts, respond
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import respond
 from flawsight.mllm.load import load_mllm
 from flawsight.settings import PRESETS
 

@@ -45,7 +45,7 @@ from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError
 from flawsight.evaluate.curves import auroc, average_precision
 from flawsight.evaluate.pixels import PixelCounter
-from flawsight.inspector import inspect_trace
+from flawsight.inspect_trace import inspect_trace
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS

@@ -18,7 +18,8 @@ from statistics import median
 from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
-from flawsight.mllm.generate import encode_prompts, generate_from
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import generate_from
 from flawsight.mllm.load import load_mllm
 from flawsight.run_folder import RunFolder, describe, inspect_into
 from flawsight.settings import PRESETS

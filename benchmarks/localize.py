@@ -28,8 +28,8 @@ from flawsight.evaluate.curves import aupro, auroc, average_precision, f1_max
 from flawsight.evaluate.pixels import PixelCounter
 from flawsight.evaluate.regions import Detections, detections, region_recall
 from flawsight.evaluate.traces import trace_folder, traced
+from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Trace
-from flawsight.inspector import inspect_trace
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.looks import Looks, head_map, measure

@@ -25,10 +25,10 @@ from flawsight.mllm.capture import (
     decoder_layers,
     head_weights,
 )
+from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import (
     LOOK_EVERY,
     answer_token_ids,
-    encode_prompts,
     generate,
     replay,
     respond,

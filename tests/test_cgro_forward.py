@@ -17,7 +17,8 @@ from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
 from flawsight.errors import ModelError
 from flawsight.mllm.capture import decoder_layers, head_weights
-from flawsight.mllm.generate import encode_prompts, replay
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from flawsight.cgro.images import collate, encode_image
 from flawsight.cgro.rollouts import draw, sample, uniforms
 from flawsight.errors import ModelError
-from flawsight.mllm.generate import encode_prompts, respond
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import respond
 from flawsight.mllm.load import MLLM
 from flawsight.settings import Settings
 

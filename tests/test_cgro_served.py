@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from training import INSPECTION, make_photos, run, weights
 
 from flawsight.errors import DetectorError
-from flawsight.mllm.generate import encode_prompts, respond
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import respond
 from flawsight.mllm.load import load_mllm
 from flawsight.mllm.served import ServedGenerator
 

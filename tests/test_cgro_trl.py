@@ -22,7 +22,8 @@ from flawsight.cgro.trl import (
 from flawsight.data.dataset import Sample
 from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.errors import SettingsError
-from flawsight.mllm.generate import encode_prompts, replay
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
 

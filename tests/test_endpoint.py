@@ -26,8 +26,8 @@ from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
 from flawsight.evaluate.detectors.endpoint_cache import AnswerCache
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.endpoint_answer import Answer
-from flawsight.mllm.generate import encode_prompts
 from flawsight.mllm.prompt import INSTRUCTION, QUESTION
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])

@@ -17,9 +17,10 @@ from PIL import Image
 
 import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
+from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Inspection, Trace
-from flawsight.inspector import Inspector, inspect_trace
-from flawsight.mllm.generate import PromptBatch
+from flawsight.inspector import Inspector
+from flawsight.mllm.encode import PromptBatch
 from flawsight.settings import Settings
 
 PLAIN = Settings(tau_t=0.0, tau_i=0.0)

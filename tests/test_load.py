@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.errors import ModelError, SettingsError
-from flawsight.mllm.generate import encode_prompts, generate, replay
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
 

@@ -14,8 +14,9 @@ from test_inspector import RESPONSE, make_trace
 
 from flawsight.errors import CalibrationError, ModelError, SettingsError
 from flawsight.evaluate.traces import load_trace, save_trace
+from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Glance
-from flawsight.inspector import Inspector, inspect_trace
+from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.looks import Looks, encode_looks, load_looks, measure

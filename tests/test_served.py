@@ -14,7 +14,8 @@ from flawsight.data.images import find_images
 from flawsight.errors import AnswerError, DetectorError
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
-from flawsight.mllm.generate import encode_prompts, generate
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM
 from flawsight.mllm.served import ServedGenerator, as_seen
 from flawsight.run_folder import read_description, read_rows

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..data.images import read_image
-from ..mllm.generate import encode_prompts
+from ..mllm.encode import encode_prompts
 from ..mllm.load import MLLM
 from ..run_folder import slug, write_atomically
 from ..settings import Settings

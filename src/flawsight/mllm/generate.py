@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -15,30 +15,12 @@ from ..errors import ModelError, SettingsError
 from ..inspection import Trace
 from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, decoder_layers, head_weights
+from .encode import PromptBatch, encode_prompts
 from .load import MLLM
-from .prompt import anomaly_word_spans, user_message
 from .response import answer_end
 
 # Steps between two looks for a closed answer: each decodes what has been said.
 LOOK_EVERY = 8
-
-
-@dataclass(frozen=True)
-class PromptBatch:
-    """Encoded prompts of B images, left-padded to T tokens.
-
-    Attributes:
-        inputs: what the model takes, on its device.
-        columns: (B, C) positions of the image tokens and then of the question's tokens, in order;
-            short rows are filled up with position 0.
-        grids: B (grid_h, grid_w) of image tokens.
-        anomaly_tokens: (Q,) bool, which tokens of the question are its anomaly words.
-    """
-
-    inputs: dict[str, Tensor]
-    columns: Tensor
-    grids: list[tuple[int, int]]
-    anomaly_tokens: Tensor
 
 
 def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
@@ -210,52 +192,6 @@ def replay(
             zip(traces, ids, prompts.grids, strict=True)
         )
     ]
-
-
-def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
-    """Encode question and images, and find the positions worth watching."""
-    processor = mllm.processor
-    text = processor.apply_chat_template(
-        user_message(settings.question), tokenize=False, add_generation_prompt=True
-    )
-    patch = processor.image_processor.patch_size * processor.image_processor.merge_size
-    scaled = {}
-    if settings.image_tokens is not None:
-        area = settings.image_tokens * patch**2
-        scaled = {"size": {"shortest_edge": area, "longest_edge": area}}
-    with mllm.tokenizing:
-        batch = processor(
-            images=list(images),
-            text=[text] * len(images),
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-            return_offsets_mapping=True,
-            **scaled,
-        )
-    offsets = batch.pop("offset_mapping")
-    # The question ends the text but for the instruction and the template's close, and the image,
-    # whose placeholder grows, stands before it: so count characters from the end.
-    start = text.rindex(settings.question) - len(text)
-    stop = start + len(settings.question)
-    from_end = offsets - offsets[:, -1:, 1:]
-    in_question = (from_end[..., 1] > start) & (from_end[..., 0] < stop)
-    in_question &= batch["attention_mask"].bool()
-    is_image = batch["input_ids"] == mllm.model.config.image_token_id
-    wanted = [
-        torch.cat([image.nonzero()[:, 0], question.nonzero()[:, 0]])
-        for image, question in zip(is_image, in_question, strict=True)
-    ]
-    columns = torch.nn.utils.rnn.pad_sequence(wanted, batch_first=True)
-    question = from_end[0][in_question[0]] - start
-    anomaly = torch.zeros(len(question), dtype=torch.bool)
-    for word_start, word_end in anomaly_word_spans(settings.question):
-        anomaly |= (question[:, 1] > word_start) & (question[:, 0] < word_end)
-    merge = processor.image_processor.merge_size
-    grids = [(h // merge, w // merge) for _, h, w in batch["image_grid_thw"].tolist()]
-    inputs = {name: value.to(mllm.device) for name, value in batch.items()}
-    inputs["pixel_values"] = inputs["pixel_values"].to(mllm.model.dtype)
-    return PromptBatch(inputs, columns.to(mllm.device), grids, anomaly)
 
 
 def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:

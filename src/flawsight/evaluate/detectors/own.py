@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import FlawsightError
-from ...inspector import Inspector, inspect_trace
+from ...inspect_trace import inspect_trace
+from ...inspector import Inspector
 from ...run_folder import describe
 from ..detector import Prediction
 from ..traces import trace_folder, traced

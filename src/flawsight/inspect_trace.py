@@ -1,0 +1,140 @@
+"""Trace → inspection, without a model: token scores → map → regions, each with its words."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .inspection import Inspection, ReasoningToken, Trace
+from .mllm.contradiction import contradicts, fault_phrases
+from .mllm.looks import Looks
+from .mllm.response import answer_score, parse_response
+from .real.anomaly_map import HALF, aggregate, density, to_fixed_scale, upsample
+from .real.refine import merge
+from .real.regions import regions_of, tie_words
+from .real.select import reasoning_rows, select_tokens
+from .real.sinks import relative, sink_share
+from .settings import Settings
+
+
+def inspect_trace(
+    trace: Trace,
+    image_size: tuple[int, int],
+    settings: Settings,
+    image: str | None = None,
+    generate_seconds: float = 0.0,
+    threshold: float | None = None,
+    looks: Looks | None = None,
+) -> Inspection:
+    """Turn what the model said and looked at into an Inspection. No model is needed.
+
+    Args:
+        trace: of one response.
+        image_size: (height, width) of the image in pixels.
+        settings: of ReAL.
+        image: where the image came from.
+        generate_seconds: what the trace cost.
+        threshold: see `Inspector.from_pretrained`.
+        looks: of the model, for `settings.relative` and `sink_share`.
+
+    Raises:
+        AnswerError: if the response holds no Yes or No.
+    """
+    began = time.perf_counter()
+    response = parse_response(trace.text)
+    start, end = response.reasoning
+    reasoning, rows, eligible = reasoning_rows(trace, response.reasoning, settings)
+    words = [trace.text[slice(*trace.token_spans[index])] for index in reasoning]
+    maps = trace.image_attention[rows]
+    scores = select_tokens(
+        maps,
+        trace.question_attention[rows],
+        trace.anomaly_tokens,
+        eligible,
+        settings,
+    )
+    pred_score = answer_score(trace, response)
+    attention = aggregate(maps, scores.kept, scores.weights)
+    usual = None if looks is None else looks.usual(settings.layers, settings.heads)
+    anomaly_map = map_of(attention, trace, image_size, settings, usual).numpy()
+    if settings.scale_by_score:
+        anomaly_map = anomaly_map * np.float32(pred_score)
+    explanation = trace.text[start:end]
+    spans = [trace.token_spans[index] for index in reasoning]
+    told = [
+        (
+            explanation[first:last],
+            [i for i, span in enumerate(spans) if first < span[1] - start <= last],
+        )
+        for first, last in fault_phrases(explanation)
+    ]
+    regions = sorted(regions_of(anomaly_map, settings.region_threshold), key=lambda one: -one.score)
+    stripped = explanation.strip()
+    lead = len(explanation) - len(explanation.lstrip())
+    return Inspection(
+        image=image,
+        image_size=image_size,
+        pred_label=response.answer == "Yes" if threshold is None else pred_score > threshold,
+        pred_score=pred_score,
+        anomaly_map=anomaly_map,
+        answer=response.answer,
+        explanation=stripped,
+        contradiction=contradicts(explanation, response.answer),
+        tokens=tuple(
+            ReasoningToken(
+                text=word,
+                start=min(max(0, trace.token_spans[index][0] - start - lead), len(stripped)),
+                end=min(max(0, trace.token_spans[index][1] - start - lead), len(stripped)),
+                S_T=S_T,
+                S_I=S_I,
+                kept=kept,
+                weight=weight,
+            )
+            for index, word, S_T, S_I, kept, weight in zip(
+                reasoning,
+                words,
+                scores.semantic_relevance.tolist(),
+                scores.concentration.tolist(),
+                scores.kept.tolist(),
+                scores.weights.tolist(),
+                strict=True,
+            )
+        ),
+        token_maps=maps.numpy(),
+        timings={"generate": generate_seconds, "localize": time.perf_counter() - began},
+        sink_share=None if usual is None else sink_share(density(attention), usual),
+        regions=tie_words(regions, maps.numpy(), told),
+    )
+
+
+def map_of(
+    attention: torch.Tensor,
+    trace: Trace,
+    image_size: tuple[int, int],
+    settings: Settings,
+    usual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Turn A_RDAM into the image's map, with the steps beyond the paper that the settings name.
+
+    Args:
+        attention: (grid_h, grid_w) A_RDAM.
+        trace: whose closer looks are merged, `settings.tiles` at most.
+        image_size: (height, width).
+        settings: `relative` and `tiles`.
+        usual: (h, w) density on good images; None leaves `relative` out.
+
+    Returns:
+        (height, width) in [0, 1).
+    """
+    parts = trace.glances[: settings.tiles]
+    if settings.relative and usual is not None:
+        attention = relative(density(attention), usual)
+        parts = tuple(
+            replace(part, attention=relative(density(part.attention), usual)) for part in parts
+        )
+    if not parts:
+        return upsample(to_fixed_scale(attention), image_size)
+    looks = [(part.box, density(part.attention), part.score) for part in parts]
+    merged = merge(density(attention), looks, image_size)
+    return merged / (merged + HALF)
