@@ -97,6 +97,7 @@ def test_a_resumed_training_ends_in_the_same_bits(
 @pytest.mark.parametrize(
     "settings",
     [
+        {},
         {"normalization": "dapo", "iterations": 2},
         {"shard": True},
         {"shard": True, "sharing": "packed", "gradient_checkpointing": True},
