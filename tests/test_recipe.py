@@ -1,6 +1,7 @@
 """The recipe of the bundled model, from start to end at a tiny size."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,12 +16,12 @@ from build import build_model, build_processor, build_tokenizer
 from data import SUBJECTS
 from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
-from parallel import average_gradients
+from parallel import average_gradients, processes
 from PIL import Image
 from pool import _turned
 from safetensors.torch import load_file
 from text import PLACES, Question, draw_question, draw_verdict, inspection, respond, second_look
-from torch import distributed, multiprocessing
+from torch import multiprocessing
 from tower import _angles, _distinct, _rotate, grow, look_around, see
 from train_tower import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -124,7 +125,14 @@ def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
 
 
 def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     arguments = ["--out", str(stages / "two"), "--config", str(stages / "config.yaml")]
     command = [*torchrun, str(RECIPE / "train.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -133,12 +141,13 @@ def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) ->
 
 
 def _average(rank: int, port: int) -> None:
-    distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     matrix, vector, frozen = torch.zeros(2, 2), torch.zeros(3), torch.zeros(1)
     matrix.grad, vector.grad = torch.full((2, 2), 1.0 + rank), torch.tensor([rank, 2.0, 4 * rank])
-    average_gradients([matrix, frozen, vector])
+    with processes() as place:
+        average_gradients([matrix, frozen, vector])
+    assert place == (rank, 2)
     assert torch.equal(matrix.grad, torch.full((2, 2), 1.5))
     assert torch.equal(vector.grad, torch.tensor([0.5, 2.0, 2.0]))
 

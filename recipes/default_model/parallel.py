@@ -6,18 +6,26 @@ Two processes of one thread use two cores better than one process of two: the pr
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed
 
 
-def join() -> tuple[int, int]:
-    """Join the processes that torchrun started; return this one's number and how many there are."""
+@contextmanager
+def processes() -> Iterator[tuple[int, int]]:
+    """Join the processes that torchrun started; yield this one's number and how many there are.
+
+    They part together: gloo aborts a process whose peer has gone while it still listens to it.
+    """
     if "WORLD_SIZE" not in os.environ:
-        return 0, 1
+        yield 0, 1
+        return
     distributed.init_process_group("gloo")
-    return distributed.get_rank(), distributed.get_world_size()
+    yield distributed.get_rank(), distributed.get_world_size()
+    distributed.barrier()
+    distributed.destroy_process_group()
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

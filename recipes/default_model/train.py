@@ -22,7 +22,7 @@ import yaml
 from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
-from parallel import average_gradients, join
+from parallel import average_gradients, processes
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -115,14 +115,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def main() -> None:
-    """Run the recipe."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
-    arguments = parser.parse_args()
-    rank, processes = join()
+def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
+    """Run stage two, as one of `world_size` processes."""
     config = yaml.safe_load(arguments.config.read_text())
     arguments.out.mkdir(parents=True, exist_ok=True)
     steps: int = config["steps"]
@@ -164,8 +158,12 @@ def main() -> None:
 
     loader = DataLoader(
         Subset(
-            PairBatches(processor, config, config["pairs"] // processes),
-            range(start * processes + rank, (arguments.stop_after or steps) * processes, processes),
+            PairBatches(processor, config, config["pairs"] // world_size),
+            range(
+                start * world_size + rank,
+                (arguments.stop_after or steps) * world_size,
+                world_size,
+            ),
         ),
         batch_size=None,
         num_workers=config["workers"],
@@ -209,6 +207,17 @@ def main() -> None:
             line = json.dumps({"step": done, **row})
             print(line, flush=True)
             log.write(line + "\n")
+
+
+def main() -> None:
+    """Run the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
+    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
+    arguments = parser.parse_args()
+    with processes() as (rank, world_size):
+        train(arguments, rank, world_size)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 import yaml
 from build import build_model, build_tokenizer
 from facts import FactHead, Facts, facts_of, loss_of
-from parallel import average_gradients, join
+from parallel import average_gradients, processes
 from pool import Pool
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -68,15 +68,8 @@ def validate(visual: nn.Module, head: FactHead, images: Tensor) -> dict[str, flo
     }
 
 
-def main() -> None:
-    """Run stage one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
-    arguments = parser.parse_args()
-    rank, processes = join()
+def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
+    """Run stage one, as one of `world_size` processes."""
     settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
     config = settings["tower"]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -115,8 +108,8 @@ def main() -> None:
         ):
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(step, config)
-        rng = np.random.default_rng([config["seed"], step * processes + rank])
-        images, facts = draw(pool, rng, config["pairs"] // processes)
+        rng = np.random.default_rng([config["seed"], step * world_size + rank])
+        images, facts = draw(pool, rng, config["pairs"] // world_size)
         with torch.autocast("cpu", torch.bfloat16):
             logits = head(looking(visual, images, twins=True))
         losses = loss_of(logits, facts, config["weights"])
@@ -151,6 +144,18 @@ def main() -> None:
             line = json.dumps({"step": done, **row})
             print(line, flush=True)
             log.write(line + "\n")
+
+
+def main() -> None:
+    """Run the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
+    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
+    arguments = parser.parse_args()
+    with processes() as (rank, world_size):
+        train(arguments, rank, world_size)
 
 
 if __name__ == "__main__":
