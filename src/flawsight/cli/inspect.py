@@ -197,6 +197,8 @@ def _inspect(
             if main:
                 run.merge(images)
             processes.wait_for_everyone()
+            # Gloo aborts a process whose peer goes while it still listens to it.
+            processes.destroy_process_group()
     finally:
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
