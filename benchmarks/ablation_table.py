@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-LABELS = {"base": "base", "r1": "+ R1", "cgro": "+ CGRO"}
+LABELS = {"base": "base", "r1": "+ R1", "cgro": "+ CGRO", "sink-free": "+ CGRO, sink-free"}
 FIGURES = {
     "image_auroc": "image AUROC",
     "balanced_accuracy": "balanced accuracy",

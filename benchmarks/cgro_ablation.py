@@ -13,7 +13,8 @@ One training after another; stop it at any time, and the same command goes on. `
     magnetic    a real line: half of MagneticTile, tested on the other half
     cubes       the same of DobotCubes
 
-R1 and CGRO differ in R_cons alone: same base, images, order, settings and steps. What is reported
+R1 and CGRO differ in R_cons alone: same base, images, order, settings and steps. "sink-free" is
+CGRO with `relative_supports`, so that words which share a sink earn nothing by it. What is reported
 is the adapter after the last step, so that nothing is chosen on the tests. To choose settings,
 measure on images kept from training: `--on validation --config other.yaml --only cubes --seeds 1`.
 """
@@ -55,7 +56,12 @@ MAPS = {
     "vanilla": replace(PRESETS["paper"], selection="vanilla"),
     "real": PRESETS["paper"],
 }
-REWARDS = ("r1", "cgro")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "r1": {"reward": "r1"},
+    "cgro": {"reward": "cgro"},
+    "sink-free": {"reward": "cgro", "relative_supports": True},
+}
 STEPS = 100
 Point = dict[str, Any]
 
@@ -306,12 +312,11 @@ def main() -> None:
     made = scenarios(arguments.out, arguments.photos, arguments.only, arguments.pairs)
     for name, make in made.items():
         scenario = None
-        runs = [("base", 0), *((r, seed) for seed in range(arguments.seeds) for r in REWARDS)]
+        trained = [variant for variant in VARIANTS if variant != "base"]
+        runs = [("base", 0), *((v, seed) for seed in range(arguments.seeds) for v in trained)]
         for reward, seed in runs:
             number += 1
-            own = settings.changed(
-                {"seed": seed} | ({} if reward == "base" else {"reward": reward})
-            )
+            own = settings.changed(VARIANTS[reward] | {"seed": seed})
             last = 0 if reward == "base" else settings.steps
             if number % parts != part or (name, reward, seed, last) in done_in(arguments.out):
                 continue

@@ -9,14 +9,22 @@ import torch
 from checkpoints import photo
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from reference import assert_same
 from test_inspector import RESPONSE, make_trace
 
-from flawsight.errors import CalibrationError, ModelError, SettingsError
+from flawsight.errors import (
+    AnswerError,
+    CalibrationError,
+    FlawsightError,
+    ModelError,
+    SettingsError,
+)
 from flawsight.evaluate.traces import load_trace, save_trace
 from flawsight.inspect_trace import inspect_trace
-from flawsight.inspection import Glance
+from flawsight.inspection import Glance, Trace
 from flawsight.inspector import Inspector
+from flawsight.mllm.ask_again import ask_again
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.looks import Looks, encode_looks, load_looks, measure
@@ -56,8 +64,8 @@ def test_preset_paper_gives_the_paper_s_map_whatever_is_known_beside_the_trace()
     both = inspect_trace(seen, (30, 40), PAPER, looks=some_looks())
     assert np.array_equal(both.anomaly_map, plain.anomaly_map)
     assert both.tokens == plain.tokens
-    steps = (PAPER.relative, PAPER.model_heads, PAPER.tiles, PAPER.scale_by_score)
-    assert steps == (False, False, 0, False)
+    steps = (PAPER.relative, PAPER.model_heads, PAPER.tiles, PAPER.reask, PAPER.scale_by_score)
+    assert steps == (False, False, 0, 0, False)
 
 
 # --- Sinks
@@ -202,6 +210,30 @@ def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:
     inspection = Inspector(mllm, settings)(images[0])
     assert inspection.anomaly_map.shape == (120, 120)
     assert 0 <= inspection.anomaly_map.min() <= inspection.anomaly_map.max() < 1
+
+
+def test_only_what_contradicts_itself_is_asked_about_again() -> None:
+    sound = make_trace(["<think>", "It is flawless.", "</think>", "<answer>", "No", "</answer>"])
+    torn = make_trace(["<think>", "There is a crack.", "</think>", "<answer>", "No", "</answer>"])
+    silent = make_trace(["<think>", "There is a crack."])
+    refused = AnswerError("The server is busy.")
+    images = [Image.new("RGB", (8, 8), (index, 0, 0)) for index in range(4)]
+    asked: list[tuple[int, float, int]] = []
+
+    def ask(again: list[Image.Image], settings: Settings) -> list[Trace | FlawsightError]:
+        [image] = again
+        asked.append((image.getpixel((0, 0))[0], settings.temperature, settings.seed))
+        return [{1: torn, 2: refused, 3: sound}[settings.seed]]
+
+    first = [sound, torn, silent, refused]
+    assert ask_again(ask, images, first, Settings()) == first
+    assert asked == []
+    settled = ask_again(ask, images, first, Settings(reask=3))
+    assert settled == [sound, sound, sound, refused]
+    assert asked == [(index, 0.7, seed) for index in (1, 2) for seed in (1, 2, 3)]
+    assert ask_again(ask, images, first, Settings(reask=2)) == first
+    with pytest.raises(SettingsError):
+        Settings(reask=-1)
 
 
 def test_the_looks_of_a_model_name_its_heads(tiny_mllm: MLLM) -> None:

@@ -1,8 +1,9 @@
 """Inspector: the main job. Image → response with attention → token scores → map → inspection."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -13,8 +14,9 @@ from .data.images import prepare_image, read_image
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspect_trace import inspect_trace
 from .inspection import Inspection, Trace
+from .mllm.ask_again import ask_again
 from .mllm.encode import PromptBatch, encode_prompts
-from .mllm.generate import generate_from
+from .mllm.generate import generate, generate_from
 from .mllm.load import MLLM, load_mllm
 from .mllm.memory import images_at_once
 from .mllm.second_look import look_again
@@ -224,9 +226,13 @@ class Inspector:
     def _traces(self, opened: Opened) -> Sequence[Trace | FlawsightError]:
         assert opened.prompts is not None
         images = [image for image in opened.images if isinstance(image, Image.Image)]
+        ask: Callable[[list[Image.Image], Settings], Sequence[Trace | FlawsightError]]
         traces: Sequence[Trace | FlawsightError]
         if self.generator is None:
+            ask = partial(generate, self.mllm)
             traces = generate_from(self.mllm, opened.prompts, self.settings)
         else:
-            traces = trace_served(self.generator, self.mllm, images, self.settings)
+            ask = partial(trace_served, self.generator, self.mllm)
+            traces = ask(images, self.settings)
+        traces = ask_again(ask, images, traces, self.settings)
         return look_again(self.mllm, images, traces, self.settings)

@@ -156,7 +156,8 @@ def inspect_into(
 
     def prepare(batch: list[str]) -> Opened:
         opened = inspector.open(batch)
-        if inspector.generator is None and not inspector.settings.tiles:
+        settings = inspector.settings
+        if inspector.generator is None and not settings.tiles and not settings.reask:
             for image in opened.images:
                 if isinstance(image, Image.Image):
                     image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it

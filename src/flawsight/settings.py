@@ -44,6 +44,8 @@ class Settings:
             looks.npz; without that file, the map stays as it is.
         tiles: how many parts of the image, of four, are looked at again from close by, the most
             suspect first; each costs a forward pass.
+        reask: how often at most an image is asked about again, by sampling, whose reasoning claims
+            the opposite of the answer, or which got none.
         scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
     """
 
@@ -67,6 +69,7 @@ class Settings:
     none_kept: Literal["mean", "best"] = "best"
     relative: bool = False
     tiles: int = 0
+    reask: int = 0
     scale_by_score: bool = False
     region_threshold: float = 0.28
 
@@ -84,6 +87,8 @@ class Settings:
             raise SettingsError("Give either model_heads, or layers, or heads.")
         if not 0 <= self.tiles <= 4:
             raise SettingsError(f"tiles is {self.tiles}; it must be 0 to 4.")
+        if self.reask < 0:
+            raise SettingsError(f"reask is {self.reask}; it must not be negative.")
         if self.image_tokens is not None and self.image_tokens < 1:
             raise SettingsError(f"image_tokens is {self.image_tokens}; it must be at least 1.")
         if self.max_new_tokens < 1:

@@ -85,7 +85,8 @@ class Learner:
         served: samples in the model's stead.
 
     Raises:
-        SettingsError: if the images of a step cannot be shared out evenly.
+        SettingsError: if the images of a step cannot be shared out evenly, or `relative_supports`
+            is wanted of a model whose looks have not been measured.
     """
 
     def __init__(
@@ -100,12 +101,21 @@ class Learner:
         self.mllm, self.inspection, self.settings = mllm, inspection, settings
         self.accelerator, self._served = accelerator, served
         self.images_per_process = share_out(settings, accelerator.num_processes)
+        usual = None
+        if settings.relative_supports:
+            if mllm.looks is None:
+                raise SettingsError(
+                    "relative_supports needs to know where the model looks on good images: run "
+                    "flawsight calibrate --heads first."
+                )
+            usual = mllm.looks.usual(inspection.layers, inspection.heads)
         self.consistency = Consistency(
             top_t=settings.top_t,
             quantile=settings.quantile,
             jaccard_of=settings.jaccard_of,
             delta_anomalous=settings.delta_anomalous,
             delta_normal=settings.delta_normal,
+            usual=usual,
         )
         self._encoded = EncodedImages(mllm, inspection, settings.features, features)
         self._reference = reference_of(mllm.model) if settings.kl_weight else None

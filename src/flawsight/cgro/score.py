@@ -9,6 +9,7 @@ from ..errors import AnswerError
 from ..inspection import Trace
 from ..mllm.response import parse_response
 from ..real.select import reasoning_rows, select_tokens
+from ..real.sinks import relative
 from ..settings import Settings
 from .rewards import (
     JaccardOf,
@@ -31,6 +32,8 @@ class Consistency:
         jaccard_of: J of more than two supports, see `jaccard` [ours].
         delta_anomalous: δ1; a defective image earns if J > δ1 [ours, between .13 and .76].
         delta_normal: δ2; a normal image earns if J < δ2 [ours].
+        usual: (h, w) where words look on good images; a token's map is divided by it before its
+            support is taken, so that a sink that all words share earns no J. None: not [paper].
     """
 
     top_t: int = 3
@@ -38,6 +41,7 @@ class Consistency:
     jaccard_of: JaccardOf = "pairs"
     delta_anomalous: float = 0.5
     delta_normal: float = 0.5
+    usual: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,10 @@ def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Cons
     top = top_tokens(scores.weights, eligible, consistency.top_t)
     agreement = math.nan
     if len(top):
-        sets = supports(maps[top].flatten(start_dim=1), consistency.quantile)
+        compared = maps[top]
+        if consistency.usual is not None:
+            compared = relative(compared, consistency.usual)
+        sets = supports(compared.flatten(start_dim=1), consistency.quantile)
         agreement = jaccard(sets, consistency.jaccard_of)
     return replace(
         score,

@@ -67,6 +67,10 @@ class TrainSettings:
     )
     delta_anomalous: float = _is(0.5, "δ1: a defective image earns R_cons if J is above it.")
     delta_normal: float = _is(0.5, "δ2: a normal image earns R_cons if J is below it.")
+    relative_supports: bool = _is(
+        False,
+        "Divide a token's map by where words look on good images before its support is taken.",
+    )
 
     images_per_forward: int = _is(1, "Images, with all their candidates, in a gradient pass.")
     images_per_rollout: int = _is(16, "Images whose candidates are sampled together.")

@@ -6,6 +6,7 @@ attends to there while it reads them, and whether it would answer Yes, goes into
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from ..real.refine import most_suspect, tiles
 from ..real.select import reasoning_rows
 from ..real.sinks import relative
 from ..settings import Settings
+from .ask_again import ask_again
 from .generate import generate, replay
 from .load import MLLM
 from .response import answer_score, parse_response
@@ -26,12 +28,14 @@ Outcome = TypeVar("Outcome", bound=Trace | FlawsightError)
 
 
 def look(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
-    """Ask about each image, and look again at as many parts of it as `settings.tiles` says.
+    """Ask about each image, again where `settings.reask` bids, and look at parts of it again.
 
     Raises:
         ModelError: if the model computes NaN.
     """
-    return look_again(mllm, images, generate(mllm, images, settings), settings)
+    ask = partial(generate, mllm)
+    traces = ask_again(ask, images, ask(images, settings), settings)
+    return look_again(mllm, images, traces, settings)
 
 
 def look_again(

@@ -18,14 +18,14 @@ def usual_on(usual: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def relative(density: Tensor, usual: Tensor) -> Tensor:
-    """Return (grid_h, grid_w) how many times the usual density of its place each cell has.
+    """Return (…, grid_h, grid_w) how many times the usual density of its place each cell has.
 
     Args:
-        density: (grid_h, grid_w), at least 0.
+        density: (…, grid_h, grid_w), at least 0.
         usual: (h, w) density on good images, of any grid.
     """
     # A place that is never looked at must not make a peak of what is next to nothing.
-    return density / usual_on(usual, (density.shape[0], density.shape[1])).clamp(min=0.1)
+    return density / usual_on(usual, (density.shape[-2], density.shape[-1])).clamp(min=0.1)
 
 
 def sink_share(density: Tensor, usual: Tensor) -> float:
