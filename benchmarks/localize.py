@@ -48,6 +48,7 @@ STEPS: dict[str, Change] = {
     "heads": {"heads": ()},
     "relative": {"relative": True},
     "map × P(Yes)": {"scale_by_score": True},
+    "edges": {"follow_edges": True},
     "second look, 3 parts": {"tiles": 3},
     "second look, 4 parts": {"tiles": 4},
 }
@@ -107,7 +108,13 @@ class Bench:
         peaks: dict[str, list[Detections]] = {}
         for seen in self.seen(samples, settings):
             try:
-                inspection = inspect_trace(seen.trace, seen.image_size, settings, looks=self.looks)
+                inspection = inspect_trace(
+                    seen.trace,
+                    seen.image_size,
+                    settings,
+                    looks=self.looks,
+                    photo=read_image(seen.sample.image) if settings.follow_edges else None,
+                )
             except AnswerError:
                 continue
             gt_mask = read_gt_mask(seen.sample, seen.image_size)
@@ -165,7 +172,8 @@ def seconds(
     for _ in range(3):
         began = time.process_time()
         for image, trace in zip(images, look(mllm, images, settings), strict=True):
-            inspect_trace(trace, (image.height, image.width), settings, looks=looks)
+            size = (image.height, image.width)
+            inspect_trace(trace, size, settings, looks=looks, photo=image)
         times.append(time.process_time() - began)
     return float(np.median(times)) / len(images)
 

@@ -30,6 +30,7 @@ from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.looks import Looks, encode_looks, load_looks, measure
 from flawsight.mllm.second_look import look
 from flawsight.real.anomaly_map import HALF, upsample
+from flawsight.real.edges import follow_edges
 from flawsight.real.heads import best_heads, head_agreement
 from flawsight.real.refine import merge, most_suspect, tiles
 from flawsight.real.select import select_tokens
@@ -210,6 +211,50 @@ def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:
     inspection = Inspector(mllm, settings)(images[0])
     assert inspection.anomaly_map.shape == (120, 120)
     assert 0 <= inspection.anomaly_map.min() <= inspection.anomaly_map.max() < 1
+
+
+@given(
+    st.tuples(st.integers(4, 40), st.integers(4, 40)),
+    st.tuples(st.integers(4, 40), st.integers(4, 40)),
+    st.integers(1, 30),
+    st.integers(0, 99),
+)
+def test_edges_make_nothing_of_a_flat_map_and_no_new_peak(
+    size: tuple[int, int], guide_size: tuple[int, int], cells: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    guide = random.random(guide_size).astype(np.float32)
+    flat = follow_edges(np.full(size, 0.2, np.float32), guide, cells)
+    np.testing.assert_allclose(flat, 0.2, atol=1e-3)
+    anomaly_map = random.random(size).astype(np.float32)
+    drawn = follow_edges(anomaly_map, guide, cells)
+    assert drawn.shape == size
+    assert drawn.dtype == np.float32
+    assert anomaly_map.min() <= drawn.min() <= drawn.max() <= anomaly_map.max()
+
+
+def test_a_blurred_mark_is_drawn_to_the_edge_of_the_part_that_it_marks() -> None:
+    guide = np.full((60, 90), 0.3, np.float32)
+    guide[:, 45:] = 0.8
+    across = np.clip((np.arange(90) - 37) / 16, 0, 1).astype(np.float32)
+    blurred = np.tile(0.1 + 0.6 * across, (60, 1))
+    drawn = follow_edges(blurred, guide, 24)
+    jump = drawn[:, 45] - drawn[:, 44]
+    assert np.all(jump > 4 * (blurred[:, 45] - blurred[:, 44]))
+    even = follow_edges(blurred, np.full_like(guide, 0.5), 24)
+    assert np.all(np.diff(even, axis=1) > -1e-5)
+
+
+def test_only_the_preset_that_follows_edges_needs_the_photo() -> None:
+    trace, photo = make_trace(RESPONSE), Image.effect_noise((40, 30), 90).convert("RGB")
+    plain = inspect_trace(trace, (30, 40), PAPER)
+    same = inspect_trace(trace, (30, 40), PAPER, photo=photo)
+    assert np.array_equal(same.anomaly_map, plain.anomaly_map)
+    edges = replace(PAPER, follow_edges=True)
+    drawn = inspect_trace(trace, (30, 40), edges, photo=photo)
+    assert not np.array_equal(drawn.anomaly_map, plain.anomaly_map)
+    without = inspect_trace(trace, (30, 40), edges)
+    assert np.array_equal(without.anomaly_map, plain.anomaly_map)
 
 
 def test_only_what_contradicts_itself_is_asked_about_again() -> None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from PIL.Image import Image
 
-from .inspection import Inspection, ReasoningToken, Trace
+from .inspection import FloatArray, Inspection, ReasoningToken, Trace
 from .mllm.contradiction import contradicts, fault_phrases
 from .mllm.looks import Looks
 from .mllm.response import answer_score, parse_response
 from .real.anomaly_map import HALF, aggregate, density, to_fixed_scale, upsample
+from .real.edges import follow_edges
 from .real.refine import merge
 from .real.regions import regions_of, tie_words
 from .real.select import reasoning_rows, select_tokens
@@ -26,6 +28,7 @@ def inspect_trace(
     generate_seconds: float = 0.0,
     threshold: float | None = None,
     looks: Looks | None = None,
+    photo: Image | None = None,
 ) -> Inspection:
     """Turn what the model said and looked at into an Inspection. No model is needed.
 
@@ -37,6 +40,7 @@ def inspect_trace(
         generate_seconds: what the trace cost.
         threshold: see `Inspector.from_pretrained`.
         looks: of the model, for `settings.relative` and `sink_share`.
+        photo: the image itself, for `settings.follow_edges`; None leaves that out.
 
     Raises:
         AnswerError: if the response holds no Yes or No.
@@ -58,6 +62,8 @@ def inspect_trace(
     attention = aggregate(maps, scores.kept, scores.weights)
     usual = None if looks is None else looks.usual(settings.layers, settings.heads)
     anomaly_map = map_of(attention, trace, image_size, settings, usual).numpy()
+    if settings.follow_edges and photo is not None:
+        anomaly_map = follow_edges(anomaly_map, _brightness(photo), attention.numel())
     if settings.scale_by_score:
         anomaly_map = anomaly_map * np.float32(pred_score)
     explanation = trace.text[start:end]
@@ -106,6 +112,13 @@ def inspect_trace(
         sink_share=None if usual is None else sink_share(density(attention), usual),
         regions=tie_words(regions, maps.numpy(), told),
     )
+
+
+def _brightness(photo: Image) -> FloatArray:
+    """Return a photo, scaled down to 512 pixels where it is larger, as (h, w) in [0, 1]."""
+    gray = photo.convert("L")
+    gray.thumbnail((512, 512))
+    return np.asarray(gray, np.float32) / np.float32(255)
 
 
 def map_of(

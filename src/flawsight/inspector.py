@@ -218,6 +218,7 @@ class Inspector:
                     traced.seconds,
                     self.threshold,
                     self.mllm.looks,
+                    image,
                 )
             except AnswerError as error:
                 outcome = error

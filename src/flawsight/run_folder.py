@@ -157,7 +157,8 @@ def inspect_into(
     def prepare(batch: list[str]) -> Opened:
         opened = inspector.open(batch)
         settings = inspector.settings
-        if inspector.generator is None and not settings.tiles and not settings.reask:
+        seen_again = settings.tiles or settings.reask or settings.follow_edges
+        if inspector.generator is None and not seen_again:
             for image in opened.images:
                 if isinstance(image, Image.Image):
                     image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it

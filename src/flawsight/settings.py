@@ -44,6 +44,7 @@ class Settings:
             looks.npz; without that file, the map stays as it is.
         tiles: how many parts of the image, of four, are looked at again from close by, the most
             suspect first; each costs a forward pass.
+        follow_edges: draw the map to the edges of the image.
         reask: how often at most an image is asked about again, by sampling, whose reasoning claims
             the opposite of the answer, or which got none.
         scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
@@ -69,6 +70,7 @@ class Settings:
     none_kept: Literal["mean", "best"] = "best"
     relative: bool = False
     tiles: int = 0
+    follow_edges: bool = False
     reask: int = 0
     scale_by_score: bool = False
     region_threshold: float = 0.28
@@ -167,7 +169,7 @@ PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     # Of the steps that gain on half of the validation families, those that keep within three times
     # the time of `paper` (docs/results.md, "Beyond the paper").
-    "default": Settings(relative=True, tiles=3),
+    "default": Settings(relative=True, tiles=3, follow_edges=True),
 }
 
 

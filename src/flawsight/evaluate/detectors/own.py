@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...data.images import read_image
 from ...errors import FlawsightError
 from ...inspect_trace import inspect_trace
 from ...inspector import Inspector
@@ -60,6 +61,7 @@ class FlawsightDetector:
                     share,
                     inspector.threshold,
                     inspector.mllm.looks,
+                    read_image(path) if inspector.settings.follow_edges else None,
                 )
             except FlawsightError as error:
                 predictions.append(error)
