@@ -31,12 +31,19 @@
       region.words ? el("q", {}, region.words) : el("span", { class: "fs-soft" }, "no words speak of it"),
     ));
     const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
-    return el(
-      "section", { class: "fs-regions", "aria-label": "Suspect regions" },
-      el("h3", {}, view.regions.length === 1 ? "1 suspect region" : `${view.regions.length} suspect regions`),
+    const list = [
       el("ol", {}, ...first.map(item)),
       rest.length ? el("details", {}, el("summary", {}, `${rest.length} fainter ones`),
         el("ol", { start: 6 }, ...rest.map(item))) : null,
+    ];
+    const count = view.regions.length === 1 ? "1 region" : `${view.regions.length} regions`;
+    const name = view.pred_label ? "Suspect regions" : "Regions looked at";
+    return el(
+      "section", { class: "fs-regions", "aria-label": name },
+      ...(view.pred_label
+        ? [el("h3", {}, count.replace("region", "suspect region")), ...list]
+        // Words look somewhere on a good part, too.
+        : [el("details", {}, el("summary", {}, `${count} looked at, none held to be a defect`), ...list)]),
     );
   }
 
