@@ -9,7 +9,7 @@ One training after another; stop it at any time, and the same command goes on. `
 
     unseen      the bundled model; trained on the validation families, tested on the test families
     unreliable  the same from a base that sees but answers unreliably (`unreliable.py`)
-    nut         one rendered product, as in docs/training.md
+    capsule     one rendered product, as in docs/training.md
     magnetic    a real line: half of MagneticTile, tested on the other half
     cubes       the same of DobotCubes
 
@@ -154,11 +154,11 @@ def scenarios(
         "unreliable": lambda: Scenario(
             "unreliable", make_unreliable(out / "unreliable"), seen(), unseen_tests()
         ),
-        "nut": lambda: Scenario(
-            "nut",
+        "capsule": lambda: Scenario(
+            "capsule",
             None,
-            rendered(sets / "nut", "hex nut", 15 * pairs, 0, 0.5),
-            {"fresh images": rendered(sets / "fresh", "hex nut", 8 * pairs, 7, 0.5)},
+            rendered(sets / "capsule", "capsule", 15 * pairs, 0, 0.5),
+            {"fresh images": rendered(sets / "fresh", "capsule", 8 * pairs, 7, 0.5)},
         ),
     }
     if photos is not None:
