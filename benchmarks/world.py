@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from flawsight.data.surfaces import DEFECTS, FAMILIES, TEST_FAMILIES, SurfaceSample, render_twins
+from flawsight.data.surfaces import DEFECTS, FAMILIES, TEST_FAMILIES, render_twins
 
 SIZES = [(240, 240), (200, 260), (150, 190), (240, 120)]
 _CELL, _LINE = 118, 13
@@ -33,12 +33,12 @@ def speed(seed: int, rounds: int) -> float:
     return images / (time.process_time() - start)
 
 
-def outlined(sample: SurfaceSample) -> Image.Image:
+def outlined(image: NDArray[np.uint8], gt_mask: NDArray[np.bool_]) -> Image.Image:
     """The image with a magenta line round each defect."""
-    mask = Image.fromarray(sample.gt_mask).convert("L")
+    mask = Image.fromarray(gt_mask).convert("L")
     rim = np.asarray(mask.filter(ImageFilter.MaxFilter(7))) > 0
     rim &= np.asarray(mask.filter(ImageFilter.MaxFilter(5))) == 0
-    pixels: NDArray[np.uint8] = sample.image.copy()
+    pixels = image.copy()
     pixels[rim] = (255, 0, 255)
     return Image.fromarray(pixels)
 
@@ -55,7 +55,9 @@ def page(
         size = (round(cell * 1.6), round(cell * 1.6))
         twins = render_twins(rng, size, family=family, defect=defect, defects=1 + number % 2)
         x, y = number % columns * (2 * cell + 8), number // columns * (cell + _LINE + 4)
-        for i, image in enumerate((Image.fromarray(twins[0].image), outlined(twins[1]))):
+        for i, image in enumerate(
+            (Image.fromarray(twins[0].image), outlined(twins[1].image, twins[1].gt_mask))
+        ):
             small = image.resize((cell, cell), Image.Resampling.LANCZOS)
             picture.paste(small, (x + i * (cell + 1), y + _LINE))
         star = " *" if family in TEST_FAMILIES else ""
