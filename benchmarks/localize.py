@@ -28,11 +28,12 @@ from flawsight.evaluate.curves import aupro, auroc, average_precision, f1_max
 from flawsight.evaluate.pixels import PixelCounter
 from flawsight.evaluate.regions import Detections, detections, region_recall
 from flawsight.evaluate.traces import trace_folder, traced
-from flawsight.inspect_trace import inspect_trace
+from flawsight.inspect_trace import brightness, inspect_trace
 from flawsight.inspection import Trace
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.looks import Looks, head_map, measure
+from flawsight.real.edges import follow_edges
 from flawsight.settings import PRESETS, Settings
 
 PAPER = PRESETS["paper"]
@@ -108,19 +109,18 @@ class Bench:
         peaks: dict[str, list[Detections]] = {}
         for seen in self.seen(samples, settings):
             try:
-                inspection = inspect_trace(
-                    seen.trace,
-                    seen.image_size,
-                    settings,
-                    looks=self.looks,
-                    photo=read_image(seen.sample.image) if settings.follow_edges else None,
-                )
+                smooth = inspect_trace(seen.trace, seen.image_size, settings, looks=self.looks)
             except AnswerError:
                 continue
             gt_mask = read_gt_mask(seen.sample, seen.image_size)
             category = seen.sample.category
-            pixels.setdefault(category, PixelCounter()).update(inspection.anomaly_map, gt_mask)
-            peaks.setdefault(category, []).append(detections(inspection.anomaly_map, gt_mask))
+            anomaly_map = smooth.anomaly_map
+            peaks.setdefault(category, []).append(detections(anomaly_map, gt_mask))
+            if settings.follow_edges:
+                guide = brightness(read_image(seen.sample.image))
+                cells = seen.trace.image_attention[0].numel()
+                anomaly_map = follow_edges(anomaly_map, guide, cells)
+            pixels.setdefault(category, PixelCounter()).update(anomaly_map, gt_mask)
         rows = []
         for category, counter in pixels.items():
             counts = counter.counts()

@@ -62,10 +62,13 @@ def inspect_trace(
     attention = aggregate(maps, scores.kept, scores.weights)
     usual = None if looks is None else looks.usual(settings.layers, settings.heads)
     anomaly_map = map_of(attention, trace, image_size, settings, usual).numpy()
-    if settings.follow_edges and photo is not None:
-        anomaly_map = follow_edges(anomaly_map, _brightness(photo), attention.numel())
     if settings.scale_by_score:
         anomaly_map = anomaly_map * np.float32(pred_score)
+    # Before edges are followed, along which a region would fall into pieces.
+    found = regions_of(anomaly_map, settings.region_threshold)
+    regions = sorted(found, key=lambda one: -one.score)
+    if settings.follow_edges and photo is not None:
+        anomaly_map = follow_edges(anomaly_map, brightness(photo), attention.numel())
     explanation = trace.text[start:end]
     spans = [trace.token_spans[index] for index in reasoning]
     told = [
@@ -75,7 +78,6 @@ def inspect_trace(
         )
         for first, last in fault_phrases(explanation)
     ]
-    regions = sorted(regions_of(anomaly_map, settings.region_threshold), key=lambda one: -one.score)
     stripped = explanation.strip()
     lead = len(explanation) - len(explanation.lstrip())
     return Inspection(
@@ -114,7 +116,7 @@ def inspect_trace(
     )
 
 
-def _brightness(photo: Image) -> FloatArray:
+def brightness(photo: Image) -> FloatArray:
     """Return a photo, scaled down to 512 pixels where it is larger, as (h, w) in [0, 1]."""
     gray = photo.convert("L")
     gray.thumbnail((512, 512))
