@@ -106,7 +106,9 @@ def save_policy(
                         shutil.copy(path, fresh)
             with without_bars():
                 state = dict(mllm.model.state_dict()) | weights if full else weights
-                mllm.model.save_pretrained(fresh, state_dict=state)
+                # An adapter never holds embeddings; peft would ask the network whether it should.
+                options = {} if full else {"save_embedding_layers": False}
+                mllm.model.save_pretrained(fresh, state_dict=state, **options)
             (fresh / "README.md").write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise OSError(f"{error}") from error

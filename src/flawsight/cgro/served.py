@@ -52,7 +52,7 @@ class ServedPolicy:
         if self._accelerator.is_main_process and name != self._loaded:
             folder = (self._folder / name).resolve()
             with writing_to(self._folder), without_bars():
-                mllm.model.save_pretrained(folder, state_dict=weights)
+                mllm.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
             self._generator.load_adapter(name, folder)
             if self._loaded is not None:
                 self._generator.unload_adapter(self._loaded)
