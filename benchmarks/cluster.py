@@ -1,6 +1,7 @@
 """Inspecting on Ray beside one process, and whether memory stays flat: docs/scale.md.
 
-    python benchmarks/cluster.py [--images 10000] [--actors 2] [--json cluster.json]
+    python benchmarks/cluster.py [--images 10000] [--image-tokens 36] [--actors 2]
+                                 [--json cluster.json]
 
 Both sides inspect the same small images on this machine with as many threads in all. Ray's memory
 is that of the driver and all its processes, shared pages shared out (PSS), sampled once a second.
@@ -13,6 +14,7 @@ import platform
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +69,17 @@ def folder_bytes(folder: Path) -> dict[str, float]:
     return sizes
 
 
-def measure(images: int, actors: int, batch_size: int, folder: Path) -> dict[str, Any]:
+def measure(
+    images: int, image_tokens: int, actors: int, batch_size: int, folder: Path
+) -> dict[str, Any]:
     """Run both sides and return what was measured."""
     photos = folder / "photos"
     make_photos(photos, images)
     if not ray.is_initialized():
         # Reading and writing want processors of their own.
         ray.init(include_dashboard=False, log_to_driver=False, num_cpus=actors + 2)
-    options = {"device": "cpu", "batch_size": batch_size, "settings": PRESETS["default"]}
+    settings = replace(PRESETS["default"], image_tokens=image_tokens)
+    options: dict[str, Any] = {"device": "cpu", "batch_size": batch_size, "settings": settings}
     began = time.perf_counter()
     with Memory() as memory:
         rows = list(inspect_on_ray([str(photos)], str(folder / "ray"), options, actors=actors))
@@ -82,7 +87,7 @@ def measure(images: int, actors: int, batch_size: int, folder: Path) -> dict[str
     assert len(rows) == images
     failed = sum("error" in row for row in rows)
 
-    inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size)
+    inspector = Inspector.from_pretrained(**options)
     few = find_images([photos])[: max(batch_size, images // 10)]
     began = time.perf_counter()
     inspect_into(RunFolder(folder / "one", describe(inspector)), inspector, few)
@@ -92,6 +97,7 @@ def measure(images: int, actors: int, batch_size: int, folder: Path) -> dict[str
     quarter = max(1, len(mib) // 4)
     return {
         "images": images,
+        "image_tokens": image_tokens,
         "failed": failed,
         "actors": actors,
         "images_per_second": {"ray": images / on_ray, "one process": len(few) / alone},
@@ -111,12 +117,19 @@ def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10000)
+    parser.add_argument("--image-tokens", type=int, default=225)
     parser.add_argument("--actors", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--json", type=Path, default=Path("cluster.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        found = measure(arguments.images, arguments.actors, arguments.batch_size, Path(name))
+        found = measure(
+            arguments.images,
+            arguments.image_tokens,
+            arguments.actors,
+            arguments.batch_size,
+            Path(name),
+        )
     rates, mib = found["images_per_second"], found["mib"]
     print(f"{found['images']} images, {found['actors']} actors, {found['failed']} failed")
     print(

@@ -1,6 +1,7 @@
 """Does it stay as fast and as small, and does a kill cost nothing: docs/scale.md, "Over time".
 
-    python benchmarks/soak.py [--inspections 20000] [--kills 20] [--json soak.json]
+    python benchmarks/soak.py [--inspections 20000] [--image-tokens 36] [--kills 20]
+                              [--json soak.json]
 
 First, many inspections in one process, with memory and pace sampled. Then `flawsight inspect` is
 killed with SIGKILL at random moments, started again until it is done, and its run folder compared
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from PIL import Image
 from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
+from flawsight.settings import PRESETS
 
 SIDE = 96
 DIFFERENT = 64
@@ -53,7 +56,9 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def soak(photos: list[Path], run: Path, batch_size: int, samples: int = 40) -> dict[str, Any]:
+def soak(
+    photos: list[Path], run: Path, batch_size: int, image_tokens: int, samples: int = 40
+) -> dict[str, Any]:
     """Inspect all images in this process; return the samples and what they amount to.
 
     Returns:
@@ -61,7 +66,8 @@ def soak(photos: list[Path], run: Path, batch_size: int, samples: int = 40) -> d
         quarter, for the first warms up; "growth_mib_per_1000": of a line through the last three
         quarters; "seconds_an_image": medians of the same quarters.
     """
-    inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size)
+    settings = replace(PRESETS["default"], image_tokens=image_tokens)
+    inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size, settings=settings)
     every = max(1, len(photos) // samples)
     rows: list[tuple[int, float, float]] = []
     began = time.perf_counter()
@@ -153,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inspections", type=int, default=20000)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--image-tokens", type=int, default=36, help="the photos are small")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--killed-images", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
@@ -161,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = make_photos(folder / "photos", arguments.inspections)
-        found = soak(photos, folder / "soak", arguments.batch_size)
+        found = soak(photos, folder / "soak", arguments.batch_size, arguments.image_tokens)
         few = folder / "few"
         make_photos(few, arguments.killed_images)
         finish(few, folder / "whole")

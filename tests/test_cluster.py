@@ -157,7 +157,7 @@ def test_the_command_goes_on_where_it_stopped(photos: Path, expected: Path, tmp_
 def test_the_benchmark_measures_both_sides(tmp_path: Path) -> None:
     from cluster import measure
 
-    found = measure(images=8, actors=1, batch_size=BATCH, folder=tmp_path)
+    found = measure(images=8, image_tokens=225, actors=1, batch_size=BATCH, folder=tmp_path)
     assert found["failed"] < 4  # the bundled model has no answer for some
     assert all(rate > 0 for rate in found["images_per_second"].values())
     assert found["bytes_per_image"]["maps"] > 100

@@ -12,7 +12,7 @@ from flawsight.run_folder import read_rows
 
 def test_a_soak_counts_what_it_did(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", 12)
-    found = soak(photos, tmp_path / "run", batch_size=4, samples=6)
+    found = soak(photos, tmp_path / "run", batch_size=4, image_tokens=36, samples=6)
     assert [done for done, _, _ in found["samples"]] == [2, 4, 6, 8, 10, 12]
     assert all(mib > 100 for _, _, mib in found["samples"])
     assert all(seconds > 0 for seconds in found["seconds_an_image"])
