@@ -6,7 +6,6 @@ All sides inspect the same rendered surfaces of unseen families, in turns. The A
 score and of the pixels is set beside float32's, the default. What fails is reported as it is.
 """
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -68,10 +67,22 @@ OPTIONS: dict[str, Callable[[], Inspector]] = {
 }
 
 
-def figures(inspections: list[Inspection], masks: list[Any]) -> tuple[float, float]:
-    """Return the image and the pixel AUROC, in %."""
+def inspected(inspector: Inspector, photos: list[Image.Image]) -> list[Inspection | None]:
+    """Inspect all photos; None stands for one that got no answer."""
+    size = inspector.batch_size
+    return [
+        outcome if isinstance(outcome, Inspection) else None
+        for start in range(0, len(photos), size)
+        for outcome in inspector.inspect_batch(photos[start : start + size])
+    ]
+
+
+def figures(inspections: list[Inspection | None], masks: list[Any]) -> tuple[float, float]:
+    """Return the image and the pixel AUROC of what was answered, in %."""
     images, pixels = PixelCounter(), PixelCounter()
     for inspection, mask in zip(inspections, masks, strict=True):
+        if inspection is None:
+            continue
         defective = np.array([[bool(mask.any())]])
         images.update(np.array([[inspection.pred_score]], np.float32), defective)
         pixels.update(inspection.anomaly_map, mask)
@@ -84,7 +95,7 @@ def main() -> None:
     pairs = labelled(arguments.images, seed=3004)
     photos, masks = [Image.fromarray(image) for image, _ in pairs], [mask for _, mask in pairs]
     sides: dict[str, Callable[[], object]] = {}
-    found: dict[str, list[Inspection]] = {}
+    found: dict[str, list[Inspection | None]] = {}
     failed: dict[str, str] = {}
     for name, make in OPTIONS.items():
         if arguments.smoke and make is compiled:
@@ -96,7 +107,7 @@ def main() -> None:
             failed[name] = f"fails: {type(error).__name__}"
             continue
         sides[name] = lambda name=name, inspector=inspector: found.update(  # type: ignore[misc]
-            {name: inspector(copy.copy(photos))}
+            {name: inspected(inspector, photos)}
         )
     costs = interleaved(sides, arguments.rounds)
     base = next(iter(OPTIONS))
@@ -105,22 +116,25 @@ def main() -> None:
     for name, cost in costs.items():
         now = figures(found[name], masks)
         same = sum(
-            a.explanation == b.explanation for a, b in zip(found[name], found[base], strict=True)
+            a is not None and b is not None and a.explanation == b.explanation
+            for a, b in zip(found[name], found[base], strict=True)
         )
         rows.append(
             [
                 name, cost.seconds / arguments.images * 1e3, *ratios(cost, costs[base]),
                 f"{now[0]:.1f} ({now[0] - before[0]:+.2f})",
                 f"{now[1]:.1f} ({now[1] - before[1]:+.2f})",
+                str(sum(one is not None for one in found[name])),
                 f"{same} of {len(photos)}",
             ]
         )  # fmt: skip
-    rows += [[name, text, *["–"] * 6] for name, text in failed.items()]
+    rows += [[name, text, *["–"] * 7] for name, text in failed.items()]
     report(
         arguments.out,
         "options",
         ["option", "ms an image", "× default, clock", "× default, processor",
-         "× default, peak memory", "image AUROC", "pixel AUROC", "same words"],
+         "× default, peak memory", "image AUROC", "pixel AUROC", "answered",
+         "same words"],
         rows,
         f"{len(photos)} surfaces, medians of {arguments.rounds} rounds; all models lie in one "
         "process, so the peak tells of activations, not of weights. Bundled model.",
