@@ -44,7 +44,7 @@ class Settings:
             looks.npz; without that file, the map stays as it is.
         tiles: how many parts of the image, of four, are looked at again from close by, the most
             suspect first; each costs a forward pass.
-        follow_edges: draw the map to the edges of the image.
+        follow_edges: draw the map to the edges of the image; regions are found before that.
         reask: how often at most an image is asked about again, by sampling, whose reasoning claims
             the opposite of the answer, or which got none.
         scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
