@@ -19,7 +19,7 @@ from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import generate_from
+from flawsight.mllm.generate import end_tokens, generate_from
 from flawsight.mllm.load import load_mllm
 from flawsight.run_folder import RunFolder, describe, inspect_into
 from flawsight.settings import PRESETS
@@ -37,8 +37,9 @@ SMOKE = {"image tokens": [64], "new tokens": [2], "batch": [1], "candidates": []
 def generation(name: str, value: int) -> Callable[[], object]:
     """Return a generation of 64 tokens for 4 images of 225 tokens, but for one of these."""
     mllm = load_mllm()
-    # Said to the end, so that all are equally long.
-    mllm.model.generation_config.eos_token_id = -1
+    # Neither ends nor closes an answer, so that all are equally long.
+    closing = mllm.processor.tokenizer.convert_tokens_to_ids("</answer>")
+    mllm.model.generation_config.suppress_tokens = [closing, *end_tokens(mllm)]
     tokens, new, batch = (
         value if name == key else usual
         for key, usual in (("image tokens", 225), ("new tokens", 64), ("batch", 4))

@@ -13,7 +13,6 @@ Memory is the process's peak, and what it grew by since the model was loaded.
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import peak
 from PIL import Image
 from results import write_section
 
@@ -94,11 +94,6 @@ def load() -> MLLM:
     return mllm
 
 
-def peak_memory() -> float:
-    """Return the most memory that this process has held so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
     """Take steps with TRL."""
     from peft import LoraConfig
@@ -143,7 +138,7 @@ def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
         ),
         callbacks=[clock],
     )
-    before = peak_memory()
+    before = peak()
     trainer.train()
     lengths = [
         entry["completions/mean_length"]
@@ -151,7 +146,7 @@ def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
         if "completions/mean_length" in entry
     ]
     assert all(length == work.length for length in lengths), lengths
-    return Cost(clock.seconds, peak_memory(), peak_memory() - before)
+    return Cost(clock.seconds, peak(), peak() - before)
 
 
 def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
@@ -173,7 +168,7 @@ def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
     learner = Learner(
         mllm, inspection, settings, make_accelerator(settings, folder, cpu=True), folder
     )
-    before = peak_memory()
+    before = peak()
     seconds = []
     for step in range(steps):
         began = time.process_time()
@@ -182,7 +177,7 @@ def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
         learner.update(rollouts, step)
         seconds.append(time.process_time() - began)
         assert all(len(ids) == work.length for rollout in rollouts for ids in rollout.ids)
-    return Cost(seconds, peak_memory(), peak_memory() - before)
+    return Cost(seconds, peak(), peak() - before)
 
 
 def worker(side: str, work: Work, steps: int) -> Cost:
