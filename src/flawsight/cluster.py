@@ -24,7 +24,8 @@ from .inspector import Inspector
 from .run_folder import ARRAY_FOLDERS, Row, about_run, check_same, describe, encode_array, slug
 
 # Images of a block of paths: what a killed run has to do again is a few of these.
-_BLOCK = 256
+_BLOCK = 256  # images at most that are handed to an actor, and written, together
+_BLOCKS_PER_ACTOR = 4  # at least, so that none is idle while another has much left
 # What may be asked of the rows without parsing them, in Arrow's types.
 _FIELDS = {
     "image": "string",
@@ -144,7 +145,7 @@ def inspect_on_ray(
     if actors is None:
         actors = gpus or max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
     with _explained(ray):
-        for images in _datasets(ray, sources, done):
+        for images in _datasets(ray, sources, done, actors):
             images.map_batches(
                 ImageInspector,
                 fn_constructor_kwargs={"out": out} | options,
@@ -166,7 +167,7 @@ def read_parquet_rows(folder: Path) -> list[Row]:
     return list(_Place(str(folder)).read_rows())
 
 
-def _datasets(ray: Any, sources: Sequence[str], done: set[str]) -> Iterator[Any]:
+def _datasets(ray: Any, sources: Sequence[str], done: set[str], actors: int) -> Iterator[Any]:
     """Yield data sets of "path" and "bytes", of the images that are not done."""
     tables = [source for source in sources if source.rstrip("/").endswith(".parquet")]
     buckets = [source for source in sources if "://" in source and source not in tables]
@@ -177,8 +178,9 @@ def _datasets(ray: Any, sources: Sequence[str], done: set[str]) -> Iterator[Any]
     paths = [path for path in paths if path not in done]
     if paths:
         items = [{"path": path} for path in paths]
-        blocks = -(-len(items) // _BLOCK)
-        yield _fetched(ray.data.from_items(items, override_num_blocks=blocks))
+        size = min(_BLOCK, -(-len(items) // (_BLOCKS_PER_ACTOR * actors)))
+        blocks = -(-len(items) // size)
+        yield _fetched(ray.data.from_items(items, override_num_blocks=blocks), size)
     for table in tables:
         rows = ray.data.read_parquet(table)
         columns = rows.schema().names
@@ -186,13 +188,13 @@ def _datasets(ray: Any, sources: Sequence[str], done: set[str]) -> Iterator[Any]
             raise SettingsError(f'{table} has no column "path"; its columns are {columns}.')
         rows = rows.filter(lambda row: row["path"] not in done) if done else rows
         if "bytes" not in columns:
-            rows = _fetched(rows)
+            rows = _fetched(rows, _BLOCK)
         yield rows
 
 
-def _fetched(paths: Any) -> Any:
+def _fetched(paths: Any, size: int) -> Any:
     # Another share of a processor than the actors': else Ray would read inside them, by turns.
-    return paths.map_batches(fetch, batch_size=_BLOCK, batch_format="numpy", num_cpus=0.5)
+    return paths.map_batches(fetch, batch_size=size, batch_format="numpy", num_cpus=0.5)
 
 
 def fetch(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
