@@ -49,6 +49,7 @@ def stand_in(image: Image.Image) -> Inspection:
         tokens=(ReasoningToken("A", 0, 1, 0.1, 0.2, True, 1.0),),
         token_maps=np.ones((1, 2, 3), np.float32),
         timings={"generate": 0.01},
+        map_peak=0.25,
     )
 
 

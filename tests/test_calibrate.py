@@ -201,6 +201,10 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     assert not any(row["pred_label"] for row in rows)
     assert [row["answer"] for row in rows] == [row["answer"] for row in plain]
     assert json.loads((tmp_path / "run/run.json").read_text())["threshold"] == max(scores)
+    # Of four good images none may have a region, and all had: regions, too, are calibrated, on the
+    # maps that they are found in.
+    assert all(row["regions"] for row in plain)
+    assert not any(row["regions"] for row in rows)
 
     code, output = flawsight(*calibrated, "--threshold", 0, "--out", tmp_path / "zero")
     assert (code, "4 defective, 0 good" in output) == (0, True)
@@ -220,22 +224,19 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     assert (code, "--calibration" in output) == (2, True)
 
 
-def test_regions_are_calibrated_on_the_greatest_value_of_good_maps(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    peaks = rng.uniform(0.2, 0.9, 19).astype(np.float16)
-    (tmp_path / "maps").mkdir()
+def test_regions_are_calibrated_on_the_peaks_of_good_maps(tmp_path: Path) -> None:
+    peaks = np.random.default_rng(0).uniform(0.2, 0.9, 19).tolist()
     (tmp_path / "run.json").write_text(json.dumps({"model": MODEL, "settings": {}}))
     with (tmp_path / "inspections.jsonl").open("w") as file:
         for index, peak in enumerate(peaks):
-            values = np.full((4, 5), peak * 0.5, np.float16)
-            values[2, 3] = peak
-            np.savez(tmp_path / f"maps/{index}.npz", anomaly_map=values)
-            row = {"image": f"{index}.png", "pred_score": 0.5, "anomaly_map": f"maps/{index}.npz"}
+            row = {"image": f"{index}.png", "pred_score": 0.5, "map_peak": peak}
             file.write(json.dumps(row) + "\n")
     scores = read_normal_scores(tmp_path)
     calibration = calibrate(scores, 0.1)
-    assert calibration.region_threshold() == conformal_threshold(peaks.astype(float).tolist(), 0.1)
+    assert calibration.region_threshold() == conformal_threshold(peaks, 0.1)
     save_calibration(calibration, tmp_path / "calibration.json")
     assert load_calibration(tmp_path / "calibration.json") == calibration
-    (tmp_path / "maps/3.npz").unlink()
+    # A run of another program does not tell.
+    with (tmp_path / "inspections.jsonl").open("a") as file:
+        file.write('{"image": "other.png", "pred_score": 0.5}\n')
     assert calibrate(read_normal_scores(tmp_path), 0.1).region_threshold() is None

@@ -262,7 +262,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
     assert {
         key: row[key]
         for key in row
-        if key not in ("tokens", "seconds", "pred_score", "regions", "sink_share")
+        if key not in ("tokens", "seconds", "pred_score", "map_peak", "regions", "sink_share")
     } == {
         "image": "shots/part.png",
         "image_size": [30, 40],
@@ -272,6 +272,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         "contradiction": False,
     }
     assert row["pred_score"] == inspection.pred_score
+    assert row["map_peak"] == inspection.anomaly_map.max()
     assert row["seconds"] == round(inspection.seconds, 4) >= 1.5
     assert inspection.timings["generate"] == 1.5
     for token, written in zip(inspection.tokens, row["tokens"], strict=True):

@@ -21,7 +21,7 @@ SECONDS = 10
 def inspection(image: Image.Image) -> Inspection:
     return Inspection(
         None, (image.height, image.width), True, 0.75, np.zeros((2, 2), np.float32), "Yes", "",
-        False, (), np.zeros((0, 1, 1), np.float32), {},
+        False, (), np.zeros((0, 1, 1), np.float32), {}, 0.0,
     )  # fmt: skip
 
 

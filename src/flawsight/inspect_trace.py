@@ -67,6 +67,7 @@ def inspect_trace(
     # Before edges are followed, along which a region would fall into pieces.
     found = regions_of(anomaly_map, settings.region_threshold)
     regions = sorted(found, key=lambda one: -one.score)
+    map_peak = float(anomaly_map.max())
     if settings.follow_edges and photo is not None:
         anomaly_map = follow_edges(anomaly_map, brightness(photo), attention.numel())
     explanation = trace.text[start:end]
@@ -111,6 +112,7 @@ def inspect_trace(
         ),
         token_maps=maps.numpy(),
         timings={"generate": generate_seconds, "localize": time.perf_counter() - began},
+        map_peak=map_peak,
         sink_share=None if usual is None else sink_share(density(attention), usual),
         regions=tie_words(regions, maps.numpy(), told),
     )

@@ -160,7 +160,9 @@ class Inspection:
         tokens: the R reasoning tokens with their scores.
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
         timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
-        regions: where the map is above the region threshold, highest score first.
+        map_peak: the largest value of the map that the regions were found in, before edges were
+            followed: there is a region iff it lies above the region threshold.
+        regions: where that map is above the region threshold, highest score first.
         sink_share: which share of the kept words' attention lies where words about good images
             look as well, whatever is there (real/sinks.py), in [0, 1]; None if that is not known
             of the model.
@@ -177,6 +179,7 @@ class Inspection:
     tokens: tuple[ReasoningToken, ...] = field(repr=False)
     token_maps: FloatArray = field(repr=False)
     timings: dict[str, float]
+    map_peak: float
     regions: tuple[Region, ...] = ()
     sink_share: float | None = None
 
@@ -207,6 +210,7 @@ class Inspection:
                 }
                 for token in self.tokens
             ],
+            "map_peak": self.map_peak,
             "sink_share": None if self.sink_share is None else round(self.sink_share, 4),
             "regions": [region.to_json() for region in self.regions],
             "seconds": round(self.seconds, 4),

@@ -16,12 +16,9 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
 
 from ..errors import CalibrationError
-from ..run_folder import Row, read_description, read_rows, write_atomically
+from ..run_folder import read_description, read_rows, write_atomically
 
 FORMAT = 1
 POOLED = "all"
@@ -36,7 +33,7 @@ class NormalScores:
         skipped: how many normal images have no score because they failed.
         model: "name" and "sha256" of the model, as far as the run tells.
         settings: of the inspections, as JSON types.
-        peaks: the greatest value of each image's map, by product; empty where maps are missing.
+        peaks: the `map_peak` of each image, by product; empty where the run does not tell.
     """
 
     by_category: dict[str, tuple[float, ...]]
@@ -63,7 +60,7 @@ class Calibration:
         settings: with which it gave them, as JSON types.
         created: time in UTC, ISO 8601.
         region_thresholds: the same of maps: a new good image has a region of suspicion with
-            probability a at most. Empty where the run kept no maps.
+            probability a at most. Empty where the run does not tell `map_peak`.
     """
 
     thresholds: dict[str, float]
@@ -186,8 +183,7 @@ def calibrate(
         scores.settings,
         datetime.now(UTC).isoformat(timespec="seconds"),
         {
-            # No map is above 1 (other programs' maps are not ours to cut).
-            name: min(1.0, conformal_threshold(peaks, false_alarm_rate))
+            name: conformal_threshold(peaks, false_alarm_rate)
             for name, group in groups.items()
             if len(peaks := _peaks(scores, name)) == len(group)
         },
@@ -234,8 +230,8 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         if row.get("pred_score") is None:
             raise CalibrationError(f"{run} holds no score of {image}; it only answers Yes or No.")
         groups.setdefault(category, []).append(float(row["pred_score"]))
-        if (peak := _peak(run, row)) is not None:
-            peaks.setdefault(category, []).append(peak)
+        if (peak := row.get("map_peak")) is not None:
+            peaks.setdefault(category, []).append(float(peak))
     model = about.get("model")
     model = model if isinstance(model, dict) else {"name": model}
     return NormalScores(
@@ -245,15 +241,6 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         about.get("settings"),
         {category: tuple(group) for category, group in peaks.items()},
     )
-
-
-def _peak(run: Path, row: Row) -> float | None:
-    """Return the greatest value of a row's map, or None where it is not there any more."""
-    try:
-        with np.load(run / row["anomaly_map"], allow_pickle=False) as arrays:
-            return float(np.max(arrays["anomaly_map"].astype(np.float32)))
-    except (OSError, KeyError, ValueError, BadZipFile):
-        return None
 
 
 def category_of_path(image: str | PurePath) -> str:
