@@ -21,13 +21,14 @@ from flawsight.errors import (
     RunFolderError,
     SettingsError,
 )
+from flawsight.evaluate import traces
 from flawsight.evaluate.bench import check_names, read_cells, run_cell
 from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.own import FlawsightDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.evaluate.figures import Figure
 from flawsight.evaluate.score import score_cell
-from flawsight.evaluate.traces import load_trace, save_trace
+from flawsight.evaluate.traces import load_trace, save_trace, trace_folder
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate
 from flawsight.settings import PRESETS
@@ -117,6 +118,19 @@ def test_a_trace_on_disk_is_the_trace(inspector: Inspector, tmp_path: Path) -> N
     (tmp_path / "t.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:200])
     assert load_trace(tmp_path / "t.npz") is None
     assert load_trace(tmp_path / "none.npz") is None
+
+
+def test_traces_outlive_all_that_does_not_change_them(
+    inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folder(**values: object) -> Path:
+        return trace_folder(tmp_path, inspector.mllm, replace(PRESETS["paper"], **values))
+
+    assert folder(tau_t=0.9, follow_edges=True) == folder()
+    assert len({folder(), folder(tiles=3), folder(tiles=2), folder(seed=3)}) == 4
+    before = folder(tiles=3)
+    monkeypatch.setattr(traces, "GENERATION", (*traces.GENERATION, "follow_edges"))
+    assert folder(tiles=3) == before
 
 
 def test_the_detector_says_what_the_inspector_says_and_generates_once(

@@ -111,6 +111,10 @@ def test_categories_have_thresholds_of_their_own_and_survive_the_file(tmp_path: 
         calibration.check("b" * 64, {"alpha": 1})
     with pytest.raises(CalibrationError, match="alpha 1"):
         calibration.check("a" * 64, {"alpha": 2})
+    # A setting that is younger than the file counts as its default.
+    calibration.check("a" * 64, {"alpha": 1, "reask": 0})
+    with pytest.raises(CalibrationError, match="reask 0"):
+        calibration.check("a" * 64, {"alpha": 1, "reask": 2})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 9}'])

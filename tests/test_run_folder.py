@@ -1,7 +1,9 @@
 """The run folder: complete rows, resuming, and what a disk or a user can do to it."""
 
 import errno
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,20 @@ def test_other_settings_are_refused_and_change_nothing(
     with pytest.raises(RunFolderError, match=next(iter(change))):
         RunFolder(run, describe(Inspector(inspector.mllm, other)))
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_setting_that_a_run_is_too_old_to_know_counts_as_its_default(
+    inspector: Inspector, tmp_path: Path
+) -> None:
+    about = describe(inspector)
+    RunFolder(tmp_path / "run", about)
+    description = json.loads((tmp_path / "run/run.json").read_text())
+    del description["settings"]["reask"]
+    (tmp_path / "run/run.json").write_text(json.dumps(description))
+    RunFolder(tmp_path / "run", about)
+    now = replace(inspector.settings, reask=2)
+    with pytest.raises(RunFolderError, match="reask 0"):
+        RunFolder(tmp_path / "run", describe(Inspector(inspector.mllm, now)))
 
 
 def test_another_model_is_refused(

@@ -33,6 +33,7 @@ from .inspection import FloatArray, Inspection
 from .inspector import Inspector, Opened, Traced
 from .pipeline import overlapped
 from .report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
+from .settings import Settings
 
 FORMAT = 1
 ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
@@ -279,13 +280,23 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+def check_same(
+    folder: Path, old: dict[str, Any], new: dict[str, Any], **defaults: dict[str, Any]
+) -> None:
     """Compare the description that a folder holds with that of the run that would go on in it.
+
+    Args:
+        folder: of the run.
+        old: what its run.json holds.
+        new: what it would hold if it were made now.
+        defaults: by part, what counts where a description does not say: it is older than the
+            setting. Those of `Settings` for "settings", unless told.
 
     Raises:
         RunFolderError: naming what differs.
     """
-    before, now = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
+    usual = dict(_leaves({"settings": Settings().to_json()} | defaults))
+    before, now = (usual | dict(_leaves(json.loads(json.dumps(about)))) for about in (old, new))
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
         made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
         raise RunFolderError(

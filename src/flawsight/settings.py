@@ -13,6 +13,9 @@ from .mllm.prompt import QUESTION, anomaly_word_spans
 class Settings:
     """Settings of one inspection. [paper] is stated by the paper; all else is our choice.
 
+    What is made before there is a setting is taken to be made with its default, so that a new step
+    must be off by default.
+
     Attributes:
         question: put to the model with every image [paper]; must hold an anomaly word.
         image_tokens: about how many image tokens the image is scaled to, keeping its aspect.

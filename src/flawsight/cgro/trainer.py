@@ -221,7 +221,8 @@ def _open_folder(out: Path, about: dict[str, Any]) -> None:
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         if (out / "run.json").exists():
-            check_same(out, read_description(out), about)
+            usual = {"settings": TrainSettings().to_json(), "inspection": Settings().to_json()}
+            check_same(out, read_description(out), about, **usual)
         elif any(out.iterdir()):
             raise RunFolderError(f"{out} holds files but no training; choose another --out.")
         else:

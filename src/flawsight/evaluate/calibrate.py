@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import CalibrationError
 from ..run_folder import read_description, read_rows, write_atomically
+from ..settings import Settings
 
 FORMAT = 1
 POOLED = "all"
@@ -102,8 +103,10 @@ class Calibration:
                 f"{str(self.model.get('sha256'))[:12]}…, not {model_sha256[:12]}…); calibrate this "
                 "model with flawsight calibrate."
             )
-        before, now = self.settings or {}, json.loads(json.dumps(dict(settings)))
-        changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+        usual = Settings().to_json()
+        before = usual | (self.settings or {})
+        now = usual | json.loads(json.dumps(dict(settings)))
+        changed = sorted(k for k in before | now if before.get(k) != now.get(k))
         if changed:
             made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
             raise CalibrationError(
