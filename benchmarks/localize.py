@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from results import write_section
+from sklearn.metrics import roc_auc_score
 
 from flawsight.data.dataset import Sample, read_gt_mask
 from flawsight.data.images import read_image
@@ -39,7 +40,7 @@ from flawsight.settings import PRESETS, Settings
 PAPER = PRESETS["paper"]
 BATCH = 8
 SHARE = 0.5
-METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found")
+METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found", "image AUROC")
 Values = NDArray[np.float64]
 Change = Mapping[str, Any]
 # The heads are filled in from the half that chooses.
@@ -107,6 +108,7 @@ class Bench:
         """Return METRICS, each the mean over categories, a row of percent."""
         pixels: dict[str, PixelCounter] = {}
         peaks: dict[str, list[Detections]] = {}
+        scores: dict[str, list[tuple[int, float]]] = {}
         for seen in self.seen(samples, settings):
             try:
                 smooth = inspect_trace(seen.trace, seen.image_size, settings, looks=self.looks)
@@ -114,6 +116,7 @@ class Bench:
                 continue
             gt_mask = read_gt_mask(seen.sample, seen.image_size)
             category = seen.sample.category
+            scores.setdefault(category, []).append((seen.sample.label, smooth.pred_score))
             anomaly_map = smooth.anomaly_map
             peaks.setdefault(category, []).append(detections(anomaly_map, gt_mask))
             if settings.follow_edges:
@@ -125,8 +128,17 @@ class Bench:
         for category, counter in pixels.items():
             counts = counter.counts()
             recall = region_recall(peaks[category])
+            labels, ranks = zip(*scores[category], strict=True)
+            image_auroc = roc_auc_score(labels, ranks) if len(set(labels)) == 2 else np.nan
             rows.append(
-                [auroc(counts), average_precision(counts), f1_max(counts)[0], aupro(counts), recall]
+                [
+                    auroc(counts),
+                    average_precision(counts),
+                    f1_max(counts)[0],
+                    aupro(counts),
+                    recall,
+                    image_auroc,
+                ]
             )
         return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
 

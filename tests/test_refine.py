@@ -32,7 +32,7 @@ from flawsight.mllm.second_look import look
 from flawsight.real.anomaly_map import HALF, upsample
 from flawsight.real.edges import follow_edges
 from flawsight.real.heads import best_heads, head_agreement
-from flawsight.real.refine import merge, most_suspect, tiles
+from flawsight.real.refine import merge, merge_scores, most_suspect, tiles
 from flawsight.real.select import select_tokens
 from flawsight.real.sinks import relative, sink_share, usual_on
 from flawsight.settings import PRESETS, Settings
@@ -188,6 +188,37 @@ def test_merge_is_a_mean_where_parts_were_seen() -> None:
     assert merged[8, 8] == pytest.approx((2 + 4) / 2)
     assert merged[15, 15] == 2
     torch.testing.assert_close(merge(whole, [], (20, 20)), torch.full((20, 20), 2.0))
+
+
+def test_scores_of_parts_are_merged_as_log_odds() -> None:
+    # Odds of 1 and, on average over the parts, of 100: together 10.
+    assert merge_scores(0.5, [10 / 11, 1000 / 1001]) == pytest.approx(10 / 11)
+    assert merge_scores(0.3, []) == 0.3
+
+
+@given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=4))
+def test_a_merged_score_lies_between_and_is_fair_to_both_answers(
+    whole: float, parts: list[float]
+) -> None:
+    merged = merge_scores(whole, parts)
+    assert min(whole, *parts) - 1e-9 <= merged <= max(whole, *parts) + 1e-9
+    mirrored = merge_scores(1 - whole, [1 - part for part in parts])
+    assert mirrored == pytest.approx(1 - merged, abs=1e-6)
+
+
+def test_parts_count_in_the_score_only_where_asked_and_never_in_the_answer() -> None:
+    plain = make_trace(RESPONSE)
+    part = torch.ones(3, 3) / 9
+    glances = tuple(Glance((0, 0, 20, 20), part, score) for score in (0.01, 0.02, 1.0))
+    trace = replace(plain, glances=glances)
+    first = inspect_trace(plain, (30, 40), PAPER)
+    assert inspect_trace(trace, (30, 40), replace(PAPER, tiles=2)).pred_score == first.pred_score
+    settings = replace(PAPER, tiles=2, score_parts=True)
+    merged = inspect_trace(trace, (30, 40), settings)
+    assert merged.pred_score == merge_scores(first.pred_score, [0.01, 0.02]) < first.pred_score
+    assert (merged.pred_label, merged.answer) == (first.pred_label, first.answer)
+    assert not inspect_trace(trace, (30, 40), settings, threshold=first.pred_score).pred_label
+    assert inspect_trace(plain, (30, 40), settings).pred_score == first.pred_score
 
 
 def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:

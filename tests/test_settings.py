@@ -40,6 +40,7 @@ OTHERS = st.fixed_dictionaries(
         "region_threshold": st.floats(0, 1),
         "relative": st.booleans(),
         "tiles": st.integers(0, 4),
+        "score_parts": st.booleans(),
     }
 )
 

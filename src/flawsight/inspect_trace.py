@@ -13,7 +13,7 @@ from .mllm.looks import Looks
 from .mllm.response import answer_score, parse_response
 from .real.anomaly_map import HALF, aggregate, density, to_fixed_scale, upsample
 from .real.edges import follow_edges
-from .real.refine import merge
+from .real.refine import merge, merge_scores
 from .real.regions import regions_of, tie_words
 from .real.select import reasoning_rows, select_tokens
 from .real.sinks import relative, sink_share
@@ -59,6 +59,9 @@ def inspect_trace(
         settings,
     )
     pred_score = answer_score(trace, response)
+    if settings.score_parts:
+        closer = [glance.score for glance in trace.glances[: settings.tiles]]
+        pred_score = merge_scores(pred_score, closer)
     attention = aggregate(maps, scores.kept, scores.weights)
     usual = None if looks is None else looks.usual(settings.layers, settings.heads)
     anomaly_map = map_of(attention, trace, image_size, settings, usual).numpy()

@@ -47,6 +47,8 @@ class Settings:
             looks.npz; without that file, the map stays as it is.
         tiles: how many parts of the image, of four, are looked at again from close by, the most
             suspect first; each costs a forward pass.
+        score_parts: let these parts count in pred_score, half of it; pred_label stays the answer
+            about the whole image, unless a threshold is set.
         follow_edges: draw the map to the edges of the image; regions are found before that.
         reask: how often at most an image is asked about again, by sampling, whose reasoning claims
             the opposite of the answer, or which got none.
@@ -73,6 +75,7 @@ class Settings:
     none_kept: Literal["mean", "best"] = "best"
     relative: bool = False
     tiles: int = 0
+    score_parts: bool = False
     follow_edges: bool = False
     reask: int = 0
     scale_by_score: bool = False
@@ -172,7 +175,7 @@ PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     # Of the steps that gain on half of the validation families, those that keep within three times
     # the time of `paper` (docs/results.md, "Beyond the paper").
-    "default": Settings(relative=True, tiles=3, follow_edges=True),
+    "default": Settings(relative=True, tiles=3, score_parts=True, follow_edges=True),
 }
 
 

@@ -1,8 +1,10 @@
-"""The first look's map and the second look's → one map of the image's pixels."""
+"""The first look's map and score and the second look's → one map of the image, and one score."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import Tensor
 
 from ..inspection import Box
@@ -70,3 +72,19 @@ def merge(
         total[place] += 2 * score * upsample(part, (height, width))
         count[place] += 1
     return torch.where(count > 0, (whole + total / count.clamp(min=1)) / 2, whole)
+
+
+def merge_scores(whole: float, parts: Sequence[float]) -> float:
+    """Return P(Yes) after a first look and a closer look at parts.
+
+    Its log-odds are the mean of the first look's and of the closer looks' mean: neither has the
+    whole a part's detail, nor has a part the rest of the image to be compared with.
+
+    Args:
+        whole: P(Yes) of the first look.
+        parts: of each part; none leaves `whole` as it is.
+    """
+    if not parts:
+        return whole
+    log_odds = logit(np.clip([whole, *parts], 1e-12, 1 - 1e-12))
+    return float(expit((log_odds[0] + log_odds[1:].mean()) / 2))
