@@ -51,8 +51,8 @@ STEPS: dict[str, Change] = {
     "relative": {"relative": True},
     "map × P(Yes)": {"scale_by_score": True},
     "edges": {"follow_edges": True},
-    "second look, 3 parts": {"tiles": 3},
-    "second look, 4 parts": {"tiles": 4},
+    "second look, 2 parts": {"crops": 2},
+    "second look, 3 parts": {"crops": 3},
 }
 
 
@@ -73,8 +73,8 @@ class Bench:
         self.looks: Looks | None = None
 
     def seen(self, samples: Sequence[Sample], settings: Settings) -> list[Seen]:
-        """Return the samples that have a response; all four parts are looked at again."""
-        settings = replace(PAPER, heads=settings.heads, tiles=4)
+        """Return the samples that have a response; three parts are looked at again."""
+        settings = replace(PAPER, heads=settings.heads, crops=3)
         kept = trace_folder(self.root, self.mllm, settings)
         found = []
         for first in range(0, len(samples), BATCH):

@@ -127,10 +127,10 @@ def test_traces_outlive_all_that_does_not_change_them(
         return trace_folder(tmp_path, inspector.mllm, replace(PRESETS["paper"], **values))
 
     assert folder(tau_t=0.9, follow_edges=True) == folder()
-    assert len({folder(), folder(tiles=3), folder(tiles=2), folder(seed=3)}) == 4
-    before = folder(tiles=3)
+    assert len({folder(), folder(crops=3), folder(crops=2), folder(seed=3)}) == 4
+    before = folder(crops=3)
     monkeypatch.setattr(traces, "GENERATION", (*traces.GENERATION, "follow_edges"))
-    assert folder(tiles=3) == before
+    assert folder(crops=3) == before
 
 
 def test_the_detector_says_what_the_inspector_says_and_generates_once(

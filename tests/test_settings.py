@@ -39,8 +39,9 @@ OTHERS = st.fixed_dictionaries(
         "scale_by_score": st.booleans(),
         "region_threshold": st.floats(0, 1),
         "relative": st.booleans(),
-        "tiles": st.integers(0, 4),
-        "score_parts": st.booleans(),
+        "crops": st.integers(0, 99),
+        "crop_share": st.floats(0, 1, exclude_min=True),
+        "score_crops": st.booleans(),
     }
 )
 

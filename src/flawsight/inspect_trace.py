@@ -59,8 +59,8 @@ def inspect_trace(
         settings,
     )
     pred_score = answer_score(trace, response)
-    if settings.score_parts:
-        closer = [glance.score for glance in trace.glances[: settings.tiles]]
+    if settings.score_crops:
+        closer = [glance.score for glance in trace.glances[: settings.crops]]
         pred_score = merge_scores(pred_score, closer)
     attention = aggregate(maps, scores.kept, scores.weights)
     usual = None if looks is None else looks.usual(settings.layers, settings.heads)
@@ -139,15 +139,15 @@ def map_of(
 
     Args:
         attention: (grid_h, grid_w) A_RDAM.
-        trace: whose closer looks are merged, `settings.tiles` at most.
+        trace: whose closer looks are merged, `settings.crops` at most.
         image_size: (height, width).
-        settings: `relative` and `tiles`.
+        settings: `relative` and `crops`.
         usual: (h, w) density on good images; None leaves `relative` out.
 
     Returns:
         (height, width) in [0, 1).
     """
-    parts = trace.glances[: settings.tiles]
+    parts = trace.glances[: settings.crops]
     if settings.relative and usual is not None:
         attention = relative(density(attention), usual)
         parts = tuple(

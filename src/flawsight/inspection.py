@@ -151,7 +151,7 @@ class Inspection:
         image_size: (height, width) in pixels, upright (EXIF orientation applied).
         pred_label: True for a defect: the model answered Yes, or, where a threshold was set,
             pred_score lies above it.
-        pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1]; with `score_parts`, the
+        pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1]; with `score_crops`, the
             parts' answers count as well.
         anomaly_map: (height, width) in [0, 1], on one scale for all images: the share of attention
             d in units of the image's mean becomes d / (d + 4).

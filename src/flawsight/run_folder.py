@@ -158,7 +158,7 @@ def inspect_into(
     def prepare(batch: list[str]) -> Opened:
         opened = inspector.open(batch)
         settings = inspector.settings
-        seen_again = settings.tiles or settings.reask or settings.follow_edges
+        seen_again = settings.crops or settings.reask or settings.follow_edges
         if inspector.generator is None and not seen_again:
             for image in opened.images:
                 if isinstance(image, Image.Image):

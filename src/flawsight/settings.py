@@ -45,9 +45,10 @@ class Settings:
             flat map is 0.2 everywhere.
         relative: divide the map by where words about good images look anyhow, by the same
             looks.npz; without that file, the map stays as it is.
-        tiles: how many parts of the image, of four, are looked at again from close by, the most
-            suspect first; each costs a forward pass.
-        score_parts: let these parts count in pred_score, half of it; pred_label stays the answer
+        crops: how many parts of the image are looked at again from close by, each around the most
+            suspect place outside of those before it; each costs a forward pass.
+        crop_share: how much of the image's height and width a part has, in (0, 1].
+        score_crops: let these parts count in pred_score, half of it; pred_label stays the answer
             about the whole image, unless a threshold is set.
         follow_edges: draw the map to the edges of the image; regions are found before that.
         reask: how often at most an image is asked about again, by sampling, whose reasoning claims
@@ -74,8 +75,9 @@ class Settings:
     beta: float = 1.0
     none_kept: Literal["mean", "best"] = "best"
     relative: bool = False
-    tiles: int = 0
-    score_parts: bool = False
+    crops: int = 0
+    crop_share: float = 0.75
+    score_crops: bool = False
     follow_edges: bool = False
     reask: int = 0
     scale_by_score: bool = False
@@ -93,8 +95,10 @@ class Settings:
             raise SettingsError("Give either layers or heads, not both.")
         if self.model_heads and (self.layers, self.heads) != (None, None):
             raise SettingsError("Give either model_heads, or layers, or heads.")
-        if not 0 <= self.tiles <= 4:
-            raise SettingsError(f"tiles is {self.tiles}; it must be 0 to 4.")
+        if self.crops < 0:
+            raise SettingsError(f"crops is {self.crops}; it must not be negative.")
+        if not 0 < self.crop_share <= 1:
+            raise SettingsError(f"crop_share is {self.crop_share}; it must be in (0, 1].")
         if self.reask < 0:
             raise SettingsError(f"reask is {self.reask}; it must not be negative.")
         if self.image_tokens is not None and self.image_tokens < 1:
@@ -175,7 +179,7 @@ PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     # Of the steps that gain on half of the validation families, those that keep within three times
     # the time of `paper` (docs/results.md, "Beyond the paper").
-    "default": Settings(relative=True, tiles=3, score_parts=True, follow_edges=True),
+    "default": Settings(relative=True, crops=3, score_crops=True, follow_edges=True),
 }
 
 

@@ -21,8 +21,8 @@ from ..settings import Settings
 
 # The settings that change what the model says or which of its attention is kept.
 GENERATION = (
-    "question", "image_tokens", "max_new_tokens", "temperature", "seed", "layers", "heads", "tiles",
-    "reask",
+    "question", "image_tokens", "max_new_tokens", "temperature", "seed", "layers", "heads", "crops",
+    "crop_share", "reask",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from ..errors import AnswerError, FlawsightError
 from ..inspection import Box, Glance, Trace
 from ..real.anomaly_map import density
-from ..real.refine import most_suspect, tiles
+from ..real.refine import suspect_parts
 from ..real.select import reasoning_rows
 from ..real.sinks import relative
 from ..settings import Settings
@@ -46,7 +46,7 @@ def look_again(
     Raises:
         ModelError: if the model computes NaN.
     """
-    if not settings.tiles:
+    if not settings.crops:
         return list(traces)
     texts = [trace.text if isinstance(trace, Trace) else "" for trace in traces]
     jobs: list[tuple[int, Box]] = []
@@ -58,7 +58,8 @@ def look_again(
         first = density(attention)
         if mllm.looks is not None:
             first = relative(first, mllm.looks.usual(settings.layers, settings.heads))
-        jobs += [(index, box) for box in most_suspect(tiles(size), first, size)[: settings.tiles]]
+        boxes = suspect_parts(first, size, settings.crops, settings.crop_share)
+        jobs += [(index, box) for box in boxes]
     glances: list[list[Glance]] = [[] for _ in images]
     for start in range(0, len(jobs), len(images)):
         chunk = jobs[start : start + len(images)]

@@ -11,45 +11,34 @@ from ..inspection import Box
 from .anomaly_map import upsample
 
 
-def tiles(image_size: tuple[int, int]) -> list[Box]:
-    """Return four (left, top, width, height) tiles that cover the image and overlap by a fifth.
-
-    Two by two, or four in a row where that makes squarer ones.
-    """
-    height, width = image_size
-    layouts = [(2, 2), (1, 4), (4, 1)]
-    # A tile's longer side over its shorter one.
-    rows, columns = min(
-        layouts,
-        key=lambda n: max((height / n[0]) / (width / n[1]), (width / n[1]) / (height / n[0])),
-    )
-    spans = [
-        [(round(i * (side - size) / max(1, n - 1)), size) for i in range(n)]
-        for side, n in ((height, rows), (width, columns))
-        for size in [side if n == 1 else min(side, round(1.2 * side / n))]
-    ]
-    return [(x, y, w, h) for y, h in spans[0] for x, w in spans[1]]
-
-
-def most_suspect(boxes: Sequence[Box], density: Tensor, image_size: tuple[int, int]) -> list[Box]:
-    """Sort boxes by the greatest density inside, falling.
+def suspect_parts(
+    density: Tensor, image_size: tuple[int, int], count: int, share: float
+) -> list[Box]:
+    """Return (left, top, width, height) parts in pixels, each around the densest place
+    outside of those before it.
 
     Args:
-        boxes: (left, top, width, height) in pixels.
         density: (grid_h, grid_w) of the whole image.
         image_size: (height, width).
+        count: of parts at most; there are fewer where they cover all that has any density.
+        share: of the image's height and width that a part has, in (0, 1].
     """
-    grid_h, grid_w = density.shape
-
-    def peak(box: Box) -> float:
-        left, top, width, height = box
-        rows = slice(top * grid_h // image_size[0], -(-(top + height) * grid_h // image_size[0]))
-        columns = slice(
-            left * grid_w // image_size[1], -(-(left + width) * grid_w // image_size[1])
-        )
-        return float(density[rows, columns].max())
-
-    return sorted(boxes, key=peak, reverse=True)
+    height, width = image_size
+    h, w = max(1, round(share * height)), max(1, round(share * width))
+    rows, columns = (  # the pixels in the middle of the cells
+        ((torch.arange(cells) + 0.5) * side / cells).long()
+        for cells, side in zip(density.shape, image_size, strict=True)
+    )
+    left_over = density.clone()
+    parts: list[Box] = []
+    while len(parts) < count and left_over.max() > 0:
+        row, column = divmod(int(left_over.argmax()), len(columns))
+        top = min(max(0, int(rows[row]) - h // 2), height - h)
+        left = min(max(0, int(columns[column]) - w // 2), width - w)
+        parts.append((left, top, w, h))
+        seen = ((rows >= top) & (rows < top + h))[:, None]
+        left_over[seen & (columns >= left) & (columns < left + w)] = 0
+    return parts
 
 
 def merge(
