@@ -281,6 +281,15 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
             assert value == pytest.approx(getattr(token, name), abs=1e-6)
 
 
+def test_a_tip_of_the_map_that_barely_reaches_the_threshold_is_no_region():
+    trace, size = make_trace(RESPONSE), (300, 400)
+    peak = inspect_trace(trace, size, PLAIN).map_peak
+    barely = replace(PLAIN, region_threshold=peak * 0.9999)
+    assert inspect_trace(trace, size, barely).regions == ()
+    clearly = inspect_trace(trace, size, replace(PLAIN, region_threshold=peak * 0.9))
+    assert clearly.regions[0].score == peak
+
+
 def test_an_image_in_memory_has_no_path():
     assert inspect(RESPONSE).to_json()["image"] is None
 

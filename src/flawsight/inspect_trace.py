@@ -19,6 +19,9 @@ from .real.select import reasoning_rows, select_tokens
 from .real.sinks import relative, sink_share
 from .settings import Settings
 
+# Of a grid cell: a region that is smaller is a tip of the map that barely reaches the threshold.
+SPECK = 0.25
+
 
 def inspect_trace(
     trace: Trace,
@@ -69,7 +72,8 @@ def inspect_trace(
         anomaly_map = anomaly_map * np.float32(pred_score)
     # Before edges are followed, along which a region would fall into pieces.
     found = regions_of(anomaly_map, settings.region_threshold)
-    regions = sorted(found, key=lambda one: -one.score)
+    least = SPECK * anomaly_map.size / attention.numel()
+    regions = sorted((one for one in found if one.area >= least), key=lambda one: -one.score)
     map_peak = float(anomaly_map.max())
     if settings.follow_edges and photo is not None:
         anomaly_map = follow_edges(anomaly_map, brightness(photo), attention.numel())
