@@ -89,8 +89,9 @@ def draw(rows: list[list[Cell]], path: Path) -> None:
         points = [row for row in rows if row[0] == name]
         for line, label in enumerate(("seconds", "peak memory, MB")):
             axis = axes[line][column]
-            axis.plot([float(p[1]) for p in points], [float(p[2 + line]) for p in points], "o-")
-            axis.set_ylim(bottom=0)
+            values = [float(point[2 + line]) for point in points]
+            axis.plot([float(point[1]) for point in points], values, "o-")
+            axis.set_ylim(0, 1.1 * max(values))
             axis.set_xlim(left=0)
             axis.grid(alpha=0.3)
             if column == 0:
