@@ -76,7 +76,7 @@ class Settings:
     none_kept: Literal["mean", "best"] = "best"
     relative: bool = False
     crops: int = 0
-    crop_share: float = 0.75
+    crop_share: float = 0.6
     score_crops: bool = False
     follow_edges: bool = False
     reask: int = 0
