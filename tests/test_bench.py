@@ -21,7 +21,6 @@ from flawsight.errors import (
     RunFolderError,
     SettingsError,
 )
-from flawsight.evaluate import traces
 from flawsight.evaluate.bench import check_names, read_cells, run_cell
 from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.own import FlawsightDetector
@@ -120,17 +119,15 @@ def test_a_trace_on_disk_is_the_trace(inspector: Inspector, tmp_path: Path) -> N
     assert load_trace(tmp_path / "none.npz") is None
 
 
-def test_traces_outlive_all_that_does_not_change_them(
-    inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_traces_are_kept_apart_by_all_that_changes_them_and_nothing_else(
+    inspector: Inspector, tmp_path: Path
 ) -> None:
     def folder(**values: object) -> Path:
         return trace_folder(tmp_path, inspector.mllm, replace(PRESETS["paper"], **values))
 
     assert folder(tau_t=0.9, follow_edges=True) == folder()
-    assert len({folder(), folder(crops=3), folder(crops=2), folder(seed=3)}) == 4
-    before = folder(crops=3)
-    monkeypatch.setattr(traces, "GENERATION", (*traces.GENERATION, "follow_edges"))
-    assert folder(crops=3) == before
+    others = [folder(crops=3), folder(crops=2), folder(crops=3, crop_share=0.5), folder(seed=3)]
+    assert len({folder(), *others}) == 5
 
 
 def test_the_detector_says_what_the_inspector_says_and_generates_once(

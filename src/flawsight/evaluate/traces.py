@@ -28,10 +28,10 @@ GENERATION = (
 
 def trace_folder(root: Path, mllm: MLLM, settings: Settings) -> Path:
     """Return the folder below `root` for the traces of this model under these settings."""
-    values, usual = settings.to_json(), Settings().to_json()
-    # What is at its default is left out, lest a setting that is new void all that was generated.
-    chosen = {name: values[name] for name in GENERATION if values[name] != usual[name]}
-    key = json.dumps([mllm.sha256, str(mllm.model.dtype), mllm.attention, chosen])
+    values = settings.to_json()
+    key = json.dumps(
+        [mllm.sha256, str(mllm.model.dtype), mllm.attention, [values[n] for n in GENERATION]]
+    )
     return root / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
