@@ -65,8 +65,8 @@ def test_preset_paper_gives_the_paper_s_map_whatever_is_known_beside_the_trace()
     both = inspect_trace(seen, (30, 40), PAPER, looks=some_looks())
     assert np.array_equal(both.anomaly_map, plain.anomaly_map)
     assert both.tokens == plain.tokens
-    steps = (PAPER.relative, PAPER.model_heads, PAPER.crops, PAPER.reask, PAPER.scale_by_score)
-    assert steps == (False, False, 0, 0, False)
+    steps = (PAPER.relative, PAPER.model_heads, PAPER.crops, PAPER.score_crops, PAPER.reask)
+    assert not any((*steps, PAPER.follow_edges, PAPER.scale_by_score))
 
 
 # --- Sinks

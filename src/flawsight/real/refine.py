@@ -14,14 +14,16 @@ from .anomaly_map import upsample
 def suspect_parts(
     density: Tensor, image_size: tuple[int, int], count: int, share: float
 ) -> list[Box]:
-    """Return (left, top, width, height) parts in pixels, each around the densest place
-    outside of those before it.
+    """Return parts of an image, each around the densest place outside of those before it.
 
     Args:
         density: (grid_h, grid_w) of the whole image.
         image_size: (height, width).
         count: of parts at most; there are fewer where they cover all that has any density.
         share: of the image's height and width that a part has, in (0, 1].
+
+    Returns:
+        (left, top, width, height) of each, in pixels.
     """
     height, width = image_size
     h, w = max(1, round(share * height)), max(1, round(share * width))
