@@ -1,6 +1,7 @@
 """Chat VLMs of each family answer as stock transformers makes them answer, alone or in batches."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,7 +30,7 @@ from flawsight.inspector import Inspector
 from flawsight.mllm.generate import answer_token_ids
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.prompt import user_message
-from flawsight.settings import PRESETS, Settings
+from flawsight.settings import PRESETS
 
 OTHERS = [family for family in FAMILIES if family != "qwen2_5_vl"]
 
@@ -142,7 +143,7 @@ def test_its_answers_are_the_inspectors(answered_samples: list[Path]) -> None:
     images = answered_samples
     vlm = detector(load(DEFAULT_MODEL), max_new_tokens=512)
     # The checkpoint's own resolution: a plain chat knows nothing of flawsight's.
-    settings = Settings.from_json(PRESETS["default"].to_json() | {"image_tokens": None})
+    settings = replace(PRESETS["paper"], image_tokens=None)
     inspector = Inspector.from_pretrained(device="cpu", settings=settings)
     for prediction, inspection in zip(vlm.predict(images), inspector(images), strict=True):
         assert isinstance(prediction, Prediction)

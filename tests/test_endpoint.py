@@ -29,6 +29,7 @@ from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.endpoint_answer import Answer
 from flawsight.mllm.prompt import INSTRUCTION, QUESTION
+from flawsight.settings import PRESETS
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])
 KEY = "sk-very-secret"
@@ -84,7 +85,7 @@ def predictions(outcomes: list[Prediction | FlawsightError]) -> list[Prediction]
 def test_the_scores_are_those_of_the_inspector(
     tmp_path: Path, answered_samples: list[Path]
 ) -> None:
-    inspector = Inspector.from_pretrained(device="cpu")
+    inspector = Inspector.from_pretrained(device="cpu", settings=PRESETS["paper"])
     expected = inspector(list(answered_samples))
     model, tokenizer = inspector.mllm.model, inspector.mllm.processor.tokenizer
 
