@@ -73,18 +73,12 @@ def test_results_are_the_inspectors(
     photos = [path.read_bytes() for path in samples]
     together = client.post("/v1/inspect?include=map.npz&include=overlay.png", files=form(*photos))
     assert together.status_code == 200
-    for path, body in zip(samples, together.json()["results"], strict=True):
-        own: Inspection = inspector([path])[0]
+    # The same images at once, for sums run in another order in another batch.
+    owns = inspector.inspect_batch(samples)
+    for path, own, body in zip(samples, owns, together.json()["results"], strict=True):
+        assert isinstance(own, Inspection)
         expected = own.to_json()
-        for name in ("pred_score", "map_peak"):
-            assert body[name] == pytest.approx(expected.pop(name), abs=1e-5)
-        assert len(body["tokens"]) == len(expected["tokens"])
-        for token, other in zip(body["tokens"], expected.pop("tokens"), strict=True):
-            assert token == pytest.approx(other, abs=1e-4) or token["text"] == other["text"]
-        # In a batch sums run in another order: a pixel at the threshold may fall either way.
-        scores, others = ([r["score"] for r in e["regions"]] for e in (body, expected))
-        assert scores == pytest.approx(others, abs=1e-4)
-        for name in ("image", "seconds", "regions"):
+        for name in ("image", "seconds"):
             del expected[name]
         shown = json.loads(json.dumps(expected))
         assert {name: body[name] for name in shown} == shown
