@@ -100,7 +100,7 @@ class Learner:
     ) -> None:
         self.mllm, self.inspection, self.settings = mllm, inspection, settings
         self.accelerator, self._served = accelerator, served
-        self.images_per_process = share_out(settings, accelerator.num_processes)
+        self.images_per_process = settings.images_per_process(accelerator.num_processes)
         usual = None
         if settings.relative_supports:
             if mllm.looks is None:
@@ -335,18 +335,3 @@ class Learner:
             self.mllm.attention,
             watched,
         )
-
-
-def share_out(settings: TrainSettings, processes: int) -> int:
-    """Return how many images of a step are each process'.
-
-    Raises:
-        SettingsError: if they cannot be shared out evenly over processes and gradient passes.
-    """
-    own, left = divmod(settings.images_per_step, processes)
-    if left or own % settings.images_per_forward:
-        raise SettingsError(
-            f"images_per_step is {settings.images_per_step}; it must be a multiple of "
-            f"images_per_forward ({settings.images_per_forward}) times the {processes} processes."
-        )
-    return own

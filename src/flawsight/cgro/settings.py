@@ -130,6 +130,20 @@ class TrainSettings:
                 "Gradient checkpointing would drop the prompt's cache: set sharing to packed."
             )
 
+    def images_per_process(self, processes: int) -> int:
+        """Return how many images of a step are each process'.
+
+        Raises:
+            SettingsError: if they cannot be shared out evenly over processes and gradient passes.
+        """
+        own, left = divmod(self.images_per_step, processes)
+        if left or own % self.images_per_forward:
+            raise SettingsError(
+                f"images_per_step is {self.images_per_step}; it must be a multiple of "
+                f"images_per_forward ({self.images_per_forward}) times the {processes} processes."
+            )
+        return own
+
     def learning_rate_at(self, step: int) -> float:
         """Return the rate of update `step`, the first being 0."""
         if step < self.warmup_steps:

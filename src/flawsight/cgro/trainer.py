@@ -29,7 +29,7 @@ from ..settings import Settings
 from .card import model_card
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
 from .data import Order, TrainingData
-from .learner import Learner, share_out
+from .learner import Learner
 from .policy import make_trainable
 from .served import ServedPolicy
 from .settings import TrainSettings
@@ -70,7 +70,8 @@ def make_accelerator(
             "needs it whole: launch with --multi_gpu, and use --shard of flawsight train."
         )
     # Passes from one update to the next; they depend on the number of processes.
-    passes = share_out(settings, accelerator.num_processes) // settings.images_per_forward
+    own = settings.images_per_process(accelerator.num_processes)
+    passes = own // settings.images_per_forward
     accelerator.gradient_accumulation_steps = passes
     return accelerator
 
