@@ -43,10 +43,13 @@ def token_rows() -> list[dict]:
     return rows
 
 
-def make_run(folder: Path, scores: list[float], **changes: object) -> dict[str, bool]:
+def make_run(
+    folder: Path, scores: list[float], overruled: int | None = None, **changes: object
+) -> dict[str, bool]:
     """Write a run of as many images as scores, above 0.5 called defective, and return the truth.
 
-    Every third image is the opposite of what its verdict says. The images share their files, for
+    Every third image is the opposite of what its verdict says, and to number `overruled` the model
+    answered the opposite of its verdict. The images share their files, for
     a run of thousands to be made in seconds.
     """
     run = RunFolder(folder, {"model": {"name": "made up", "sha256": "0" * 64}, "threshold": None})
@@ -55,7 +58,6 @@ def make_run(folder: Path, scores: list[float], **changes: object) -> dict[str, 
     anomaly_map[:10, :10] = 0.9
     row = {
         "image_size": [60, 80],
-        "answer": "Yes",
         "explanation": TEXT,
         "contradiction": False,
         "tokens": token_rows(),
@@ -65,11 +67,18 @@ def make_run(folder: Path, scores: list[float], **changes: object) -> dict[str, 
     arrays = {"anomaly_map": anomaly_map, "token_maps": token_maps()}
     images = [f"/line/{'ab'[index % 2]}/{index:04}.png" for index in range(len(scores))]
     verdicts = [score > 0.5 for score in scores]
-    first = {"image": images[0], "pred_score": scores[0], "pred_label": verdicts[0]}
-    shared = run.add_row(row | first | changes, arrays)
+    own = [
+        {
+            "image": image,
+            "pred_score": score,
+            "pred_label": verdict,
+            "answer": "Yes" if verdict != (index == overruled) else "No",
+        }
+        for index, (image, score, verdict) in enumerate(zip(images, scores, verdicts, strict=True))
+    ]
+    shared = run.add_row(row | own[0] | changes, arrays)
     with (folder / "inspections.jsonl").open("a") as file:
-        for image, score, verdict in zip(images[1:], scores[1:], verdicts[1:], strict=True):
-            more = {"image": image, "pred_score": score, "pred_label": verdict}
+        for more in own[1:]:
             file.write(json.dumps(shared | more) + "\n")
     return {
         image: verdict != (index % 3 == 2)

@@ -250,8 +250,22 @@ def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:
         assert [glance.box for glance in back[0].glances] == [g.box for g in trace.glances]
         torch.testing.assert_close(back[0].glances[1].attention, trace.glances[1].attention)
     inspection = Inspector(mllm, settings)(images[0])
+    assert inspection.pred_label == (inspection.answer == "Yes")
     assert inspection.anomaly_map.shape == (120, 120)
     assert 0 <= inspection.anomaly_map.min() <= inspection.anomaly_map.max() < 1
+
+
+def test_where_parts_count_the_verdict_goes_by_the_score() -> None:
+    mllm = load_mllm(DEFAULT_MODEL)
+    settings = replace(PAPER, crops=2, score_crops=True)
+    photos = [photo(60, 90, seed=seed) for seed in range(12)]
+    by_answer, by_score = Inspector(mllm, PAPER), Inspector(mllm, settings)
+    assert (by_answer.threshold, by_score.threshold) == (None, 0.5)
+    assert Inspector(mllm, settings, threshold=0.7).threshold == 0.7
+    for inspection in by_score(photos):
+        assert inspection.pred_label == (inspection.pred_score > 0.5)
+    for inspection in by_answer(photos):
+        assert inspection.pred_label == (inspection.answer == "Yes")
 
 
 @given(

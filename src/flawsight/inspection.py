@@ -149,8 +149,8 @@ class Inspection:
     Attributes:
         image: where the image came from; None for an image handed over in memory.
         image_size: (height, width) in pixels, upright (EXIF orientation applied).
-        pred_label: True for a defect: the model answered Yes, or, where a threshold was set,
-            pred_score lies above it.
+        pred_label: True for a defect: the model answered Yes, or, where a threshold was set or
+            parts count in pred_score, pred_score lies above the threshold.
         pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1]; with `score_crops`, the
             parts' answers count as well.
         anomaly_map: (height, width) in [0, 1], on one scale for all images: the share of attention

@@ -85,7 +85,7 @@ class Inspector:
             settings = replace(settings, model_heads=False, heads=mllm.looks.heads)
         self.settings = settings
         self.batch_size = batch_size or images_at_once(mllm, self.settings)
-        self.threshold = threshold
+        self.threshold = self.settings.threshold if threshold is None else threshold
         self.generator = generator
 
     @classmethod
@@ -107,7 +107,7 @@ class Inspector:
             batch_size: how many images are generated for at once; None takes what fits into the
                 free memory.
             threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
-                by the model's answer.
+                by the model's answer or, with `score_crops`, is one half.
             generator: writes the responses, and the model only reads them to show where it looks;
                 None lets the model write them.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.

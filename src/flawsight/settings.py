@@ -48,8 +48,8 @@ class Settings:
         crops: how many parts of the image are looked at again from close by, each around the most
             suspect place outside of those before it; each costs a forward pass.
         crop_share: how much of the image's height and width a part has, in (0, 1].
-        score_crops: let these parts count in pred_score, half of it; pred_label stays the answer
-            about the whole image, unless a threshold is set.
+        score_crops: let these parts count in pred_score, half of it. The answer speaks of the
+            whole image alone, so that a part is then called defective above one half.
         follow_edges: draw the map to the edges of the image; regions are found before that.
         reask: how often at most an image is asked about again, by sampling, whose reasoning claims
             the opposite of the answer, or which got none.
@@ -116,6 +116,11 @@ class Settings:
         weights = (self.alpha, self.beta)
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise SettingsError("alpha and beta must not be negative, nor both be 0.")
+
+    @property
+    def threshold(self) -> float | None:
+        """Of pred_score, where none is given: None goes by the answer."""
+        return 0.5 if self.score_crops else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON types."""

@@ -159,7 +159,7 @@ def _inspect(
             model, settings=settings, batch_size=batch_size, adapter=adapter, generator=generator,
             **load_options,
         )  # fmt: skip
-        if calibration is not None and inspector.threshold is None:
+        if calibration is not None and load_options["threshold"] is None:
             from ..evaluate.calibrate import load_calibration
 
             calibrated = load_calibration(calibration)
@@ -189,6 +189,8 @@ def _inspect(
                 verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
                 sentence = escape(telling_sentence(row["explanation"], row["answer"]))
                 note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
+                if row["pred_label"] != (row["answer"] == "Yes"):
+                    note += f" [yellow](overruled by the score: it answered {row['answer']})[/]"
                 say(f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}")
 
             inspect_into(run, inspector, images, on_row, rank, count)

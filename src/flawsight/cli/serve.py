@@ -108,7 +108,7 @@ def serve(
             opened,
             limits,
             token,
-            _calibrate(inspector, calibration),
+            _calibrate(inspector, calibration if threshold is None else None),
             {"model": inspector.mllm.name, "model_sha256": inspector.mllm.sha256},
         )
         serve_app(app, host, port, limits)
@@ -116,7 +116,7 @@ def serve(
 
 def _calibrate(inspector: Any, calibration: Path | None) -> dict[str, float]:
     """Give the inspector its threshold; return those of single products."""
-    if calibration is None or inspector.threshold is not None:
+    if calibration is None:
         return {}
     from ..evaluate.calibrate import POOLED, load_calibration
 

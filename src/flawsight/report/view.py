@@ -10,6 +10,7 @@ grid is {"rows", "cols", "data"}: base64 of uint8, row by row from the top left,
     photo_has_map   true if the map is painted into it, as where the original is gone
     pred_label      true: defective; pred_score: P(Yes) in [0, 1]; either may be null
     label           the truth, true for defective; null if unknown
+    answer          the model's to the whole image, "Yes" or "No"; null if there is none
     contradiction   true if the reasoning says the opposite of the answer
     explanation     the reasoning in words
     map             grid of the anomaly map; null if there is none
@@ -57,6 +58,7 @@ def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: b
         "path": path,
         "pred_label": row.get("pred_label"),
         "pred_score": row.get("pred_score"),
+        "answer": row.get("answer"),
         "contradiction": bool(row.get("contradiction")),
         "explanation": row.get("explanation") or "",
         "label": label,

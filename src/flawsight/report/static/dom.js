@@ -18,5 +18,9 @@
   const verdict = (label) => (label == null ? "No verdict" : label ? "Defective" : "Good");
   const verdictClass = (label) => (label == null ? "" : label ? "fs-bad" : "fs-good");
 
-  globalThis.flawsight = { el, percent, score, verdict, verdictClass };
+  /** Whether the verdict, by the score, is another than the model's answer to the whole image. */
+  const overruled = ({ answer, pred_label: label }) =>
+    answer != null && label != null && label !== (answer === "Yes");
+
+  globalThis.flawsight = { el, overruled, percent, score, verdict, verdictClass };
 })();

@@ -7,7 +7,7 @@
  * made as the reader scrolls to them; the address's #id says which one is open.
  */
 (() => {
-  const { el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
+  const { el, inspectionView, overruled, verdict, verdictClass, score } = globalThis.flawsight;
   const CHUNK = 48; // cards made at once
 
   /** Above 0 for a wrong verdict: missed defects before false alarms, by how sure it was. */
@@ -33,6 +33,7 @@
     missed: ["Missed", (item) => item.label === true && item.pred_label === false],
     alarm: ["False alarms", (item) => item.label === false && item.pred_label === true],
     contradiction: ["Contradictions", (item) => item.contradiction],
+    overruled: ["Overruled answers", overruled],
     failed: ["Not inspected", (item) => item.error != null],
   };
 
@@ -59,6 +60,7 @@
         el("span", { class: "fs-name", title: item.path }, item.name),
         wrong ? el("span", { class: "fs-tag fs-wrong" }, item.label ? "missed" : "false alarm") : null,
         item.contradiction ? el("span", { class: "fs-tag" }, "contradiction") : null,
+        overruled(item) ? el("span", { class: "fs-tag" }, `it answered ${item.answer}`) : null,
       ),
     );
   }

@@ -10,7 +10,8 @@
  */
 (() => {
   const {
-    decode, diagnostics, el, reasoning, regionList, score, stage, verdict, verdictClass, watchPointer,
+    decode, diagnostics, el, overruled, reasoning, regionList, score, stage, verdict, verdictClass,
+    watchPointer,
   } = globalThis.flawsight;
 
   /** Return the element that shows one inspection. */
@@ -36,7 +37,11 @@
           ),
         ),
         view.contradiction
-          ? el("p", { class: "fs-warning" }, "The reasoning contradicts this verdict.")
+          ? el("p", { class: "fs-warning" }, `The reasoning contradicts the answer ${view.answer}.`)
+          : null,
+        overruled(view)
+          ? el("p", { class: "fs-warning" },
+            `To the whole image the model answered ${view.answer}; the score overrules that.`)
           : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),
