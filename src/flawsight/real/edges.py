@@ -1,8 +1,10 @@
 """A map finer than its grid: what it marks is drawn to the edges that the image has there."""
 
-from scipy.ndimage import uniform_filter, zoom
+import torch
+from scipy.ndimage import uniform_filter
 
 from ..inspection import FloatArray
+from .anomaly_map import upsample
 
 # Of a grid cell; and how much contrast, squared, counts as an edge. Chosen on half of the
 # validation families (docs/log.md).
@@ -29,17 +31,15 @@ def follow_edges(anomaly_map: FloatArray, guide: FloatArray, cells: int) -> Floa
     def mean(values: FloatArray) -> FloatArray:
         return uniform_filter(values, size, mode="nearest")
 
-    coarse = _resized(anomaly_map, guide.shape)
+    height, width = anomaly_map.shape
+    coarse = _resized(anomaly_map, (guide.shape[0], guide.shape[1]))
     guide_mean, map_mean = mean(guide), mean(coarse)
     covariance = mean(guide * coarse) - guide_mean * map_mean
     slope = covariance / (mean(guide * guide) - guide_mean**2 + EPSILON)
     filtered = mean(slope) * guide + mean(map_mean - slope * guide_mean)
-    return _resized(filtered, anomaly_map.shape).clip(anomaly_map.min(), anomaly_map.max())
+    return _resized(filtered, (height, width)).clip(anomaly_map.min(), anomaly_map.max())
 
 
-def _resized(values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    if values.shape == shape:
-        return values
-    factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
-    resized: FloatArray = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+def _resized(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    resized: FloatArray = upsample(torch.from_numpy(values), size).numpy()
     return resized

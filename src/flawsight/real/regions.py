@@ -55,12 +55,14 @@ def cover(region: Region, grid: tuple[int, int]) -> FloatArray:
     height, width = region.image_size
     rows = (np.arange(height) * grid[0]) // height
     columns = (np.arange(width) * grid[1]) // width
-    inside, size = np.zeros(grid, np.float32), np.zeros(grid, np.float32)
-    y, x = np.nonzero(region.mask)
-    np.add.at(inside, (rows[y], columns[x]), 1)
-    np.add.at(size, (rows[:, None], columns[None]), 1)
+    left, top, across, down = region.box
+    y, x = np.nonzero(region.mask[top : top + down, left : left + across])
+    cells = rows[y + top] * grid[1] + columns[x + left]
+    inside = np.bincount(cells, minlength=grid[0] * grid[1]).reshape(grid)
+    size = np.outer(np.bincount(rows, minlength=grid[0]), np.bincount(columns, minlength=grid[1]))
     # A grid finer than the image has cells without a pixel.
-    return np.divide(inside, size, out=np.zeros_like(inside), where=size > 0)
+    share: FloatArray = np.divide(inside, size, out=np.zeros(grid), where=size > 0)
+    return share.astype(np.float32)
 
 
 def tie_words(
