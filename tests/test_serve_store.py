@@ -24,6 +24,7 @@ from flawsight.cgro.data import read_training_data
 from flawsight.data.images import open_image
 from flawsight.errors import MissingExtraError, StoreError
 from flawsight.real.anomaly_map import upsample
+from flawsight.real.edges import follow_edges
 from flawsight.serve.app import create_app
 from flawsight.serve.files import SWEEP_AGE
 from flawsight.serve.grids import from_grid, to_grid
@@ -249,8 +250,20 @@ def test_a_map_is_kept_as_its_grid(
 
 def test_a_map_that_is_no_grid_is_kept_whole() -> None:
     anomaly_map = np.random.default_rng(0).random((30, 40)).astype(np.float32)
-    assert to_grid(anomaly_map, (5, 5)) is anomaly_map
+    np.testing.assert_array_equal(to_grid(anomaly_map, (5, 5)), anomaly_map)
     np.testing.assert_array_equal(from_grid(anomaly_map, (30, 40)), anomaly_map)
+
+
+def test_a_large_photos_map_along_its_edges_is_kept_small() -> None:
+    rng = np.random.default_rng(0)
+    photo = rng.random((24, 32)).repeat(16, 0).repeat(16, 1).astype(np.float32)
+    coarse = upsample(torch.from_numpy(rng.random((5, 7), np.float32)), (1500, 2000)).numpy()
+    anomaly_map = follow_edges(coarse, photo, 35)
+    kept = to_grid(anomaly_map, (5, 7))
+    assert kept.shape == (384, 512)
+    difference = np.abs(from_grid(kept, (1500, 2000)) - anomaly_map)
+    assert difference.max() < 0.02
+    assert difference.mean() < 1e-3
 
 
 @pytest.mark.parametrize(

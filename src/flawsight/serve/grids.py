@@ -1,4 +1,8 @@
-"""A map that is a grid of cells interpolated is kept as that grid: a hundredth of the bytes."""
+"""How a map is kept: as the grid of cells that it interpolates, a hundredth of the bytes, or small.
+
+A map that follows edges is no such grid. It is drawn on a small copy of the photo and interpolated
+from there, so that of a large photo's map a small one keeps all but a hundredth at kinks.
+"""
 
 from functools import lru_cache
 
@@ -10,10 +14,12 @@ from ..real.anomaly_map import upsample
 
 # Less than half precision, in which maps are kept, takes away.
 _TOLERANCE = 1e-4
+# Of a map that is no grid, in pixels.
+_MAX_SIDE = 512
 
 
 def to_grid(anomaly_map: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """Return the grid that `from_grid` makes the map of, or the map itself if there is none.
+    """Return the grid that `from_grid` makes the map of, or the map, made small, if there is none.
 
     Args:
         anomaly_map: (height, width).
@@ -23,7 +29,10 @@ def to_grid(anomaly_map: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     rows, cols = shape
     grid = (_inverse(rows, height) @ anomaly_map @ _inverse(cols, width).T).astype(np.float32)
     made = from_grid(grid, (height, width))
-    return grid if np.abs(made - anomaly_map).max() <= _TOLERANCE else anomaly_map
+    if np.abs(made - anomaly_map).max() <= _TOLERANCE:
+        return grid
+    scale = min(1.0, _MAX_SIDE / max(height, width))
+    return from_grid(anomaly_map, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def from_grid(grid: FloatArray, image_size: tuple[int, int]) -> FloatArray:
