@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ablation_table import FIGURES, table
+from calibrated import measure, read_scores
 from cgro_ablation import halves, keep_to, parted, read_points
 from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
@@ -134,3 +135,25 @@ def test_the_unreliable_base_learns_the_stated_shares_of_wrong_texts() -> None:
     assert np.mean(flipped) == pytest.approx(FLIPPED, abs=0.06)
     assert np.mean(missed) == pytest.approx(MISSED, abs=0.1)
     assert all(f" {twins[1].defect} " not in text for label, text in drawn if not label)
+
+
+def test_a_threshold_from_half_of_the_good_ones_keeps_its_promise_on_the_other_half() -> None:
+    good = np.random.default_rng(1).normal(0, 1, 60).tolist()
+    shares = np.array(measure(good, [10.0, -10.0], 0.2, 400))
+    alarms, found = shares.mean(0)
+    assert 0.14 < alarms < 0.2  # the 25th of 30 at a = 0.2: 6/31 in expectation
+    assert found == 0.5
+
+
+def test_the_calibrated_table_reads_the_scores_of_a_bench(tmp_path: Path) -> None:
+    rows = tmp_path / "line/flawsight"
+    rows.mkdir(parents=True)
+    images = [{"image": f"{index}.png", "label": int(index >= 20)} for index in range(30)]
+    truth = [{"dataset": "line", "root": "/"}, *images]
+    (tmp_path / "line/truth.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in truth))
+    scored = [{"image": row["image"], "pred_score": 0.2 + 0.7 * row["label"]} for row in images]
+    scored[3] = {"image": "3.png", "error": "unreadable"}
+    (rows / "inspections.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in scored))
+    good, defective = read_scores(tmp_path, "flawsight")["line"]
+    assert (len(good), len(defective)) == (19, 10)
+    assert read_scores(tmp_path, "other") == {}

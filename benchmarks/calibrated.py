@@ -1,0 +1,99 @@
+"""What a threshold from good parts alone brings: docs/results.md, section "calibrated".
+
+    python benchmarks/calibrated.py RUN [--rate 0.2] [--splits 500] [--write]
+
+RUN is a folder written by `flawsight bench`. As `flawsight calibrate` does for a product: half of a
+set's good photos, drawn again and again, give the threshold; the other half tells how often good
+parts are called defective nevertheless, and all defective ones how many are found.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from results import write_section
+
+from flawsight.evaluate.calibrate import conformal_threshold
+
+Scores = dict[str, tuple[list[float], list[float]]]
+
+
+def read_scores(run: Path, detector: str) -> Scores:
+    """Return the scores of the good and of the defective photos of each set."""
+    scores: Scores = {}
+    for rows in sorted(run.glob(f"*/{detector}/inspections.jsonl")):
+        truth = [json.loads(line) for line in (rows.parents[1] / "truth.jsonl").open()]
+        label = {row["image"]: row["label"] for row in truth if "image" in row}
+        both: tuple[list[float], list[float]] = ([], [])
+        for line in rows.open():
+            row = json.loads(line)
+            if "error" not in row:
+                both[label[row["image"]]].append(row["pred_score"])
+        scores[rows.parents[1].name] = both
+    return scores
+
+
+def measure(
+    good: list[float], defective: list[float], rate: float, splits: int
+) -> list[tuple[float, float]]:
+    """Return the shares of other good and of defective photos above the threshold, by split."""
+    rng = np.random.default_rng(0)
+    half, found = len(good) // 2, np.array(defective)
+    shares = []
+    for _ in range(splits):
+        mixed = rng.permutation(good)
+        threshold = conformal_threshold(mixed[:half].tolist(), rate)
+        shares.append((float((mixed[half:] > threshold).mean()), float((found > threshold).mean())))
+    return shares
+
+
+def table(run: Path, detector: str, rate: float, splits: int) -> str:
+    """Return the Markdown table."""
+    lines = [
+        "| data | good + defective | good ones called defective | of them by the plain verdict "
+        "| defective ones found | by the plain verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, (good, defective) in read_scores(run, detector).items():
+        if len(good) < 20:
+            continue
+        shares = np.array(measure(good, defective, rate, splits))
+        plain = [100 * float((np.array(scores) > 0.5).mean()) for scores in (good, defective)]
+        alarms, found = (
+            f"{100 * column.mean():.0f} [{low:.0f}, {high:.0f}]"
+            for column in shares.T
+            for low, high in [100 * np.quantile(column, (0.025, 0.975))]
+        )
+        lines.append(
+            f"| {name} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} | {found} "
+            f"| {plain[1]:.0f} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"In %: means over {splits} random halves of the good photos, and what 95 % of them "
+            f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good "
+            "photos or more.",
+        ]
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--detector", default="flawsight", help="folder name in RUN")
+    parser.add_argument("--rate", type=float, default=0.2)
+    parser.add_argument("--splits", type=int, default=500)
+    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
+    options = parser.parse_args()
+    text = table(options.run, options.detector, options.rate, options.splits)
+    print(text)
+    if options.write:
+        write_section("calibrated", text)
+
+
+if __name__ == "__main__":
+    main()
