@@ -21,7 +21,9 @@ measure on images kept from training: `--on validation --config other.yaml --onl
 
 import argparse
 import json
+import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -86,9 +88,15 @@ class Scenario:
 def rendered(
     folder: Path, families: str, pairs: int, seed: int, difficulty: float = 1.0
 ) -> tuple[Sample, ...]:
-    """Render a set, or open it."""
-    recipe = Recipe(seed=seed, difficulty=difficulty)
-    make_dataset(folder, recipe, choose_families(families), pairs)
+    """Render a set, or open it. Two parts that render it at once do not write into one folder."""
+    if not folder.exists():
+        own = folder.with_name(f"{folder.name}-{os.getpid()}")
+        recipe = Recipe(seed=seed, difficulty=difficulty)
+        make_dataset(own, recipe, choose_families(families), pairs)
+        try:
+            own.rename(folder)
+        except OSError:  # the other part was first
+            shutil.rmtree(own)
     return open_datasets(str(folder))[0].samples
 
 
