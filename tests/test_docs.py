@@ -89,6 +89,7 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
     assert {name for name, _ in sections} == {
         "rendered",
         "real",
+        "calibrated",
         "naming",
         "selection",
         "words",
