@@ -49,7 +49,7 @@ class Settings:
             suspect place outside of those before it; each costs a forward pass.
         crop_share: how much of the image's height and width a part has, in (0, 1].
         score_crops: let these parts count in pred_score, half of it. The answer speaks of the
-            whole image alone, so that a part is then called defective above one half.
+            whole image alone, so that an image is then called defective above one half.
         follow_edges: draw the map to the edges of the image; regions are found before that.
         reask: how often at most an image is asked about again, by sampling, whose reasoning claims
             the opposite of the answer, or which got none.
