@@ -8,30 +8,24 @@ parts are called defective nevertheless, and all defective ones how many are fou
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from results import write_section
 
+from flawsight.evaluate.bench import Cell, read_cells
 from flawsight.evaluate.calibrate import conformal_threshold
 
-Scores = dict[str, tuple[list[float], list[float]]]
 
-
-def read_scores(run: Path, detector: str) -> Scores:
-    """Return the scores of the good and of the defective photos of each set."""
-    scores: Scores = {}
-    for rows in sorted(run.glob(f"*/{detector}/inspections.jsonl")):
-        truth = [json.loads(line) for line in (rows.parents[1] / "truth.jsonl").open()]
-        label = {row["image"]: row["label"] for row in truth if "image" in row}
-        both: tuple[list[float], list[float]] = ([], [])
-        for line in rows.open():
-            row = json.loads(line)
-            if "error" not in row:
-                both[label[row["image"]]].append(row["pred_score"])
-        scores[rows.parents[1].name] = both
-    return scores
+def scores_of(cell: Cell) -> tuple[list[float], list[float]]:
+    """Return the scores of the good and of the defective photos that were inspected."""
+    rows = cell.rows()
+    both: tuple[list[float], list[float]] = ([], [])
+    for sample in cell.samples:
+        row = rows.get(str(sample.image), {})
+        if "pred_score" in row:
+            both[bool(sample.label)].append(row["pred_score"])
+    return both
 
 
 def measure(
@@ -55,8 +49,9 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
         "| defective ones found | by the plain verdict |",
         "|---|---|---|---|---|---|",
     ]
-    for name, (good, defective) in read_scores(run, detector).items():
-        if len(good) < 20:
+    for cell in read_cells(run):
+        good, defective = scores_of(cell)
+        if cell.detector != detector or len(good) < 20:
             continue
         shares = np.array(measure(good, defective, rate, splits))
         plain = [100 * float((np.array(scores) > 0.5).mean()) for scores in (good, defective)]
@@ -66,8 +61,8 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
             for low, high in [100 * np.quantile(column, (0.025, 0.975))]
         )
         lines.append(
-            f"| {name} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} | {found} "
-            f"| {plain[1]:.0f} |"
+            f"| {cell.dataset} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} "
+            f"| {found} | {plain[1]:.0f} |"
         )
     return "\n".join(
         [
@@ -84,7 +79,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--detector", default="flawsight", help="folder name in RUN")
+    parser.add_argument("--detector", default="flawsight", help="its name in RUN")
     parser.add_argument("--rate", type=float, default=0.2)
     parser.add_argument("--splits", type=int, default=500)
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")

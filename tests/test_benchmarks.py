@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from ablation_table import FIGURES, table
-from calibrated import measure, read_scores
+from calibrated import measure, scores_of
 from cgro_ablation import halves, keep_to, parted, read_points
 from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
 
 from flawsight.data.dataset import Sample
 from flawsight.data.surfaces import render_twins
+from flawsight.evaluate.bench import Cell
 from flawsight.inspection import Trace
 from flawsight.mllm.response import follows_form, parse_response
 
@@ -145,15 +146,19 @@ def test_a_threshold_from_half_of_the_good_ones_keeps_its_promise_on_the_other_h
     assert found == 0.5
 
 
-def test_the_calibrated_table_reads_the_scores_of_a_bench(tmp_path: Path) -> None:
-    rows = tmp_path / "line/flawsight"
-    rows.mkdir(parents=True)
-    images = [{"image": f"{index}.png", "label": int(index >= 20)} for index in range(30)]
-    truth = [{"dataset": "line", "root": "/"}, *images]
-    (tmp_path / "line/truth.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in truth))
-    scored = [{"image": row["image"], "pred_score": 0.2 + 0.7 * row["label"]} for row in images]
-    scored[3] = {"image": "3.png", "error": "unreadable"}
-    (rows / "inspections.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in scored))
-    good, defective = read_scores(tmp_path, "flawsight")["line"]
-    assert (len(good), len(defective)) == (19, 10)
-    assert read_scores(tmp_path, "other") == {}
+def test_the_calibrated_table_counts_what_was_inspected(tmp_path: Path) -> None:
+    samples = tuple(
+        Sample(
+            image=tmp_path / f"{index}.png",
+            label=index // 20,
+            category="line",
+            split="test",
+            class_name="x",
+        )
+        for index in range(30)
+    )
+    scored = [{"image": str(s.image), "pred_score": 0.2 + 0.7 * s.label} for s in samples]
+    scored[3] = {"image": str(samples[3].image), "error": "unreadable"}
+    (tmp_path / "inspections.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in scored))
+    good, defective = scores_of(Cell("line", "flawsight", tmp_path, samples))
+    assert (good, defective) == ([0.2] * 19, [0.2 + 0.7] * 10)
