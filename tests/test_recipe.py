@@ -79,7 +79,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
     config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.pt")}
     config["tower"] |= {"steps": 4, "pairs": 2, "checkpoint_every": 2, "validation_pairs": 2}
-    config["tower"] |= {"grown_from": None, "compile": False}
+    config["tower"] |= {"grown_from": None, "start_from": None, "frozen_until": 1, "compile": False}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     run(
         "train_tower.py",

@@ -25,6 +25,7 @@ from tower import grow, look_around, see
 from train import make_optimizers, rate, save_checkpoint
 
 from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
+from flawsight.mllm.load import load_mllm
 
 HERE = Path(__file__).parent
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # the processor's
@@ -88,6 +89,9 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
         before = nn.ModuleDict({"visual": small, "head": head})
         before.load_state_dict(state["learned"])
         grow(small, visual)
+    if config["start_from"]:
+        whole = load_mllm(config["start_from"], device="cpu", dtype="float32").model
+        visual.load_state_dict(whole.model.visual.state_dict())
     looking = torch.compile(see, dynamic=True) if config["compile"] else see
     checkpoint, start = arguments.out / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -108,6 +112,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
         ):
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(step, config)
+        visual.requires_grad_(step >= config["frozen_until"])
         rng = np.random.default_rng([config["seed"], step * world_size + rank])
         images, facts = draw(pool, rng, config["pairs"] // world_size)
         with torch.autocast("cpu", torch.bfloat16):
