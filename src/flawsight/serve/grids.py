@@ -27,11 +27,16 @@ def to_grid(anomaly_map: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """
     height, width = anomaly_map.shape
     rows, cols = shape
-    grid = (_inverse(rows, height) @ anomaly_map @ _inverse(cols, width).T).astype(np.float32)
-    made = from_grid(grid, (height, width))
-    if np.abs(made - anomaly_map).max() <= _TOLERANCE:
-        return grid
-    scale = min(1.0, _MAX_SIDE / max(height, width))
+    # A few of its rows tell most maps that are no grid.
+    few = anomaly_map[:: -(-height // 8)]
+    across = _inverse(cols, width).T
+    if np.abs(few @ across @ _interpolation(cols, width).T - few).max() <= _TOLERANCE:
+        grid = (_inverse(rows, height) @ anomaly_map @ across).astype(np.float32)
+        if np.abs(from_grid(grid, (height, width)) - anomaly_map).max() <= _TOLERANCE:
+            return grid
+    scale = _MAX_SIDE / max(height, width)
+    if scale >= 1:
+        return anomaly_map
     return from_grid(anomaly_map, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
@@ -44,5 +49,12 @@ def from_grid(grid: FloatArray, image_size: tuple[int, int]) -> FloatArray:
 @lru_cache(64)
 def _inverse(cells: int, pixels: int) -> FloatArray:
     """Return the (cells, pixels) least squares inverse of `upsample` along one side."""
-    inverse: FloatArray = np.linalg.pinv(upsample(torch.eye(cells), (pixels, cells)).numpy())
+    inverse: FloatArray = np.linalg.pinv(_interpolation(cells, pixels))
     return inverse
+
+
+@lru_cache(64)
+def _interpolation(cells: int, pixels: int) -> FloatArray:
+    """Return the (pixels, cells) matrix by which `upsample` interpolates along one side."""
+    matrix: FloatArray = upsample(torch.eye(cells), (pixels, cells)).numpy()
+    return matrix
