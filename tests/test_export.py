@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from test_cli import flawsight
 
 from flawsight.errors import ExportError, MissingExtraError
 from flawsight.export.csv import COLUMNS
+from flawsight.export.items import Item
 from flawsight.export.labelstudio import encode_rle
-from flawsight.export.regions import MAP_THRESHOLD
+from flawsight.export.regions import MAP_THRESHOLD, worded_regions
 from flawsight.export.write import FORMATS, Exported, export
 from flawsight.real.regions import mask_of, regions_of
 from flawsight.report.overlay import draw_overlay
@@ -293,6 +295,22 @@ def test_photos_for_anomalib_are_sorted_and_upright(
     turned = next(p for p in abnormal if p.read_bytes() != (photos / "a/bad.png").read_bytes())
     with Image.open(photos / "b/bad.jpg") as stored, Image.open(turned) as upright:
         np.testing.assert_array_equal(np.asarray(upright), np.rot90(np.asarray(stored), -1))
+
+
+@given(hnp.arrays(np.float32, (12, 16), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))
+@settings(max_examples=30)
+def test_regions_are_the_runs_own_unless_a_threshold_is_given(
+    tmp_path_factory: pytest.TempPathFactory, anomaly_map: np.ndarray[Any, Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    np.savez(folder / "map.npz", anomaly_map=anomaly_map)
+    found = [replace(one, words="a dent") for one in regions_of(anomaly_map, 0.4) if one.area > 2]
+    row = {"anomaly_map": "map.npz", "regions": [one.to_json() for one in found]}
+    item = Item("", folder, "", None, True, 0.5, "", row, folder)
+    assert list(worded_regions(item, None)) == found
+    of_mask = list(worded_regions(item, 0.4))
+    assert [one.counts for one in of_mask] == [o.counts for o in regions_of(anomaly_map, 0.4)]
+    assert [one.words for one in of_mask] == ["a dent" if one.area > 2 else "" for one in of_mask]
 
 
 # --- What goes wrong

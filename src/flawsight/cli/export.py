@@ -35,14 +35,12 @@ def export(
     Exit code 1: some images are left out; the lines say why.
     """
     with explained():
-        from ..export.regions import MAP_THRESHOLD
         from ..export.write import export
 
         with Progress(*progress_columns("Exporting"), console=console, transient=True) as progress:
             bar = progress.add_task("", total=None)
-            threshold = MAP_THRESHOLD if map_threshold is None else map_threshold
             exported = export(
-                run, to, out, threshold, photos,
+                run, to, out, map_threshold, photos,
                 lambda total: progress.update(bar, total=total, advance=1),
             )  # fmt: skip
         for image, reason in exported.left_out:

@@ -11,6 +11,7 @@ from ..real.regions import mask_of
 from ..run_folder import slug
 from .items import Item, Source
 from .masks import save_mask
+from .regions import pixel_threshold
 
 # What anomalib's Folder takes for an image.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
@@ -19,8 +20,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 class AnomalibWriter:
     """normal/, abnormal/ and masks/; Folder pairs the latter two by the order of their names."""
 
-    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
-        self._out, self._threshold = out, map_threshold
+    def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
+        self._out, self._threshold = out, pixel_threshold(map_threshold)
         for name in ("normal", "abnormal", "masks"):
             (out / name).mkdir(parents=True)
 

@@ -25,7 +25,7 @@ class CocoWriter:
         MissingExtraError: without pycocotools.
     """
 
-    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
+    def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         try:
             from pycocotools import mask
         except ImportError as error:
@@ -36,9 +36,8 @@ class CocoWriter:
 
     def add(self, item: Item) -> None:
         """Add an image and its regions."""
-        anomaly_map = item.anomaly_map()
-        height, width = anomaly_map.shape
-        regions = list(worded_regions(item, anomaly_map, self._threshold))
+        height, width = item.anomaly_map().shape
+        regions = list(worded_regions(item, self._threshold))
         image = len(self._images) + 1
         self._images.append(
             {

@@ -14,7 +14,7 @@ COLUMNS = (
 class CsvWriter:
     """A CSV with `COLUMNS`; a failed image is a row with its error."""
 
-    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
+    def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         self._out = out
         self._rows: list[list[object]] = []
 

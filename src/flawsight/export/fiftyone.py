@@ -11,6 +11,7 @@ from ..real.regions import mask_of
 from ..run_folder import slug
 from .items import Item, Source
 from .masks import save_mask
+from .regions import pixel_threshold
 
 
 class FiftyOneWriter:
@@ -20,8 +21,8 @@ class FiftyOneWriter:
     the later one, does not depend on the layout of its database.
     """
 
-    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
-        self._out, self._threshold = out, map_threshold
+    def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
+        self._out, self._threshold = out, pixel_threshold(map_threshold)
         self._samples: list[dict[str, Any]] = []
         (out / "fields/heatmap").mkdir(parents=True)
 

@@ -35,7 +35,7 @@ class LabelStudioWriter:
     that holds the photos' common folder.
     """
 
-    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
+    def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         self._out, self._threshold = out, map_threshold
         self._folder = source.photos.name
         self._tasks: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ class LabelStudioWriter:
             verdict = "defective" if item.pred_label else "good"
             results.append(_result("verdict", "choices", {"choices": [verdict]}))
         if item.has_map:
-            for region in worded_regions(item, item.anomaly_map(), self._threshold):
+            for region in worded_regions(item, self._threshold):
                 results.append(_brush(region))
         for number, result in enumerate(results):
             result["id"] = f"r{number}"

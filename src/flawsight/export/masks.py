@@ -7,13 +7,14 @@ from PIL import Image
 
 from ..real.regions import Mask, mask_of
 from .items import Item, Source
+from .regions import pixel_threshold
 
 
 class MasksWriter:
     """A folder with the tree of the photos: a/part.jpg → a/part.jpg.png."""
 
-    def __init__(self, out: Path, source: Source, map_threshold: float) -> None:
-        self._out, self._threshold = out, map_threshold
+    def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
+        self._out, self._threshold = out, pixel_threshold(map_threshold)
 
     def add(self, item: Item) -> None:
         """Write the mask of an image."""

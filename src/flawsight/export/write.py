@@ -15,7 +15,6 @@ from .fiftyone import FiftyOneWriter
 from .items import Item, Source, read_source
 from .labelstudio import LabelStudioWriter
 from .masks import MasksWriter
-from .regions import MAP_THRESHOLD
 
 
 class Writer(Protocol):
@@ -36,7 +35,7 @@ class Writer(Protocol):
 class Format:
     """A format: what makes it, and what its file or folder is called where --out is not given."""
 
-    make: Callable[[Path, Source, float], Writer]
+    make: Callable[[Path, Source, float | None], Writer]
     name: str
 
 
@@ -69,7 +68,7 @@ def export(
     run: Path,
     to: str,
     out: Path | None = None,
-    map_threshold: float = MAP_THRESHOLD,
+    map_threshold: float | None = None,
     photos: Path | None = None,
     on_item: Callable[[int], None] = lambda total: None,
 ) -> Exported:
@@ -79,7 +78,8 @@ def export(
         run: run folder of `flawsight inspect`, or a cell of a bench.
         to: a name in `FORMATS`.
         out: file or folder; None is below RUN/export. A file is replaced, a folder is not.
-        map_threshold: pixels above it make the masks and regions, on the scale of the maps.
+        map_threshold: pixels above it make the masks and regions, on the scale of the maps. None:
+            masks are what the overlays colour, and regions are those of the run, where it has any.
         photos: see `read_source`.
         on_item: called after each image with the number of all.
 
