@@ -77,7 +77,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in (0, 1):
         run("pool.py", "--out", pool, "--part", str(part), "--pairs", "3", "--side", "96")
     config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
-    config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.pt")}
+    config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.safetensors")}
     config["tower"] |= {"steps": 4, "pairs": 2, "checkpoint_every": 2, "validation_pairs": 2}
     config["tower"] |= {"grown_from": None, "start_from": None, "frozen_until": 1, "compile": False}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -113,15 +113,38 @@ def test_training_resumed_gives_the_weights_of_training_uninterrupted(stages: Pa
 
 def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
     config = yaml.safe_load((stages / "config.yaml").read_text())
-    whole = torch.load(stages / "tower/tower.pt", weights_only=True)
+    whole = load_file(stages / "tower/tower.safetensors")
     # Killed after its first checkpoint: what it wrote later is not there yet.
     arguments = ("--pool", stages / "pool", "--out", stages / "again", "--config")
     run("train_tower.py", *arguments, stages / "config.yaml", "--stop-after", "3")
     assert torch.load(stages / "again/checkpoint.pt", weights_only=True)["step"] == 2
     run("train_tower.py", *arguments, stages / "config.yaml")
-    again = torch.load(stages / "again/tower.pt", weights_only=True)
+    again = load_file(stages / "again/tower.safetensors")
     assert config["tower"]["steps"] == 4
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
+
+
+@pytest.mark.parametrize("source", ["tower/tower.safetensors", "told/model"])
+def test_a_warm_restart_begins_with_the_weights_it_is_given(stages: Path, source: str) -> None:
+    if source == "told/model":
+        train(stages, "told", "--stop-after", "3")
+    config = yaml.safe_load((stages / "config.yaml").read_text())
+    still = {"steps": 1, "muon_lr": 0.0, "adamw_lr": 0.0, "start_from": str(stages / source)}
+    config["tower"] |= still
+    out = stages / f"again-{source[:4]}"
+    (stages / "still.yaml").write_text(yaml.safe_dump(config))
+    arguments = ("--pool", stages / "pool", "--out", out, "--config", stages / "still.yaml")
+    run("train_tower.py", *arguments)
+    again = load_file(out / "tower.safetensors")
+    given = load_file(next((stages / source).glob("*.safetensors"), stages / source))
+    if source == "told/model":  # the head is new
+        given, again = (
+            {name: w for name, w in part.items() if name.startswith("visual.")}
+            for part in (given, again)
+        )
+    assert given
+    assert given.keys() == again.keys()
+    assert all(torch.equal(weights, again[name]) for name, weights in given.items())
 
 
 def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) -> None:

@@ -23,6 +23,7 @@ from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
 from parallel import average_gradients, processes
+from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -55,6 +56,12 @@ def rate(step: int, config: dict[str, Any]) -> float:
     warm_up = (step + 1) / config["warmup_steps"]
     decay = (config["steps"] - step) / (config["decay_share"] * config["steps"])
     return float(min(1.0, warm_up, decay))
+
+
+def read_tower(path: str) -> dict[str, Tensor]:
+    """Return the weights of stage one's tower, without its head."""
+    learned = load_file(path).items()
+    return {name.removeprefix("visual."): w for name, w in learned if name.startswith("visual.")}
 
 
 def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
@@ -137,7 +144,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
             other = load_mllm(config["language_from"], device="cpu", dtype="float32").model.model
             model.model.language_model.load_state_dict(other.language_model.state_dict())
         if config["tower_from"]:
-            model.model.visual.load_state_dict(torch.load(config["tower_from"], weights_only=True))
+            model.model.visual.load_state_dict(read_tower(config["tower_from"]))
     # All windows in one product; for short sequences plain products beat the fused kernel.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "flash_by_length"})
     optimizers = make_optimizers(model, config)

@@ -3,7 +3,8 @@
     python recipes/default_model/train_tower.py --pool POOL --out RUN [--config config.yaml]
 
 The counterpart of the contrastive training that a large model's tower comes from. Stop it at any
-time; the same command goes on. RUN/tower.pt holds the tower, RUN/log.jsonl the curve.
+time; the same command goes on. RUN/tower.safetensors holds the tower and its head in bfloat16,
+RUN/log.jsonl the curve.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from build import build_model, build_tokenizer
 from facts import FactHead, Facts, facts_of, loss_of
 from parallel import average_gradients, processes
 from pool import Pool
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tower import grow, look_around, see
@@ -89,9 +91,11 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
         before = nn.ModuleDict({"visual": small, "head": head})
         before.load_state_dict(state["learned"])
         grow(small, visual)
-    if config["start_from"]:
+    if config["start_from"] and Path(config["start_from"]).is_dir():
         whole = load_mllm(config["start_from"], device="cpu", dtype="float32").model
         visual.load_state_dict(whole.model.visual.state_dict())
+    elif config["start_from"]:
+        learned.load_state_dict(load_file(config["start_from"]))
     looking = torch.compile(see, dynamic=True) if config["compile"] else see
     checkpoint, start = arguments.out / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -143,7 +147,8 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
                     "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                 },
             )
-            torch.save(visual.state_dict(), arguments.out / "tower.pt")
+            rounded = {name: weights.bfloat16() for name, weights in learned.state_dict().items()}
+            save_file(rounded, arguments.out / "tower.safetensors")
             row |= validate(visual, head, held_out)
         if row and rank == 0:
             line = json.dumps({"step": done, **row})
