@@ -2,8 +2,8 @@
 
     ab/0198…ab/photo        as it was uploaded
     ab/0198…ab/arrays.npz   token_maps (R, grid_h, grid_w), and anomaly_map, of the same size where
-                            it is that grid interpolated, else up to 512 pixels a side (grids.py);
-                            float16
+                            it is that grid interpolated, else up to 512 pixels a side, in 1024ths
+                            (grids.py); float16
 
 The folder ab is the id's last two digits. A folder without a row is what a killed process left
 between the two; `sweep` removes those.

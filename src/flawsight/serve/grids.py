@@ -1,7 +1,8 @@
 """How a map is kept: as the grid of cells that it interpolates, a hundredth of the bytes, or small.
 
 A map that follows edges is no such grid. It is drawn on a small copy of the photo and interpolated
-from there, so that of a large photo's map a small one keeps all but a hundredth at kinks.
+from there, so that of a large photo's map a small one keeps all but a hundredth at kinks. Its
+values are rounded, which halves the bytes that are left when it is compressed.
 """
 
 from functools import lru_cache
@@ -14,12 +15,13 @@ from ..real.anomaly_map import upsample
 
 # Less than half precision, in which maps are kept, takes away.
 _TOLERANCE = 1e-4
-# Of a map that is no grid, in pixels.
+# Of a map that is no grid, in pixels; and in how many steps from 0 to 1 it is kept.
 _MAX_SIDE = 512
+_STEPS = 1024
 
 
 def to_grid(anomaly_map: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """Return the grid that `from_grid` makes the map of, or the map, made small, if there is none.
+    """Return the grid that `from_grid` makes the map of, or a small, rounded map if there is none.
 
     Args:
         anomaly_map: (height, width).
@@ -35,9 +37,11 @@ def to_grid(anomaly_map: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         if np.abs(from_grid(grid, (height, width)) - anomaly_map).max() <= _TOLERANCE:
             return grid
     scale = _MAX_SIDE / max(height, width)
-    if scale >= 1:
-        return anomaly_map
-    return from_grid(anomaly_map, (max(1, round(height * scale)), max(1, round(width * scale))))
+    if scale < 1:
+        small = max(1, round(height * scale)), max(1, round(width * scale))
+        anomaly_map = from_grid(anomaly_map, small)
+    rounded: FloatArray = np.round(anomaly_map * _STEPS) / np.float32(_STEPS)
+    return rounded
 
 
 def from_grid(grid: FloatArray, image_size: tuple[int, int]) -> FloatArray:
