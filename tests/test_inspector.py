@@ -18,7 +18,7 @@ from PIL import Image
 import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
 from flawsight.inspect_trace import inspect_trace
-from flawsight.inspection import Inspection, Trace
+from flawsight.inspection import Glance, Inspection, Trace
 from flawsight.inspector import Inspector
 from flawsight.mllm.encode import PromptBatch
 from flawsight.settings import Settings
@@ -288,6 +288,15 @@ def test_a_tip_of_the_map_that_barely_reaches_the_threshold_is_no_region():
     assert inspect_trace(trace, size, barely).regions == ()
     clearly = inspect_trace(trace, size, replace(PLAIN, region_threshold=peak * 0.9))
     assert clearly.regions[0].score == peak
+
+
+@pytest.mark.parametrize(("strip", "regions"), [(45, 0), (55, 1)])
+def test_a_strip_that_a_part_leaves_is_no_region(strip: int, regions: int):
+    trace = make_trace(RESPONSE)  # of 3 × 4 cells, 100 pixels each
+    seen = Glance((0, 0, 400, 300 - strip), torch.ones(3, 4), score=0.0)
+    trace = replace(trace, image_attention=torch.ones_like(trace.image_attention), glances=(seen,))
+    settings = replace(PLAIN, crops=1, region_threshold=0.15)
+    assert len(inspect_trace(trace, (300, 400), settings).regions) == regions
 
 
 def test_an_image_in_memory_has_no_path():

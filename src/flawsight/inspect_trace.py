@@ -1,5 +1,6 @@
 """Trace → inspection, without a model: token scores → map → regions, each with its words."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -19,8 +20,9 @@ from .real.select import reasoning_rows, select_tokens
 from .real.sinks import relative, sink_share
 from .settings import Settings
 
-# Of a grid cell: a region that is smaller is a tip of the map that barely reaches the threshold.
-SPECK = 0.25
+# Of a grid cell, and of its side: a region that is smaller is a tip of the map that barely reaches
+# the threshold, and one that is narrower lies along the border of a part.
+SPECK, STRIP = 0.25, 0.5
 
 
 def inspect_trace(
@@ -72,8 +74,13 @@ def inspect_trace(
         anomaly_map = anomaly_map * np.float32(pred_score)
     # Before edges are followed, along which a region would fall into pieces.
     found = regions_of(anomaly_map, settings.region_threshold)
-    least = SPECK * anomaly_map.size / attention.numel()
-    regions = sorted((one for one in found if one.area >= least), key=lambda one: -one.score)
+    cell = anomaly_map.size / attention.numel()
+    large = (
+        one
+        for one in found
+        if one.area >= SPECK * cell and min(one.box[2:]) >= STRIP * math.sqrt(cell)
+    )
+    regions = sorted(large, key=lambda one: -one.score)
     map_peak = float(anomaly_map.max())
     if settings.follow_edges and photo is not None:
         anomaly_map = follow_edges(anomaly_map, brightness(photo), attention.numel())
