@@ -1,4 +1,4 @@
-"""The training loops on several processes, each with its share of every step's pairs.
+"""The command line of a training, on several processes, each with its share of every step's pairs.
 
     torchrun --nproc-per-node 2 recipes/default_model/train.py --out RUN
 
@@ -6,11 +6,24 @@ Two processes of one thread use two cores better than one process of two: the pr
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
+
+
+def run(train: Callable[[Namespace, int, int], None], parser: ArgumentParser) -> None:
+    """Run a training as its command line says, as one of the processes that torchrun started."""
+    config = Path(__file__).parent / "config.yaml"
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--config", type=Path, default=config)
+    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
+    arguments = parser.parse_args()
+    with processes() as (rank, world_size):
+        train(arguments, rank, world_size)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import yaml
 from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
-from parallel import average_gradients, processes
+from parallel import average_gradients, run
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
@@ -34,8 +34,6 @@ from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
 from flawsight.mllm.contradiction import telling_sentence
 from flawsight.mllm.load import load_mllm
-
-HERE = Path(__file__).parent
 
 
 def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
@@ -216,16 +214,5 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
             log.write(line + "\n")
 
 
-def main() -> None:
-    """Run the recipe."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
-    arguments = parser.parse_args()
-    with processes() as (rank, world_size):
-        train(arguments, rank, world_size)
-
-
 if __name__ == "__main__":
-    main()
+    run(train, argparse.ArgumentParser(description=__doc__))

@@ -18,7 +18,7 @@ import torch
 import yaml
 from build import build_model, build_tokenizer
 from facts import FactHead, Facts, facts_of, loss_of
-from parallel import average_gradients, processes
+from parallel import average_gradients, run
 from pool import Pool
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
@@ -29,7 +29,6 @@ from train import make_optimizers, rate, save_checkpoint
 from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.mllm.load import load_mllm
 
-HERE = Path(__file__).parent
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # the processor's
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 
@@ -156,17 +155,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
             log.write(line + "\n")
 
 
-def main() -> None:
-    """Run the recipe."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
-    arguments = parser.parse_args()
-    with processes() as (rank, world_size):
-        train(arguments, rank, world_size)
-
-
-if __name__ == "__main__":
-    main()
+    run(train, parser)
