@@ -286,8 +286,10 @@ def test_a_tip_of_the_map_that_barely_reaches_the_threshold_is_no_region():
     peak = inspect_trace(trace, size, PLAIN).map_peak
     barely = replace(PLAIN, region_threshold=peak * 0.9999)
     assert inspect_trace(trace, size, barely).regions == ()
-    clearly = inspect_trace(trace, size, replace(PLAIN, region_threshold=peak * 0.9))
+    low = replace(PLAIN, region_threshold=peak * 0.9)
+    clearly = inspect_trace(trace, size, replace(low, region_peak=peak * 0.9999))
     assert clearly.regions[0].score == peak
+    assert inspect_trace(trace, size, replace(low, region_peak=peak)).regions == ()
 
 
 @pytest.mark.parametrize(("strip", "regions"), [(45, 0), (55, 1)])
@@ -295,7 +297,7 @@ def test_a_strip_that_a_part_leaves_is_no_region(strip: int, regions: int):
     trace = make_trace(RESPONSE)  # of 3 × 4 cells, 100 pixels each
     seen = Glance((0, 0, 400, 300 - strip), torch.ones(3, 4), score=0.0)
     trace = replace(trace, image_attention=torch.ones_like(trace.image_attention), glances=(seen,))
-    settings = replace(PLAIN, crops=1, region_threshold=0.15)
+    settings = replace(PLAIN, crops=1, region_threshold=0.15, region_peak=0.15)
     assert len(inspect_trace(trace, (300, 400), settings).regions) == regions
 
 

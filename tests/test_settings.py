@@ -38,6 +38,7 @@ OTHERS = st.fixed_dictionaries(
         "none_kept": st.sampled_from(["mean", "best"]),
         "scale_by_score": st.booleans(),
         "region_threshold": st.floats(0, 1),
+        "region_peak": st.floats(0, 1),
         "relative": st.booleans(),
         "crops": st.integers(0, 99),
         "crop_share": st.floats(0, 1, exclude_min=True),

@@ -75,12 +75,14 @@ def inspect_trace(
     # Before edges are followed, along which a region would fall into pieces.
     found = regions_of(anomaly_map, settings.region_threshold)
     cell = anomaly_map.size / attention.numel()
-    large = (
+    suspect = (
         one
         for one in found
-        if one.area >= SPECK * cell and min(one.box[2:]) >= STRIP * math.sqrt(cell)
+        if one.score > np.float32(settings.region_peak)
+        and one.area >= SPECK * cell
+        and min(one.box[2:]) >= STRIP * math.sqrt(cell)
     )
-    regions = sorted(large, key=lambda one: -one.score)
+    regions = sorted(suspect, key=lambda one: -one.score)
     map_peak = float(anomaly_map.max())
     if settings.follow_edges and photo is not None:
         anomaly_map = follow_edges(anomaly_map, brightness(photo), attention.numel())

@@ -163,8 +163,9 @@ class Inspection:
         timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
         map_peak: the largest value of the map that the regions were found in, before edges were
             followed: there is no region unless it lies above the region threshold.
-        regions: where that map is above the region threshold, highest score first; specks of less
-            than a quarter of a grid cell, and strips narrower than half of one, are left out.
+        regions: where that map is above the region threshold, and somewhere in each above
+            `region_peak`, highest score first; specks of less than a quarter of a grid cell, and
+            strips narrower than half of one, are left out.
         sink_share: which share of the kept words' attention lies where words about good images
             look as well, whatever is there (real/sinks.py), in [0, 1]; None if that is not known
             of the model.

@@ -43,6 +43,7 @@ class Settings:
         none_kept: when no token passes: "mean" of all tokens, or the "best" token by w_r.
         region_threshold: above which anomaly_map value a pixel belongs to a region, in [0, 1]. A
             flat map is 0.2 everywhere.
+        region_peak: which value a region must exceed somewhere, in [0, 1].
         relative: divide the map by where words about good images look anyhow, by the same
             looks.npz; without that file, the map stays as it is.
         crops: how many parts of the image are looked at again from close by, each around the most
@@ -82,6 +83,7 @@ class Settings:
     reask: int = 0
     scale_by_score: bool = False
     region_threshold: float = 0.28
+    region_peak: float = 0.36
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -109,10 +111,9 @@ class Settings:
             raise SettingsError(f"temperature is {self.temperature}; it must not be negative.")
         if math.isnan(self.tau_t) or math.isnan(self.tau_i):
             raise SettingsError("tau_t and tau_i must be numbers.")
-        if not 0 <= self.region_threshold <= 1:
-            raise SettingsError(
-                f"region_threshold is {self.region_threshold}; it must be in [0, 1]."
-            )
+        for name in ("region_threshold", "region_peak"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise SettingsError(f"{name} is {value}; it must be in [0, 1].")
         weights = (self.alpha, self.beta)
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise SettingsError("alpha and beta must not be negative, nor both be 0.")
