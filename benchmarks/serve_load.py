@@ -27,6 +27,7 @@ import torch
 from results import write_section
 
 from flawsight import Inspection, Inspector
+from flawsight.cli.shell import keep_freed_memory
 
 PLACES = 32
 FLOOD_SECONDS = 20
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     options = parser.parse_args()
+    keep_freed_memory()  # as the service does
     samples = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
     inspector = Inspector.from_pretrained(batch_size=options.batch_size, device="cpu")
     # A response without an answer is no inspection, and is answered with another status.

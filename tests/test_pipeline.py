@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -23,6 +24,16 @@ def test_the_stages_do_every_batch_in_order() -> None:
     assert finished == [10, 20, 30, 40, 50]
     overlapped([], int, int, finished.append)
     assert len(finished) == 5
+
+
+def test_helpers_leave_the_cores_to_the_model() -> None:
+    """A second set of OpenMP workers would slow down the first."""
+    usual, threads = torch.get_num_threads(), set[int]()
+    overlapped([1], torch.ones, torch.Tensor.sum, lambda _: threads.add(torch.get_num_threads()))
+    assert threads == {1}
+    assert torch.get_num_threads() == usual
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == usual
 
 
 def test_the_stages_overlap_and_one_batch_waits_at_either_side() -> None:

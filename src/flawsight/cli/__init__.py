@@ -14,6 +14,7 @@ from .inspect import inspect
 from .labels import labels
 from .report import report
 from .serve import serve
+from .shell import keep_freed_memory
 from .train import train
 
 app = typer.Typer(
@@ -37,3 +38,4 @@ app.add_typer(data_app, name="data")
 @app.callback()
 def main() -> None:
     """Whether, where and why a part is defective, from one multimodal LLM."""
+    keep_freed_memory()

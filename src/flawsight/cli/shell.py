@@ -1,5 +1,7 @@
-"""What all verbs share: the two consoles, and how an error ends a command."""
+"""What all verbs share: the consoles, how an error ends a command, how its memory is kept."""
 
+import ctypes
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +21,9 @@ from ..errors import FlawsightError
 
 console = Console()
 errors = Console(stderr=True)
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+_KEPT_BYTES = 512 << 20
 
 
 @contextmanager
@@ -40,3 +45,15 @@ def progress_columns(what: str) -> tuple[ProgressColumn, ...]:
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory, so that what is computed next finds no new pages to clear.
+
+    On a CPU each layer frees its activations and the next allocates as many: a twentieth of an
+    inspection's time (docs/performance.md). Other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)

@@ -8,10 +8,9 @@ values are rounded, which halves the bytes that are left when it is compressed.
 from functools import lru_cache
 
 import numpy as np
-import torch
+from PIL import Image
 
 from ..inspection import FloatArray
-from ..real.anomaly_map import upsample
 
 # Less than half precision, in which maps are kept, takes away.
 _TOLERANCE = 1e-4
@@ -45,20 +44,25 @@ def to_grid(anomaly_map: FloatArray, shape: tuple[int, ...]) -> FloatArray:
 
 
 def from_grid(grid: FloatArray, image_size: tuple[int, int]) -> FloatArray:
-    """Return the map, (height, width) as `image_size` says, of what `to_grid` returned."""
-    made: FloatArray = upsample(torch.from_numpy(grid), image_size).numpy()
+    """Return the map, (height, width) as `image_size` says, of what `to_grid` returned.
+
+    Pillow's interpolation is that of `real.anomaly_map.upsample`, without workers of torch, which
+    would get in the way of the model's (see `cli.serve`).
+    """
+    height, width = image_size
+    bilinear = Image.Resampling.BILINEAR
+    made: FloatArray = np.asarray(Image.fromarray(grid).resize((width, height), bilinear))
     return made
 
 
 @lru_cache(64)
 def _inverse(cells: int, pixels: int) -> FloatArray:
-    """Return the (cells, pixels) least squares inverse of `upsample` along one side."""
+    """Return the (cells, pixels) least squares inverse of `from_grid` along one side."""
     inverse: FloatArray = np.linalg.pinv(_interpolation(cells, pixels))
     return inverse
 
 
 @lru_cache(64)
 def _interpolation(cells: int, pixels: int) -> FloatArray:
-    """Return the (pixels, cells) matrix by which `upsample` interpolates along one side."""
-    matrix: FloatArray = upsample(torch.eye(cells), (pixels, cells)).numpy()
-    return matrix
+    """Return the (pixels, cells) matrix by which `from_grid` interpolates along one side."""
+    return from_grid(np.eye(cells, dtype=np.float32), (pixels, cells))
