@@ -26,8 +26,8 @@ def overlapped(
     Raises:
         Exception: the first one of any stage. What was made before it has been finished.
     """
-    # Had torch workers for those threads too, OpenMP would count more than there are cores, and this
-    # thread's would go to sleep after each of their many small tasks (docs/performance.md).
+    # Had torch workers for those threads too, OpenMP would count more than there are cores, and
+    # those of this thread would sleep after each of their many small tasks (docs/performance.md).
     threads = torch.get_num_threads()
     try:
         with _helper() as before, _helper() as after:

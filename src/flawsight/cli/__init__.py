@@ -11,7 +11,6 @@ from .calibrate import calibrate
 from .data import app as data_app
 from .export import export
 from .inspect import inspect
-from .labels import labels
 from .report import report
 from .serve import serve
 from .shell import keep_freed_memory
@@ -31,7 +30,6 @@ app.command()(calibrate)
 app.command()(train)
 app.command()(export)
 app.command()(serve)
-app.command()(labels)
 app.add_typer(data_app, name="data")
 
 
