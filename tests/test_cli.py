@@ -1,6 +1,8 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import platform
 import signal
 import subprocess
 import sys
@@ -162,3 +164,25 @@ def test_a_stopped_command_keeps_what_is_finished(
     assert f"{len(finished)} were done before" in output
     assert read_rows(tmp_path / "run")[: len(finished)] == finished
     assert len(read_rows(tmp_path / "run")) == 40
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_kept() -> None:
+    """Arrays of 32 MiB, one after the other: new pages for each, or the same again."""
+    script = """
+import resource, numpy
+from flawsight.cli.shell import keep_freed_memory
+{}
+for _ in range(10):
+    numpy.ones(1 << 22)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    numpy.ones(1 << 22)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", script.format(line)], env=plain))
+        for line in ("", "keep_freed_memory()")
+    ]
+    assert faults[1] < faults[0] / 10
