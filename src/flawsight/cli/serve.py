@@ -107,7 +107,7 @@ def serve(
 
         # In a thread that ends, and torch's workers with it. Where they stay, OpenMP counts more
         # workers than cores, and those of the thread in which the model runs sleep after each of
-        # their many small tasks: a quarter more time.
+        # their many small tasks (docs/performance.md).
         with console.status("Loading the model …"), ThreadPoolExecutor(1) as loading:
             inspector = loading.submit(load).result()
         app = create_app(

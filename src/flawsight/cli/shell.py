@@ -50,8 +50,8 @@ def progress_columns(what: str) -> tuple[ProgressColumn, ...]:
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory, so that what is computed next finds no new pages to clear.
 
-    On a CPU each layer frees its activations and the next allocates as many: a twentieth of an
-    inspection's time (docs/performance.md). Other C libraries are left alone.
+    On a CPU each layer frees its activations and the next allocates as many
+    (docs/performance.md). Other C libraries are left alone.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
