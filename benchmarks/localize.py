@@ -244,7 +244,9 @@ def main() -> None:
         if len(path) > 2
     }
     tests = {"val, other half": halves[1]}
-    tests |= {Path(spec).stem: labelled(spec, arguments.limit) for spec in arguments.test}
+    for spec in arguments.test:
+        title = Path(spec).name if Path(spec).is_dir() else f"data sets of {Path(spec).name}"
+        tests[title] = labelled(spec, arguments.limit)
     costs = {name: seconds(mllm, halves[1], one, bench.looks) for name, one in rows.items()}
     lines = [
         f"Chosen on {len(halves[0])} images of {', '.join(categories[::2])}: "

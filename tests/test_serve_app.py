@@ -423,6 +423,12 @@ def test_the_verb_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     both = ["export", str(tmp_path), "--labels", "--out", str(tmp_path / "out"), "--to", "csv"]
     for refused in (no_store, both, ["export", str(tmp_path), "--labels"]):
         assert CliRunner().invoke(cli, refused).exit_code == 2
+    of_a_run = ["export", str(tmp_path), "--labels", "--map-threshold", "0.4"]
+    of_a_store = ["export", str(tmp_path), "--to", "csv", "--product", "lid"]
+    for refused in (of_a_run, of_a_store):
+        result = CliRunner().invoke(cli, refused)
+        assert result.exit_code == 2
+        assert f"{refused[-2]} goes with" in result.output
     assert not (tmp_path / "none").exists()
 
 

@@ -58,6 +58,15 @@ def export(
     with explained():
         if (to is not None) == labels:
             raise SettingsError("Say one of the two: --to FORMAT for a run, --labels for a store.")
+        not_for_this = (
+            {"--map-threshold": map_threshold, "--photos": photos}
+            if labels
+            else {"--product": product, "--files": files}
+        )
+        given = [option for option, value in not_for_this.items() if value is not None]
+        if given:
+            needed = "--to FORMAT" if labels else "--labels"
+            raise SettingsError(f"{' and '.join(given)} goes with {needed} only; leave it out.")
         if to is None:
             _export_labels(run, out, product, files)
             return
