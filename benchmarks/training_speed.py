@@ -49,6 +49,12 @@ SIDES = {
     "trl": "TRL's GRPOTrainer, with `flawsight.cgro.trl`",
     "trl-checkpointing": "… with gradient checkpointing, its default",
 }
+# What the cost grows with: of `Work`, and how much of it.
+GROWTH = (
+    ("image_tokens", "image tokens", (56, 225, 450)),
+    ("candidates", "candidates", (2, 8, 16)),
+    ("length", "tokens of a candidate", (16, 64, 256)),
+)
 # Never said. It is exchanged for the end token, so that all responses are equally long.
 END = "<|video_pad|>"
 
@@ -231,19 +237,23 @@ def growth(known: dict[str, Cost], rounds: int, steps: int) -> list[str]:
     """Return the tables of how both costs grow with the work, around the one that is known."""
     sides = ["flawsight", "trl"]
     lines: list[str] = []
-    for name in ("image_tokens", "candidates"):
-        middle = getattr(Work(), name)
+    for name, title, counts in GROWTH:
         lines += [
             "",
-            f"| {name.replace('_', ' ')} | ours, s | TRL, s | ours, since loading | TRL's |",
-            "|---|---|---|---|---|",
+            f"| {title} | ours, s | TRL, s | times ours | our peak memory | TRL's | ours by TRL's "
+            "| ours, since loading | TRL's |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
-        for count in (middle // 4, middle, 2 * middle):
+        for count in counts:
             work = replace(Work(), **{name: count})
-            costs = known if count == middle else measure(sides, work, rounds, steps)
-            seconds = [f"{statistics.median(costs[side].seconds):.2f}" for side in sides]
-            memory = [f"{costs[side].growth:.0f} MB" for side in sides]
-            lines.append(f"| {count} | {' | '.join(seconds + memory)} |")
+            costs = known if work == Work() else measure(sides, work, rounds, steps)
+            ours, trl = (costs[side] for side in sides)
+            seconds = [statistics.median(cost.seconds) for cost in (ours, trl)]
+            lines.append(
+                f"| {count} | {seconds[0]:.2f} | {seconds[1]:.2f} | {seconds[1] / seconds[0]:.1f} "
+                f"| {ours.peak:.0f} MB | {trl.peak:.0f} MB | {ours.peak / trl.peak:.2f} "
+                f"| {ours.growth:.0f} MB | {trl.growth:.0f} MB |"
+            )
     return lines
 
 
