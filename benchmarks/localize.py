@@ -46,6 +46,7 @@ Change = Mapping[str, Any]
 # The heads are filled in from the half that chooses.
 STEPS: dict[str, Change] = {
     "all words": {"selection": "vanilla"},
+    "all words, weighed": {"tau_t": 0.0, "tau_i": 0.0},
     "words only": {"words_only": True},
     "heads": {"heads": ()},
     "relative": {"relative": True},
