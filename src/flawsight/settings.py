@@ -184,9 +184,17 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     # Of the steps that gain on half of the validation families, those that keep within three times
-    # the time of `paper` (docs/results.md, "Beyond the paper"). All words count, as their w_r says.
+    # the time of `paper` (docs/results.md, "Beyond the paper"). All words count, as their w_r says,
+    # which makes flatter maps, with regions of their own thresholds (docs/log.md, 75).
     "default": Settings(
-        tau_t=0.0, tau_i=0.0, relative=True, crops=3, score_crops=True, follow_edges=True
+        tau_t=0.0,
+        tau_i=0.0,
+        relative=True,
+        crops=3,
+        score_crops=True,
+        follow_edges=True,
+        region_threshold=0.25,
+        region_peak=0.34,
     ),
 }
 
