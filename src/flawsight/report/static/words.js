@@ -114,7 +114,9 @@
           hold(index);
         },
       }, word.text);
-      button.style.setProperty("--strength", heaviest ? word.weight / heaviest : 1);
+      // Squared, so that the heaviest stand out where all words count.
+      const share = heaviest ? word.weight / heaviest : 1;
+      button.style.setProperty("--strength", share * share);
       buttons.push(button);
       box.append(text.slice(at, word.start), button);
       at = word.end;
