@@ -178,12 +178,15 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 96))):
         Image.fromarray(sample.image).save(photos / f"{index}.png")
     out = tmp_path / "c.json"
-    code, output = flawsight("calibrate", photos, "--false-alarm-rate", 0.01, "--out", out)
+    # Whatever is above a flat map is a region.
+    any_region = ("--set", "region_threshold=0.2", "--set", "region_peak=0.2")
+    strict = ("--false-alarm-rate", 0.01)
+    code, output = flawsight("calibrate", photos, *any_region, *strict, "--out", out)
     assert code == 2
     assert "at least 99 normal images; 4 allow 0.2 or more" in output
     assert not out.exists()
     rate = ("--false-alarm-rate", 0.2, "--by-category")
-    code, output = flawsight("calibrate", photos, *rate, "--out", out)
+    code, output = flawsight("calibrate", photos, *any_region, *rate, "--out", out)
     assert code == 0, output
     assert (tmp_path / "c.json.png").exists()
     scores = [row["pred_score"] for row in read_rows(tmp_path / "c-run")]
@@ -194,10 +197,10 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     assert flawsight("calibrate", tmp_path / "c-run", *rate, "--out", again)[0] == 0
     assert load_calibration(again).thresholds == load_calibration(out).thresholds
 
-    flawsight("inspect", photos, "--out", tmp_path / "plain")
+    flawsight("inspect", photos, *any_region, "--out", tmp_path / "plain")
     plain = read_rows(tmp_path / "plain")
     assert any(row["pred_label"] for row in plain)
-    calibrated = ("inspect", photos, "--calibration", out)
+    calibrated = ("inspect", photos, *any_region, "--calibration", out)
     code, output = flawsight(*calibrated, "--category", "line3", "--out", tmp_path / "run")
     assert code == 0
     assert "0 defective, 4 good" in output
