@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: checkpoints on disk and the models loaded from them."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from checkpoints import (
     write_json,
     write_processor,
 )
+from flash import fake_flash
 from huggingface_hub import save_torch_state_dict
 from hypothesis import settings
+from transformers import AttentionInterface
 
 from flawsight.data.images import find_images
 from flawsight.inspection import Inspection
@@ -71,6 +74,20 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_mllm(tiny_checkpoint: Path) -> MLLM:
     return load_mllm(tiny_checkpoint, device="cpu")
+
+
+@pytest.fixture
+def flash_mllm(tiny_checkpoint: Path) -> Iterator[MLLM]:
+    """A model whose language layers believe that flash attention is installed."""
+    registry = AttentionInterface()
+    original = registry["flash_attention_2"]
+    registry.register("flash_attention_2", fake_flash)
+    mllm = load_mllm(tiny_checkpoint, device="cpu")
+    # The setter would ask for the package; the mask function of this name is flash attention's.
+    language_model = mllm.model.model.language_model
+    language_model.config._attn_implementation_internal = "flash_attention_2"
+    yield dataclasses.replace(mllm, attention="flash_attention_2")
+    registry.register("flash_attention_2", original)
 
 
 @pytest.fixture

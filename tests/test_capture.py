@@ -2,8 +2,8 @@
 
 import dataclasses
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,11 +14,11 @@ from peft import LoraConfig, get_peft_model
 from reference import Reference, assert_same
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AttentionInterface
 
 from flawsight.errors import ModelError, SettingsError
 from flawsight.inspection import Trace
 from flawsight.mllm.capture import (
+    MOST_SCORES,
     AttentionCapture,
     attention_rows,
     capture_attention,
@@ -193,47 +193,6 @@ def test_a_static_cache_gives_the_eager_traces(
         assert_same(trace, single)
 
 
-def fake_flash(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **_: object,
-) -> tuple[Tensor, None]:
-    """Compute what flash attention does: causal from the lower right, a (B, T) padding mask."""
-    assert attention_mask is None or attention_mask.ndim == 2
-    queries, keys = query.shape[2], key.shape[2]
-    seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)[None, None]
-    if attention_mask is not None:
-        seen = seen & attention_mask[:, None, None].bool()
-        seen = seen | torch.eye(keys, dtype=torch.bool)[-queries:]  # rows of padding see themselves
-    groups = module.num_key_value_groups
-    output = torch.nn.functional.scaled_dot_product_attention(
-        query,
-        key.repeat_interleave(groups, dim=1),
-        value.repeat_interleave(groups, dim=1),
-        attn_mask=seen,
-        scale=scaling,
-    )
-    return output.transpose(1, 2).contiguous(), None
-
-
-@pytest.fixture
-def flash_mllm(tiny_checkpoint: Path) -> Iterator[MLLM]:
-    """A model whose language layers believe that flash attention is installed."""
-    registry = AttentionInterface()
-    original = registry["flash_attention_2"]
-    registry.register("flash_attention_2", fake_flash)
-    mllm = load_mllm(tiny_checkpoint, device="cpu")
-    # The setter would ask for the package; the mask function of this name is flash attention's.
-    language_model = mllm.model.model.language_model
-    language_model.config._attn_implementation_internal = "flash_attention_2"
-    yield dataclasses.replace(mllm, attention="flash_attention_2")
-    registry.register("flash_attention_2", original)
-
-
 @pytest.mark.parametrize("batch", [1, 3])
 def test_flash_attention_gives_the_eager_traces(
     flash_mllm: MLLM, responses: list[list[int]], expected: list[Trace], batch: int
@@ -274,13 +233,15 @@ def attention_cases(draw: st.DrawFn) -> dict:
         "scaling": draw(st.sampled_from([width**-0.5, 0.3])),
         "columns": torch.randint(0, keys, (batch, draw(st.integers(1, 8)))),
         "last_rows": draw(st.integers(1, 8)),
+        "at_once": draw(st.sampled_from([1, 60, MOST_SCORES["cpu"]])),
     }
 
 
 def check_rows(case: dict, key: Tensor, mask: Tensor | None, seen: Tensor) -> None:
-    rows = attention_rows(
-        case["query"], key, mask, case["scaling"], case["columns"], case["last_rows"]
-    )
+    with patch.dict(MOST_SCORES, cpu=case["at_once"]):
+        rows = attention_rows(
+            case["query"], key, mask, case["scaling"], case["columns"], case["last_rows"]
+        )
     full = full_softmax(case["query"], key, seen, case["scaling"])[:, :, -case["last_rows"] :]
     columns = case["columns"][:, None, None].expand(-1, *full.shape[1:3], -1)
     assert rows.dtype == torch.float32

@@ -9,6 +9,7 @@ from checkpoints import photo
 from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
+from PIL.Image import Image
 from torch import Tensor
 
 from flawsight.cgro.forward import Completions, packed_mask, run_candidates
@@ -51,10 +52,10 @@ def candidates(mllm: MLLM) -> list[list[int]]:
     ]
 
 
-def plain(mllm: MLLM, ids: list[list[int]]) -> Tensor:
+def plain(mllm: MLLM, ids: list[list[int]], images: list[Image] = IMAGES) -> Tensor:
     """Log-probabilities by transformers' forward: every candidate with its own prompt and image."""
-    images = [image for image in IMAGES for _ in range(GROUP)]
-    inputs = dict(encode_prompts(mllm, images, SETTINGS).inputs)
+    repeated = [image for image in images for _ in range(len(ids) // len(images))]
+    inputs = dict(encode_prompts(mllm, repeated, SETTINGS).inputs)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
     length = done.ids.shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], done.ids], dim=1)
@@ -67,12 +68,16 @@ def plain(mllm: MLLM, ids: list[list[int]]) -> Tensor:
 
 
 def shared(
-    mllm: MLLM, ids: list[list[int]], sharing: str, captures: bool = False
+    mllm: MLLM,
+    ids: list[list[int]],
+    sharing: str,
+    captures: bool = False,
+    images: list[Image] = IMAGES,
 ) -> tuple[Tensor, Tensor, Tensor | None, Completions, Prompts]:
-    prompts = collate([encode_image(mllm, image, SETTINGS) for image in IMAGES], mllm)
+    prompts = collate([encode_image(mllm, image, SETTINGS) for image in images], mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
     weights = head_weights(len(decoder_layers(mllm.model)), 4, None, None) if captures else None
-    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, "sdpa", weights)
+    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, mllm.attention, weights)
     return (*outcome, done, prompts)
 
 
@@ -96,15 +101,17 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor])
         assert (found[name] - value).norm() <= 1e-4 * value.norm() + 1e-7, name
 
 
+@pytest.mark.parametrize("images", [IMAGES, IMAGES[:1]], ids=["padded", "unpadded"])
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_log_probabilities_and_gradients_are_those_of_the_plain_forward(
-    policy: MLLM, sharing: str
+    policy: MLLM, sharing: str, images: list[Image]
 ) -> None:
     ids = candidates(policy)
-    log_probs, _, rows, done, _ = shared(policy, ids, sharing)
+    log_probs, _, rows, done, prompts = shared(policy, ids, sharing, images=images)
     assert rows is None
+    assert bool(prompts.attention_mask.all()) == (len(images) == 1)
     found = gradients(policy, log_probs, done.mask)
-    reference = plain(policy, ids)
+    reference = plain(policy, ids, images)
     expected = gradients(policy, reference, done.mask)
     torch.testing.assert_close(log_probs[done.mask], reference[done.mask], atol=1e-5, rtol=0)
     assert any("merger" in name for name in expected)
@@ -127,6 +134,15 @@ def test_the_attention_rows_are_those_of_a_replay(policy: MLLM, sharing: str) ->
         question = rows[index, :count, height * width :][:, : len(trace.anomaly_tokens)]
         torch.testing.assert_close(image, trace.image_attention, atol=1e-5, rtol=0)
         torch.testing.assert_close(question, trace.question_attention, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sharing", ["cache", "repeated"])
+def test_flash_attention_computes_the_same(flash_mllm: MLLM, tiny_mllm: MLLM, sharing: str) -> None:
+    ids = candidates(tiny_mllm)
+    expected, _, expected_rows, done, _ = shared(tiny_mllm, ids, sharing, captures=True)
+    found, _, rows, _, _ = shared(flash_mllm, ids, sharing, captures=True)
+    torch.testing.assert_close(found[done.mask], expected[done.mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows[done.mask], expected_rows[done.mask], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)

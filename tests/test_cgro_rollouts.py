@@ -1,11 +1,15 @@
 """Sampling with a shared prompt against transformers' own generation."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
-from checkpoints import photo
+from checkpoints import photo, tiny_config, tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import DynamicCache
 
+from flawsight.cgro.cache import roomy_cache
 from flawsight.cgro.images import collate, encode_image
 from flawsight.cgro.rollouts import draw, sample, uniforms
 from flawsight.errors import ModelError
@@ -56,6 +60,33 @@ def test_ended_candidates_are_dropped_without_a_trace(
         assert ids[-1] in ends or len(ids) == 20
     monkeypatch.setattr("flawsight.cgro.rollouts._WORTH_DROPPING", 0)
     assert sample(tiny_mllm, prompts, numbers, 1.0) == found
+
+
+@given(data=st.data())
+def test_a_cache_with_room_holds_what_a_dynamic_one_does(data: st.DataObject) -> None:
+    """Whatever its sequences go through; what it gave out before stays what it was."""
+    config = tiny_config(tiny_tokenizer()).get_text_config()
+    caches = roomy_cache(config), DynamicCache(config=config)
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    batch, given_out = data.draw(st.integers(1, 3)), []
+    with patch("flawsight.cgro.cache.ROOM", data.draw(st.integers(0, 4))):
+        for _ in range(data.draw(st.integers(1, 8))):
+            new = torch.randn(2, batch, 2, data.draw(st.integers(1, 3)), 4, generator=generator)
+            held, expected = (cache.update(new[0], new[1], 1) for cache in caches)
+            given_out.append((held, expected))
+            assert caches[0].get_seq_length(1) == caches[1].get_seq_length(1)
+            match data.draw(st.sampled_from(["repeat", "select", "go on"])):
+                case "repeat":
+                    batch *= 2
+                    for cache in caches:
+                        cache.batch_repeat_interleave(2)
+                case "select":
+                    rows = data.draw(st.sets(st.integers(0, batch - 1), min_size=1))
+                    batch = len(rows)
+                    for cache in caches:
+                        cache.batch_select_indices(torch.tensor(sorted(rows)))
+    for held, expected in given_out:
+        assert all(map(torch.equal, held, expected))
 
 
 @given(

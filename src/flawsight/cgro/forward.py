@@ -213,9 +213,7 @@ class _Run:
             self.columns.repeat_interleave(group, dim=0),
             self.embeds.shape[1],
             inputs_embeds=self.embeds,
-            attention_mask=torch.cat(
-                [prefix.mask.repeat_interleave(group, dim=0), self.mask], dim=1
-            ),
+            attention_mask=self._continuation_mask(),
             position_ids=self.positions.expand(3, -1, -1),
             past_key_values=cache,
             use_cache=True,
@@ -224,6 +222,18 @@ class _Run:
         if rows is not None and more_rows is not None:
             rows = torch.cat([rows, more_rows], dim=1)
         return hidden, rows
+
+    def _continuation_mask(self) -> Tensor:
+        """Return what the completions see of the prompt and of themselves."""
+        prompt, length = self.prefix.mask, self.embeds.shape[1]
+        if self.attention != "sdpa":  # flash attention takes (B · G, P + L − 1)
+            return torch.cat([prompt.repeat_interleave(self.group, dim=0), self.mask], dim=1)
+        # Each layer keeps its mask for the backward pass: where no prompt is padded, one for all.
+        # That of the completions is behind them, where nothing that counts looks.
+        prompt = prompt[:1] if prompt.all() else prompt.repeat_interleave(self.group, dim=0)
+        own = torch.ones(length, length, dtype=torch.bool, device=prompt.device).tril()
+        seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
+        return torch.cat(seen, dim=2)[:, None]
 
     def packed(self) -> tuple[Tensor, Tensor | None]:
         """Run one row an image: the prompt and then its completions."""

@@ -63,13 +63,11 @@ class Judged:
     Attributes:
         advantages: (N,).
         counted: (N,) bool, False for those that are left out of the loss.
-        reference_log_probs: (N, L) of the model before training; None without a KL.
         old_log_probs: (N, L) of the policy that sampled.
     """
 
     advantages: Tensor
     counted: Tensor
-    reference_log_probs: Tensor | None
     old_log_probs: Tensor
 
 
@@ -85,8 +83,9 @@ class Learner:
         served: samples in the model's stead.
 
     Raises:
-        SettingsError: if the images of a step cannot be shared out evenly, or `relative_supports`
-            is wanted of a model whose looks have not been measured.
+        SettingsError: if the images of a step cannot be shared out evenly, `sharing` needs another
+            attention, or `relative_supports` is wanted of a model whose looks have not been
+            measured.
     """
 
     def __init__(
@@ -101,6 +100,11 @@ class Learner:
         self.mllm, self.inspection, self.settings = mllm, inspection, settings
         self.accelerator, self._served = accelerator, served
         self.images_per_process = settings.images_per_process(accelerator.num_processes)
+        if settings.sharing == "packed" and mllm.attention != "sdpa":
+            raise SettingsError(
+                f"sharing packed needs a mask that {mllm.attention} cannot take: set attention to "
+                "sdpa, or sharing to repeated."
+            )
         usual = None
         if settings.relative_supports:
             if mllm.looks is None:
@@ -228,6 +232,8 @@ class Learner:
         judged: list[Judged] = []
         norm = 0.0
         self.mllm.model.train()
+        # Before the policy's passes, so that memory never holds what both need.
+        references = [self._reference_log_probs(rollout) for rollout in rollouts]
         for iteration in range(settings.iterations):
             for index, rollout in enumerate(rollouts):
                 with accelerator.accumulate(self.forward):
@@ -241,7 +247,7 @@ class Learner:
                     losses, kl = token_losses(
                         log_probs,
                         candidates.old_log_probs,
-                        candidates.reference_log_probs,
+                        references[index],
                         candidates.advantages,
                         settings.epsilon,
                         settings.kl_weight,
@@ -278,7 +284,7 @@ class Learner:
         rows: Tensor | None,
         table: CandidateTable,
     ) -> Judged:
-        """Score a roll-out's candidates, add them to the table, and ask the reference."""
+        """Score a roll-out's candidates, and add them to the table."""
         settings = self.settings
         scores = self.scores(rollout, rows)
         rewards = torch.tensor([score.total for score in scores], device=self.mllm.device)
@@ -287,11 +293,15 @@ class Learner:
         uniform = (groups == groups[:, :1]).all(dim=1).repeat_interleave(settings.candidates)
         counted = ~uniform if settings.skip_uniform_groups else torch.ones_like(uniform)
         table.add(rollout.labels, scores, uniform, rollout.completions.mask, entropy)
-        reference = None
-        if self._reference is not None:
-            with torch.no_grad(), self.accelerator.autocast(), self._reference() as model:
-                reference, _, _ = self._run(model, rollout, None)
-        return Judged(advantages, counted, reference, log_probs.detach())
+        return Judged(advantages, counted, log_probs.detach())
+
+    @torch.no_grad()
+    def _reference_log_probs(self, rollout: Rollout) -> Tensor | None:
+        """Return (N, L) log-probabilities of the model before training; None without a KL."""
+        if self._reference is None:
+            return None
+        with self.accelerator.autocast(), self._reference() as model:
+            return self._run(model, rollout, None)[0]
 
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates, by their words alone where there are no rows."""

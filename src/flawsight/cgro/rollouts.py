@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from ..errors import ModelError
 from ..mllm.generate import end_tokens, until_end
 from ..mllm.load import MLLM
+from .cache import roomy_cache
 from .forward import embed_prompts
 from .images import Prompts
 from .policy import core
@@ -72,7 +72,7 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     numbers = numbers.to(mllm.device)
     ends = torch.tensor(sorted(end_tokens(mllm)), device=mllm.device)
     prefix = embed_prompts(mllm.model, prompts)
-    cache = DynamicCache(config=base.config.get_text_config())
+    cache = roomy_cache(base.config.get_text_config())
     hidden = language(
         inputs_embeds=prefix.embeds,
         attention_mask=prefix.mask,

@@ -25,6 +25,9 @@ _open_capture: ContextVar["AttentionCapture | None"] = ContextVar("open_capture"
 # Steps whose queries wait for one product. More would hold more memory and save little time.
 STEPS_AT_ONCE = 32
 
+# Scores computed at once: few stay in a processor's cache, many keep a GPU busy (128 MiB).
+MOST_SCORES = {"cpu": 2**19, "gpu": 2**25}
+
 
 @dataclass
 class _Waiting:
@@ -159,27 +162,39 @@ def attention_rows(
     Returns:
         (B, H, rows, C).
     """
-    batch, heads, queries, _ = query.shape
+    batch, heads, queries, depth = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     rows = min(last_rows, queries)
-    grouped = query[:, :, -rows:].float().reshape(batch, key_heads, -1, query.shape[-1])
-    scores = (grouped @ key.float().transpose(-1, -2)) * scaling
-    scores = scores.view(batch, heads, rows, keys)
-    if mask is None or mask.ndim == 2:
-        if queries > 1:
-            seen = torch.ones(rows, keys, dtype=torch.bool, device=key.device)
-            seen = seen.tril(keys - rows)
-            scores = scores.masked_fill(~seen, -torch.inf)
-        if mask is not None:
-            padding = ~mask[:, None, None, :keys].bool()
-            scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
-    elif mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask[..., -rows:, :], torch.finfo(scores.dtype).min)
-    else:
-        scores = scores + mask[..., -rows:, :]
-    attention = scores.softmax(dim=-1)
+    query = query[:, :, -rows:]
+    added = _added(mask, queries, rows, key).expand(batch, -1, -1, -1)
     wanted = columns[:, None, None, :].expand(-1, heads, rows, -1)
-    return torch.gather(attention, 3, wanted)
+    attention = torch.empty(wanted.shape, device=key.device)
+    most = MOST_SCORES["cpu" if key.device.type == "cpu" else "gpu"]
+    size = max(1, most // (heads * rows * keys))
+    for start in range(0, batch, size):
+        part = slice(start, start + size)
+        grouped = query[part].float().reshape(-1, key_heads, rows * heads // key_heads, depth)
+        scores = (grouped * scaling) @ key[part].float().transpose(-1, -2)
+        scores = scores.view(-1, heads, rows, keys).add_(added[part])
+        attention[part] = scores.softmax(dim=-1).gather(3, wanted[part])
+    return attention
+
+
+def _added(mask: Tensor | None, queries: int, rows: int, key: Tensor) -> Tensor:
+    """Turn a mask into what is added to scores, (B or 1, 1, rows or 1, T): 0 for keys seen."""
+    keys, lowest = key.shape[2], torch.finfo(torch.float32).min
+    if mask is not None and mask.ndim == 4:
+        mask = mask[..., -rows:, :]
+        if mask.is_floating_point():
+            return mask
+        return torch.zeros(mask.shape, device=key.device).masked_fill(~mask, lowest)
+    added = torch.zeros(1, 1, rows, keys, device=key.device)
+    if queries > 1:
+        ahead = torch.ones(rows, keys, dtype=torch.bool, device=key.device).triu(keys - rows + 1)
+        added = added.masked_fill(ahead, -torch.inf)
+    if mask is not None:
+        added = added.masked_fill(~mask[:, None, None, :keys].bool(), lowest)
+    return added
 
 
 def _wrap(name: str) -> None:
