@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from PIL.Image import Image
 from torch import Tensor
 
-from flawsight.cgro.forward import Completions, packed_mask, run_candidates
+from flawsight.cgro.forward import (
+    CandidateForward,
+    Completions,
+    packed_mask,
+    run_candidates,
+)
 from flawsight.cgro.images import EncodedImages, Prompts, collate, encode_image
 from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
@@ -175,6 +180,30 @@ def test_gradient_checkpointing_is_exact(tiny_checkpoint: Path, sharing: str) ->
     assert torch.equal(same_rows, rows)
     found = gradients(mllm, again, done.mask)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_mlps_that_run_again_keep_less(policy: MLLM) -> None:
+    """The widest of what they compute is not kept, and nothing of the model stays changed."""
+    wide = policy.model.config.get_text_config().intermediate_size
+    prompts = collate([encode_image(policy, image, SETTINGS) for image in IMAGES], policy)
+    done = Completions.of(candidates(policy), 0, torch.device("cpu"))
+
+    def kept(recompute_mlps: bool) -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
+
+        forward = CandidateForward(policy.model, "cache", 1.0, "sdpa", None, recompute_mlps)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            forward(prompts, done)
+        weights = {parameter.data_ptr() for parameter in policy.model.parameters()}
+        return [t for t in found if t.shape[-1] == wide and t.data_ptr() not in weights]
+
+    assert kept(False)
+    assert not kept(True)
+    assert not any("forward" in vars(module) for module in policy.model.modules())
 
 
 def test_a_cache_that_checkpointing_would_drop_is_noticed(tiny_checkpoint: Path) -> None:

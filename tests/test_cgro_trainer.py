@@ -176,14 +176,20 @@ def test_full_training_leaves_a_model(tiny_checkpoint: Path, photos: Path, tmp_p
     assert "full" in (out / "last/README.md").read_text()
 
 
-def test_gradient_checkpointing_changes_no_bit(
-    tiny_checkpoint: Path, photos: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("sharing", "setting"),
+    [
+        ("packed", "gradient_checkpointing"),
+        ("packed", "recompute_mlps"),
+        ("cache", "recompute_mlps"),
+    ],
+)
+def test_what_saves_memory_changes_no_bit(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, sharing: str, setting: str
 ) -> None:
-    for name, on in (("off", False), ("on", True)):
-        run(
-            tiny_checkpoint, photos, tmp_path / name, sharing="packed", steps=1,
-            gradient_checkpointing=on,
-        )  # fmt: skip
+    nothing = {"gradient_checkpointing": False, "recompute_mlps": False}
+    for name, changed in (("off", nothing), ("on", nothing | {setting: True})):
+        run(tiny_checkpoint, photos, tmp_path / name, sharing=sharing, steps=1, **changed)
     expected = weights(tmp_path / "off")
     assert all(torch.equal(v, expected[n]) for n, v in weights(tmp_path / "on").items())
 

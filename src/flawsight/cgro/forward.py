@@ -8,6 +8,7 @@ All three compute the same.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from transformers import DynamicCache
 from ..mllm.capture import AttentionCapture, capture_attention
 from .images import Prompts
 from .log_probs import token_log_probs
-from .policy import core
+from .policy import core, recomputed_mlps
 
 Sharing = Literal["cache", "packed", "repeated"]
 
@@ -92,6 +93,7 @@ class CandidateForward(nn.Module):
         temperature: of the sampling, whose distribution the log-probabilities are of.
         attention: implementation the model was loaded with.
         head_weights: see `AttentionCapture`; None captures nothing and costs nothing.
+        recompute_mlps: keep less for the backward pass; see `recomputed_mlps`.
     """
 
     def __init__(
@@ -101,11 +103,13 @@ class CandidateForward(nn.Module):
         temperature: float,
         attention: str,
         head_weights: dict[int, Tensor] | None,
+        recompute_mlps: bool,
     ) -> None:
         super().__init__()
         self.model = model
         self.sharing, self.temperature = sharing, temperature
         self.attention, self.head_weights = attention, head_weights
+        self.recompute_mlps = recompute_mlps
 
     def forward(
         self, prompts: Prompts, completions: Completions
@@ -119,15 +123,16 @@ class CandidateForward(nn.Module):
             (B · G, L, C) float32 attention of the position *before* each token to the prompt's
             columns, without a gradient; None if nothing is captured.
         """
-        return run_candidates(
-            self.model,
-            prompts,
-            completions,
-            self.sharing,
-            self.temperature,
-            self.attention,
-            self.head_weights,
-        )
+        with recomputed_mlps(self.model) if self.recompute_mlps else nullcontext():
+            return run_candidates(
+                self.model,
+                prompts,
+                completions,
+                self.sharing,
+                self.temperature,
+                self.attention,
+                self.head_weights,
+            )
 
 
 def run_candidates(

@@ -138,7 +138,12 @@ class Learner:
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         forward = CandidateForward(
-            mllm.model, settings.sharing, settings.temperature, mllm.attention, watched
+            mllm.model,
+            settings.sharing,
+            settings.temperature,
+            mllm.attention,
+            watched,
+            settings.recompute_mlps and not settings.gradient_checkpointing,
         )
         if settings.shard:  # the layers themselves bring the processes' gradients together
             self.forward, self.optimizer = forward, accelerator.prepare(optimizer)

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import ModelError
 from ..mllm.load import MLLM
@@ -86,6 +88,23 @@ def merged(model: Any) -> Iterator[None]:
         model.unmerge_adapter()
         for parameter, data in before:
             parameter.data = data
+
+
+@contextmanager
+def recomputed_mlps(model: Any) -> Iterator[None]:
+    """Let the language layers' MLPs keep their input alone for the backward pass, to run again.
+
+    The gradient is the same to the bit, and the prompt's cache stays, which transformers drops
+    where whole layers are run again.
+    """
+    mlps = [layer.mlp for layer in core(model).model.language_model.layers]
+    for mlp in mlps:
+        mlp.forward = partial(checkpoint, mlp.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for mlp in mlps:
+            del mlp.forward  # of the instance; the class has its own
 
 
 def reference_of(model: Any) -> Callable[[], Any]:

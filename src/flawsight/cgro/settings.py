@@ -77,7 +77,12 @@ class TrainSettings:
     sharing: Literal["cache", "packed", "repeated"] = _is(
         "cache", "How candidates share their prompt: cache, packed (one row), repeated (not)."
     )
-    gradient_checkpointing: bool = _is(False, "Less memory, more time; needs sharing packed.")
+    recompute_mlps: bool = _is(
+        True, "Run the MLPs again in the backward pass: much less memory, a little more time."
+    )
+    gradient_checkpointing: bool = _is(
+        False, "Run whole layers again: least memory, more time; needs sharing packed."
+    )
     shard: bool = _is(
         False, "Spread the layers over the processes (FSDP); sampling gathers them for a while."
     )
