@@ -25,7 +25,7 @@ from flawsight.cgro.trainer import make_accelerator
 from flawsight.cgro.validation import figures
 from flawsight.errors import ModelError, RunFolderError, SettingsError
 from flawsight.inspector import Inspector
-from flawsight.mllm.load import load_mllm
+from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.run_folder import write_atomically
 
 HERE = Path(__file__).parent
@@ -375,3 +375,10 @@ def test_the_papers_presets_say_what_the_paper_says() -> None:
         assert (preset.settings.images_per_step, preset.settings.candidates) == (16, 8)
         assert preset.settings.trainable == "lora"
         assert preset.inspection.image_tokens == 225
+
+
+def test_packed_candidates_need_sdpa(flash_mllm: MLLM, tmp_path: Path) -> None:
+    settings = TrainSettings(sharing="packed")
+    accelerator = make_accelerator(settings, tmp_path, cpu=True)
+    with pytest.raises(SettingsError, match="flash_attention_2 cannot take"):
+        Learner(flash_mllm, INSPECTION, settings, accelerator, tmp_path)
