@@ -3,6 +3,7 @@
 Labels only: masks and texts that a data set may hold are never read.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +17,15 @@ from ..data.dataset import Sample
 from ..data.images import read_image
 from ..data.open import open_datasets
 from ..errors import DatasetError, FlawsightError
-from .rollouts import seed_of
 
 _CLASSES = {0: "normal", 1: "defective"}
 _SHOWN = 20
+
+
+def seed_of(*parts: int | str) -> int:
+    """Return a seed below 2⁵⁶ for one purpose, unlike those for other purposes."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 @dataclass(frozen=True)

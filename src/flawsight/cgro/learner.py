@@ -21,39 +21,16 @@ from ..mllm.load import MLLM
 from ..settings import Settings
 from .data import LabelledImage
 from .forward import CandidateForward, Completions, run_candidates
-from .images import EncodedImage, EncodedImages, Prompts, collate
+from .images import EncodedImage, EncodedImages, collate
 from .loss import candidate_losses, denominator, token_losses
 from .metrics import CandidateTable
 from .policy import merged, reference_of, trainable_parameters
 from .rewards import group_advantages
-from .rollouts import sample, uniforms
+from .rollouts import Rollout, sample, uniforms
 from .score import Consistency, Score, score_text, score_trace
 from .served import ServedPolicy
 from .settings import TrainSettings
 from .shard import gathered, shard, whole
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """The candidates of B images, for one gradient pass.
-
-    Attributes:
-        images: B.
-        prompts: of the B images.
-        ids: B · G responses as token ids.
-        completions: the same, padded.
-    """
-
-    images: Sequence[LabelledImage]
-    prompts: Prompts
-    ids: list[list[int]]
-    completions: Completions
-
-    @property
-    def labels(self) -> list[bool]:
-        """y of each of the B · G candidates."""
-        group = len(self.ids) // len(self.images)
-        return [image.label for image in self.images for _ in range(group)]
 
 
 @dataclass(frozen=True)

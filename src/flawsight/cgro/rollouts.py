@@ -4,8 +4,8 @@ Each image has random numbers of its own, drawn on the CPU, so that what is samp
 neither on how images are batched nor on how many processes share the work.
 """
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from ..errors import ModelError
 from ..mllm.generate import end_tokens, until_end
 from ..mllm.load import MLLM
 from .cache import roomy_cache
-from .forward import embed_prompts
+from .data import LabelledImage, seed_of
+from .forward import Completions, embed_prompts
 from .images import Prompts
 from .policy import core
 
@@ -22,10 +23,27 @@ from .policy import core
 _WORTH_DROPPING = 0.75
 
 
-def seed_of(*parts: int | str) -> int:
-    """Return a seed below 2⁵⁶ for one purpose, unlike those for other purposes."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
+@dataclass(frozen=True)
+class Rollout:
+    """The candidates of B images, for one gradient pass.
+
+    Attributes:
+        images: B.
+        prompts: of the B images.
+        ids: B · G responses as token ids.
+        completions: the same, padded.
+    """
+
+    images: Sequence[LabelledImage]
+    prompts: Prompts
+    ids: list[list[int]]
+    completions: Completions
+
+    @property
+    def labels(self) -> list[bool]:
+        """y of each of the B · G candidates."""
+        group = len(self.ids) // len(self.images)
+        return [image.label for image in self.images for _ in range(group)]
 
 
 def uniforms(seed: int, draws: Sequence[int], candidates: int, length: int) -> Tensor:

@@ -16,8 +16,8 @@ from ..mllm.load import MLLM, without_bars
 from ..mllm.served import ServedGenerator
 from ..run_folder import writing_to
 from ..settings import Settings
+from .data import seed_of
 from .policy import trainable_parameters
-from .rollouts import seed_of
 from .shard import gathered
 
 
