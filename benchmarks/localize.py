@@ -50,6 +50,7 @@ STEPS: dict[str, Change] = {
     "words only": {"words_only": True},
     "heads": {"heads": ()},
     "relative": {"relative": True},
+    "rarity": {"rarity": True},
     "map × P(Yes)": {"scale_by_score": True},
     "edges": {"follow_edges": True},
     "second look, 2 parts": {"crops": 2},
@@ -75,7 +76,7 @@ class Bench:
 
     def seen(self, samples: Sequence[Sample], settings: Settings) -> list[Seen]:
         """Return the samples that have a response; three parts are looked at again."""
-        settings = replace(PAPER, heads=settings.heads, crops=3)
+        settings = replace(PAPER, heads=settings.heads, crops=3, rarity=settings.rarity)
         kept = trace_folder(self.root, self.mllm, settings)
         found = []
         for first in range(0, len(samples), BATCH):
@@ -122,8 +123,10 @@ class Bench:
             peaks.setdefault(category, []).append(detections(anomaly_map, gt_mask))
             if settings.follow_edges:
                 guide = brightness(read_image(seen.sample.image))
-                cells = seen.trace.image_attention[0].numel()
-                anomaly_map = follow_edges(anomaly_map, guide, cells)
+                grid = seen.trace.image_attention[0]
+                if settings.rarity and seen.trace.rarity is not None:
+                    grid = seen.trace.rarity
+                anomaly_map = follow_edges(anomaly_map, guide, grid.numel())
             pixels.setdefault(category, PixelCounter()).update(anomaly_map, gt_mask)
         rows = []
         for category, counter in pixels.items():

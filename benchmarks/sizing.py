@@ -9,11 +9,11 @@ from one's own measurement on a GPU.
 import argparse
 import json
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
+from results import DOCS, write_section
+
 DAY = 86_400
 LOADED = 0.6  # share of the time in which a copy is busy: peaks, restarts, stragglers
 # Of one Qwen2.5-VL on one H100, 420×420 pixels, 128 new tokens: calculated, not measured.
@@ -104,12 +104,7 @@ def main() -> None:
         text += f"\n\nMeasured with {found['machine']}."
     print(text)
     if arguments.write:
-        page = PAGE.read_text()
-        pattern = r"(<!-- begin sizing -->\n).*?(<!-- end sizing -->)"
-        page, count = re.subn(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"{PAGE} has no section for the sizing.")
-        PAGE.write_text(page)
+        write_section("sizing", text, DOCS / "scale.md")
 
 
 if __name__ == "__main__":
