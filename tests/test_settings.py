@@ -40,6 +40,7 @@ OTHERS = st.fixed_dictionaries(
         "region_threshold": st.floats(0, 1),
         "region_peak": st.floats(0, 1),
         "relative": st.booleans(),
+        "rarity": st.booleans(),
         "crops": st.integers(0, 99),
         "crop_share": st.floats(0, 1, exclude_min=True),
         "score_crops": st.booleans(),

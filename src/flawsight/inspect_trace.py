@@ -14,6 +14,7 @@ from .mllm.looks import Looks
 from .mllm.response import answer_score, parse_response
 from .real.anomaly_map import HALF, aggregate, density, to_fixed_scale, upsample
 from .real.edges import follow_edges
+from .real.rarity import weigh
 from .real.refine import merge, merge_scores
 from .real.regions import regions_of, tie_words
 from .real.select import reasoning_rows, select_tokens
@@ -85,7 +86,8 @@ def inspect_trace(
     regions = sorted(suspect, key=lambda one: -one.score)
     map_peak = float(anomaly_map.max())
     if settings.follow_edges and photo is not None:
-        anomaly_map = follow_edges(anomaly_map, brightness(photo), attention.numel())
+        grid = attention if trace.rarity is None or not settings.rarity else trace.rarity
+        anomaly_map = follow_edges(anomaly_map, brightness(photo), grid.numel())
     explanation = trace.text[start:end]
     spans = [trace.token_spans[index] for index in reasoning]
     told = [
@@ -154,7 +156,7 @@ def map_of(
         attention: (grid_h, grid_w) A_RDAM.
         trace: whose closer looks are merged, `settings.crops` at most.
         image_size: (height, width).
-        settings: `relative` and `crops`.
+        settings: `relative`, `rarity` and `crops`.
         usual: (h, w) density on good images; None leaves `relative` out.
 
     Returns:
@@ -166,8 +168,12 @@ def map_of(
         parts = tuple(
             replace(part, attention=relative(density(part.attention), usual)) for part in parts
         )
+    whole = weigh(attention, trace.rarity if settings.rarity else None)
     if not parts:
-        return upsample(to_fixed_scale(attention), image_size)
-    looks = [(part.box, density(part.attention), part.score) for part in parts]
-    merged = merge(density(attention), looks, image_size)
+        return upsample(to_fixed_scale(whole), image_size)
+    looks = [
+        (part.box, weigh(part.attention, part.rarity if settings.rarity else None), part.score)
+        for part in parts
+    ]
+    merged = merge(whole, looks, image_size)
     return merged / (merged + HALF)

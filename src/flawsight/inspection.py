@@ -30,6 +30,8 @@ class Trace:
         answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.
         head_attention: (L, H, N, grid_h, grid_w), each head's rows; None where they were not kept.
         glances: closer looks at parts of the image, the most suspect part first.
+        rarity: (h, w), mean 1, on the finer grid of the vision encoder's patches; None where it
+            was not asked for. See real/rarity.py.
     """
 
     text: str
@@ -40,6 +42,7 @@ class Trace:
     answer_margins: Tensor
     head_attention: Tensor | None = None
     glances: tuple["Glance", ...] = ()
+    rarity: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ class Glance:
         box: the part.
         attention: (h, w), the mean over the reasoning tokens, on the part's own grid.
         score: P(Yes) / (P(Yes) + P(No)) for the part.
+        rarity: of its places among those of the part, like the Trace's.
     """
 
     box: Box
     attention: Tensor
     score: float
+    rarity: Tensor | None = None
 
 
 @dataclass(frozen=True)

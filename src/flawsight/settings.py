@@ -46,6 +46,8 @@ class Settings:
         region_peak: which value a region must exceed somewhere, in [0, 1].
         relative: divide the map by where words about good images look anyhow, by the same
             looks.npz; without that file, the map stays as it is.
+        rarity: multiply the map by how unlike the rest of the image each place is, by the features
+            of the vision encoder.
         crops: how many parts of the image are looked at again from close by, each around the most
             suspect place outside of those before it; each costs a forward pass.
         crop_share: how much of the image's height and width a part has, in (0, 1].
@@ -76,6 +78,7 @@ class Settings:
     beta: float = 1.0
     none_kept: Literal["mean", "best"] = "best"
     relative: bool = False
+    rarity: bool = False
     crops: int = 0
     crop_share: float = 0.6
     score_crops: bool = False
@@ -190,6 +193,7 @@ PRESETS: dict[str, Settings] = {
         tau_t=0.0,
         tau_i=0.0,
         relative=True,
+        rarity=True,
         crops=3,
         score_crops=True,
         follow_edges=True,

@@ -22,7 +22,7 @@ from ..settings import Settings
 # The settings that change what the model says or which of its attention is kept.
 GENERATION = (
     "question", "image_tokens", "max_new_tokens", "temperature", "seed", "layers", "heads", "crops",
-    "crop_share", "reask",
+    "crop_share", "reask", "rarity",
 )  # fmt: skip
 
 
@@ -72,6 +72,10 @@ def save_trace(path: Path, trace: Trace, image_size: tuple[int, int]) -> None:
     glances: dict[str, Any] = {
         f"glance_{i}": glance.attention.numpy() for i, glance in enumerate(trace.glances)
     }
+    rarities = [trace.rarity, *(glance.rarity for glance in trace.glances)]
+    rare: dict[str, Any] = {
+        f"rarity_{i}": rarity.numpy() for i, rarity in enumerate(rarities) if rarity is not None
+    }
     np.savez_compressed(
         content,
         text=np.array(trace.text),
@@ -84,6 +88,7 @@ def save_trace(path: Path, trace: Trace, image_size: tuple[int, int]) -> None:
         glance_boxes=np.array([glance.box for glance in trace.glances]).reshape(-1, 4),
         glance_scores=np.array([glance.score for glance in trace.glances]),
         **glances,
+        **rare,
     )
     write_atomically(path, content.getbuffer())
 
@@ -93,6 +98,11 @@ def load_trace(path: Path) -> tuple[Trace, tuple[int, int]] | None:
     try:
         with np.load(path) as arrays:
             height, width = arrays["image_size"].tolist()
+
+            def rarity(seen: int) -> torch.Tensor | None:
+                name = f"rarity_{seen}"
+                return torch.from_numpy(arrays[name]) if name in arrays else None
+
             trace = Trace(
                 text=str(arrays["text"]),
                 token_spans=tuple((start, end) for start, end in arrays["token_spans"].tolist()),
@@ -101,7 +111,12 @@ def load_trace(path: Path) -> tuple[Trace, tuple[int, int]] | None:
                 anomaly_tokens=torch.from_numpy(arrays["anomaly_tokens"]),
                 answer_margins=torch.from_numpy(arrays["answer_margins"]),
                 glances=tuple(
-                    Glance((left, top, w, h), torch.from_numpy(arrays[f"glance_{i}"]), score)
+                    Glance(
+                        (left, top, w, h),
+                        torch.from_numpy(arrays[f"glance_{i}"]),
+                        score,
+                        rarity(i + 1),
+                    )
                     for i, ((left, top, w, h), score) in enumerate(
                         zip(
                             arrays["glance_boxes"].tolist(),
@@ -110,6 +125,7 @@ def load_trace(path: Path) -> tuple[Trace, tuple[int, int]] | None:
                         )
                     )
                 ),
+                rarity=rarity(0),
             )
     except FileNotFoundError:
         return None

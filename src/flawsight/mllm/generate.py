@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -18,6 +19,7 @@ from .capture import AttentionCapture, capture_attention, decoder_layers, head_w
 from .encode import PromptBatch, encode_prompts
 from .load import MLLM
 from .response import answer_end
+from .vision import capture_rarity
 
 # Steps between two looks for a closed answer: each decodes what has been said.
 LOOK_EVERY = 8
@@ -44,13 +46,18 @@ def generate(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Tr
 def generate_from(mllm: MLLM, prompts: PromptBatch, settings: Settings) -> list[Trace]:
     """Do what `generate` does, with encoded prompts."""
     capture = _capture(mllm, prompts.columns, settings, last_rows=1)
-    with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
+    with (
+        mllm.lock,
+        capture_attention(mllm.model, capture, mllm.attention),
+        _rarity(mllm, settings) as rare,
+    ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
         ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
     rows, tokenizer = capture.rows, mllm.processor.tokenizer
     with mllm.tokenizing:
-        return cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins)
+        traces = cut_traces(tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins)
+    return _with_rarity(traces, rare)
 
 
 class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
@@ -169,7 +176,11 @@ def replay(
     capture = _capture(mllm, prompts.columns, settings, last_rows=longest + 1)
     if keep_heads:
         capture.by_head = {}
-    with mllm.lock, capture_attention(mllm.model, capture, mllm.attention):
+    with (
+        mllm.lock,
+        capture_attention(mllm.model, capture, mllm.attention),
+        _rarity(mllm, settings) as rare,
+    ):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits
     _check_finite(logits)
     with mllm.tokenizing:
@@ -178,6 +189,7 @@ def replay(
         traces = cut_traces(
             tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, margins
         )
+    traces = _with_rarity(traces, rare)
     if not capture.by_head:
         return traces
     heads = torch.stack([rows for _, rows in sorted(capture.by_head.items())], dim=1).cpu()
@@ -221,6 +233,16 @@ def _capture(mllm: MLLM, columns: Tensor, settings: Settings, last_rows: int) ->
     )
     weights = {layer: weight.to(mllm.device) for layer, weight in weights.items()}
     return AttentionCapture(columns, weights, last_rows)
+
+
+def _rarity(mllm: MLLM, settings: Settings) -> AbstractContextManager[list[Tensor]]:
+    return capture_rarity(mllm.model) if settings.rarity else nullcontext([])
+
+
+def _with_rarity(traces: list[Trace], rare: list[Tensor]) -> list[Trace]:
+    if not rare:
+        return traces
+    return [replace(trace, rarity=one) for trace, one in zip(traces, rare, strict=True)]
 
 
 def _check_finite(logits: Tensor) -> None:

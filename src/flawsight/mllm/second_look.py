@@ -15,6 +15,7 @@ from PIL.Image import Image
 from ..errors import AnswerError, FlawsightError
 from ..inspection import Box, Glance, Trace
 from ..real.anomaly_map import density
+from ..real.rarity import weigh
 from ..real.refine import suspect_parts
 from ..real.select import reasoning_rows
 from ..real.sinks import relative
@@ -51,13 +52,16 @@ def look_again(
     texts = [trace.text if isinstance(trace, Trace) else "" for trace in traces]
     jobs: list[tuple[int, Box]] = []
     for index, (image, trace) in enumerate(zip(images, traces, strict=True)):
-        attention = _mean_of_words(trace, settings) if isinstance(trace, Trace) else None
+        if not isinstance(trace, Trace):
+            continue
+        attention = _mean_of_words(trace, settings)
         if attention is None:  # nothing was said that could be put to a part
             continue
         size = (image.height, image.width)
-        first = density(attention)
         if mllm.looks is not None:
-            first = relative(first, mllm.looks.usual(settings.layers, settings.heads))
+            usual = mllm.looks.usual(settings.layers, settings.heads)
+            attention = relative(density(attention), usual)
+        first = weigh(attention, trace.rarity)
         boxes = suspect_parts(first, size, settings.crops, settings.crop_share)
         jobs += [(index, box) for box in boxes]
     glances: list[list[Glance]] = [[] for _ in images]
@@ -72,7 +76,7 @@ def look_again(
             attention = _mean_of_words(closer, settings)
             assert attention is not None
             score = answer_score(closer, parse_response(closer.text))
-            glances[index].append(Glance(box, attention, score))
+            glances[index].append(Glance(box, attention, score, closer.rarity))
     return [
         replace(trace, glances=tuple(seen)) if isinstance(trace, Trace) else trace
         for trace, seen in zip(traces, glances, strict=True)
