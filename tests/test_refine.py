@@ -61,12 +61,13 @@ def test_preset_paper_gives_the_paper_s_map_whatever_is_known_beside_the_trace()
     expected = upsample((grid / grid.mean()) / (grid / grid.mean() + HALF), (30, 40))
     plain = inspect_trace(trace, (30, 40), PAPER)
     torch.testing.assert_close(torch.from_numpy(plain.anomaly_map), expected)
-    seen = replace(trace, glances=(Glance((0, 0, 20, 20), torch.rand(3, 3), 0.9),))
+    part = Glance((0, 0, 20, 20), torch.rand(3, 3), 0.9, rarity=torch.rand(6, 6))
+    seen = replace(trace, glances=(part,), rarity=torch.rand(6, 8))
     both = inspect_trace(seen, (30, 40), PAPER, looks=some_looks())
     assert np.array_equal(both.anomaly_map, plain.anomaly_map)
     assert both.tokens == plain.tokens
     steps = (PAPER.relative, PAPER.model_heads, PAPER.crops, PAPER.score_crops, PAPER.reask)
-    assert not any((*steps, PAPER.follow_edges, PAPER.scale_by_score))
+    assert not any((*steps, PAPER.rarity, PAPER.follow_edges, PAPER.scale_by_score))
 
 
 # --- Sinks

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from .inspection import FloatArray, Inspection, ReasoningToken, Trace
+from .inspection import FloatArray, Glance, Inspection, ReasoningToken, Trace
 from .mllm.contradiction import contradicts, fault_phrases
 from .mllm.looks import Looks
 from .mllm.response import answer_score, parse_response
-from .real.anomaly_map import HALF, aggregate, density, to_fixed_scale, upsample
+from .real.anomaly_map import HALF, aggregate, density, upsample
 from .real.edges import follow_edges
 from .real.rarity import weigh
 from .real.refine import merge, merge_scores
@@ -86,8 +86,9 @@ def inspect_trace(
     regions = sorted(suspect, key=lambda one: -one.score)
     map_peak = float(anomaly_map.max())
     if settings.follow_edges and photo is not None:
-        grid = attention if trace.rarity is None or not settings.rarity else trace.rarity
-        anomaly_map = follow_edges(anomaly_map, brightness(photo), grid.numel())
+        rare = _rarity(trace, settings)
+        cells = (attention if rare is None else rare).numel()
+        anomaly_map = follow_edges(anomaly_map, brightness(photo), cells)
     explanation = trace.text[start:end]
     spans = [trace.token_spans[index] for index in reasoning]
     told = [
@@ -136,6 +137,10 @@ def inspect_trace(
     )
 
 
+def _rarity(seen: Trace | Glance, settings: Settings) -> torch.Tensor | None:
+    return seen.rarity if settings.rarity else None
+
+
 def brightness(photo: Image) -> FloatArray:
     """Return a photo, scaled down to 512 pixels where it is larger, as (h, w) in [0, 1]."""
     gray = photo.convert("L")
@@ -168,12 +173,11 @@ def map_of(
         parts = tuple(
             replace(part, attention=relative(density(part.attention), usual)) for part in parts
         )
-    whole = weigh(attention, trace.rarity if settings.rarity else None)
+    whole = weigh(attention, _rarity(trace, settings))
     if not parts:
-        return upsample(to_fixed_scale(whole), image_size)
+        return upsample(whole / (whole + HALF), image_size)
     looks = [
-        (part.box, weigh(part.attention, part.rarity if settings.rarity else None), part.score)
-        for part in parts
+        (part.box, weigh(part.attention, _rarity(part, settings)), part.score) for part in parts
     ]
     merged = merge(whole, looks, image_size)
     return merged / (merged + HALF)
