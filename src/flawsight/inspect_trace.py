@@ -142,9 +142,9 @@ def _rarity(seen: Trace | Glance, settings: Settings) -> torch.Tensor | None:
 
 
 def brightness(photo: Image) -> FloatArray:
-    """Return a photo, scaled down to 512 pixels where it is larger, as (h, w) in [0, 1]."""
+    """Return a photo, scaled down to 256 pixels where it is larger, as (h, w) in [0, 1]."""
     gray = photo.convert("L")
-    gray.thumbnail((512, 512))
+    gray.thumbnail((256, 256))
     return np.asarray(gray, np.float32) / np.float32(255)
 
 

@@ -65,8 +65,10 @@ def look_again(
         boxes = suspect_parts(first, size, settings.crops, settings.crop_share)
         jobs += [(index, box) for box in boxes]
     glances: list[list[Glance]] = [[] for _ in images]
-    for start in range(0, len(jobs), len(images)):
-        chunk = jobs[start : start + len(images)]
+    # Few at once stay in a processor's cache, which is worth more than a batch there.
+    size = min(len(images), 4) if mllm.device.type == "cpu" else len(images)
+    for start in range(0, len(jobs), size):
+        chunk = jobs[start : start + size]
         parts = [
             images[i].crop((left, top, left + width, top + height))
             for i, (left, top, width, height) in chunk
