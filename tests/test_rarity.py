@@ -47,6 +47,13 @@ def test_the_odd_one_out_is_rare_and_among_equals_none_is() -> None:
     assert rarity(features.index_fill(0, torch.tensor([3]), torch.nan)).isnan().all()
 
 
+def test_mixed_precision_rounds_nothing() -> None:
+    features = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = rarity(features)
+    assert torch.equal(mixed, rarity(features))
+
+
 @given(st.integers(0, 1000), st.floats(0.01, 100))
 def test_rarity_knows_neither_order_nor_scale_nor_zero(seed: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(seed)

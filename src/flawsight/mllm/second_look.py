@@ -66,9 +66,9 @@ def look_again(
         jobs += [(index, box) for box in boxes]
     glances: list[list[Glance]] = [[] for _ in images]
     # Few at once stay in a processor's cache, which is worth more than a batch there.
-    size = min(len(images), 4) if mllm.device.type == "cpu" else len(images)
-    for start in range(0, len(jobs), size):
-        chunk = jobs[start : start + size]
+    at_once = min(len(images), 4) if mllm.device.type == "cpu" else len(images)
+    for start in range(0, len(jobs), at_once):
+        chunk = jobs[start : start + at_once]
         parts = [
             images[i].crop((left, top, left + width, top + height))
             for i, (left, top, width, height) in chunk

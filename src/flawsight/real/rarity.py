@@ -22,9 +22,14 @@ def rarity(features: Tensor) -> Tensor:
     Returns:
         (n,) float32, at least 0, with mean 1; 1 everywhere if all places are alike.
     """
+    # In mixed precision, autocast would round the covariance to bfloat16, which has no inverse.
+    with torch.autocast(features.device.type, enabled=False):
+        return _rarity(features.float())
+
+
+def _rarity(features: Tensor) -> Tensor:
     count, width = features.shape
-    centred = features.float()
-    centred = centred - centred.mean(dim=0)
+    centred = features - features.mean(dim=0)
     covariance = centred.T @ centred / count
     mean = covariance.diagonal().mean()
     if mean <= torch.finfo(torch.float32).tiny:
