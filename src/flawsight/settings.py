@@ -186,7 +186,7 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
 
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
-    # Of the steps that gain on half of the validation families, those that keep to about three times
+    # Of the steps that gain on half of the validation families, those that keep to some three times
     # the time of `paper` (docs/results.md, "Beyond the paper"). All words count, as their w_r says.
     # Rarity makes steeper maps, whose regions must peak higher (docs/log.md, 83).
     "default": Settings(
