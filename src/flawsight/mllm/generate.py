@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -206,6 +207,7 @@ def replay(
     ]
 
 
+@lru_cache(maxsize=8)
 def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the ids of the tokens that tell Yes from No where the answer begins.
 
