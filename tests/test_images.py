@@ -73,6 +73,14 @@ def test_a_folder_gives_its_images_deeply_sorted_and_without_hidden_ones(shots):
     assert find_images([shots]) == [shots / name for name in expected]
 
 
+def test_masks_of_a_data_set_are_no_photos_unless_named(shots):
+    mask = shots / "ground_truth/bent/1_mask.png"
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    assert mask not in find_images([shots])
+    assert find_images(["ground_truth"]) == find_images([mask]) == [mask]
+
+
 def test_found_paths_are_absolute_and_in_the_order_given(shots):
     assert find_images(["z.bmp", "sub", "b.png"]) == [
         shots / name for name in ("z.bmp", "sub/c.tiff", "sub/deep/d.webp", "b.png")

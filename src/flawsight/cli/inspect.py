@@ -29,7 +29,7 @@ class Engine(StrEnum):
 
 def inspect(
     paths: Annotated[
-        list[str], typer.Argument(help="Image files, folders (searched deeply), globs.")
+        list[str], typer.Argument(help="Image files, folders (searched deeply, without ground_truth/), globs.")
     ],
     out: Annotated[
         str, typer.Option(help="Run folder; an unfinished run in it is continued.")

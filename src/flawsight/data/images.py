@@ -24,7 +24,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Return the absolute paths of all images named: files, folders (searched deeply), globs.
 
-    A file named outright is taken whatever its suffix; hidden files in folders are left out.
+    A file named outright is taken whatever its suffix; of a folder, hidden files are left out, and
+    a data set's masks, in ground_truth/.
     The order is that of `paths`, sorted inside each folder or glob, without repetitions.
 
     Raises:
@@ -58,7 +59,10 @@ def _images_below(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not any(
+            part.startswith(".") or part == "ground_truth"
+            for part in path.relative_to(folder).parts
+        )
     )
 
 
