@@ -126,8 +126,9 @@ def test_traces_are_kept_apart_by_all_that_changes_them_and_nothing_else(
         return trace_folder(tmp_path, inspector.mllm, replace(PRESETS["paper"], **values))
 
     assert folder(tau_t=0.9, follow_edges=True) == folder()
-    others = [folder(crops=3), folder(crops=2), folder(crops=3, crop_share=0.5), folder(seed=3)]
-    assert len({folder(), *others}) == 5
+    closer = [folder(crops=3, crop_share=0.5), folder(crops=3, crop_tokens=100)]
+    others = [folder(crops=3), folder(crops=2), *closer, folder(seed=3)]
+    assert len({folder(), *others}) == 6
 
 
 def test_the_detector_says_what_the_inspector_says_and_generates_once(

@@ -28,6 +28,7 @@ from flawsight.mllm.ask_again import ask_again
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.looks import Looks, encode_looks, load_looks, measure
+from flawsight.mllm.response import answer_score, parse_response
 from flawsight.mllm.second_look import look
 from flawsight.real.anomaly_map import HALF, upsample
 from flawsight.real.edges import follow_edges
@@ -232,10 +233,13 @@ def test_parts_count_in_the_score_only_where_asked_and_never_in_the_answer() -> 
     assert inspect_trace(plain, (30, 40), settings).pred_score == first.pred_score
 
 
-def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crop_tokens", [None, 100])
+def test_parts_are_read_with_the_words_about_the_whole(
+    tmp_path: Path, crop_tokens: int | None
+) -> None:
     mllm = load_mllm(DEFAULT_MODEL)
     images = [photo(120, 120), photo(80, 160, seed=3)]
-    settings = replace(PAPER, crops=2)
+    settings = replace(PAPER, crops=2, crop_tokens=crop_tokens)
     first = generate(mllm, images, settings)
     traces = look(mllm, images, settings)
     for image, trace, plain in zip(images, traces, first, strict=True):
@@ -243,8 +247,11 @@ def test_parts_are_read_with_the_words_about_the_whole(tmp_path: Path) -> None:
         assert len(trace.glances) == 2
         left, top, width, height = trace.glances[0].box
         part = image.crop((left, top, left + width, top + height))
-        [alone] = replay(mllm, [part], [trace.text], settings)
+        by = PAPER if crop_tokens is None else replace(PAPER, image_tokens=crop_tokens)
+        [alone] = replay(mllm, [part], [trace.text], by)
         assert trace.glances[0].attention.shape == alone.image_attention.shape[1:]
+        response = parse_response(alone.text)
+        assert trace.glances[0].score == pytest.approx(answer_score(alone, response), abs=1e-4)
         save_trace(tmp_path / "trace.npz", trace, (image.height, image.width))
         back = load_trace(tmp_path / "trace.npz")
         assert back is not None
@@ -347,7 +354,8 @@ def test_the_looks_of_a_model_name_its_heads(tiny_mllm: MLLM) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"crops": -1}, {"crop_share": 0.0}, {"model_heads": True, "layers": (0,)}]
+    "change",
+    [{"crops": -1}, {"crop_share": 0.0}, {"crop_tokens": 0}, {"model_heads": True, "layers": (0,)}],
 )
 def test_steps_that_make_no_sense_are_refused(change: dict) -> None:
     with pytest.raises(SettingsError):
