@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,12 @@ from flawsight.evaluate.curves import aupro, auroc, average_precision, f1_max
 from flawsight.evaluate.pixels import PixelCounter
 from flawsight.evaluate.regions import Detections, detections, region_recall
 from flawsight.evaluate.traces import trace_folder, traced
-from flawsight.inspect_trace import brightness, inspect_trace
+from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Trace
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.looks import Looks, head_map, measure
 from flawsight.mllm.second_look import look
-from flawsight.real.edges import follow_edges
 from flawsight.settings import PRESETS, Settings
 
 PAPER, DEFAULT = PRESETS["paper"], PRESETS["default"]
@@ -115,22 +115,18 @@ class Bench:
         peaks: dict[str, list[Detections]] = {}
         scores: dict[str, list[tuple[int, float]]] = {}
         for seen in self.seen(samples, settings):
+            read = partial(inspect_trace, seen.trace, seen.image_size, settings, looks=self.looks)
             try:
-                smooth = inspect_trace(seen.trace, seen.image_size, settings, looks=self.looks)
+                smooth = read()
             except AnswerError:
                 continue
             gt_mask = read_gt_mask(seen.sample, seen.image_size)
             category = seen.sample.category
             scores.setdefault(category, []).append((seen.sample.label, smooth.pred_score))
-            anomaly_map = smooth.anomaly_map
-            peaks.setdefault(category, []).append(detections(anomaly_map, gt_mask))
-            if settings.follow_edges:
-                guide = brightness(read_image(seen.sample.image))
-                grid = seen.trace.image_attention[0]
-                if settings.rarity and seen.trace.rarity is not None:
-                    grid = seen.trace.rarity
-                anomaly_map = follow_edges(anomaly_map, guide, grid.numel())
-            pixels.setdefault(category, PixelCounter()).update(anomaly_map, gt_mask)
+            # Regions are found in the map before it follows edges.
+            peaks.setdefault(category, []).append(detections(smooth.anomaly_map, gt_mask))
+            drawn = read(photo=read_image(seen.sample.image)) if settings.follow_edges else smooth
+            pixels.setdefault(category, PixelCounter()).update(drawn.anomaly_map, gt_mask)
         rows = []
         for category, counter in pixels.items():
             counts = counter.counts()

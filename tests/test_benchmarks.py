@@ -9,6 +9,8 @@ import torch
 from ablation_table import FIGURES, table
 from calibrated import measure, scores_of
 from cgro_ablation import halves, keep_to, parted, read_points
+from floor import Shape
+from training_memory import PASSES, kept
 from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
 
@@ -162,3 +164,12 @@ def test_the_calibrated_table_counts_what_was_inspected(tmp_path: Path) -> None:
     (tmp_path / "inspections.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in scored))
     good, defective = scores_of(Cell("line", "flawsight", tmp_path, samples))
     assert (good, defective) == ([0.2] * 19, [0.2 + 0.7] * 10)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_each_further_layer_keeps_as_much_as_the_second(name: str) -> None:
+    shape = Shape(3, 256, 2, 1, 512, 1000, tied=True)
+    one, two, three = (kept(shape, layers, *PASSES[name]) for layers in (1, 2, 3))
+    assert three - two == two - one > 0
+    recomputing, keeping, _ = (kept(shape, 2, *how) for how in PASSES.values())
+    assert recomputing < keeping

@@ -88,7 +88,7 @@ def inspect_trace(
     if settings.follow_edges and photo is not None:
         rare = _rarity(trace, settings)
         cells = (attention if rare is None else rare).numel()
-        anomaly_map = follow_edges(anomaly_map, brightness(photo), cells)
+        anomaly_map = follow_edges(anomaly_map, _brightness(photo), cells)
     explanation = trace.text[start:end]
     spans = [trace.token_spans[index] for index in reasoning]
     told = [
@@ -141,7 +141,7 @@ def _rarity(seen: Trace | Glance, settings: Settings) -> torch.Tensor | None:
     return seen.rarity if settings.rarity else None
 
 
-def brightness(photo: Image) -> FloatArray:
+def _brightness(photo: Image) -> FloatArray:
     """Return a photo, scaled down to 256 pixels where it is larger, as (h, w) in [0, 1]."""
     gray = photo.convert("L")
     gray.thumbnail((256, 256))
