@@ -29,7 +29,10 @@ class Engine(StrEnum):
 
 def inspect(
     paths: Annotated[
-        list[str], typer.Argument(help="Image files, folders (searched deeply, without ground_truth/), globs.")
+        list[str],
+        typer.Argument(
+            help="Image files, globs, folders (searched deeply, but for masks in ground_truth/)."
+        ),
     ],
     out: Annotated[
         str, typer.Option(help="Run folder; an unfinished run in it is continued.")
