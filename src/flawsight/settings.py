@@ -189,9 +189,9 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
 
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
-    # Of the steps that gain on half of the validation families, those that keep to some three times
-    # the time of `paper` (docs/results.md, "Beyond the paper"). All words count, as their w_r says.
-    # Parts take fewer tokens than the whole image, for time, and are seen as closely (log, 86).
+    # Of the steps that gain on half of the validation families, those that keep to three times the
+    # time of `paper` (docs/results.md, "Beyond the paper"). All words count, as their w_r says.
+    # Parts have fewer tokens than the whole image, which saves time (docs/log.md, 86).
     # Rarity makes steeper maps, whose regions must peak higher (docs/log.md, 83).
     "default": Settings(
         tau_t=0.0,
