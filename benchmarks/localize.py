@@ -45,7 +45,7 @@ TURNS = 9
 METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found", "image AUROC")
 Values = NDArray[np.float64]
 Change = Mapping[str, Any]
-CLOSER: Change = {"crop_share": DEFAULT.crop_share, "crop_tokens": DEFAULT.crop_tokens}
+CLOSER: Change = {name: getattr(DEFAULT, name) for name in ("crop_share", "crop_token_share")}
 # The heads are filled in from the half that chooses.
 STEPS: dict[str, Change] = {
     "all words": {"selection": "vanilla"},

@@ -233,13 +233,13 @@ def test_parts_count_in_the_score_only_where_asked_and_never_in_the_answer() -> 
     assert inspect_trace(plain, (30, 40), settings).pred_score == first.pred_score
 
 
-@pytest.mark.parametrize("crop_tokens", [None, 100])
+@pytest.mark.parametrize(("share", "tokens"), [(1.0, 225), (0.44, 99), (1e-9, 1)])
 def test_parts_are_read_with_the_words_about_the_whole(
-    tmp_path: Path, crop_tokens: int | None
+    tmp_path: Path, share: float, tokens: int
 ) -> None:
     mllm = load_mllm(DEFAULT_MODEL)
     images = [photo(120, 120), photo(80, 160, seed=3)]
-    settings = replace(PAPER, crops=2, crop_tokens=crop_tokens)
+    settings = replace(PAPER, crops=2, crop_token_share=share)
     first = generate(mllm, images, settings)
     traces = look(mllm, images, settings)
     for image, trace, plain in zip(images, traces, first, strict=True):
@@ -247,8 +247,7 @@ def test_parts_are_read_with_the_words_about_the_whole(
         assert len(trace.glances) == 2
         left, top, width, height = trace.glances[0].box
         part = image.crop((left, top, left + width, top + height))
-        by = PAPER if crop_tokens is None else replace(PAPER, image_tokens=crop_tokens)
-        [alone] = replay(mllm, [part], [trace.text], by)
+        [alone] = replay(mllm, [part], [trace.text], replace(PAPER, image_tokens=tokens))
         assert trace.glances[0].attention.shape == alone.image_attention.shape[1:]
         response = parse_response(alone.text)
         assert trace.glances[0].score == pytest.approx(answer_score(alone, response), abs=1e-4)
@@ -355,7 +354,12 @@ def test_the_looks_of_a_model_name_its_heads(tiny_mllm: MLLM) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"crops": -1}, {"crop_share": 0.0}, {"crop_tokens": 0}, {"model_heads": True, "layers": (0,)}],
+    [
+        {"crops": -1},
+        {"crop_share": 0.0},
+        {"crop_token_share": 1.1},
+        {"model_heads": True, "layers": (0,)},
+    ],
 )
 def test_steps_that_make_no_sense_are_refused(change: dict) -> None:
     with pytest.raises(SettingsError):

@@ -43,7 +43,7 @@ OTHERS = st.fixed_dictionaries(
         "rarity": st.booleans(),
         "crops": st.integers(0, 99),
         "crop_share": st.floats(0, 1, exclude_min=True),
-        "crop_tokens": st.none() | st.integers(1, 9999),
+        "crop_token_share": st.floats(0, 1, exclude_min=True),
         "score_crops": st.booleans(),
     }
 )

@@ -51,7 +51,8 @@ class Settings:
         crops: how many parts of the image are looked at again from close by, each around the most
             suspect place outside of those before it; each costs a forward pass.
         crop_share: how much of the image's height and width a part has, in (0, 1].
-        crop_tokens: `image_tokens` of a part; None takes as many as of the whole image.
+        crop_token_share: how many image tokens a part is scaled to, in (0, 1], of `image_tokens`;
+            where that is None, the checkpoint prescribes those of a part, too.
         score_crops: let these parts count in pred_score, half of it. The answer speaks of the
             whole image alone, so that an image is then called defective above one half.
         follow_edges: draw the map to the edges of the image; regions are found before that.
@@ -82,7 +83,7 @@ class Settings:
     rarity: bool = False
     crops: int = 0
     crop_share: float = 0.6
-    crop_tokens: int | None = None
+    crop_token_share: float = 1.0
     score_crops: bool = False
     follow_edges: bool = False
     reask: int = 0
@@ -104,13 +105,13 @@ class Settings:
             raise SettingsError("Give either model_heads, or layers, or heads.")
         if self.crops < 0:
             raise SettingsError(f"crops is {self.crops}; it must not be negative.")
-        if not 0 < self.crop_share <= 1:
-            raise SettingsError(f"crop_share is {self.crop_share}; it must be in (0, 1].")
+        for name in ("crop_share", "crop_token_share"):
+            if not 0 < (share := getattr(self, name)) <= 1:
+                raise SettingsError(f"{name} is {share}; it must be in (0, 1].")
         if self.reask < 0:
             raise SettingsError(f"reask is {self.reask}; it must not be negative.")
-        for name in ("image_tokens", "crop_tokens"):
-            if (tokens := getattr(self, name)) is not None and tokens < 1:
-                raise SettingsError(f"{name} is {tokens}; it must be at least 1.")
+        if self.image_tokens is not None and self.image_tokens < 1:
+            raise SettingsError(f"image_tokens is {self.image_tokens}; it must be at least 1.")
         if self.max_new_tokens < 1:
             raise SettingsError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1.")
         if not 0 <= self.temperature < math.inf:
@@ -200,7 +201,7 @@ PRESETS: dict[str, Settings] = {
         rarity=True,
         crops=3,
         crop_share=0.5,
-        crop_tokens=196,
+        crop_token_share=0.87,
         score_crops=True,
         follow_edges=True,
         region_peak=0.55,

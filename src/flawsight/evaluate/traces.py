@@ -22,7 +22,7 @@ from ..settings import Settings
 # The settings that change what the model says or which of its attention is kept.
 GENERATION = (
     "question", "image_tokens", "max_new_tokens", "temperature", "seed", "layers", "heads", "crops",
-    "crop_share", "crop_tokens", "reask", "rarity",
+    "crop_share", "crop_token_share", "reask", "rarity",
 )  # fmt: skip
 
 

@@ -26,8 +26,6 @@ def image_bytes(mllm: MLLM, settings: Settings) -> int:
     image_processor = mllm.processor.image_processor
     side = image_processor.patch_size * image_processor.merge_size
     image_tokens = settings.image_tokens or image_processor.size["longest_edge"] // side**2
-    if settings.crops:
-        image_tokens = max(image_tokens, settings.crop_tokens or 0)
     prompt = image_tokens + PROMPT_TEXT
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head

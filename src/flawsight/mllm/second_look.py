@@ -67,14 +67,16 @@ def look_again(
     glances: list[list[Glance]] = [[] for _ in images]
     # Few at once stay in a processor's cache, which is worth more than a batch there.
     at_once = min(len(images), 4) if mllm.device.type == "cpu" else len(images)
-    closer_by = replace(settings, image_tokens=settings.crop_tokens or settings.image_tokens)
+    if settings.image_tokens is not None:
+        tokens = max(1, round(settings.crop_token_share * settings.image_tokens))
+        settings = replace(settings, image_tokens=tokens)
     for start in range(0, len(jobs), at_once):
         chunk = jobs[start : start + at_once]
         parts = [
             images[i].crop((left, top, left + width, top + height))
             for i, (left, top, width, height) in chunk
         ]
-        again = replay(mllm, parts, [texts[i] for i, _ in chunk], closer_by)
+        again = replay(mllm, parts, [texts[i] for i, _ in chunk], settings)
         for (index, box), closer in zip(chunk, again, strict=True):
             attention = _mean_of_words(closer, settings)
             assert attention is not None
