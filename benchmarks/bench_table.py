@@ -11,7 +11,7 @@ from pathlib import Path
 
 from results import write_section
 
-from flawsight.evaluate.figures import METRICS
+from flawsight.evaluate.metric_values import METRICS
 from flawsight.evaluate.tables import percent
 
 SHOWN = (

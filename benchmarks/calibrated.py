@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from results import write_section
 
+from flawsight.calibration import conformal_threshold
 from flawsight.evaluate.bench import Cell, read_cells
-from flawsight.evaluate.calibrate import conformal_threshold
 
 
 def scores_of(cell: Cell) -> tuple[list[float], list[float]]:

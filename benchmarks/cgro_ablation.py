@@ -36,19 +36,19 @@ from ablation_table import table
 from results import write_section
 from unreliable import make_unreliable
 
-from flawsight.cgro.data import LabelledImage, TrainingData
-from flawsight.cgro.score import Consistency, score_trace
-from flawsight.cgro.settings import TRAIN_PRESETS, TrainSettings, read_config
+from flawsight.cgro.score_rollout import Consistency, score_trace
+from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from flawsight.cgro.trainer import make_accelerator, train
+from flawsight.cgro.training_data import LabelledImage, TrainingData
 from flawsight.cgro.validation import figures
 from flawsight.data.dataset import Sample, read_gt_mask
-from flawsight.data.images import read_image
 from flawsight.data.make import Recipe, choose_families, make_dataset
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError
-from flawsight.evaluate.curves import auroc, average_precision
-from flawsight.evaluate.pixels import PixelCounter
-from flawsight.inspect_trace import inspect_trace
+from flawsight.io.images import read_image
+from flawsight.localize import inspect_trace
+from flawsight.metrics.pixel_counts import PixelCounter
+from flawsight.metrics.ranking import auroc, average_precision
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS

@@ -23,19 +23,19 @@ from results import write_section
 from sklearn.metrics import roc_auc_score
 
 from flawsight.data.dataset import Sample, read_gt_mask
-from flawsight.data.images import read_image
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError, FlawsightError
-from flawsight.evaluate.curves import aupro, auroc, average_precision, f1_max
-from flawsight.evaluate.pixels import PixelCounter
-from flawsight.evaluate.regions import Detections, detections, region_recall
-from flawsight.evaluate.traces import trace_folder, traced
-from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Trace
+from flawsight.io.images import read_image
+from flawsight.localize import inspect_trace
+from flawsight.metrics.pixel_counts import PixelCounter
+from flawsight.metrics.ranking import aupro, auroc, average_precision, f1_max
+from flawsight.metrics.region_recall import Detections, detections, region_recall
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
-from flawsight.mllm.looks import Looks, head_map, measure
-from flawsight.mllm.second_look import look
+from flawsight.refine.attention_prior import Looks, head_map, measure
+from flawsight.refine.crops import look
+from flawsight.runs.trace_store import trace_folder, traced
 from flawsight.settings import PRESETS, Settings
 
 PAPER, DEFAULT = PRESETS["paper"], PRESETS["default"]

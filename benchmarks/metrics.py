@@ -48,7 +48,8 @@ def maps(masks: int) -> Iterator[Pair]:
 
 def ours(masks: int) -> tuple[Values, float]:
     """All four figures by streaming."""
-    from flawsight.evaluate.curves import (
+    from flawsight.metrics.pixel_counts import PixelCounter
+    from flawsight.metrics.ranking import (
         aupro,
         aupro_error,
         auroc,
@@ -58,7 +59,6 @@ def ours(masks: int) -> tuple[Values, float]:
         f1_max,
         f1_max_error,
     )
-    from flawsight.evaluate.pixels import PixelCounter
 
     counter, seconds = PixelCounter(), 0.0
     for anomaly_map, gt_mask in maps(masks):

@@ -24,7 +24,7 @@ from flawsight.inspector import Inspector
 from flawsight.mllm.generate import answer_token_ids
 from flawsight.mllm.load import DEFAULT_MODEL
 from flawsight.mllm.processor import load_processor
-from flawsight.mllm.prompt import user_message
+from flawsight.prompt import user_message
 from flawsight.settings import Settings
 
 # Every word counts by its S_I alone.

@@ -14,10 +14,10 @@ import torch
 from measure import Cell, arguments_of, interleaved, labelled, ratios, report
 from PIL import Image
 
-from flawsight.evaluate.curves import auroc
-from flawsight.evaluate.pixels import PixelCounter
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
+from flawsight.metrics.pixel_counts import PixelCounter
+from flawsight.metrics.ranking import auroc
 from flawsight.mllm.load import load_mllm
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from world import outlined
 
-from flawsight.report.overlay import draw_overlay
+from flawsight.io.overlay import draw_overlay
 
 CELL, LINE, GAP = 150, 14, 10
 

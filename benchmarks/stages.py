@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from flawsight.runs.describe import describe
 from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate_from
-from flawsight.run_folder import RunFolder, describe
+from flawsight.runs.folder import RunFolder
 
 
 def time_command(folder: Path, out: Path) -> tuple[float, float, float]:

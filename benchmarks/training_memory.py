@@ -16,11 +16,11 @@ from results import DOCS, write_section
 from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from flawsight.cgro.cache import ROOM
-from flawsight.cgro.forward import CandidateForward, Completions, Sharing
-from flawsight.cgro.images import Prompts
+from flawsight.cgro.encoded_images import Prompts
+from flawsight.cgro.growable_cache import ROOM
 from flawsight.cgro.policy import make_trainable, trainable_parameters
-from flawsight.cgro.settings import TRAIN_PRESETS
+from flawsight.cgro.shared_prompt import CandidateForward, Completions, Sharing
+from flawsight.cgro.train_settings import TRAIN_PRESETS
 from flawsight.mllm.load import MLLM
 
 PAPER = TRAIN_PRESETS["paper-7b"].settings

@@ -29,7 +29,9 @@ from measure import peak
 from PIL import Image
 from results import write_section
 
-from flawsight.cgro.trl import (
+from flawsight.data.dataset import Sample
+from flawsight.data.surfaces import TEST_FAMILIES, render_twins
+from flawsight.integrations.trl import (
     ConsistencyReward,
     accuracy_reward,
     format_reward,
@@ -37,8 +39,6 @@ from flawsight.cgro.trl import (
     set_image_tokens,
     training_rows,
 )
-from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
 
@@ -46,7 +46,7 @@ SIDES = {
     "flawsight": "`flawsight train`",
     "packed": "… prompt and candidates packed into one row",
     "repeated": "… nothing shared in the gradient pass",
-    "trl": "TRL's GRPOTrainer, with `flawsight.cgro.trl`",
+    "trl": "TRL's GRPOTrainer, with `flawsight.integrations.trl`",
     "trl-checkpointing": "… with gradient checkpointing, its default",
 }
 # What the cost grows with: of `Work`, and how much of it.
@@ -157,11 +157,11 @@ def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
 
 def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
     """Take steps with our loop."""
-    from flawsight.cgro.data import LabelledImage
     from flawsight.cgro.learner import Learner
     from flawsight.cgro.policy import make_trainable
-    from flawsight.cgro.settings import TrainSettings
+    from flawsight.cgro.train_settings import TrainSettings
     from flawsight.cgro.trainer import make_accelerator
+    from flawsight.cgro.training_data import LabelledImage
 
     settings = TrainSettings(
         images_per_step=work.images, candidates=work.candidates, sharing=sharing

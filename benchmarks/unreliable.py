@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from flawsight.cgro.forward import Completions, run_candidates
-from flawsight.cgro.images import collate, encode_image
+from flawsight.cgro.encoded_images import collate, encode_image
 from flawsight.cgro.policy import make_trainable, trainable_parameters
-from flawsight.cgro.settings import TRAIN_PRESETS
+from flawsight.cgro.shared_prompt import Completions, run_candidates
+from flawsight.cgro.train_settings import TRAIN_PRESETS
 from flawsight.data.surfaces import SurfaceSample, render_twins
 from flawsight.mllm.load import load_mllm
 

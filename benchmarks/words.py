@@ -28,14 +28,14 @@ from torch import Tensor
 from flawsight.data.surfaces import DEFECTS, FAMILIES
 from flawsight.data.surfaces.features import FEATURES
 from flawsight.errors import FlawsightError
-from flawsight.evaluate.bootstrap import interval
-from flawsight.evaluate.traces import trace_folder, traced
 from flawsight.inspection import Trace
+from flawsight.metrics.bootstrap import interval
 from flawsight.mllm.contradiction import telling_sentence
 from flawsight.mllm.load import load_mllm
 from flawsight.mllm.response import parse_response
 from flawsight.real.anomaly_map import aggregate, upsample
 from flawsight.real.select import select_tokens
+from flawsight.runs.trace_store import trace_folder, traced
 from flawsight.settings import PRESETS, Settings
 
 DRAWS = 5

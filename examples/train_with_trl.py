@@ -15,7 +15,8 @@ from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from flawsight.cgro.policy import LORA_TARGETS
-from flawsight.cgro.trl import (
+from flawsight.data.open import open_datasets
+from flawsight.integrations.trl import (
     ConsistencyReward,
     accuracy_reward,
     format_reward,
@@ -23,7 +24,6 @@ from flawsight.cgro.trl import (
     set_image_tokens,
     training_rows,
 )
-from flawsight.data.open import open_datasets
 from flawsight.mllm.load import load_mllm
 
 

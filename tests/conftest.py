@@ -26,9 +26,9 @@ from huggingface_hub import save_torch_state_dict
 from hypothesis import settings
 from transformers import AttentionInterface
 
-from flawsight.data.images import find_images
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
+from flawsight.io.images import find_images
 from flawsight.mllm.load import MLLM, load_mllm
 
 # A busy machine may take long over one example; that is no failure.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flawsight.run_folder import RunFolder
+from flawsight.runs.folder import RunFolder
 
 GRID = (6, 8)
 TEXT = "There is a scratch, upper-left."

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from flawsight.inspection import Trace
-from flawsight.mllm.prompt import INSTRUCTION, QUESTION
+from flawsight.prompt import INSTRUCTION, QUESTION
 
 
 class Reference:

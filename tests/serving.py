@@ -55,7 +55,7 @@ def stand_in(image: Image.Image) -> Inspection:
 
 def inspect_batch(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
     """Decode and inspect; of an image 13 pixels wide the model raises."""
-    from flawsight.data.images import prepare_image
+    from flawsight.io.images import prepare_image
 
     outcomes: list[Inspection | FlawsightError] = []
     for image in images:

@@ -15,9 +15,9 @@ from PIL import Image
 from test_cli import flawsight
 from test_metrics import best_f1, count, random_images
 
-from flawsight.evaluate.curves import ThresholdCounts, aupro, auroc, average_precision, counts_of
-from flawsight.evaluate.detectors.from_anomalib import save_predictions
 from flawsight.evaluate.detectors.predictions import PredictionsDetector
+from flawsight.integrations.anomalib_predictions import save_predictions
+from flawsight.metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, counts_of
 
 reason = "anomalib is not installed"
 data = pytest.importorskip("anomalib.data", reason=reason)

@@ -10,7 +10,7 @@ from PIL import Image
 from test_cli import flawsight
 
 from flawsight.errors import AnswerError, ModelError
-from flawsight.export.regions import MAP_THRESHOLD
+from flawsight.export.export_regions import MAP_THRESHOLD
 from flawsight.inspector import Inspector
 
 reason = "anomalib is not installed"

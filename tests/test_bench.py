@@ -22,14 +22,14 @@ from flawsight.errors import (
     SettingsError,
 )
 from flawsight.evaluate.bench import check_names, read_cells, run_cell
-from flawsight.evaluate.detector import Prediction
-from flawsight.evaluate.detectors.own import FlawsightDetector
+from flawsight.evaluate.detectors.flawsight import FlawsightDetector
+from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
-from flawsight.evaluate.figures import Figure
-from flawsight.evaluate.score import score_cell
-from flawsight.evaluate.traces import load_trace, save_trace, trace_folder
+from flawsight.evaluate.metric_values import Figure
+from flawsight.evaluate.score_run import score_cell
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate
+from flawsight.runs.trace_store import load_trace, save_trace, trace_folder
 from flawsight.settings import PRESETS
 
 
@@ -147,7 +147,7 @@ def test_the_detector_says_what_the_inspector_says_and_generates_once(
     def forbidden(*_: object) -> None:
         raise AssertionError("generated again")
 
-    monkeypatch.setattr("flawsight.evaluate.traces.look", forbidden)
+    monkeypatch.setattr("flawsight.runs.trace_store.look", forbidden)
     paper = FlawsightDetector(
         "paper", Inspector(inspector.mllm, PRESETS["paper"]), tmp_path / "traces"
     )

@@ -10,7 +10,7 @@ from test_cli import flawsight
 
 from flawsight.data.surfaces import render_twins
 from flawsight.evaluate.ablation import ablation_specs
-from flawsight.evaluate.detectors.own import FlawsightDetector
+from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 
 

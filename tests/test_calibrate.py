@@ -8,16 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flawsight.runs.read import read_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from flawsight.cli import app
-from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import render_twins
-from flawsight.errors import CalibrationError
-from flawsight.evaluate.calibrate import (
+from flawsight.calibration import (
     NormalScores,
     calibrate,
     category_of_path,
@@ -26,8 +23,11 @@ from flawsight.evaluate.calibrate import (
     read_normal_scores,
     save_calibration,
 )
-from flawsight.report.histogram import draw_histogram
-from flawsight.run_folder import read_rows
+from flawsight.cli import app
+from flawsight.data.dataset import Sample
+from flawsight.data.surfaces import render_twins
+from flawsight.errors import CalibrationError
+from flawsight.evaluate.plot_histogram import draw_histogram
 
 MODEL = {"name": "some", "sha256": "a" * 64}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training import make_photos
 
-from flawsight.cgro.data import LabelledImage, Order, check_readable, read_training_data
+from flawsight.cgro.training_data import LabelledImage, Order, check_readable, read_training_data
 from flawsight.errors import DatasetError
 
 

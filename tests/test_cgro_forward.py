@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 from PIL.Image import Image
 from torch import Tensor
 
-from flawsight.cgro.forward import (
-    CandidateForward,
-    Completions,
-    packed_mask,
-    run_candidates,
-)
-from flawsight.cgro.images import EncodedImages, Prompts, collate, encode_image
+from flawsight.cgro.encoded_images import EncodedImages, Prompts, collate, encode_image
 from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
+from flawsight.cgro.shared_prompt import CandidateForward, Completions, packed_mask, run_candidates
 from flawsight.errors import ModelError
 from flawsight.mllm.capture import decoder_layers, head_weights
 from flawsight.mllm.encode import encode_prompts

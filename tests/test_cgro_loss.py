@@ -9,10 +9,10 @@ from checkpoints import photo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flawsight.cgro.forward import Completions, run_candidates
-from flawsight.cgro.images import collate, encode_image
+from flawsight.cgro.encoded_images import collate, encode_image
 from flawsight.cgro.loss import candidate_losses, denominator, token_losses
 from flawsight.cgro.policy import make_trainable, reference_of, trainable_parameters
+from flawsight.cgro.shared_prompt import Completions, run_candidates
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from flawsight.cgro.cache import roomy_cache
-from flawsight.cgro.images import collate, encode_image
+from flawsight.cgro.encoded_images import collate, encode_image
+from flawsight.cgro.growable_cache import roomy_cache
 from flawsight.cgro.rollouts import draw, sample, uniforms
 from flawsight.errors import ModelError
 from flawsight.mllm.encode import encode_prompts
@@ -69,7 +69,7 @@ def test_a_cache_with_room_holds_what_a_dynamic_one_does(data: st.DataObject) ->
     caches = roomy_cache(config), DynamicCache(config=config)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     batch, given_out = data.draw(st.integers(1, 3)), []
-    with patch("flawsight.cgro.cache.ROOM", data.draw(st.integers(0, 4))):
+    with patch("flawsight.cgro.growable_cache.ROOM", data.draw(st.integers(0, 4))):
         for _ in range(data.draw(st.integers(1, 8))):
             new = torch.randn(2, batch, 2, data.draw(st.integers(1, 3)), 4, generator=generator)
             held, expected = (cache.update(new[0], new[1], 1) for cache in caches)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flawsight.cgro.score import Consistency, score_text, score_trace
+from flawsight.cgro.score_rollout import Consistency, score_text, score_trace
 from flawsight.inspection import Trace
 from flawsight.settings import Settings
 

@@ -10,11 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from training import INSPECTION, make_photos, run, weights
 
+from flawsight.endpoint.generator import ServedGenerator
 from flawsight.errors import DetectorError
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import respond
 from flawsight.mllm.load import load_mllm
-from flawsight.mllm.served import ServedGenerator
 
 
 def test_each_step_samples_with_the_weights_of_the_step_before(

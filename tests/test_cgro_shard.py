@@ -15,8 +15,8 @@ from training import INSPECTION
 
 from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint, training_state
 from flawsight.cgro.policy import make_trainable, trainable_parameters
-from flawsight.cgro.settings import TrainSettings
 from flawsight.cgro.shard import shard, whole
+from flawsight.cgro.train_settings import TrainSettings
 from flawsight.errors import SettingsError
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm

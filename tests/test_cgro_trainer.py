@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from flawsight.io.files import write_atomically
 from peft import PeftModel
 from safetensors.torch import load_file
 from training import INSPECTION, make_photos, mixed_score, read, run, weights
@@ -19,14 +20,13 @@ from flawsight.cgro import learner as learner_module
 from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint, training_state
 from flawsight.cgro.learner import Learner
 from flawsight.cgro.policy import make_trainable
-from flawsight.cgro.score import Score
-from flawsight.cgro.settings import TRAIN_PRESETS, TrainSettings
+from flawsight.cgro.score_rollout import Score
+from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings
 from flawsight.cgro.trainer import make_accelerator
 from flawsight.cgro.validation import figures
 from flawsight.errors import ModelError, RunFolderError, SettingsError
 from flawsight.inspector import Inspector
 from flawsight.mllm.load import MLLM, load_mllm
-from flawsight.run_folder import write_atomically
 
 HERE = Path(__file__).parent
 OUTCOMES = [
@@ -200,7 +200,7 @@ def test_r1_captures_nothing(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("attention was captured")
 
-    monkeypatch.setattr("flawsight.cgro.forward.AttentionCapture", never)
+    monkeypatch.setattr("flawsight.cgro.shared_prompt.AttentionCapture", never)
     monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: figures(OUTCOMES))
     run(tiny_checkpoint, photos, tmp_path / "run", reward="r1", steps=1)
 

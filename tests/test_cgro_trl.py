@@ -10,8 +10,11 @@ import torch
 from PIL import Image
 
 from flawsight.cgro.policy import LORA_TARGETS
-from flawsight.cgro.score import Consistency, Score, score_trace
-from flawsight.cgro.trl import (
+from flawsight.cgro.score_rollout import Consistency, Score, score_trace
+from flawsight.data.dataset import Sample
+from flawsight.data.surfaces import TEST_FAMILIES, render_twins
+from flawsight.errors import SettingsError
+from flawsight.integrations.trl import (
     ConsistencyReward,
     accuracy_reward,
     format_reward,
@@ -19,9 +22,6 @@ from flawsight.cgro.trl import (
     set_image_tokens,
     training_rows,
 )
-from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
-from flawsight.errors import SettingsError
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm

@@ -23,13 +23,13 @@ from flawsight.errors import (
     ModelError,
     SettingsError,
 )
-from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.chat_vlm import ChatVLMDetector
+from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import answer_token_ids
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
-from flawsight.mllm.prompt import user_message
+from flawsight.prompt import user_message
 from flawsight.settings import PRESETS
 
 OTHERS = [family for family in FAMILIES if family != "qwen2_5_vl"]

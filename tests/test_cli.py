@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flawsight.runs.read import read_rows
 from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
 from flawsight.data.surfaces import render_twins
-from flawsight.run_folder import read_rows
 from flawsight.settings import preset
 
 

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flawsight.runs.batch import inspect_into
+from flawsight.runs.describe import describe
+from flawsight.runs.read import read_rows
 from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.cluster import ImageInspector, fetch
-from flawsight.data.images import find_images
 from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
-from flawsight.report.html import write_report
-from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
+from flawsight.io.images import find_images
+from flawsight.report.write_report import write_report
+from flawsight.runs.cluster import ImageInspector, fetch
+from flawsight.runs.folder import RunFolder
 from flawsight.settings import PRESETS
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'flawsight[ray]'")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from flawsight.data.benchmarks import BENCHMARKS, find_benchmark
+from flawsight.data.catalog import BENCHMARKS, find_benchmark
 from flawsight.data.dataset import Dataset, read_gt_mask
 from flawsight.data.layouts import MaskFinder
 from flawsight.data.open import open_datasets

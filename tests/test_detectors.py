@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from flawsight.errors import DetectorError, ImageError
-from flawsight.evaluate.detector import Prediction
-from flawsight.evaluate.detectors.from_anomalib import save_predictions
 from flawsight.evaluate.detectors.predictions import PredictionsDetector
+from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.texture import TextureDetector
+from flawsight.integrations.anomalib_predictions import save_predictions
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 import typer
 import yaml
 
-from flawsight.cgro.settings import TRAIN_PRESETS, TrainSettings, read_config
+from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from flawsight.cli import app
 from flawsight.settings import Settings
 

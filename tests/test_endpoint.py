@@ -13,7 +13,8 @@ from chat_server import ChatServer, chat_server
 from PIL import Image
 
 from flawsight import Inspector
-from flawsight.data.images import find_images, read_image
+from flawsight.endpoint.answer_cache import AnswerCache
+from flawsight.endpoint.completion import Answer
 from flawsight.errors import (
     AnswerError,
     DetectorError,
@@ -22,13 +23,12 @@ from flawsight.errors import (
     MissingExtraError,
     SettingsError,
 )
-from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
-from flawsight.evaluate.detectors.endpoint_cache import AnswerCache
+from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.io.images import find_images, read_image
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.endpoint_answer import Answer
-from flawsight.mllm.prompt import INSTRUCTION, QUESTION
+from flawsight.prompt import INSTRUCTION, QUESTION
 from flawsight.settings import PRESETS
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])

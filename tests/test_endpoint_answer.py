@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flawsight.mllm.endpoint_answer import read_completion, yes_share
+from flawsight.endpoint.completion import read_completion, yes_share
 
 
 def tokens(*texts: str, at: int = 0, top: dict[str, float] | None = None) -> list[Any]:

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from flawsight import Inspector
-from flawsight.data.images import find_images
+from flawsight.endpoint.generator import ServedGenerator
 from flawsight.errors import AnswerError, DetectorError
-from flawsight.evaluate.detector import Prediction
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
+from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.io.images import find_images
 from flawsight.mllm import processor
 from flawsight.mllm.load import DEFAULT_MODEL
-from flawsight.mllm.served import ServedGenerator
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])
 # The command itself, but for its console script, which in 5.17 also imports the undeclared

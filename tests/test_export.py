@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flawsight.runs.read import Row, read_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,14 +19,14 @@ from PIL import Image
 from test_cli import flawsight
 
 from flawsight.errors import ExportError, MissingExtraError
-from flawsight.export.csv import COLUMNS
+from flawsight.export.csv_table import COLUMNS
+from flawsight.export.export_regions import MAP_THRESHOLD, worded_regions
 from flawsight.export.items import Item
 from flawsight.export.labelstudio import encode_rle
-from flawsight.export.regions import MAP_THRESHOLD, worded_regions
-from flawsight.export.write import FORMATS, Exported, export
+from flawsight.export.write_export import FORMATS, Exported, export
+from flawsight.io.overlay import draw_overlay
 from flawsight.real.regions import mask_of, regions_of
-from flawsight.report.overlay import draw_overlay
-from flawsight.run_folder import Row, RunFolder, read_rows
+from flawsight.runs.folder import RunFolder
 
 SIZES = {"a/bad.png": (40, 60), "a/good one.jpg": (30, 20), "b/bad.jpg": (24, 24)}
 

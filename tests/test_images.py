@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from flawsight.data import images
-from flawsight.data.images import find_images, prepare_image, read_image
 from flawsight.errors import ImageError
+from flawsight.io import images
+from flawsight.io.images import find_images, prepare_image, read_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
-from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Glance, Inspection, Trace
 from flawsight.inspector import Inspector
+from flawsight.localize import inspect_trace
 from flawsight.mllm.encode import PromptBatch
 from flawsight.settings import Settings
 

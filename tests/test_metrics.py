@@ -18,8 +18,9 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from flawsight.errors import DatasetError, DetectorError, MissingExtraError, ModelError
-from flawsight.evaluate.bootstrap import bootstrap_weights, interval
-from flawsight.evaluate.curves import (
+from flawsight.metrics.bootstrap import bootstrap_weights, interval
+from flawsight.metrics.pixel_counts import PixelCounter, image_counts, stack
+from flawsight.metrics.ranking import (
     ThresholdCounts,
     aupro,
     aupro_error,
@@ -31,8 +32,7 @@ from flawsight.evaluate.curves import (
     f1_max,
     f1_max_error,
 )
-from flawsight.evaluate.pixels import PixelCounter, image_counts, stack
-from flawsight.evaluate.text import rouge_l, sbert
+from flawsight.metrics.text_overlap import rouge_l, sbert
 
 Array = NDArray[Any]
 Images = list[tuple[Array, Array]]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from checkpoints import photo
 
+from flawsight.io.overlap import overlapped
 from flawsight.mllm import memory
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM
-from flawsight.pipeline import overlapped
 from flawsight.settings import Settings
 
 SETTINGS = Settings(image_tokens=None, max_new_tokens=12)

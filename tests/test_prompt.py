@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from flawsight.errors import SettingsError
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM
-from flawsight.mllm.prompt import INSTRUCTION, QUESTION, anomaly_word_spans, user_message
+from flawsight.prompt import INSTRUCTION, QUESTION, anomaly_word_spans, user_message
 from flawsight.settings import Settings
 
 ANOMALY_WORDS = ["defect", "defects", "defective", "anomaly", "anomalies", "anomalous",

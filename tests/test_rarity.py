@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from sklearn.covariance import OAS
 from test_inspector import RESPONSE, make_trace
 
-from flawsight.cgro.images import encode_image
-from flawsight.evaluate.traces import load_trace, save_trace
-from flawsight.inspect_trace import inspect_trace
+from flawsight.cgro.encoded_images import encode_image
 from flawsight.inspection import FloatArray, Glance
+from flawsight.localize import inspect_trace
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
-from flawsight.mllm.second_look import look
-from flawsight.mllm.vision import capture_rarity
+from flawsight.mllm.patch_features import capture_rarity
 from flawsight.real.anomaly_map import density
-from flawsight.real.rarity import rarity, weigh
+from flawsight.refine.crops import look
+from flawsight.refine.feature_distance import rarity, weigh
+from flawsight.runs.trace_store import load_trace, save_trace
 from flawsight.settings import PRESETS
 
 SETTINGS = replace(PRESETS["paper"], rarity=True, image_tokens=None, max_new_tokens=12)

@@ -29,8 +29,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from flawsight.data.surfaces import SurfaceSample, render_twins
 from flawsight.data.surfaces.words import place_word
 from flawsight.mllm.contradiction import contradicts, telling_sentence
-from flawsight.mllm.prompt import INSTRUCTION
 from flawsight.mllm.response import follows_form, parse_response
+from flawsight.prompt import INSTRUCTION
 
 RECIPE = Path(__file__).parents[1] / "recipes/default_model"
 MODEL = {

@@ -20,22 +20,22 @@ from flawsight.errors import (
     ModelError,
     SettingsError,
 )
-from flawsight.evaluate.traces import load_trace, save_trace
-from flawsight.inspect_trace import inspect_trace
 from flawsight.inspection import Glance, Trace
 from flawsight.inspector import Inspector
+from flawsight.localize import inspect_trace
 from flawsight.mllm.ask_again import ask_again
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
-from flawsight.mllm.looks import Looks, encode_looks, load_looks, measure
 from flawsight.mllm.response import answer_score, parse_response
-from flawsight.mllm.second_look import look
 from flawsight.real.anomaly_map import HALF, upsample
-from flawsight.real.edges import follow_edges
 from flawsight.real.heads import best_heads, head_agreement
-from flawsight.real.refine import merge, merge_scores, suspect_parts
 from flawsight.real.select import select_tokens
-from flawsight.real.sinks import relative, sink_share, usual_on
+from flawsight.refine.attention_prior import Looks, encode_looks, load_looks, measure
+from flawsight.refine.crops import look
+from flawsight.refine.guided_filter import follow_edges
+from flawsight.refine.merge_crops import merge, merge_scores, suspect_parts
+from flawsight.refine.sinks import relative, sink_share, usual_on
+from flawsight.runs.trace_store import load_trace, save_trace
 from flawsight.settings import PRESETS, Settings
 
 PAPER = PRESETS["paper"]

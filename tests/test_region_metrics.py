@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from flawsight.errors import DetectorError
-from flawsight.evaluate.regions import detections, peaks, region_recall
+from flawsight.metrics.region_recall import detections, peaks, region_recall
 
 Image = tuple[NDArray[np.float32], NDArray[np.bool_]]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flawsight.runs.read import read_rows
 from made_runs import TEXT, TOKENS, make_run, token_maps, token_rows
 from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
 from flawsight.errors import RunFolderError
-from flawsight.report.html import ONE_FILE_UP_TO, THUMBS, VIEWS, write_report
 from flawsight.report.view import MAP_SIDE, view_of
-from flawsight.run_folder import read_rows
+from flawsight.report.write_report import ONE_FILE_UP_TO, THUMBS, VIEWS, write_report
 
 
 class Page(HTMLParser):

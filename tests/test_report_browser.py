@@ -9,7 +9,7 @@ import pytest
 from browsing import NEEDS_CHROMIUM, opened
 from made_runs import GRID, make_run
 
-from flawsight.report.html import write_report
+from flawsight.report.write_report import write_report
 
 pytestmark = NEEDS_CHROMIUM
 OWN = ("file:", "data:")

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flawsight.runs.batch import inspect_into
+from flawsight.runs.describe import describe
+from flawsight.runs.read import read_rows
 from PIL import Image
 
-import flawsight.run_folder as module
+import flawsight.runs.folder as module
 from flawsight.data.surfaces import render_twins
 from flawsight.errors import FlawsightError, RunFolderError
 from flawsight.inspector import Inspector
-from flawsight.report.overlay import MAX_SIDE, draw_overlay
-from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
+from flawsight.io.overlay import MAX_SIDE, draw_overlay
+from flawsight.runs.folder import RunFolder
 from flawsight.settings import PRESETS, Settings
 
 

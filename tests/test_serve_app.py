@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 
 from flawsight import Inspection, Inspector
 from flawsight.cli import app as cli
-from flawsight.data.images import prepare_image
 from flawsight.errors import ServeError, StoreError
-from flawsight.report.overlay import draw_overlay
+from flawsight.io.images import prepare_image
+from flawsight.io.overlay import draw_overlay
 from flawsight.serve.access import Rate, is_loopback, read_token
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits

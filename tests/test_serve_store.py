@@ -20,18 +20,18 @@ from serving import BATCH, inspect_batch, picture, stand_in
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
-from flawsight.cgro.data import read_training_data
-from flawsight.data.images import open_image
+from flawsight.cgro.training_data import read_training_data
 from flawsight.errors import MissingExtraError, StoreError
+from flawsight.io.images import open_image
 from flawsight.real.anomaly_map import upsample
-from flawsight.real.edges import follow_edges
+from flawsight.refine.guided_filter import follow_edges
 from flawsight.serve.app import create_app
-from flawsight.serve.files import SWEEP_AGE
-from flawsight.serve.grids import from_grid, to_grid
-from flawsight.serve.labels import LabelCounts, write_labels
+from flawsight.serve.database import Base
 from flawsight.serve.limits import Limits
+from flawsight.serve.map_grid import from_grid, to_grid
+from flawsight.serve.review_labels import LabelCounts, write_labels
 from flawsight.serve.store import NewInspection, Query, Store
-from flawsight.serve.tables import Base
+from flawsight.serve.stored_files import SWEEP_AGE
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chat_server import ChatServer, chat_server, decoded
+from flawsight.runs.read import read_description, read_rows
 from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.data.images import find_images
+from flawsight.endpoint.generator import ServedGenerator, as_seen
 from flawsight.errors import AnswerError, DetectorError
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
+from flawsight.io.images import find_images
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM
-from flawsight.mllm.served import ServedGenerator, as_seen
-from flawsight.run_folder import read_description, read_rows
 from flawsight.settings import PRESETS, Settings
 
 SAMPLES = find_images([Path(__file__).parent.parent / "samples"])[:3]

@@ -4,10 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from flawsight.runs.read import read_rows
 from sizing import DAY, LOADED, copies, floor, table
 from soak import command, differences, kill_and_resume, make_photos, soak
-
-from flawsight.run_folder import read_rows
 
 
 def test_a_soak_counts_what_it_did(tmp_path: Path) -> None:

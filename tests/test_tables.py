@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from flawsight.evaluate.figures import METRICS, Figure, Tally
+from flawsight.evaluate.metric_values import METRICS, Figure, Tally
 from flawsight.evaluate.published import PUBLISHED_METRICS, published_figures
 from flawsight.evaluate.table_formats import (
     terminal_tables,

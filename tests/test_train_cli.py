@@ -10,7 +10,7 @@ import pytest
 from training import make_photos
 from typer.testing import CliRunner
 
-from flawsight.cgro.settings import TrainSettings
+from flawsight.cgro.train_settings import TrainSettings
 from flawsight.cli import app
 
 SMALL = (
@@ -87,7 +87,7 @@ def test_a_config_file_and_flags_that_win(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {}
-    module = sys.modules["flawsight.cli.train"]  # its name is also the verb's
+    module = sys.modules["flawsight.cli.train_command"]  # its name is also the verb's
     monkeypatch.setattr(module, "_train", lambda *arguments: given.update(enumerate(arguments)))
     config = tmp_path / "config.yaml"
     config.write_text(

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from flawsight.cgro import learner
-from flawsight.cgro.data import TrainingData, read_training_data
-from flawsight.cgro.score import Score
-from flawsight.cgro.settings import TrainSettings
+from flawsight.cgro.score_rollout import Score
+from flawsight.cgro.train_settings import TrainSettings
 from flawsight.cgro.trainer import make_accelerator, train
+from flawsight.cgro.training_data import TrainingData, read_training_data
+from flawsight.endpoint.generator import ServedGenerator
 from flawsight.mllm.load import load_mllm
-from flawsight.mllm.served import ServedGenerator
 from flawsight.settings import Settings
 
 INSPECTION = Settings(image_tokens=12, max_new_tokens=8)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flawsight.data.surfaces import FAMILIES, DefectRegion, Feature, SurfaceSample
-from flawsight.mllm.prompt import INSTRUCTION, QUESTION
+from flawsight.prompt import INSTRUCTION, QUESTION
 
 VERDICT = 4.0
 PLACE = 2.0

@@ -10,18 +10,18 @@ from typing import Any, Self, overload
 import torch
 from PIL import Image
 
-from .data.images import prepare_image, read_image
+from .endpoint.generator import ServedGenerator, trace_served
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
-from .inspect_trace import inspect_trace
 from .inspection import Inspection, Trace
+from .io.images import prepare_image, read_image
+from .io.overlap import overlapped
+from .localize import inspect_trace
 from .mllm.ask_again import ask_again
+from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
 from .mllm.generate import generate, generate_from
 from .mllm.load import MLLM, load_mllm
-from .mllm.memory import images_at_once
-from .mllm.second_look import look_again
-from .mllm.served import ServedGenerator, trace_served
-from .pipeline import overlapped
+from .refine.crops import look_again
 from .settings import Settings, preset
 
 ImageLike = str | Path | Image.Image | Any

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from .errors import SettingsError
-from .mllm.prompt import QUESTION, anomaly_word_spans
+from .prompt import QUESTION, anomaly_word_spans
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import RunFolderError
+from ..io.files import write_atomically, writing_to
 from ..mllm.load import MLLM, without_bars
-from ..run_folder import write_atomically, writing_to
 from .policy import trainable_parameters
 from .shard import gathered, sliced_like
 

@@ -8,11 +8,11 @@ from accelerate import Accelerator
 
 from ..mllm.load import MLLM
 from ..settings import Settings
-from .data import LabelledImage
 from .learner import Learner
 from .policy import make_trainable
-from .score import Score
-from .settings import TrainSettings
+from .score_rollout import Score
+from .train_settings import TrainSettings
+from .training_data import LabelledImage
 
 
 @dataclass(frozen=True)

@@ -13,24 +13,24 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..data.images import read_image
 from ..errors import ModelError, SettingsError
+from ..io.images import read_image
 from ..mllm.capture import decoder_layers, head_weights
 from ..mllm.generate import cut_traces
 from ..mllm.load import MLLM
 from ..settings import Settings
-from .data import LabelledImage
-from .forward import CandidateForward, Completions, run_candidates
-from .images import EncodedImage, EncodedImages, collate
+from .encoded_images import EncodedImage, EncodedImages, collate
 from .loss import candidate_losses, denominator, token_losses
-from .metrics import CandidateTable
 from .policy import merged, reference_of, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import Rollout, sample, uniforms
-from .score import Consistency, Score, score_text, score_trace
-from .served import ServedPolicy
-from .settings import TrainSettings
+from .score_rollout import Consistency, Score, score_text, score_trace
+from .served_policy import ServedPolicy
 from .shard import gathered, shard, whole
+from .shared_prompt import CandidateForward, Completions, run_candidates
+from .train_settings import TrainSettings
+from .training_data import LabelledImage
+from .training_metrics import CandidateTable
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from torch import Tensor
 from ..errors import ModelError
 from ..mllm.generate import end_tokens, until_end
 from ..mllm.load import MLLM
-from .cache import roomy_cache
-from .data import LabelledImage, seed_of
-from .forward import Completions, embed_prompts
-from .images import Prompts
+from .encoded_images import Prompts
+from .growable_cache import roomy_cache
 from .policy import core
+from .shared_prompt import Completions, embed_prompts
+from .training_data import LabelledImage, seed_of
 
 # Copying the cache of those that go on pays once a quarter of the rows have ended.
 _WORTH_DROPPING = 0.75

@@ -20,20 +20,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, is_tensorboard_available, is_wandb_available
 
+from ..endpoint.generator import ServedGenerator
 from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
+from ..io.files import write_atomically, writing_to
 from ..mllm.load import DEFAULT_MODEL, MLLM, local_folder
-from ..mllm.served import ServedGenerator
-from ..run_folder import check_same, read_description, versions, write_atomically, writing_to
+from ..runs.describe import check_same, versions
+from ..runs.read import read_description
 from ..settings import Settings
-from .card import model_card
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
-from .data import Order, TrainingData
 from .learner import Learner
+from .model_card import model_card
 from .policy import make_trainable
-from .served import ServedPolicy
-from .settings import TrainSettings
+from .served_policy import ServedPolicy
 from .shard import whole
+from .train_settings import TrainSettings
+from .training_data import Order, TrainingData
 from .validation import validate
 
 FORMAT = 1

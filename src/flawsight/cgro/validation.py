@@ -8,14 +8,14 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from ..data.images import read_image
-from ..evaluate.curves import auroc, counts_of
 from ..inspection import Inspection
 from ..inspector import Inspector
-from ..report.overlay import draw_overlay
-from ..run_folder import slug, write_atomically, writing_to
-from .data import LabelledImage
+from ..io.files import slug, write_atomically, writing_to
+from ..io.images import read_image
+from ..io.overlay import draw_overlay
+from ..metrics.ranking import auroc, counts_of
 from .policy import merged
+from .training_data import LabelledImage
 
 Outcome = tuple[bool, float | None, bool, bool]
 

@@ -6,15 +6,15 @@ file or model; 130: stopped.
 
 import typer
 
-from .bench import bench
-from .calibrate import calibrate
-from .data import app as data_app
-from .export import export
-from .inspect import inspect
-from .report import report
-from .serve import serve
+from .bench_command import bench
+from .calibrate_command import calibrate
+from .data_commands import app as data_app
+from .export_command import export
+from .inspect_command import inspect
+from .report_command import report
+from .serve_command import serve
 from .shell import keep_freed_memory
-from .train import train
+from .train_command import train
 
 app = typer.Typer(
     help="Whether, where and why a part is defective, from one multimodal LLM.",

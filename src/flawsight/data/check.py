@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import DatasetError, ImageError
+from ..io.images import SUFFIXES, read_image
 from .dataset import Dataset, Sample, read_gt_mask
-from .images import SUFFIXES, read_image
 
 _MASK_ENDINGS = ("_mask", "_label", "_gt", "_ground_truth")
 _MASK_FOLDERS = {"ground_truth", "gt", "mask", "masks"}

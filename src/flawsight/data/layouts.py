@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DatasetError
+from ..io.images import SUFFIXES
 from .dataset import Polygon, Sample
-from .images import SUFFIXES
 
 Reader = Callable[[Path], list[Sample] | None]
 

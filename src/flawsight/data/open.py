@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ..errors import DatasetError
-from .benchmarks import BENCHMARKS, Benchmark, find_benchmark
+from .catalog import BENCHMARKS, Benchmark, find_benchmark
 from .dataset import Dataset
 from .layouts import (
     Reader,

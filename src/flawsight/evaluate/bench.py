@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ..data.dataset import Dataset, Sample
 from ..errors import FlawsightError, RunFolderError
-from ..run_folder import Row, RunFolder, read_description, read_rows, write_atomically
-from .detector import Detector, Prediction
+from ..io.files import write_atomically
+from ..runs.folder import RunFolder
+from ..runs.read import Row, read_description, read_rows
+from .detectors.protocol import Detector, Prediction
 
 
 @dataclass(frozen=True)

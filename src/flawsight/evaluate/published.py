@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from .figures import METRICS
+from .metric_values import METRICS
 
 REFERENCE = "Jin et al., CVPR 2026"
 AVERAGE = "average"

@@ -8,8 +8,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..run_folder import write_atomically
-from .figures import Figure, Tally
+from ..io.files import write_atomically
+from .metric_values import Figure, Tally
 from .published import Published, published_figures
 from .tables import UNDEFINED, Table, all_tables, average_figures, total_tallies
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
 
-from .figures import METRICS, Figure, Tally
+from .metric_values import METRICS, Figure, Tally
 from .published import AVERAGE, PUBLISHED_METRICS, REFERENCE, Published, published_figures
 
 T = TypeVar("T")

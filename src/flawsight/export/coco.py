@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import MissingExtraError
 from ..inspection import Region
+from .export_regions import worded_regions
 from .items import Item, Source
-from .regions import worded_regions
 
 CATEGORY = {"id": 1, "name": "defect"}
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ExportError
 from ..inspection import FloatArray
-from ..run_folder import Row
+from ..runs.read import Row
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..inspection import Region
 from ..real.regions import Mask
+from .export_regions import worded_regions
 from .items import Item, Source
-from .regions import worded_regions
 
 INTERFACE = """<View>
   <Image name="image" value="$image" zoom="true"/>

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..errors import FlawsightError, MissingExtraError
-from ..export.regions import MAP_THRESHOLD
+from ..export.export_regions import MAP_THRESHOLD
 from ..inspection import Inspection
 from ..inspector import Inspector
 from ..real.regions import mask_of

@@ -7,9 +7,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from ..prompt import anomaly_word_spans, user_message
 from ..settings import Settings
 from .load import MLLM
-from .prompt import anomaly_word_spans, user_message
 
 
 @dataclass(frozen=True)

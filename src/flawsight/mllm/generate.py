@@ -19,8 +19,8 @@ from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, decoder_layers, head_weights
 from .encode import PromptBatch, encode_prompts
 from .load import MLLM
+from .patch_features import capture_rarity
 from .response import answer_end
-from .vision import capture_rarity
 
 # Steps between two looks for a closed answer: each decodes what has been said.
 LOOK_EVERY = 8

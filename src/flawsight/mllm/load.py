@@ -22,9 +22,9 @@ from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
-from .looks import Looks, load_looks
+from ..prompt import user_message
+from ..refine.attention_prior import Looks, load_looks
 from .processor import load_processor
-from .prompt import user_message
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 # What transformers called these parts before 4.52; PEFT does not know it of Qwen2.5-VL.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import CalibrationError, MissingExtraError
-from ..mllm.looks import Looks
+from ..refine.attention_prior import Looks
 
 
 def draw_landscape(path: Path, looks: Looks) -> None:

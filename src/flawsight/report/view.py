@@ -34,8 +34,8 @@ import torch
 from PIL import Image
 
 from ..inspection import FloatArray
+from ..io.overlay import SCALE
 from ..real.anomaly_map import to_fixed_scale
-from .overlay import SCALE
 
 # Finer than any grid of image tokens in use, so that nothing of a map is lost.
 MAP_SIDE = 48

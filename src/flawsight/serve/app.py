@@ -20,14 +20,14 @@ from ..errors import AnswerError, BusyError, FlawsightError, ImageError, StoreEr
 from . import schemas
 from .access import Guard, error_body
 from .batching import Batcher, InspectBatch
+from .database import InspectionRow
 from .limits import Limits
-from .metrics import CountRequests, Metrics
 from .page import add_page
+from .prometheus import CountRequests, Metrics
 from .render import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
-from .tables import InspectionRow
 
 _PRUNE_SECONDS = 60.0
 _log = logging.getLogger(__name__)

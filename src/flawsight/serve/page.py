@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader
 
-from ..report.html import VIEWER
+from ..report.write_report import VIEWER
 
 _TYPES = {
     "html": "text/html",

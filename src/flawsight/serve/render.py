@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.images import open_image, prepare_image
 from ..errors import StoreError
 from ..inspection import FloatArray
-from ..report.html import THUMB_SIDE
-from ..report.overlay import MAX_SIDE, draw_overlay, encode_jpeg
+from ..io.images import open_image, prepare_image
+from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from ..report.view import View, view_of
-from .files import pack_arrays
-from .grids import from_grid
+from ..report.write_report import THUMB_SIDE
+from .database import InspectionRow
+from .map_grid import from_grid
 from .schemas import File
-from .tables import InspectionRow
+from .stored_files import pack_arrays
 
 MEDIA_TYPES: dict[File, str] = {
     "map.png": "image/png",

@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from ..errors import FlawsightError
 from ..inspection import Inspection
 from .batching import Batcher, Outcome
-from .grids import to_grid
+from .database import InspectionRow
 from .limits import Limits
+from .map_grid import to_grid
 from .store import NewInspection, Store
-from .tables import InspectionRow
 from .uploads import Upload, open_upload, read_uploads
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session
 
 from ..errors import MissingExtraError, StoreError
 from ..inspection import FloatArray
-from .files import Files
-from .tables import InspectionRow
+from .database import InspectionRow
+from .stored_files import Files
 
 _AT_ONCE = 500
 

@@ -10,8 +10,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ..data.images import open_image
 from ..errors import ImageError
+from ..io.images import open_image
 from .limits import Limits
 from .schemas import InspectRequest, Label, UploadedImage
 

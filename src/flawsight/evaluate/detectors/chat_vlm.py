@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ...data.images import read_image
 from ...errors import AnswerError, FlawsightError, ImageError, ModelError, SettingsError
+from ...io.images import read_image
 from ...mllm.contradiction import contradicts
 from ...mllm.generate import respond
 from ...mllm.load import MLLM
-from ...mllm.prompt import QUESTION, user_message
 from ...mllm.response import parse_response
-from ..detector import Prediction
+from ...prompt import QUESTION, user_message
+from .protocol import Prediction
 
 
 class ChatVLMDetector:

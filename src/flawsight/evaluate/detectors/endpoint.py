@@ -5,22 +5,16 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Literal
 
-from ...data.images import read_image
+from ...endpoint.answer_cache import AnswerCache
+from ...endpoint.budget import Budget
+from ...endpoint.client import OPENAI, EndpointClient, OneImageError, encode_image, with_image
+from ...endpoint.completion import Answer
 from ...errors import AnswerError, DetectorError, FlawsightError, SettingsError
+from ...io.images import read_image
 from ...mllm.contradiction import contradicts
-from ...mllm.endpoint_answer import Answer
-from ...mllm.endpoint_client import (
-    OPENAI,
-    EndpointClient,
-    OneImageError,
-    encode_image,
-    with_image,
-)
-from ...mllm.prompt import QUESTION, user_message
 from ...mllm.response import parse_response
-from ..detector import Prediction
-from .endpoint_budget import Budget
-from .endpoint_cache import AnswerCache
+from ...prompt import QUESTION, user_message
+from .protocol import Prediction
 
 # As many likely tokens at each place as OpenAI and vLLM give.
 _LOGPROBS = {"logprobs": True, "top_logprobs": 20}

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from ...errors import DetectorError, FlawsightError
 from ...inspection import FloatArray
-from ..detector import Prediction
+from .protocol import Prediction
 
 FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
 _TRUE, _FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}

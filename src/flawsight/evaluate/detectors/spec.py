@@ -18,7 +18,7 @@ from typing import Any
 
 from ...errors import SettingsError
 from ...settings import parse_override
-from ..detector import Detector
+from .protocol import Detector
 
 _LOAD = ("adapter", "device", "dtype", "attention")
 
@@ -98,7 +98,7 @@ def _own(
 ) -> Detector:
     from ...inspector import Inspector
     from ...settings import Settings, preset
-    from .own import FlawsightDetector
+    from .flawsight import FlawsightDetector
 
     load = tuple((name, options.pop(name)) for name in _LOAD if name in options)
     threshold = options.pop("threshold", None)

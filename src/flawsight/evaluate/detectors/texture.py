@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from ...data.images import read_image
 from ...errors import FlawsightError
 from ...inspection import FloatArray
-from ..detector import Prediction
+from ...io.images import read_image
+from .protocol import Prediction
 
 # The scales (by average precision) and the score (by AUROC) did best on the validation families;
 # LONG_SIDE was not chosen there (docs/results.md).

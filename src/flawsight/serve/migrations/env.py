@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from flawsight.serve.tables import Base
+from flawsight.serve.database import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

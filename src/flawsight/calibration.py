@@ -1,0 +1,314 @@
+"""Calibration: the threshold that keeps false alarms below a rate, from normal images alone.
+
+Split-conformal (Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005; Lei et al.,
+Distribution-Free Predictive Inference for Regression, JASA 2018): of n normal scores the threshold
+is the ⌈(n + 1)(1 − a)⌉-th smallest, and a part is called defective iff its score is above it. A new
+normal part, exchangeable with those n, is then called defective with probability at most a. The
+n + 1 instead of n is the finite-sample correction: the new part is one of n + 1 in random order.
+The probability is over the calibration images too; it is no promise for one particular set.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import Any
+
+from .errors import CalibrationError
+from .io.files import write_atomically
+from .runs.read import read_description, read_rows
+from .settings import Settings
+
+FORMAT = 1
+POOLED = "all"
+
+
+@dataclass(frozen=True)
+class NormalScores:
+    """The pred_scores of one model on normal images.
+
+    Attributes:
+        by_category: finite scores, by product.
+        skipped: how many normal images have no score because they failed.
+        model: "name" and "sha256" of the model, as far as the run tells.
+        settings: of the inspections, as JSON types.
+        peaks: the `map_peak` of each image, by product; empty where the run does not tell.
+    """
+
+    by_category: dict[str, tuple[float, ...]]
+    skipped: int
+    model: dict[str, Any]
+    settings: dict[str, Any] | None
+    peaks: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def pooled(self) -> tuple[float, ...]:
+        """All scores together."""
+        return tuple(score for scores in self.by_category.values() for score in scores)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds with what they hold for.
+
+    Attributes:
+        thresholds: "all" for all categories together, and one a category if calibrated so.
+        counts: how many normal scores each threshold comes from.
+        false_alarm_rate: a, in (0, 1).
+        model: "name" and "sha256" of the model that gave the scores.
+        settings: with which it gave them, as JSON types.
+        created: time in UTC, ISO 8601.
+        region_thresholds: the same of maps: a new good image has a region of suspicion with
+            probability a at most. Empty where the run does not tell `map_peak`.
+    """
+
+    thresholds: dict[str, float]
+    counts: dict[str, int]
+    false_alarm_rate: float
+    model: dict[str, Any]
+    settings: dict[str, Any] | None
+    created: str
+    region_thresholds: dict[str, float] = field(default_factory=dict)
+
+    def region_threshold(self, category: str | None = None) -> float | None:
+        """Return the threshold of maps, of a category or of all; None if there is none."""
+        return self.region_thresholds.get(POOLED if category is None else category)
+
+    def threshold(self, category: str | None = None) -> float:
+        """Return the threshold of a category, or of all together for None.
+
+        Raises:
+            CalibrationError: if that category was not calibrated.
+        """
+        name = POOLED if category is None else category
+        if name not in self.thresholds:
+            known = ", ".join(sorted(set(self.thresholds) - {POOLED}))
+            raise CalibrationError(
+                f"The calibration has no threshold for the category {name}; "
+                + (f"it has {known}." if known else "make one with calibrate --by-category.")
+            )
+        return self.thresholds[name]
+
+    def check(self, model_sha256: str, settings: Mapping[str, Any]) -> None:
+        """Make sure that scores of a model with these settings may be held against it.
+
+        Raises:
+            CalibrationError: if it was made with another model or other settings.
+        """
+        if self.model.get("sha256") != model_sha256:
+            raise CalibrationError(
+                f"The calibration was made with another model ({self.model.get('name')}, sha256 "
+                f"{str(self.model.get('sha256'))[:12]}…, not {model_sha256[:12]}…); calibrate this "
+                "model with flawsight calibrate."
+            )
+        usual = Settings().to_json()
+        before = usual | (self.settings or {})
+        now = usual | json.loads(json.dumps(dict(settings)))
+        changed = sorted(k for k in before | now if before.get(k) != now.get(k))
+        if changed:
+            made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
+            raise CalibrationError(
+                f"The calibration was made with other settings ({made_with}); inspect with those, "
+                "or calibrate again with these."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of calibration.json."""
+        return {
+            "format": FORMAT,
+            "created": self.created,
+            "false_alarm_rate": self.false_alarm_rate,
+            "thresholds": self.thresholds,
+            "region_thresholds": self.region_thresholds,
+            "counts": self.counts,
+            "model": self.model,
+            "settings": self.settings,
+        }
+
+
+def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> float:
+    """Return the ⌈(n + 1)(1 − a)⌉-th smallest of n normal scores.
+
+    Args:
+        scores: n finite scores of normal images, higher for a defect.
+        false_alarm_rate: a, in (0, 1).
+
+    Raises:
+        CalibrationError: if a is not in (0, 1), a score is not finite, or n is too small for a.
+    """
+    if not 0 < false_alarm_rate < 1:
+        raise CalibrationError(
+            f"The false alarm rate is {false_alarm_rate}; it must be between 0 and 1, like 0.01."
+        )
+    if not all(math.isfinite(score) for score in scores):
+        raise CalibrationError("A score is NaN or infinite; inspect those images again.")
+    count = len(scores)
+    # The decimal as it was typed: in floats, (n + 1)(1 − a) may land just above an integer.
+    rate = Fraction(str(float(false_alarm_rate)))
+    rank = math.ceil((count + 1) * (1 - rate))
+    if rank > count:
+        allowed = f"{count} allow {1 / (count + 1):.3g} or more" if count else "there are none"
+        raise CalibrationError(
+            f"A false alarm rate of {false_alarm_rate:g} needs at least {math.ceil(1 / rate) - 1} "
+            f"normal images; {allowed}."
+        )
+    return sorted(scores)[rank - 1]
+
+
+def calibrate(
+    scores: NormalScores, false_alarm_rate: float, by_category: bool = False
+) -> Calibration:
+    """Compute the thresholds: one for all, and if `by_category` one for each category.
+
+    Raises:
+        CalibrationError: if the rate makes no sense, or there are too few images for it.
+    """
+    groups: dict[str, Sequence[float]] = {POOLED: scores.pooled}
+    if by_category:
+        if POOLED in scores.by_category:
+            raise CalibrationError(
+                f'A category is called "{POOLED}", which stands for all together; rename it.'
+            )
+        groups |= dict(sorted(scores.by_category.items()))
+    thresholds = {}
+    for name, group in groups.items():
+        try:
+            thresholds[name] = conformal_threshold(group, false_alarm_rate)
+        except CalibrationError as error:
+            raise CalibrationError(f"{name}: {error}" if by_category else str(error)) from error
+    return Calibration(
+        thresholds,
+        {name: len(group) for name, group in groups.items()},
+        false_alarm_rate,
+        scores.model,
+        scores.settings,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        {
+            name: conformal_threshold(peaks, false_alarm_rate)
+            for name, group in groups.items()
+            if len(peaks := _peaks(scores, name)) == len(group)
+        },
+    )
+
+
+def _peaks(scores: NormalScores, name: str) -> tuple[float, ...]:
+    if name == POOLED:
+        return tuple(peak for peaks in scores.peaks.values() for peak in peaks)
+    return scores.peaks.get(name, ())
+
+
+def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> NormalScores:
+    """Return the normal scores of a run folder.
+
+    Where a truth.jsonl lies beside it, as in a bench, it tells which images are normal and of which
+    category; elsewhere all are taken to be normal, and their paths tell the category.
+
+    Args:
+        run: folder with run.json and inspections.jsonl.
+        images: absolute paths to which to keep; None keeps to none.
+
+    Raises:
+        RunFolderError: if the run cannot be read.
+        CalibrationError: if the truth is damaged, or a row has no score.
+    """
+    about = read_description(run)
+    truth = _read_truth(run.absolute().parent / "truth.jsonl")
+    wanted = None if images is None else {str(image) for image in images}
+    # An image that failed and was tried again has two rows; the last one counts.
+    rows = {row["image"]: row for row in read_rows(run)}
+    groups: dict[str, list[float]] = {}
+    peaks: dict[str, list[float]] = {}
+    skipped = 0
+    for image, row in rows.items():
+        if wanted is not None and image not in wanted:
+            continue
+        category = category_of_path(image) if truth is None else truth.get(image)
+        if category is None:
+            continue
+        if "error" in row:
+            skipped += 1
+            continue
+        if row.get("pred_score") is None:
+            raise CalibrationError(f"{run} holds no score of {image}; it only answers Yes or No.")
+        groups.setdefault(category, []).append(float(row["pred_score"]))
+        if (peak := row.get("map_peak")) is not None:
+            peaks.setdefault(category, []).append(float(peak))
+    model = about.get("model")
+    model = model if isinstance(model, dict) else {"name": model}
+    return NormalScores(
+        {category: tuple(group) for category, group in groups.items()},
+        skipped,
+        {"name": model.get("name"), "sha256": model.get("sha256")},
+        about.get("settings"),
+        {category: tuple(group) for category, group in peaks.items()},
+    )
+
+
+def category_of_path(image: str | PurePath) -> str:
+    """Return CATEGORY of …/CATEGORY/train/good/x.png or …/test/good/…, else the folder's name."""
+    parents = PurePath(image).parts[:-1]
+    if len(parents) >= 3 and parents[-1] == "good" and parents[-2] in ("train", "test"):
+        return parents[-3]
+    return parents[-1] if parents else ""
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """Read a calibration.json.
+
+    Raises:
+        CalibrationError: if it is missing or damaged, or of another format.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise CalibrationError(
+                f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
+            )
+        thresholds = {str(name): float(value) for name, value in values["thresholds"].items()}
+        if not all(0 <= threshold <= 1 for threshold in thresholds.values()):
+            raise ValueError("a threshold lies outside [0, 1]")
+        return Calibration(
+            thresholds,
+            {str(name): int(value) for name, value in values["counts"].items()},
+            float(values["false_alarm_rate"]),
+            dict(values["model"]),
+            values["settings"],
+            str(values["created"]),
+            {
+                str(name): float(value)
+                for name, value in values.get("region_thresholds", {}).items()
+            },
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CalibrationError(
+            f"{path} is no readable calibration ({error}); make one with flawsight calibrate."
+        ) from error
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write calibration.json, whole or not at all.
+
+    Raises:
+        CalibrationError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(calibration.to_json(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def _read_truth(path: Path) -> dict[str, str] | None:
+    """Return the category of each normal image, or None where there is no truth."""
+    if not path.exists():
+        return None
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # A bench writes a header that names the data set.
+        samples = [line for line in lines if "image" in line]
+        return {line["image"]: line["category"] for line in samples if line["label"] == 0}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CalibrationError(f"{path} is damaged ({error}); run the bench again.") from error

@@ -1,0 +1,162 @@
+"""Images → what the policy needs of them: the prompt's ids, and features from before the merger.
+
+The vision encoder is frozen, so that an image is encoded once however many candidates and passes
+use it. The merger may train: it is applied to the kept features in every pass (`forward.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ..io.files import slug, write_atomically
+from ..io.images import read_image
+from ..mllm.encode import encode_prompts
+from ..mllm.load import MLLM
+from ..settings import Settings
+from .policy import core
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image's prompt, without padding, on the CPU.
+
+    Attributes:
+        input_ids: (P,) the prompt's tokens.
+        mm_token_type_ids: (P,) 1 for image tokens, 0 for text.
+        image_grid_thw: (3,) of patches.
+        columns: (C,) positions in the prompt of the image's tokens and then of the question's.
+        anomaly_tokens: (Q,) bool, which of the question's tokens are anomaly words.
+        features: (image tokens, merge² · width) the vision encoder's output, in the order of the
+            image tokens, each row the patches that the merger makes into one.
+    """
+
+    input_ids: Tensor
+    mm_token_type_ids: Tensor
+    image_grid_thw: Tensor
+    columns: Tensor
+    anomaly_tokens: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """B encoded images, left-padded to P tokens, on the model's device.
+
+    Attributes:
+        input_ids, attention_mask, mm_token_type_ids: (B, P).
+        image_grid_thw: (B, 3).
+        columns: (B, C) positions in the padded prompt; short rows are filled up with position 0.
+        grids: B (grid_h, grid_w) of image tokens.
+        anomaly_tokens: (Q,) bool.
+        features: (image tokens of all, merge² · width).
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    mm_token_type_ids: Tensor
+    image_grid_thw: Tensor
+    columns: Tensor
+    grids: list[tuple[int, int]]
+    anomaly_tokens: Tensor
+    features: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return len(self.input_ids)
+
+
+@torch.no_grad()
+def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
+    """Run the frozen vision encoder on one image.
+
+    Alone, not in a batch: what an image's features are must not depend on its neighbours.
+    """
+    prompt = encode_prompts(mllm, [image], settings)
+    visual = core(mllm.model).model.visual
+    width = visual.config.hidden_size * visual.config.spatial_merge_size**2
+
+    # The encoder itself then brings the rows back from its windows into the image's order.
+    def unmerged(_module: object, inputs: tuple[Tensor], _merged: Tensor) -> Tensor:
+        return inputs[0].view(-1, width)
+
+    with visual.merger.register_forward_hook(unmerged):
+        encoded = visual(prompt.inputs["pixel_values"], grid_thw=prompt.inputs["image_grid_thw"])
+    inputs = {name: value.cpu() for name, value in prompt.inputs.items()}
+    return EncodedImage(
+        input_ids=inputs["input_ids"][0],
+        mm_token_type_ids=inputs["mm_token_type_ids"][0],
+        image_grid_thw=inputs["image_grid_thw"][0],
+        columns=prompt.columns[0].cpu(),
+        anomaly_tokens=prompt.anomaly_tokens,
+        features=encoded.pooler_output.cpu(),
+    )
+
+
+def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
+    """Pad encoded images on the left and bring them to the model's device."""
+    longest = max(len(image.input_ids) for image in images)
+    pad = mllm.processor.tokenizer.pad_token_id
+    merge = mllm.processor.image_processor.merge_size
+
+    def padded(rows: Sequence[Tensor], value: int) -> Tensor:
+        stacked = torch.full((len(rows), longest), value)
+        for row, values in zip(stacked, rows, strict=True):
+            row[longest - len(values) :] = values
+        return stacked.to(mllm.device)
+
+    columns = [image.columns + longest - len(image.input_ids) for image in images]
+    return Prompts(
+        input_ids=padded([image.input_ids for image in images], pad),
+        attention_mask=padded([torch.ones_like(image.input_ids) for image in images], 0),
+        mm_token_type_ids=padded([image.mm_token_type_ids for image in images], 0),
+        image_grid_thw=torch.stack([image.image_grid_thw for image in images]).to(mllm.device),
+        columns=torch.nn.utils.rnn.pad_sequence(columns, batch_first=True).to(mllm.device),
+        grids=[
+            (int(image.image_grid_thw[1]) // merge, int(image.image_grid_thw[2]) // merge)
+            for image in images
+        ],
+        anomaly_tokens=images[0].anomaly_tokens,
+        features=torch.cat([image.features for image in images]).to(mllm.device),
+    )
+
+
+class EncodedImages:
+    """Encodes image files, each once as long as it is kept.
+
+    Args:
+        mllm: whose vision encoder is used.
+        settings: the question and the size of the images.
+        keep: in "memory", on "disk", or "none" of them longer than a step needs it.
+        folder: where "disk" keeps them; it must belong to this model and these settings.
+    """
+
+    def __init__(self, mllm: MLLM, settings: Settings, keep: str, folder: Path) -> None:
+        self._mllm, self._settings, self._keep, self._folder = mllm, settings, keep, folder
+        self._kept: dict[Path, EncodedImage] = {}
+
+    def __call__(self, path: Path) -> EncodedImage:
+        """Return one image, encoded.
+
+        Raises:
+            ImageError: if it cannot be read.
+            OSError: if it cannot be written to the disk.
+        """
+        file = self._folder / f"{slug(str(path))}.safetensors"
+        if path in self._kept:
+            return self._kept[path]
+        if self._keep == "disk" and file.exists():
+            return EncodedImage(**load_file(file))
+        encoded = encode_image(self._mllm, read_image(path), self._settings)
+        if self._keep == "memory":
+            self._kept[path] = encoded
+        elif self._keep == "disk":
+            self._folder.mkdir(parents=True, exist_ok=True)
+            tensors = {f.name: getattr(encoded, f.name).contiguous() for f in fields(encoded)}
+            write_atomically(file, save(tensors))
+        return encoded

@@ -1,0 +1,125 @@
+"""One candidate → its three rewards: what it says, and whether it looks where it speaks of."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..errors import AnswerError
+from ..inspection import Trace
+from ..mllm.response import parse_response
+from ..real.select import reasoning_rows, select_tokens
+from ..refine.sinks import relative
+from ..settings import Settings
+from .rewards import (
+    JaccardOf,
+    accuracy_reward,
+    consistency_reward,
+    format_reward,
+    jaccard,
+    supports,
+    top_tokens,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """What R_cons leaves open. [paper] and [figure] as in `rewards`.
+
+    Attributes:
+        top_t: t, how many tokens are compared [figure].
+        quantile: above which a token's map is its support [paper].
+        jaccard_of: J of more than two supports, see `jaccard` [ours].
+        delta_anomalous: δ1; a defective image earns if J > δ1 [ours, between .13 and .76].
+        delta_normal: δ2; a normal image earns if J < δ2 [ours].
+        usual: (h, w) where words look on good images; a token's map is divided by it before its
+            support is taken, so that a sink that all words share earns no J. None: not [paper].
+    """
+
+    top_t: int = 3
+    quantile: float = 0.95
+    jaccard_of: JaccardOf = "pairs"
+    delta_anomalous: float = 0.5
+    delta_normal: float = 0.5
+    usual: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """The rewards of one candidate, each 0 or 1.
+
+    Attributes:
+        format: R_fmt.
+        accuracy: R_acc.
+        consistency: R_cons.
+        agreement: J in [0, 1]; NaN where there were not two tokens to compare.
+        top: the response tokens that were compared, the heaviest first.
+    """
+
+    format: float
+    accuracy: float
+    consistency: float
+    agreement: float = math.nan
+    top: tuple[int, ...] = ()
+
+    @property
+    def total(self) -> float:
+        """R_fmt + R_acc + R_cons, with unit weights [paper]."""
+        return self.format + self.accuracy + self.consistency
+
+
+def score_text(text: str, label: bool) -> Score:
+    """Score a response by its words alone: R_fmt and R_acc, with R_cons 0 (the baseline R1).
+
+    Args:
+        text: the response, special tokens left out.
+        label: y, True for an anomalous image.
+    """
+    try:
+        answer = parse_response(text).answer
+    except AnswerError:
+        answer = None
+    return Score(format_reward(text), accuracy_reward(answer, label), 0.0)
+
+
+def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Consistency) -> Score:
+    """Score a response by its words and by where the policy looked while it wrote them.
+
+    A response without an answer has no telling where its reasoning ends, hence no J.
+
+    Args:
+        trace: of the policy that is trained.
+        label: y, True for an anomalous image.
+        settings: how S_T and S_I are made; w_r is used even where `selection` is "vanilla".
+        consistency: of R_cons.
+    """
+    score = score_text(trace.text, label)
+    try:
+        response = parse_response(trace.text)
+    except AnswerError:
+        return score
+    tokens, rows, eligible = reasoning_rows(trace, response.reasoning, settings)
+    maps = trace.image_attention[rows]
+    scores = select_tokens(
+        maps,
+        trace.question_attention[rows],
+        trace.anomaly_tokens,
+        eligible,
+        replace(settings, selection="real"),
+    )
+    top = top_tokens(scores.weights, eligible, consistency.top_t)
+    agreement = math.nan
+    if len(top):
+        compared = maps[top]
+        if consistency.usual is not None:
+            compared = relative(compared, consistency.usual)
+        sets = supports(compared.flatten(start_dim=1), consistency.quantile)
+        agreement = jaccard(sets, consistency.jaccard_of)
+    return replace(
+        score,
+        consistency=consistency_reward(
+            agreement, label, consistency.delta_anomalous, consistency.delta_normal
+        ),
+        agreement=agreement,
+        top=tuple(torch.tensor(tokens, dtype=torch.long)[top].tolist()),
+    )

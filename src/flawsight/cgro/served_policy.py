@@ -1,0 +1,102 @@
+"""Candidates from a vLLM server, which is given the adapter anew whenever it has changed.
+
+The server samples and this process learns: the gradient pass runs the candidates through the policy
+anyway, so that log-probabilities and attention are its own, and only the texts are the server's.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+from PIL.Image import Image
+
+from ..endpoint.generator import ServedGenerator
+from ..errors import FlawsightError
+from ..io.files import writing_to
+from ..mllm.load import MLLM, without_bars
+from ..settings import Settings
+from .policy import trainable_parameters
+from .shard import gathered
+from .training_data import seed_of
+
+
+class ServedPolicy:
+    """A server that samples with the weights of now.
+
+    Args:
+        generator: asks the server; its model is set to the adapter's name.
+        folder: for the adapter, on a disk that the server sees under the same path.
+        accelerator: of the training.
+    """
+
+    def __init__(self, generator: ServedGenerator, folder: Path, accelerator: Accelerator) -> None:
+        self._generator, self._folder, self._accelerator = generator, folder, accelerator
+        self._loaded: str | None = None
+
+    def publish(self, mllm: MLLM) -> None:
+        """Let the server sample with these weights. All processes must call it.
+
+        The adapter's name there is the hash of its weights: a server keeps what it has computed
+        under a name, and an older adapter must never answer for a newer one.
+
+        Raises:
+            DetectorError: if the server loads no adapters.
+            RunFolderError: if the adapter cannot be written.
+        """
+        weights = gathered(dict(trainable_parameters(mllm.model)))
+        digest = hashlib.sha256()
+        for name in sorted(weights):
+            digest.update(weights[name].float().numpy().tobytes())
+        name = f"flawsight-{digest.hexdigest()[:16]}"
+        if self._accelerator.is_main_process and name != self._loaded:
+            folder = (self._folder / name).resolve()
+            with writing_to(self._folder), without_bars():
+                mllm.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+            self._generator.load_adapter(name, folder)
+            if self._loaded is not None:
+                self._generator.unload_adapter(self._loaded)
+                for path in (self._folder / self._loaded).iterdir():
+                    path.unlink()
+                (self._folder / self._loaded).rmdir()
+        self._loaded = self._generator.model = name
+        self._accelerator.wait_for_everyone()
+
+    def sample(
+        self,
+        mllm: MLLM,
+        images: Sequence[Image],
+        draws: Sequence[int],
+        candidates: int,
+        settings: Settings,
+        seed: int,
+    ) -> list[list[int]]:
+        """Sample candidates of some images.
+
+        Args:
+            mllm: whose processor is used.
+            images: B.
+            draws: which draw of the training each image is.
+            candidates: G.
+            settings: question, length and temperature.
+            seed: of the training.
+
+        Returns:
+            B · G lists of token ids, each with its end token unless it was cut off. The texts are
+            tokenized anew, in the canonical way, which sampling may have departed from.
+
+        Raises:
+            DetectorError: if the server refuses, or fails for an image.
+        """
+        repeated = [image for image in images for _ in range(candidates)]
+        seeds = [seed_of(seed, "served", d, c) for d in draws for c in range(candidates)]
+        tokenizer = mllm.processor.tokenizer
+        found: list[list[int]] = []
+        for answer in self._generator(mllm.processor, repeated, settings, seeds):
+            if isinstance(answer, FlawsightError):
+                raise answer
+            ids = list(tokenizer(answer.text, add_special_tokens=False)["input_ids"])
+            ids = [token for token in ids if token != mllm.model.config.image_token_id]
+            cut_off = answer.finish_reason == "length"
+            found.append(ids if cut_off and ids else [*ids, tokenizer.eos_token_id])
+        return found

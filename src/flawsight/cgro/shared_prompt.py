@@ -1,0 +1,325 @@
+"""One pass over all candidates of some images: log-probabilities, entropies and attention rows.
+
+The G candidates of an image share its prompt, which is most of each sequence. "cache" runs the
+prompt once and gives its keys and values to the candidates; "packed" lays the prompt and its
+candidates into one row, under a mask that hides the candidates from each other, and so also works
+with gradient checkpointing, under which transformers drops every cache; "repeated" shares nothing.
+All three compute the same.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from ..mllm.capture import AttentionCapture, capture_attention
+from .encoded_images import Prompts
+from .log_probs import token_log_probs
+from .policy import core, recomputed_mlps
+
+Sharing = Literal["cache", "packed", "repeated"]
+
+
+@dataclass(frozen=True)
+class Completions:
+    """The sampled tokens of B · G candidates, right-padded to L; those of one image are adjacent.
+
+    Attributes:
+        ids: (B · G, L).
+        mask: (B · G, L) bool, True for tokens of the completion, its end token included.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, ids: Sequence[Sequence[int]], pad: int, device: torch.device) -> "Completions":
+        """Pad token lists."""
+        longest = max(map(len, ids))
+        padded = torch.full((len(ids), longest), pad)
+        mask = torch.zeros(len(ids), longest, dtype=torch.bool)
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = True
+        return cls(padded.to(device), mask.to(device))
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Prompts brought to the language model's door.
+
+    Attributes:
+        embeds: (B, P, width), image features merged and in place.
+        mask: (B, P) bool.
+        positions: (3, B, P) rotary positions: time, height, width.
+        next_position: (B,) of the first token after the prompt.
+    """
+
+    embeds: Tensor
+    mask: Tensor
+    positions: Tensor
+    next_position: Tensor
+
+
+def embed_prompts(model: Any, prompts: Prompts) -> Prefix:
+    """Merge the features (the merger may train), and put them where the image tokens stand."""
+    base = core(model)
+    visual = base.model.visual
+    patches = prompts.features.view(-1, visual.config.hidden_size)
+    image = visual.merger(patches)
+    embeds = base.get_input_embeddings()(prompts.input_ids)
+    is_image = (prompts.input_ids == base.config.image_token_id)[..., None]
+    embeds = embeds.masked_scatter(is_image, image.to(embeds.dtype))
+    positions, _ = base.model.get_rope_index(
+        prompts.input_ids,
+        mm_token_type_ids=prompts.mm_token_type_ids,
+        image_grid_thw=prompts.image_grid_thw,
+        attention_mask=prompts.attention_mask,
+    )
+    # The prompt ends in text, whose three positions are one.
+    return Prefix(embeds, prompts.attention_mask.bool(), positions, positions[0, :, -1] + 1)
+
+
+class CandidateForward(nn.Module):
+    """The policy's pass as a module of its own, so that one forward belongs to one backward.
+
+    Args:
+        model: the transformers or PEFT model.
+        sharing: see above.
+        temperature: of the sampling, whose distribution the log-probabilities are of.
+        attention: implementation the model was loaded with.
+        head_weights: see `AttentionCapture`; None captures nothing and costs nothing.
+        recompute_mlps: keep less for the backward pass; see `recomputed_mlps`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sharing: Sharing,
+        temperature: float,
+        attention: str,
+        head_weights: dict[int, Tensor] | None,
+        recompute_mlps: bool,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.sharing, self.temperature = sharing, temperature
+        self.attention, self.head_weights = attention, head_weights
+        self.recompute_mlps = recompute_mlps
+
+    def forward(
+        self, prompts: Prompts, completions: Completions
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Run B prompts with their B · G completions of L tokens.
+
+        Returns:
+            (B · G, L) log-probability of each token of the completions, with its gradient; what
+            stands at padding means nothing.
+            (B · G, L) entropy of the distribution it was drawn from, without a gradient.
+            (B · G, L, C) float32 attention of the position *before* each token to the prompt's
+            columns, without a gradient; None if nothing is captured.
+        """
+        with recomputed_mlps(self.model) if self.recompute_mlps else nullcontext():
+            return run_candidates(
+                self.model,
+                prompts,
+                completions,
+                self.sharing,
+                self.temperature,
+                self.attention,
+                self.head_weights,
+            )
+
+
+def run_candidates(
+    model: Any,
+    prompts: Prompts,
+    completions: Completions,
+    sharing: Sharing,
+    temperature: float,
+    attention: str,
+    head_weights: dict[int, Tensor] | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Do what `CandidateForward` says, with any model, like the KL reference."""
+    base = core(model)
+    group = len(completions.ids) // prompts.batch_size
+    prefix = embed_prompts(model, prompts)
+    tokens = completions.ids[:, :-1]  # the last predicts nothing that counts
+    steps = torch.arange(tokens.shape[1], device=tokens.device)
+    run = _Run(
+        base=base,
+        prefix=prefix,
+        columns=prompts.columns,
+        group=group,
+        embeds=base.get_input_embeddings()(tokens),
+        mask=completions.mask[:, :-1],
+        positions=prefix.next_position.repeat_interleave(group)[:, None] + steps,
+        attention=attention,
+        head_weights=head_weights,
+    )
+    hidden, rows = {"cache": run.cached, "packed": run.packed, "repeated": run.repeated}[sharing]()
+    head = base.get_output_embeddings()
+    log_probs, entropy = token_log_probs(hidden, completions.ids, head, temperature)
+    return log_probs, entropy, rows
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The language model's part, in three ways.
+
+    Each returns (B · G, L, width) hidden states and (B · G, L, C) attention rows, or None, of the
+    positions before each token: the prompt's last, and then all of the completion's but its last.
+
+    Attributes:
+        base: the transformers model.
+        prefix: of the B prompts.
+        columns: (B, C) positions in the prompt.
+        group: G.
+        embeds: (B · G, L − 1, width) of the completions.
+        mask: (B · G, L − 1) bool.
+        positions: (B · G, L − 1) rotary positions, for text has but one.
+        attention, head_weights: see `CandidateForward`.
+    """
+
+    base: Any
+    prefix: Prefix
+    columns: Tensor
+    group: int
+    embeds: Tensor
+    mask: Tensor
+    positions: Tensor
+    attention: str
+    head_weights: dict[int, Tensor] | None
+
+    def cached(self) -> tuple[Tensor, Tensor | None]:
+        """Run the prompts, then the completions on their repeated keys and values."""
+        prefix, group = self.prefix, self.group
+        cache = DynamicCache(config=self.base.config.get_text_config())
+        hidden, rows = self._language(
+            self.columns,
+            1,
+            inputs_embeds=prefix.embeds,
+            attention_mask=prefix.mask,
+            position_ids=prefix.positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        assert cache.get_seq_length() == prefix.mask.shape[1], "the cache was dropped"
+        hidden = hidden[:, -1:].repeat_interleave(group, dim=0)
+        rows = None if rows is None else rows.repeat_interleave(group, dim=0)
+        if not self.embeds.shape[1]:
+            return hidden, rows
+        cache.batch_repeat_interleave(group)
+        more, more_rows = self._language(
+            self.columns.repeat_interleave(group, dim=0),
+            self.embeds.shape[1],
+            inputs_embeds=self.embeds,
+            attention_mask=self._continuation_mask(),
+            position_ids=self.positions.expand(3, -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden = torch.cat([hidden, more], dim=1)
+        if rows is not None and more_rows is not None:
+            rows = torch.cat([rows, more_rows], dim=1)
+        return hidden, rows
+
+    def _continuation_mask(self) -> Tensor:
+        """Return what the completions see of the prompt and of themselves."""
+        prompt, length = self.prefix.mask, self.embeds.shape[1]
+        if self.attention != "sdpa":  # flash attention takes (B · G, P + L − 1)
+            return torch.cat([prompt.repeat_interleave(self.group, dim=0), self.mask], dim=1)
+        # Each layer keeps its mask for the backward pass: where no prompt is padded, one for all.
+        # That of the completions is behind them, where nothing that counts looks.
+        prompt = prompt[:1] if prompt.all() else prompt.repeat_interleave(self.group, dim=0)
+        own = torch.ones(length, length, dtype=torch.bool, device=prompt.device).tril()
+        seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
+        return torch.cat(seen, dim=2)[:, None]
+
+    def packed(self) -> tuple[Tensor, Tensor | None]:
+        """Run one row an image: the prompt and then its completions."""
+        batch, prompt_length = self.prefix.mask.shape
+        length = self.embeds.shape[1]
+        in_row = self.group * length
+        hidden, rows = self._language(
+            self.columns,
+            in_row + 1,
+            inputs_embeds=torch.cat(
+                [self.prefix.embeds, self.embeds.reshape(batch, in_row, -1)], dim=1
+            ),
+            attention_mask=packed_mask(self.prefix.mask, self.mask.view(batch, self.group, length)),
+            position_ids=torch.cat(
+                [self.prefix.positions, self.positions.view(batch, in_row).expand(3, -1, -1)],
+                dim=2,
+            ),
+            use_cache=False,
+        )
+        return (
+            self._spread(hidden[:, prompt_length - 1 :]),
+            None if rows is None else self._spread(rows),
+        )
+
+    def _spread(self, row: Tensor) -> Tensor:
+        """(B, 1 + G · (L − 1), X) → (B · G, L, X)."""
+        first = row[:, :1].repeat_interleave(self.group, dim=0)
+        own = row[:, 1:].reshape(len(first), self.embeds.shape[1], row.shape[-1])
+        return torch.cat([first, own], dim=1)
+
+    def repeated(self) -> tuple[Tensor, Tensor | None]:
+        """Run every candidate with a prompt of its own."""
+        prefix, group = self.prefix, self.group
+        hidden, rows = self._language(
+            self.columns.repeat_interleave(group, dim=0),
+            self.embeds.shape[1] + 1,
+            inputs_embeds=torch.cat(
+                [prefix.embeds.repeat_interleave(group, dim=0), self.embeds], dim=1
+            ),
+            attention_mask=torch.cat(
+                [prefix.mask.repeat_interleave(group, dim=0), self.mask], dim=1
+            ),
+            position_ids=torch.cat(
+                [
+                    prefix.positions.repeat_interleave(group, dim=1),
+                    self.positions.expand(3, -1, -1),
+                ],
+                dim=2,
+            ),
+            use_cache=False,
+        )
+        return hidden[:, prefix.mask.shape[1] - 1 :], rows
+
+    def _language(self, columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
+        """Run the language model; return its hidden states and the attention of its last rows."""
+        language = self.base.model.language_model
+        if self.head_weights is None:
+            return language(**inputs).last_hidden_state, None
+        capture = AttentionCapture(columns, self.head_weights, rows)
+        # Closed before the backward pass, which under gradient checkpointing runs it all again.
+        with capture_attention(self.base, capture, self.attention):
+            return language(**inputs).last_hidden_state, capture.rows
+
+
+def packed_mask(prompt: Tensor, candidates: Tensor) -> Tensor:
+    """Say what each position of a packed row sees: the prompt and its own candidate, backwards.
+
+    Args:
+        prompt: (B, P) bool, True for tokens.
+        candidates: (B, G, L) bool.
+
+    Returns:
+        (B, 1, T, T) bool with T = P + G · L. Padding sees itself alone, for a softmax over
+        nothing is NaN.
+    """
+    batch, group, length = candidates.shape
+    owner = torch.arange(group, device=prompt.device).repeat_interleave(length) + 1
+    owner = torch.cat([owner.new_zeros(prompt.shape[1]), owner])
+    real = torch.cat([prompt, candidates.reshape(batch, -1)], dim=1)
+    related = (owner[None, :] == owner[:, None]) | (owner[None, :] == 0)
+    backwards = torch.ones_like(related).tril()
+    seen = (related & backwards) & real[:, None, :]
+    seen = seen | torch.eye(len(owner), dtype=torch.bool, device=prompt.device)
+    return seen[:, None]

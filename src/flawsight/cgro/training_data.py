@@ -1,0 +1,220 @@
+"""What a user names → images with labels to train on and to validate with, checked at the start.
+
+Labels only: masks and texts that a data set may hold are never read.
+"""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..data.dataset import Sample
+from ..data.open import open_datasets
+from ..errors import DatasetError, FlawsightError
+from ..io.images import read_image
+
+_CLASSES = {0: "normal", 1: "defective"}
+_SHOWN = 20
+
+
+def seed_of(*parts: int | str) -> int:
+    """Return a seed below 2⁵⁶ for one purpose, unlike those for other purposes."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image file and y: True for a defective one."""
+
+    path: Path
+    label: bool
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Both parts hold normal and defective images, and no image is in both."""
+
+    train: tuple[LabelledImage, ...]
+    validation: tuple[LabelledImage, ...]
+
+    def balance(self) -> dict[str, dict[str, int]]:
+        """Count each part's images by class."""
+        return {
+            part: {
+                word: sum(image.label == bool(label) for image in images)
+                for label, word in _CLASSES.items()
+            }
+            for part, images in (("train", self.train), ("validation", self.validation))
+        }
+
+
+def read_training_data(
+    specs: Sequence[str], validation: Sequence[str], share: float, limit: int, seed: int
+) -> TrainingData:
+    """Open data sets and part them.
+
+    Where a set has images that are marked for training, those are taken, and its own validation
+    images; else all of its images. Without validation images, a share of each class is kept.
+
+    Args:
+        specs: see `open_datasets`.
+        validation: the same, of images to validate with; every image in them is taken.
+        share: kept for validation otherwise, in [0, 1).
+        limit: most images of the validation part, half of either class as far as they go.
+        seed: of the parting.
+
+    Raises:
+        DatasetError: if nothing is there, or one of the classes is missing.
+    """
+    train: list[Sample] = []
+    kept: list[Sample] = []
+    for spec in specs:
+        for dataset in open_datasets(spec):
+            by_split = {
+                split: [sample for sample in dataset.samples if sample.split == split]
+                for split in ("train", "validation", "test")
+            }
+            marked = by_split["train"]
+            chosen = marked or by_split["test"] or by_split["validation"]
+            _check_classes(chosen, f"{spec}, of which the split {chosen[0].split} is taken,")
+            train += chosen
+            if marked and not validation:
+                kept += by_split["validation"]
+    for spec in validation:
+        kept += [sample for dataset in open_datasets(spec) for sample in dataset.samples]
+    images = _labelled(train)
+    held_out = _labelled(kept)
+    if not held_out:
+        held_out = [
+            image
+            for label in (False, True)
+            for image in _drawn([i for i in images if i.label == label], share, seed)
+        ]
+    apart = {image.path for image in held_out}
+    images = [image for image in images if image.path not in apart]
+    for part, name in ((images, "training"), (held_out, "validation")):
+        if {image.label for image in part} != {False, True}:
+            missing = " and ".join(
+                word for y, word in _CLASSES.items() if bool(y) not in {i.label for i in part}
+            )
+            raise DatasetError(
+                f"No {missing} images are left for {name}. Add images, name others with "
+                "--validation, or change validation_share."
+            )
+    return TrainingData(tuple(images), tuple(_limited(held_out, limit, seed)))
+
+
+def _labelled(samples: Sequence[Sample]) -> list[LabelledImage]:
+    """Drop the repetitions, and refuse a file that is called both normal and defective."""
+    found: dict[Path, LabelledImage] = {}
+    for sample in samples:
+        image = LabelledImage(sample.image, bool(sample.label))
+        if found.setdefault(sample.image, image) != image:
+            raise DatasetError(f"{sample.image} is listed both as normal and as defective.")
+    return list(found.values())
+
+
+def _drawn(images: list[LabelledImage], share: float, seed: int) -> list[LabelledImage]:
+    count = max(1, round(share * len(images))) if share and len(images) > 1 else 0
+    return random.Random(seed).sample(images, count)
+
+
+def _limited(images: list[LabelledImage], limit: int, seed: int) -> list[LabelledImage]:
+    classes = [[image for image in images if image.label == label] for label in (False, True)]
+    half = max(1, limit // 2)
+    sizes = [
+        min(len(own), max(half, limit - len(other))) for own, other in (classes, reversed(classes))
+    ]
+    return [
+        image
+        for own, size in zip(classes, sizes, strict=True)
+        for image in random.Random(seed).sample(own, size)
+    ]
+
+
+def _check_classes(samples: Sequence[Sample], what: str) -> None:
+    counts = Counter(sample.label for sample in samples)
+    for label, word in _CLASSES.items():
+        if not counts[label]:
+            raise DatasetError(
+                f"{what} has {counts[1 - label]} {_CLASSES[1 - label]} images and no {word} one. "
+                "Training needs both: folders good/ and bad/, or train/good/ and train/CLASS/, or "
+                "a list with the labels 0 and 1."
+            )
+
+
+def check_readable(
+    images: Sequence[LabelledImage], on_image: Callable[[], None] = lambda: None
+) -> None:
+    """Decode every image once, so that none fails in hour three.
+
+    Args:
+        images: to read.
+        on_image: called after each.
+
+    Raises:
+        DatasetError: listing those that cannot be read.
+    """
+
+    def complaint(image: LabelledImage) -> str | None:
+        try:
+            read_image(image.path)
+        except FlawsightError as error:
+            return str(error)
+        return None
+
+    complaints = []
+    with ThreadPoolExecutor() as pool:
+        for found in pool.map(complaint, images):
+            complaints += [found] if found else []
+            on_image()
+    if complaints:
+        more = len(complaints) - _SHOWN
+        raise DatasetError(
+            f"{len(complaints)} of {len(images)} images cannot be read; remove or mend them:\n"
+            + "\n".join(complaints[:_SHOWN])
+            + (f"\n… and {more} more" if more > 0 else "")
+        )
+
+
+class Order:
+    """Which image is drawn when: a function of the seed and the draw's number alone.
+
+    The classes take turns as their shares command, and each is shuffled anew in each of its
+    epochs.
+
+    Args:
+        images: normal and defective ones.
+        defective_share: in (0, 1); None: that of the images.
+        seed: of the shuffling.
+    """
+
+    def __init__(
+        self, images: Sequence[LabelledImage], defective_share: float | None, seed: int
+    ) -> None:
+        self._classes = {
+            label: [image for image in images if image.label == label] for label in (False, True)
+        }
+        self._share = (
+            len(self._classes[True]) / len(images) if defective_share is None else defective_share
+        )
+        self._seed = seed
+        self._epochs: dict[tuple[bool, int], list[int]] = {}
+
+    def __getitem__(self, draw: int) -> LabelledImage:
+        """Return the image of a draw, counted from 0."""
+        defective_before = int(draw * self._share)
+        label = int((draw + 1) * self._share) > defective_before
+        turn = defective_before if label else draw - defective_before
+        images = self._classes[label]
+        epoch, place = divmod(turn, len(images))
+        if (label, epoch) not in self._epochs:
+            generator = np.random.default_rng(seed_of(self._seed, "order", int(label), epoch))
+            self._epochs[label, epoch] = generator.permutation(len(images)).tolist()
+        return images[self._epochs[label, epoch][place]]

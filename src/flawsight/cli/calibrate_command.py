@@ -1,0 +1,141 @@
+"""`flawsight calibrate`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+
+from ..errors import MissingExtraError, SettingsError
+from . import options
+from .inspect_command import parse_settings
+from .prior_command import choose_heads
+from .shell import console, explained, progress_columns
+
+
+def calibrate(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Run folder of good parts, bench cell, or folder of their photos."),
+    ],
+    false_alarm_rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be called defective.")
+    ] = None,
+    by_category: Annotated[
+        bool, typer.Option("--by-category", help="One threshold more for each category.")
+    ] = False,
+    heads: Annotated[
+        bool,
+        typer.Option("--heads", help="Choose the model's heads, from a labelled data set."),
+    ] = False,
+    share: Annotated[float, typer.Option(help="Of --heads: the share of all heads to keep.")] = 0.5,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Default: calibration.json, or looks.npz in the model's folder. A picture lies "
+            "beside it."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Of photos: folder or hub name. Default: the bundled model.")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="Of photos: LoRA adapter.")] = None,
+    preset: Annotated[str, typer.Option(help="Of photos: paper or default.")] = "default",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Of photos: override a setting."),
+    ] = None,
+    batch_size: options.BatchSize = 8,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    attention: options.Attention = "sdpa",
+    seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
+) -> None:
+    """Find the threshold that keeps false alarms below a rate, from good parts alone.
+
+    Examples:
+
+        flawsight calibrate photos/good --false-alarm-rate 0.01
+
+        flawsight inspect photos/new --calibration calibration.json
+
+        flawsight calibrate photos/labelled --heads --model my-model
+
+    Photos are inspected into a run folder beside the calibration. A rate a needs ⌈1/a⌉ − 1 images.
+
+    With --heads, good and defective images, without masks, tell which of the model's heads look at
+    defects, and where its words look whatever there is; the presets use both from then on.
+    """
+    with explained():
+        if heads:
+            choose_heads(
+                str(source), share, out, batch_size,
+                {"model": model, "adapter": adapter, "device": device, "dtype": dtype,
+                 "attention": attention},
+            )  # fmt: skip
+            return
+        if false_alarm_rate is None:
+            raise SettingsError("Give --false-alarm-rate, like 0.01, or --heads.")
+        out = Path("calibration.json") if out is None else out
+        from ..calibration import POOLED, calibrate, read_normal_scores, save_calibration
+        from ..evaluate.plot_histogram import draw_histogram
+
+        if (source / "run.json").exists():
+            scores = read_normal_scores(source)
+        else:
+            run = out.with_name(f"{out.stem}-run")
+            load_options = {"device": device, "dtype": dtype, "attention": attention}
+            images = _inspect_photos(
+                source, run, model, batch_size, parse_settings(preset, set_ or [], seed),
+                {"adapter": adapter, **load_options},
+            )  # fmt: skip
+            scores = read_normal_scores(run, images)
+        calibration = calibrate(scores, false_alarm_rate, by_category)
+        save_calibration(calibration, out)
+        for name, threshold in calibration.thresholds.items():
+            console.print(
+                f"{escape(name)}: threshold {threshold:.6g} from {calibration.counts[name]} normal "
+                "images",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if scores.skipped:
+            console.print(f"{scores.skipped} images failed and were left out.")
+        console.print(f"Calibration: {escape(str(out))}", soft_wrap=True)
+        try:
+            picture = out.with_name(f"{out.name}.png")
+            threshold = calibration.thresholds[POOLED]
+            draw_histogram(picture, scores.pooled, threshold, false_alarm_rate)
+            console.print(f"Histogram: {escape(str(picture))}", soft_wrap=True)
+        except MissingExtraError as error:
+            console.print(f"No histogram. {escape(str(error))}", soft_wrap=True)
+
+
+def _inspect_photos(
+    source: Path,
+    run_folder: Path,
+    model: str | None,
+    batch_size: int,
+    settings: Any,
+    load_options: dict[str, Any],
+) -> list[Path]:
+    """Inspect photos into a run folder, going on with what it holds; return their paths."""
+    from ..io.images import find_images
+
+    images = find_images([source])
+    with console.status("Loading the model …"):
+        from ..inspector import Inspector
+        from ..runs.batch import inspect_into
+        from ..runs.describe import describe
+        from ..runs.folder import RunFolder
+
+        inspector = Inspector.from_pretrained(
+            model, settings=settings, batch_size=batch_size, **load_options
+        )
+        run = RunFolder(run_folder, describe(inspector))
+    done = len({str(image) for image in images} & run.finished)
+    with Progress(*progress_columns("Inspecting"), console=console, transient=True) as progress:
+        bar = progress.add_task("", total=len(images), completed=done)
+        inspect_into(run, inspector, images, lambda row: progress.advance(bar))
+    return images

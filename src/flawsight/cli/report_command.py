@@ -1,0 +1,51 @@
+"""`flawsight report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import DatasetError
+from .data_commands import DataRoot
+from .shell import console, explained
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, or cell of a bench (DATASET/DETECTOR).")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC", help="Labelled data set of the images: name, NAME=PATH, path."
+        ),
+    ] = None,
+    data_root: DataRoot = None,
+    one_file: Annotated[
+        bool | None,
+        typer.Option("--one-file/--folder", help="Default: one file up to 40 images."),
+    ] = None,
+) -> None:
+    """Write report.html of a run again, with the truth where it is known.
+
+    Examples:
+
+        flawsight report runs/today --data photos/line3
+
+        flawsight report runs/bench/MVTec-AD/flawsight --one-file
+
+    A bench knows its labels itself.
+    """
+    with explained():
+        from ..data.open import open_datasets
+        from ..evaluate.bench import cell_samples
+        from ..report.write_report import write_report
+        from ..runs.read import read_rows
+
+        samples = (
+            cell_samples(run)
+            if data is None
+            else [s for dataset in open_datasets(data, data_root) for s in dataset.samples]
+        )
+        labels = {str(sample.image): bool(sample.label) for sample in samples}
+        if data is not None and labels.keys().isdisjoint(row["image"] for row in read_rows(run)):
+            raise DatasetError(f"{data} holds none of the images of {run}.")
+        console.print(f"Report: {write_report(run, labels, one_file)}", soft_wrap=True)

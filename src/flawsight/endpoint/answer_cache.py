@@ -1,0 +1,59 @@
+"""Answers of endpoints kept on disk, so that none is paid twice."""
+
+import hashlib
+import json
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import DetectorError
+from ..io.files import write_atomically
+from .completion import Answer
+
+
+class AnswerCache:
+    """A folder with one JSON file an answer. Without a folder it keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def key(request: dict[str, Any], image: bytes) -> str:
+        """Return the hash of all that an answer depends on: the request as JSON, and the image."""
+        described = json.dumps(request, sort_keys=True).encode()
+        return hashlib.sha256(hashlib.sha256(described).digest() + image).hexdigest()
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer kept under the key. A damaged file is as none."""
+        if self._folder is None:
+            return None
+        try:
+            return Answer(**json.loads(self._path(self._folder, key).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer.
+
+        Raises:
+            DetectorError: if the folder cannot be written.
+        """
+        if self._folder is None:
+            return
+        path = self._path(self._folder, key)
+        try:
+            # Threads share the temporary name of a file that two of them write.
+            with self._lock:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, (json.dumps(asdict(answer), indent=2) + "\n").encode())
+        except OSError as error:
+            raise DetectorError(
+                f"Cannot keep answers in {self._folder}: {error.strerror or error}. Make room or "
+                "mend the permissions, and run the same command again."
+            ) from error
+
+    @staticmethod
+    def _path(folder: Path, key: str) -> Path:
+        return folder / key[:2] / f"{key}.json"

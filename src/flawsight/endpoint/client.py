@@ -1,0 +1,212 @@
+"""The connection to one OpenAI-compatible server: evenly paced, patient, plain about refusals."""
+
+import base64
+import io
+import os
+import threading
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from PIL.Image import Image
+
+from ..errors import DetectorError, MissingExtraError, SettingsError
+from .completion import Answer, read_completion
+
+OPENAI = "https://api.openai.com/v1"
+
+# Refusals that every further request would meet too: what the server says → what to do.
+_HOPELESS = {
+    "insufficient_quota": "The account has no credit left.",
+    "logprobs": "Leave out logprobs.",
+    "unsupported_parameter": "Set token_limit to the other name, or temperature=null.",
+    "unsupported_value": "Set temperature=null.",
+    "model_not_found": "Name a model that the server has.",
+    # Gemini says so with status 400.
+    "API key not valid": "Check the key in the environment.",
+}
+
+
+def encode_image(image: Image, kind: Literal["png", "jpeg"] = "png") -> bytes:
+    """Return an image file to send: "png" keeps the exact pixels, "jpeg" has quality 95."""
+    content = io.BytesIO()
+    image.save(content, kind, quality=95)
+    return content.getvalue()
+
+
+def with_image(
+    messages: Sequence[dict[str, Any]],
+    image: bytes,
+    kind: Literal["png", "jpeg"] = "png",
+    detail: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return the chat of `user_message` as servers take it, with an image in its place."""
+    url = {"url": f"data:image/{kind};base64,{base64.b64encode(image).decode()}"}
+    if detail is not None:
+        url["detail"] = detail
+    [message] = messages
+    content = [
+        {"type": "image_url", "image_url": url} if part["type"] == "image" else part
+        for part in message["content"]
+    ]
+    return [{"role": message["role"], "content": content}]
+
+
+class OneImageError(Exception):
+    """A request failed in a way that says nothing of the other images."""
+
+
+class EndpointClient:
+    """Sends requests, from several threads, and repeats those that fail for a while.
+
+    Args:
+        base_url: of the server; None is the variable OPENAI_BASE_URL, or else OpenAI.
+        api_key_env: environment variable that holds the key.
+        timeout: seconds without a sign from the server after which a request has failed.
+        retries: how often a failed request is repeated.
+        requests_per_minute: at most so many requests, repeated ones included; None is no limit.
+
+    Attributes:
+        base_url: of the server.
+
+    Raises:
+        DetectorError: if the key is missing.
+        MissingExtraError: without the openai package.
+        SettingsError: if an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None,
+        *,
+        api_key_env: str,
+        timeout: float,
+        retries: int,
+        requests_per_minute: float | None,
+    ) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise MissingExtraError("openai", "endpoint") from error
+        for label, number in (("timeout", timeout), ("requests_per_minute", requests_per_minute)):
+            if number is not None and number <= 0:
+                raise SettingsError(f"{label} is {number}; it must be above 0.")
+        if retries < 0:
+            raise SettingsError(f"retries is {retries}; it must be at least 0.")
+        self.base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+        local = _is_local(self.base_url)
+        self._key = os.environ.get(api_key_env, "").strip()
+        if not self._key and not local:
+            raise DetectorError(
+                f"There is no key for {self.base_url}: put it into the environment variable "
+                f"{api_key_env}, or name another one with api_key_env=…."
+            )
+        self._openai = openai
+        self._timeout = timeout
+        self._interval = 0.0 if requests_per_minute is None else 60 / requests_per_minute
+        self._next_request = 0.0
+        self._lock = threading.Lock()
+        self._client = openai.OpenAI(
+            api_key=self._key or "none",
+            base_url=self.base_url,
+            timeout=timeout,
+            max_retries=retries,
+            # The hook also sees the client's own repetitions.
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._wait_for_turn]}),
+        )
+
+    def ask(self, request: dict[str, Any]) -> Answer:
+        """Return the answer to a chat completions request.
+
+        Raises:
+            DetectorError: for a refusal that every other request would meet too.
+            OneImageError: for any other failure.
+        """
+        openai = self._openai
+        began = time.perf_counter()
+        try:
+            completion = self._client.chat.completions.create(**request)
+        except openai.APIStatusError as error:
+            # The body is all that the server said; the error's own text leaves some forms out.
+            said = str(error.body or error)
+            self._raise_if_hopeless(error.status_code, said, request["model"])
+            reason = f"{error.status_code}: {self._shown(said)}"
+        except openai.APITimeoutError:
+            reason = f"no answer within {self._timeout:g} s"
+        except openai.APIConnectionError as error:
+            reason = f"no connection ({self._shown(error.__cause__ or error)})"
+        except (openai.OpenAIError, ValueError) as error:
+            reason = f"no valid JSON ({self._shown(error)})"
+        else:
+            answer = read_completion(completion, time.perf_counter() - began)
+            if answer is not None:
+                return answer
+            reason = "no chat completion, but something else"
+        raise OneImageError(reason)
+
+    def post(self, path: str, body: dict[str, str]) -> None:
+        """Ask the server for something that is not a completion.
+
+        Raises:
+            DetectorError: if it refuses or cannot be reached.
+        """
+        try:
+            self._client.post(path, body=body, cast_to=str)
+        except self._openai.OpenAIError as error:
+            said = self._shown(getattr(error, "body", None) or error)
+            raise DetectorError(
+                f"{self.base_url}{path}: {said}. vLLM loads adapters if it was started with "
+                "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
+            ) from error
+
+    def _raise_if_hopeless(self, status: int, said: str, model: str) -> None:
+        """Raise where every other image would fail the same way."""
+        for words, advice in _HOPELESS.items():
+            if words in said:
+                raise DetectorError(
+                    f"{self.base_url} refuses: {self._shown(said)} {advice}"
+                ) from None
+        if status in (401, 403):
+            # The server's own words may repeat the key.
+            raise DetectorError(
+                f"{self.base_url} refuses the key or its rights (status {status}). Check the key "
+                "in the environment and what it allows."
+            ) from None
+        if status == 404:
+            raise DetectorError(
+                f"{self.base_url} knows no model {model!r}, or is no such endpoint (status 404): "
+                f"{self._shown(said)}. Check the model and base_url."
+            ) from None
+
+    def _shown(self, said: object) -> str:
+        """Return what a server or an error said, short and without the key."""
+        text = " ".join(str(said).split())
+        text = text.replace(self._key, "[key]") if self._key else text
+        return text if len(text) <= 300 else f"{text[:300]}…"
+
+    def _wait_for_turn(self, _request: Any) -> None:
+        """Space requests evenly."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next_request)
+            self._next_request = turn + self._interval
+        time.sleep(turn - now)
+
+
+def _is_local(base_url: str) -> bool:
+    """Tell whether a server is on this machine.
+
+    Raises:
+        SettingsError: if the address is none, or holds a password.
+    """
+    parts = urlsplit(base_url)
+    if parts.username or parts.query:
+        raise SettingsError("base_url must hold no user or query; put the key into api_key_env.")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"base_url is {base_url!r}; give one like http://localhost:8000/v1.")
+    try:
+        return parts.hostname == "localhost" or ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return False

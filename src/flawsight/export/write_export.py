@@ -1,0 +1,123 @@
+"""Run folder → one file or folder in another program's format; an image that fails is left out."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import ExportError, FlawsightError
+from .anomalib_folder import AnomalibWriter
+from .coco import CocoWriter
+from .csv_table import CsvWriter
+from .fiftyone_dataset import FiftyOneWriter
+from .items import Item, Source, read_source
+from .labelstudio import LabelStudioWriter
+from .mask_images import MasksWriter
+
+
+class Writer(Protocol):
+    """One format. It is made with the path to write to, the source and the map's threshold."""
+
+    def add(self, item: Item) -> None:
+        """Take one image.
+
+        Raises:
+            FlawsightError: if it lacks what the format needs; nothing of it is taken then.
+        """
+
+    def finish(self) -> None:
+        """Write what is not written yet."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: what makes it, and what its file or folder is called where --out is not given."""
+
+    make: Callable[[Path, Source, float | None], Writer]
+    name: str
+
+
+FORMATS = {
+    "csv": Format(CsvWriter, "inspections.csv"),
+    "coco": Format(CocoWriter, "coco.json"),
+    "labelstudio": Format(LabelStudioWriter, "labelstudio"),
+    "fiftyone": Format(FiftyOneWriter, "fiftyone"),
+    "anomalib": Format(AnomalibWriter, "anomalib"),
+    "masks": Format(MasksWriter, "masks"),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the file or folder.
+        images: how many images are in it.
+        left_out: (image, reason) of each that is not, or only as failed.
+    """
+
+    path: Path
+    images: int
+    left_out: tuple[tuple[str, str], ...]
+
+
+def export(
+    run: Path,
+    to: str,
+    out: Path | None = None,
+    map_threshold: float | None = None,
+    photos: Path | None = None,
+    on_item: Callable[[int], None] = lambda total: None,
+) -> Exported:
+    """Write a run folder in another format, whole or not at all.
+
+    Args:
+        run: run folder of `flawsight inspect`, or a cell of a bench.
+        to: a name in `FORMATS`.
+        out: file or folder; None is below RUN/export. A file is replaced, a folder is not.
+        map_threshold: pixels above it make the masks and regions, on the scale of the maps. None:
+            masks are what the overlays colour, and regions are those of the run, where it has any.
+        photos: see `read_source`.
+        on_item: called after each image with the number of all.
+
+    Raises:
+        ExportError: if there is no such format, no run, no image that can be exported, or no
+            place for it.
+        MissingExtraError: if the format needs a package that is not installed.
+    """
+    if to not in FORMATS:
+        raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
+    source = read_source(run, photos)
+    out = run / "export" / FORMATS[to].name if out is None else out
+    if out.is_dir():
+        raise ExportError(f"{out} exists; remove it, or choose another --out.")
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    left_out = []
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        writer = FORMATS[to].make(partial, source, map_threshold)
+        for item in source.items:
+            try:
+                writer.add(item)
+                item.check()
+            except FlawsightError as error:
+                left_out.append((item.image, str(error)))
+            on_item(len(source.items))
+        if len(left_out) == len(source.items):
+            image, reason = left_out[0]
+            raise ExportError(f"No image can be exported. {image}: {reason}")
+        writer.finish()
+        os.replace(partial, out)
+    except OSError as error:
+        raise ExportError(
+            f"Cannot write {out}: {error.strerror or error}. Make room or choose another --out."
+        ) from error
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        elif partial.is_file():
+            partial.unlink()
+    return Exported(out, len(source.items) - len(left_out), tuple(left_out))

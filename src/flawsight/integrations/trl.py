@@ -1,0 +1,195 @@
+"""CGRO's rewards for the GRPOTrainer of Hugging Face TRL (tested with trl 1.16).
+
+TRL hands a reward function the completions but not the model, and R_cons is about where the model
+looked. `ConsistencyReward` therefore holds the model itself: PEFT puts its LoRA layers into the
+very modules it is given, so that the model handed to GRPOTrainer is the policy at every step. The
+completions are replayed through it by their token ids, in one forward pass without a gradient.
+
+    mllm = load_mllm("Qwen/Qwen2.5-VL-3B-Instruct")
+    set_image_tokens(mllm.processor, 225)
+    trainer = GRPOTrainer(
+        model=mllm.model,
+        processing_class=mllm.processor,
+        reward_funcs=[format_reward, accuracy_reward, ConsistencyReward(mllm)],
+        args=GRPOConfig(output_dir="run", **paper_arguments()),
+        train_dataset=training_rows(samples),
+        peft_config=LoraConfig(r=64, lora_alpha=128, target_modules=LORA_TARGETS),
+    )
+
+`examples/train_with_trl.py` is a whole program. The policy must be whole on each process, as under
+DDP; FSDP and ZeRO-3 spread it.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from ..cgro.score_rollout import Consistency, Score, score_text, score_trace
+from ..data.dataset import Sample
+from ..errors import MissingExtraError, SettingsError
+from ..io.images import read_image
+from ..mllm.generate import replay
+from ..mllm.load import MLLM
+from ..prompt import user_message
+from ..settings import PRESETS, Settings
+
+
+def format_reward(completions: list[Any], **_: Any) -> list[float]:
+    """R_fmt of each completion, see `rewards.format_reward`."""
+    return [score_text(_text(completion), True).format for completion in completions]
+
+
+def accuracy_reward(completions: list[Any], label: list[int], **_: Any) -> list[float]:
+    """R_acc of each completion, see `rewards.accuracy_reward`; `label` is the rows' column."""
+    return [
+        score_text(_text(completion), bool(y)).accuracy
+        for completion, y in zip(completions, label, strict=True)
+    ]
+
+
+class ConsistencyReward:
+    """R_cons of each completion under the policy as it is now, see `score.score_trace`.
+
+    Besides the reward, J of defective and of normal images is logged, as "J/defective" and
+    "J/normal".
+
+    Args:
+        mllm: whose model and processor were handed to GRPOTrainer.
+        settings: how S_T and S_I are made. The size of the images is the processor's, whatever
+            `image_tokens` says, so that the policy sees the same image here and in TRL.
+        consistency: of R_cons; None takes its defaults.
+        batch_size: how many completions are replayed at once.
+    """
+
+    __name__ = "consistency_reward"  # TRL logs it under this name
+
+    def __init__(
+        self,
+        mllm: MLLM,
+        settings: Settings = PRESETS["paper"],
+        consistency: Consistency | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        self.mllm, self.batch_size = mllm, batch_size
+        self.consistency = consistency or Consistency()
+        self.settings = replace(settings, image_tokens=None)
+
+    def __call__(
+        self,
+        completion_ids: list[list[int]],
+        image: list[Image],
+        label: list[int],
+        log_metric: Callable[[str, float], None] | None = None,
+        **_: Any,
+    ) -> list[float]:
+        """Return the rewards of N completions. TRL passes the rows' columns and its own."""
+        scores = self.scores(image, completion_ids, label)
+        if log_metric is not None:
+            for name, wanted in (("J/defective", True), ("J/normal", False)):
+                found = [
+                    score.agreement
+                    for score, y in zip(scores, label, strict=True)
+                    if bool(y) == wanted and score.top[1:]
+                ]
+                if found:
+                    log_metric(name, statistics.fmean(found))
+        return [score.consistency for score in scores]
+
+    def scores(
+        self, images: Sequence[Image], responses: Sequence[Sequence[int]], label: Sequence[int]
+    ) -> list[Score]:
+        """Replay N responses and score them; `label` is 1 for a defective image, else 0."""
+        model = self.mllm.model
+        was_training = model.training
+        model.eval()  # neither dropout nor gradient checkpointing, which would run layers twice
+        try:
+            scores = []
+            for start in range(0, len(responses), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                traces = replay(self.mllm, images[part], responses[part], self.settings)
+                scores += [
+                    score_trace(trace, bool(y), self.settings, self.consistency)
+                    for trace, y in zip(traces, label[part], strict=True)
+                ]
+            return scores
+        finally:
+            model.train(was_training)
+
+
+def set_image_tokens(processor: Any, image_tokens: int) -> None:
+    """Let a processor scale every image to about this many tokens; 225 is the paper's 420×420."""
+    patch = processor.image_processor.patch_size * processor.image_processor.merge_size
+    area = image_tokens * patch**2
+    processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
+
+
+def training_rows(samples: Sequence[Sample], question: str = PRESETS["paper"].question) -> Any:
+    """Return a `datasets.Dataset` with the columns prompt, image and label.
+
+    Images are read when they are needed, upright.
+
+    Raises:
+        MissingExtraError: if `datasets` is not installed.
+    """
+    try:
+        from datasets import Dataset
+    except ImportError as error:
+        raise MissingExtraError("trl", "trl") from error
+    text = user_message(question)[0]["content"][1]["text"]  # TRL puts the image before it
+
+    def with_prompt(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        prompt = [{"role": "user", "content": text}]
+        return {
+            "prompt": [prompt for _ in rows["path"]],
+            "image": [read_image(Path(path)) for path in rows["path"]],
+            "label": rows["label"],
+        }
+
+    rows = Dataset.from_dict(
+        {"path": [str(s.image) for s in samples], "label": [s.label for s in samples]}
+    )
+    return rows.with_transform(with_prompt)
+
+
+def paper_arguments(
+    images: int = 16, candidates: int = 8, batch_size: int = 8, processes: int = 1
+) -> dict[str, Any]:
+    """Return the arguments of GRPOConfig that make an optimizer step of it the paper's.
+
+    Args:
+        images: of one step [paper: 16].
+        candidates: G of each image [paper: 8].
+        batch_size: completions that one process trains on at once; a matter of memory alone.
+        processes: over which the step is spread.
+
+    Raises:
+        SettingsError: if the step cannot be cut into such batches.
+    """
+    passes, rest = divmod(images * candidates, batch_size * processes)
+    if rest or not passes:
+        raise SettingsError(
+            f"{images} images × {candidates} candidates cannot be cut into batches of "
+            f"{batch_size} on {processes} processes."
+        )
+    return {
+        "num_generations": candidates,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": passes,
+        # TRL's defaults are the DAPO loss and no KL, and if any, a corrected one.
+        "loss_type": "grpo",
+        "use_bias_correction_kl": False,
+        # Not published; the rates are those of VLM-R1's LoRA recipe [ours].
+        "beta": 0.04,
+        "learning_rate": 1e-5,
+        "lr_scheduler_type": "constant",
+        "max_completion_length": PRESETS["paper"].max_new_tokens,
+    }
+
+
+def _text(completion: Any) -> str:
+    """Return a completion's text, be it plain or a list of messages."""
+    return completion if isinstance(completion, str) else str(completion[0]["content"])

@@ -1,0 +1,188 @@
+"""Which defects of an image are found one by one: recall of regions against false alarms.
+
+At a threshold t the detections of a map are the 8-connected components of map ≥ t, each standing
+for one place, its highest pixel. A defect region is found if such a place lies in it or close by,
+and a detection close to no region is a false alarm. So a map that marks everything is one
+detection, and finds at most one defect.
+
+All thresholds are covered at once, exactly: as t falls, a component appears at a peak of the map
+(its birth) and ends where it touches a component with a higher peak (its death), so the detections
+at t are the peaks with death < t ≤ birth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..inspection import FloatArray
+from .pixel_counts import Mask
+from .ranking import Array, check_finite
+
+# How far from a defect a detection may point, in units of the image's longer side: most of a cell
+# of a grid of 15, for no map of that grid can point better.
+TOLERANCE = 0.05
+_HALF_PLANE = ((0, 1), (1, -1), (1, 0), (1, 1))  # each pair of touching pixels once
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The peaks of one map, and what each points at.
+
+    Attributes:
+        births: (k,) value of each peak.
+        deaths: (k,) below its birth: the threshold from which on it belongs to a higher peak.
+        found: (k,) number of the region it points at, 1 to `regions`, or 0 for a false alarm.
+        regions: number of regions of defect.
+    """
+
+    births: Array
+    deaths: Array
+    found: NDArray[np.int64]
+    regions: int
+
+
+def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Return births, deaths (−inf for the highest peak) and flat positions of a map's peaks.
+
+    Args:
+        anomaly_map: (height, width) finite.
+
+    Raises:
+        DetectorError: if a score is not finite.
+    """
+    values = np.asarray(anomaly_map, np.float64)
+    check_finite(values)
+    height, width = values.shape
+    # Equal pixels are ordered by place, so that a plateau has one peak that lasts.
+    at_rank = np.argsort(values.ravel(), kind="stable")
+    rank = np.empty(values.size, np.int64)
+    rank[at_rank] = np.arange(values.size)
+    padded = np.pad(rank.reshape(height, width), 1, constant_values=-1)
+    windows = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    summit = at_rank[np.max(windows, axis=0).ravel()]  # the highest neighbour, or the pixel itself
+    while not np.array_equal(summit, higher := summit[summit]):
+        summit = higher
+    tops, basin = np.unique(summit, return_inverse=True)
+    births = values.ravel()[tops]
+    deaths = np.full(tops.size, -np.inf)
+    root = np.arange(tops.size)
+
+    def find(one: int) -> int:
+        while root[one] != one:
+            root[one] = root[root[one]]
+            one = root[one]
+        return one
+
+    for first, second, saddle in zip(*_passes(values, basin.reshape(values.shape)), strict=True):
+        low, high = sorted((find(first), find(second)), key=lambda one: rank[tops[one]])
+        if low != high:
+            deaths[low] = saddle
+            root[low] = high
+    lasting = deaths < births
+    return births[lasting], deaths[lasting], tops[lasting]
+
+
+def detections(anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERANCE) -> Detections:
+    """Find a map's peaks and the regions that they point at.
+
+    Args:
+        anomaly_map: (height, width) finite, higher for a defect.
+        gt_mask: (height, width) True for a defect; what touches, also by a corner, is one region.
+        tolerance: see `TOLERANCE`.
+
+    Raises:
+        DetectorError: if a score is not finite.
+    """
+    births, deaths, places = peaks(anomaly_map)
+    label, regions = ndimage.label(gt_mask, structure=np.ones((3, 3)))
+    found = np.zeros(len(births), np.int64)
+    if regions:
+        distance, nearest = ndimage.distance_transform_edt(~gt_mask, return_indices=True)
+        close = distance.ravel()[places] <= tolerance * max(gt_mask.shape)
+        found = np.where(close, label[tuple(nearest)].ravel()[places], 0)
+    return Detections(births, deaths, found, regions)
+
+
+def region_recall(
+    images: Sequence[Detections], weights: Array | None = None, false_alarms: float = 1.0
+) -> Array:
+    """(...) most of the regions found at any threshold with `false_alarms` an image or fewer.
+
+    Args:
+        images: n ≥ 1 images, defective and good.
+        weights: (..., n) ≥ 0; None: 1 each.
+        false_alarms: allowed on average over all images.
+
+    Returns:
+        In [0, 1]; NaN without a region.
+    """
+    heavy = np.ones(len(images)) if weights is None else np.asarray(weights, np.float64)
+    regions = (heavy * [image.regions for image in images]).sum(axis=-1)
+    image, births, deaths, found = (
+        np.concatenate(parts)
+        for parts in zip(
+            *((np.full(len(d.births), i), d.births, d.deaths, d.found)
+              for i, d in enumerate(images)),
+            strict=True,
+        )
+    )  # fmt: skip
+    alarm = found == 0
+    seen = _union(image[~alarm], found[~alarm], births[~alarm], deaths[~alarm])
+    thresholds = np.unique(np.concatenate([births, deaths[np.isfinite(deaths)]]))[::-1]
+    alarms = _alive(thresholds, births[alarm], deaths[alarm], heavy[..., image[alarm]])
+    hits = _alive(thresholds, seen[1], seen[2], heavy[..., seen[0].astype(np.int64)])
+    allowed = alarms <= false_alarms * heavy.sum(axis=-1, keepdims=True)
+    best = np.where(allowed, hits, 0.0).max(axis=-1, initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(regions > 0, best / regions, np.nan))
+
+
+def _passes(values: Array, basin: NDArray[np.int64]) -> tuple[list[int], list[int], list[float]]:
+    """Return pairs of touching basins with the highest pass between them, highest first."""
+    height, width = values.shape
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64], Array]] = []
+    for down, right in _HALF_PLANE:
+        here = (slice(0, height - down), slice(max(0, -right), width - max(0, right)))
+        there = (slice(down, height), slice(max(0, right), width + min(0, right)))
+        apart = basin[here] != basin[there]
+        saddle = np.minimum(values[here], values[there])[apart]
+        found.append((basin[here][apart], basin[there][apart], saddle))
+    first, second, saddle = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(-saddle, kind="stable")
+    first, second = np.minimum(first, second)[order], np.maximum(first, second)[order]
+    highest = np.sort(np.unique(first * values.size + second, return_index=True)[1])
+    return first[highest].tolist(), second[highest].tolist(), saddle[order][highest].tolist()
+
+
+def _union(
+    image: NDArray[np.int64], region: NDArray[np.int64], births: Array, deaths: Array
+) -> tuple[Array, Array, Array]:
+    """Join the (death, birth] of peaks that find the same region: image, birth, death of each."""
+    order = np.lexsort((-births, region, image))
+    joined: list[tuple[int, float, float]] = []
+    previous = (-1, -1)
+    for i, r, birth, death in zip(
+        image[order].tolist(), region[order].tolist(), births[order], deaths[order], strict=True
+    ):
+        if (i, r) == previous and birth >= joined[-1][2]:
+            joined[-1] = (i, joined[-1][1], min(death, joined[-1][2]))
+        else:
+            joined.append((i, birth, death))
+        previous = (i, r)
+    table = np.array(joined, np.float64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+def _alive(thresholds: Array, births: Array, deaths: Array, weights: Array) -> Array:
+    """(..., T) weight of the intervals with death < t ≤ birth, for falling thresholds."""
+    steps = np.zeros((*weights.shape[:-1], len(thresholds) + 1))
+    rising = thresholds[::-1]
+    for ends, sign in ((births, 1.0), (deaths, -1.0)):
+        # The first threshold, counted from the highest, that is ≤ the end.
+        at = len(thresholds) - np.searchsorted(rising, ends, side="right")
+        np.add.at(steps.T, at, sign * weights.T)
+    alive: Array = np.cumsum(steps, axis=-1)[..., :-1]
+    return alive

@@ -1,0 +1,203 @@
+"""Run folder → report.html, which opens offline.
+
+Few images: one file. Many: the page holds a line of each, and loads thumbnails and what it shows
+of one image when they are looked at, from scripts and pictures beside it, for a page opened from a
+disk may load nothing else:
+
+    report/thumbs/*.jpg
+    report/views-2/*.js     `flawsight.receive(view)`; see view.py
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path, PurePath
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from PIL import Image
+
+from ..errors import FlawsightError, RunFolderError
+from ..inspection import FloatArray
+from ..io.files import slug, write_atomically, writing_to
+from ..io.images import read_image
+from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
+from ..runs.read import Row, read_description, read_rows
+from .view import View, summary_of, view_of
+
+ONE_FILE_UP_TO = 40
+THUMB_SIDE = 256
+# With the format of the views in its name: another version of flawsight writes its own.
+VIEWS = "report/views-2"
+THUMBS = "report/thumbs"
+# What shows one inspection, in the order in which it is loaded; the service's page has it too.
+VIEWER = ("dom.js", "maps.js", "stage.js", "words.js", "regions.js", "viewer.js")
+_SCRIPTS = (*VIEWER, "figures.js", "gallery.js", "report.js")
+
+
+def write_report(
+    folder: Path, labels: Mapping[str, bool] | None = None, one_file: bool | None = None
+) -> Path:
+    """Write the report of a run and return its path.
+
+    Args:
+        folder: of the run, of this or an older version.
+        labels: the truth by image path, True for defective; what is not in it is unknown.
+        one_file: whether everything goes into report.html; None decides by the number of images.
+
+    Raises:
+        RunFolderError: if the folder holds no readable run, or cannot be written.
+    """
+    rows, labels = read_rows(folder), labels or {}
+    if one_file is None:
+        one_file = len(rows) <= ONE_FILE_UP_TO
+    with writing_to(folder):
+        for name in ("photos", *(() if one_file else (VIEWS, THUMBS))):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        items: list[View] = []
+        inlined: list[View] = []
+        for row in rows:
+            label = labels.get(row["image"])
+            if "error" in row:
+                items.append(summary_of(row, slug(row["image"]), None, label))
+                continue
+            place = _inline if one_file else _beside
+            thumb, view = place(folder, row, label)
+            items.append(summary_of(row, slug(row["image"]), thumb, label))
+            if view is not None:
+                inlined.append(view)
+        _shorten_names(items)
+        path = folder / "report.html"
+        write_atomically(path, _page(read_description(folder), items, inlined).encode())
+    return path
+
+
+def _shorten_names(items: list[View]) -> None:
+    """Name each image by its path below the folder that all share: 000.png may occur in many."""
+    parts = [PurePath(item["path"]).parts for item in items]
+    shared = 0
+    while len({one[shared] if shared + 1 < len(one) else None for one in parts} - {None}) == 1:
+        shared += 1
+    for item, one in zip(items, parts, strict=True):
+        item["name"] = "/".join(one[min(shared, len(one) - 1) :])
+
+
+def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, View]:
+    """Return the thumbnail as a data URL, and the view with its photo as one."""
+    photo, has_map = _photo(folder, row)
+    anomaly_map, token_maps = _maps(folder, row)
+    thumb = url = None
+    if photo is not None:
+        thumb = _data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
+        # An overlay is a PNG, many times as large.
+        whole = _thumbnail(folder / photo, None, MAX_SIDE) if has_map else None
+        url = _data_url(whole or (folder / photo).read_bytes())
+    name = slug(row["image"])
+    view = view_of(row, name, url, anomaly_map, token_maps, label=label, photo_has_map=has_map)
+    return thumb, view
+
+
+def _beside(folder: Path, row: Row, label: bool | None) -> tuple[str | None, None]:
+    """Write thumbnail and view beside the page, unless they are there; return the first's URL."""
+    photo, has_map = _photo(folder, row)
+    name = slug(row["image"])
+    thumb, script = folder / THUMBS / f"{name}.jpg", folder / VIEWS / f"{name}.js"
+    source = folder / row.get("anomaly_map", "")
+    fresh = script.exists() and (
+        not source.is_file() or script.stat().st_mtime >= source.stat().st_mtime
+    )
+    if not fresh or (photo is not None and not thumb.exists()):
+        anomaly_map, token_maps = _maps(folder, row)
+        if photo is not None:
+            shown = None if has_map else anomaly_map
+            write_atomically(thumb, _thumbnail(folder / photo, shown, THUMB_SIDE))
+        # The truth may become known later: the page has it, the view has not.
+        view = view_of(row, name, photo, anomaly_map, token_maps, photo_has_map=has_map)
+        write_atomically(script, f"flawsight.receive({_json(view)});\n".encode())
+    return None if photo is None else f"{THUMBS}/{name}.jpg", None
+
+
+def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
+    """Return the photo's place in the folder, and whether the map is painted into it.
+
+    Older versions and other programs kept no photo: it is made from the original, or else the
+    overlay stands for it.
+    """
+    path = row.get("photo") or f"photos/{slug(row['image'])}.jpg"
+    if (folder / path).exists():
+        return path, False
+    try:
+        write_atomically(folder / path, encode_jpeg(read_image(row["image"]), MAX_SIDE))
+    except FlawsightError:
+        overlay = row.get("overlay")
+        return (overlay, True) if overlay and (folder / overlay).exists() else (None, False)
+    return path, False
+
+
+def _maps(folder: Path, row: Row) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return the anomaly map and the tokens' maps, as far as they are there."""
+    return _array(folder, row, "anomaly_map"), _array(folder, row, "token_maps")
+
+
+def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
+    if name not in row:
+        return None
+    try:
+        with np.load(folder / row[name]) as arrays:
+            array: FloatArray = arrays[name].astype(np.float32)
+    except FileNotFoundError:  # deleted, for it is large
+        return None
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise RunFolderError(f"{folder / row[name]} cannot be read: {error}") from error
+    return array
+
+
+def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:
+    """Return a picture as JPEG of at most `side` pixels, with the map over it."""
+    with Image.open(path) as image:
+        image.draft("RGB", (side, side))  # decodes a JPEG no larger than needed
+        small = image.convert("RGB")
+    small.thumbnail((side, side))
+    return encode_jpeg(small if anomaly_map is None else draw_overlay(small, anomaly_map), side)
+
+
+def _data_url(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _json(value: Any) -> str:
+    """Return ASCII JSON that can stand in a <script>: no tag begins in it."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _page(run: dict[str, Any], items: list[View], views: list[View]) -> str:
+    static = files("flawsight.report") / "static"
+    script = "\n".join((static / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    style = (static / "viewer.css").read_text(encoding="utf-8")
+    model = run.get("model", {})
+    about = {
+        "model": model.get("name") or run.get("detector"),
+        "sha256": model.get("sha256"),
+        "created": run["created"],
+        "version": run["versions"]["flawsight"],
+        "threshold": run.get("threshold"),
+        "views": VIEWS,
+    }
+    environment = Environment(loader=PackageLoader("flawsight.report"), autoescape=True)
+    return environment.get_template("report.html").render(
+        script=Markup(script),
+        script_hash=_hash(script),
+        style=Markup(style),
+        style_hash=_hash(style),
+        run=Markup(_json({"about": about, "items": items})),
+        views=[(view["id"], Markup(_json(view))) for view in views],
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

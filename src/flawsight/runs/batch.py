@@ -1,0 +1,58 @@
+"""Inspect what a run does not hold yet, in batches."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import FlawsightError
+from ..inspector import Inspector, Opened, Traced
+from ..io.overlap import overlapped
+from ..io.overlay import MAX_SIDE
+from .folder import RunFolder
+from .read import Row
+
+
+def inspect_into(
+    run: RunFolder,
+    inspector: Inspector,
+    images: Sequence[Path],
+    on_row: Callable[[Row], None] = lambda row: None,
+    rank: int = 0,
+    processes: int = 1,
+) -> None:
+    """Inspect the images that the run does not hold yet, in batches, a broken image being a row.
+
+    Several processes take the same batches as one would, in turns: every `processes`-th, from the
+    `rank`-th on. What an image's neighbours are thus does not depend on their number.
+    `on_row` is called in another thread.
+
+    Raises:
+        ModelError: if the model is at fault.
+        RunFolderError: if the run cannot be written.
+    """
+    missing = [str(path) for path in images if str(path) not in run.finished]
+    size = inspector.batch_size
+    starts = range(rank * size, len(missing), processes * size)
+    batches = [missing[start : start + size] for start in starts]
+
+    def prepare(batch: list[str]) -> Opened:
+        opened = inspector.open(batch)
+        settings = inspector.settings
+        seen_again = settings.crops or settings.reask or settings.follow_edges
+        if inspector.generator is None and not seen_again:
+            for image in opened.images:
+                if isinstance(image, Image.Image):
+                    image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it
+        return opened
+
+    def write(traced: Traced) -> None:
+        located = inspector.localize(traced)
+        for image, (photo, outcome) in zip(traced.opened.given, located, strict=True):
+            if isinstance(outcome, FlawsightError):
+                on_row(run.add_error(str(image), outcome))
+            else:
+                assert photo is not None
+                on_row(run.add(outcome, photo))
+
+    overlapped(batches, prepare, inspector.trace, write)

@@ -1,0 +1,130 @@
+"""The run folder: where inspections go, row by row, and from where everything later reads them.
+
+    run.json            model and its hash, settings, versions
+    inspections.jsonl   one object an image, appended
+    maps/*.npz          one (H, W) float16 array in [0, 1] an image, called anomaly_map
+    token_maps/*.npz    one (R, grid_h, grid_w) float16 array an image, called token_maps
+    overlays/*.png      the map over the photo, on one fixed colour scale
+    photos/*.jpg        the photo, small, so that the report needs the original no more
+    report.html         all of it to look at, with report/ beside it where there are many images
+
+Files are written whole or not at all, and a row only after its files: whatever stops the program
+costs no finished image, and the same command goes on where it stopped.
+"""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import FlawsightError, RunFolderError
+from ..inspection import FloatArray, Inspection
+from ..io.files import slug, write_atomically, writing_to
+from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
+from .describe import about_run, check_same
+from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
+
+
+class RunFolder:
+    """A run on disk, new or resumed.
+
+    Args:
+        folder: made if it does not exist.
+        about: what all rows of the run share, as JSON types; see `describe`.
+        rank: of the process, where several share a run. The first opens it before the others,
+            which write rows into files of their own until `merge`.
+
+    Raises:
+        RunFolderError: if the folder holds a run of another model or other settings, or something
+            else, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
+        self.folder = folder
+        self._rows = folder / (f"inspections.rank-{rank}.jsonl" if rank else "inspections.jsonl")
+        about = about_run(about)
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            description = folder / "run.json"
+            if description.exists():
+                check_same(folder, read_description(folder), about)
+            elif any(folder.iterdir()):
+                raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
+            else:
+                write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
+            for name in (*ARRAY_FOLDERS.values(), "overlays", "photos"):
+                (folder / name).mkdir(exist_ok=True)
+        if rank == 0:
+            # A torn last line is dropped, and so are failures, which are tried again.
+            self._rewrite([row for row in read_rows(folder) if "error" not in row])
+        self.finished = {row["image"] for row in read_rows(folder)}
+
+    def add(self, inspection: Inspection, photo: Image.Image) -> Row:
+        """Write the inspection of an image file and its RGB photo, and return its row."""
+        assert inspection.image is not None
+        stem = slug(inspection.image)
+        overlay = draw_overlay(photo, inspection.anomaly_map)
+        png = io.BytesIO()
+        overlay.save(png, "PNG", compress_level=3)
+        files = {"overlay": f"overlays/{stem}.png", "photo": f"photos/{stem}.jpg"}
+        row = inspection.to_json() | files
+        with writing_to(self.folder):
+            write_atomically(self.folder / row["overlay"], png.getbuffer())
+            write_atomically(self.folder / row["photo"], encode_jpeg(photo, MAX_SIDE))
+        return self.add_row(
+            row, {"anomaly_map": inspection.anomaly_map, "token_maps": inspection.token_maps}
+        )
+
+    def add_row(self, row: Row, arrays: dict[str, FloatArray]) -> Row:
+        """Write any program's row on an image with its "anomaly_map" or "token_maps".
+
+        Returns:
+            The row with the names of its files.
+        """
+        with writing_to(self.folder):
+            for name, array in arrays.items():
+                row = row | {name: f"{ARRAY_FOLDERS[name]}/{slug(row['image'])}.npz"}
+                write_atomically(self.folder / row[name], encode_array(name, array))
+            self._append(row)
+        return row
+
+    def merge(self, images: Sequence[Path]) -> None:
+        """Bring the rows of all processes, which must be done, into one file, in this order."""
+        place = {str(image): index for index, image in enumerate(images)}
+        rows = read_rows(self.folder)
+        self._rewrite(sorted(rows, key=lambda row: place.get(row["image"], -1)))
+
+    def _rewrite(self, rows: list[Row]) -> None:
+        # A merge that was killed leaves rows in two files.
+        lines = [json.dumps(row) + "\n" for row in {row["image"]: row for row in rows}.values()]
+        with writing_to(self.folder):
+            write_atomically(self.folder / "inspections.jsonl", "".join(lines).encode())
+            for path in rank_files(self.folder):
+                path.unlink()
+
+    def add_error(self, image: str, error: FlawsightError) -> Row:
+        """Write that an image failed, and return its row."""
+        row = {"image": image, "error": f"{type(error).__name__}: {error}"}
+        with writing_to(self.folder):
+            self._append(row)
+        return row
+
+    def _append(self, row: Row) -> None:
+        with self._rows.open("ab", buffering=0) as file:
+            file.write((json.dumps(row) + "\n").encode())
+            os.fsync(file.fileno())
+
+
+def encode_array(name: str, array: FloatArray) -> bytes:
+    """Return the .npz file of an array called `name`."""
+    content = io.BytesIO()
+    # Half precision is for [0, 1]; other programs' scores may be of any size.
+    small = np.abs(array).max(initial=0) <= 1
+    kept = {name: array.astype(np.float16 if small else np.float32)}
+    np.savez_compressed(content, **kept)  # type: ignore[arg-type]
+    return content.getvalue()
