@@ -16,11 +16,11 @@ test: $(VENV)/.installed-test  ## Run the whole test suite.
 
 test-anomalib: $(VENV)/.installed-anomalib  ## Only what needs anomalib, which brings much along.
 	$(VENV)/bin/python -c 'import anomalib'  # without it all of these are skipped
-	$(VENV)/bin/python -m pytest tests/test_anomalib.py tests/test_anomalib_model.py tests/test_export.py
+	$(VENV)/bin/python -m pytest tests/integrations tests/export
 
 test-ray: $(VENV)/.installed-ray  ## Only what needs Ray, whose processes take minutes to come and go.
 	$(VENV)/bin/python -c 'import ray'  # without it all of these are skipped
-	$(VENV)/bin/python -m pytest tests/test_cluster.py
+	$(VENV)/bin/python -m pytest tests/runs/test_cluster.py
 
 benchmarks: $(VENV)/.installed-test  ## Measure all of docs/performance.md anew, and write it.
 	$(VENV)/bin/python benchmarks/run_all.py

@@ -22,13 +22,13 @@ import numpy as np
 import psutil
 import ray
 import torch
-from flawsight.runs.batch import inspect_into
-from flawsight.runs.describe import describe
 from soak import make_photos
 
 from flawsight.inspector import Inspector
 from flawsight.io.images import find_images
+from flawsight.runs.batch import inspect_into
 from flawsight.runs.cluster import inspect_on_ray
+from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.settings import PRESETS
 

@@ -15,14 +15,14 @@ from json import dumps, loads
 from pathlib import Path
 from statistics import median
 
-from flawsight.runs.batch import inspect_into
-from flawsight.runs.describe import describe
 from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import end_tokens, generate_from
 from flawsight.mllm.load import load_mllm
+from flawsight.runs.batch import inspect_into
+from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.settings import PRESETS
 

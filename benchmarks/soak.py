@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flawsight.runs.batch import inspect_into
-from flawsight.runs.describe import describe
-from flawsight.runs.read import read_rows
 from PIL import Image
 
 from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
+from flawsight.runs.batch import inspect_into
+from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
+from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS
 
 SIDE = 96

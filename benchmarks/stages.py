@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from flawsight.runs.describe import describe
 from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate_from
+from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 
 

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from browsing import CHROMIUM
-from checkpoints import (
+from huggingface_hub import save_torch_state_dict
+from hypothesis import settings
+from transformers import AttentionInterface
+
+from flawsight.inspection import Inspection
+from flawsight.inspector import Inspector
+from flawsight.io.images import find_images
+from flawsight.mllm.load import MLLM, load_mllm
+from helpers.browsing import CHROMIUM
+from helpers.checkpoints import (
     FIRST_REAL_SPECIAL,
     REAL_VOCABULARY,
     published_config,
@@ -21,15 +29,7 @@ from checkpoints import (
     write_json,
     write_processor,
 )
-from flash import fake_flash
-from huggingface_hub import save_torch_state_dict
-from hypothesis import settings
-from transformers import AttentionInterface
-
-from flawsight.inspection import Inspection
-from flawsight.inspector import Inspector
-from flawsight.io.images import find_images
-from flawsight.mllm.load import MLLM, load_mllm
+from helpers.flash import fake_flash
 
 # A busy machine may take long over one example; that is no failure.
 settings.register_profile("patient", deadline=None)

@@ -1,6 +1,5 @@
 """From a hand-made Trace to an Inspection, without a model; what importing the package costs."""
 
-import itertools
 import json
 import math
 import subprocess
@@ -17,28 +16,14 @@ from PIL import Image
 
 import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
-from flawsight.inspection import Glance, Inspection, Trace
+from flawsight.inspection import Glance, Inspection
 from flawsight.inspector import Inspector
 from flawsight.localize import inspect_trace
 from flawsight.mllm.encode import PromptBatch
 from flawsight.settings import Settings
+from helpers.traces import RESPONSE, make_trace
 
 PLAIN = Settings(tau_t=0.0, tau_i=0.0)
-RESPONSE = ["<think>", "A", " deep", " dent", ".", "</think>", "<answer>", "Yes", "</answer>", ""]
-
-
-def make_trace(pieces: list[str], grid: tuple[int, int] = (3, 4), seed: int = 0) -> Trace:
-    """A response of these tokens, each with random attention and a margin of its own."""
-    ends = list(itertools.accumulate(map(len, pieces), initial=0))
-    random = torch.Generator().manual_seed(seed)
-    return Trace(
-        text="".join(pieces),
-        token_spans=tuple(itertools.pairwise(ends)),
-        image_attention=torch.rand(len(pieces), *grid, generator=random),
-        question_attention=torch.rand(len(pieces), 5, generator=random),
-        anomaly_tokens=torch.tensor([False, True, False, True, False]),
-        answer_margins=torch.arange(len(pieces), dtype=torch.float32) - 5,
-    )
 
 
 def inspect(pieces: list[str], settings: Settings = PLAIN, **trace_options) -> Inspection:

@@ -1,7 +1,6 @@
 """The anomaly words of the question, found in characters and then in tokens."""
 
 import pytest
-from checkpoints import photo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM
 from flawsight.prompt import INSTRUCTION, QUESTION, anomaly_word_spans, user_message
 from flawsight.settings import Settings
+from helpers.checkpoints import photo
 
 ANOMALY_WORDS = ["defect", "defects", "defective", "anomaly", "anomalies", "anomalous",
                  "abnormal", "abnormality", "abnormalities"]  # fmt: skip

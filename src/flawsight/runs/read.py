@@ -44,4 +44,5 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def rank_files(folder: Path) -> list[Path]:
+    """Return the row files of processes that share a run, of those after the first."""
     return sorted(folder.glob("inspections.rank-*.jsonl"))

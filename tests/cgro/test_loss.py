@@ -1,0 +1,167 @@
+"""The loss and its gradients against those of Hugging Face TRL."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flawsight.cgro.encoded_images import collate, encode_image
+from flawsight.cgro.loss import candidate_losses, denominator, token_losses
+from flawsight.cgro.policy import make_trainable, reference_of, trainable_parameters
+from flawsight.cgro.shared_prompt import Completions, run_candidates
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.settings import Settings
+from helpers.checkpoints import photo
+
+SETTINGS = Settings(image_tokens=12)
+IMAGES = [photo(90, 60, seed=1), photo(64, 64, seed=2)]
+GROUP, LONGEST = 2, 8
+ADVANTAGES = torch.tensor([0.7, -0.7, 1.2, -1.1])
+
+
+def candidates(mllm: MLLM) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(3)
+    return [
+        [
+            *torch.randint(0, 300, (n - 1,), generator=generator).tolist(),
+            mllm.processor.tokenizer.eos_token_id,
+        ]
+        for n in (8, 3, 5, 6)
+    ]
+
+
+def policy(checkpoint: Path) -> MLLM:
+    mllm = make_trainable(load_mllm(checkpoint, device="cpu"), "lora", 4, 8, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in trainable_parameters(mllm.model):
+            if "lora_B" in name:
+                parameter.normal_(std=0.2, generator=generator)
+    return mllm
+
+
+def trl_loss(mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference: Any) -> Any:
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    arguments = trl.GRPOConfig(
+        output_dir="unused",
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        gradient_checkpointing=False,
+        per_device_train_batch_size=4,
+        num_generations=GROUP,
+        max_completion_length=LONGEST,
+        **settings,
+    )
+    rows = datasets.Dataset.from_list([{"prompt": "a"}])
+    trainer = trl.GRPOTrainer(
+        mllm.model, lambda **_: [0.0], arguments, rows, processing_class=mllm.processor
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    images = [image for image in IMAGES for _ in range(GROUP)]
+    prompt = encode_prompts(mllm, images, SETTINGS).inputs
+    done = Completions.of(
+        candidates(mllm), mllm.processor.tokenizer.pad_token_id, torch.device("cpu")
+    )
+    types = prompt["mm_token_type_ids"]
+    return trainer.compute_loss(
+        trainer.model,
+        {
+            "prompt_ids": prompt["input_ids"],
+            "prompt_mask": prompt["attention_mask"],
+            "completion_ids": done.ids,
+            "completion_mask": done.mask.long(),
+            "pixel_values": prompt["pixel_values"],
+            "image_grid_thw": prompt["image_grid_thw"],
+            "num_images": [1] * len(images),
+            "mm_token_type_ids": torch.cat([types, torch.zeros_like(done.ids)], dim=1),
+            "advantages": ADVANTAGES,
+            "old_per_token_logps": old,
+            "ref_per_token_logps": reference,
+            "num_items_in_batch": done.mask.sum(),
+        },
+    )
+
+
+@pytest.mark.parametrize("normalization", ["grpo", "dr_grpo", "dapo"])
+@pytest.mark.parametrize("unbiased_kl", [False, True])
+def test_loss_and_gradients_are_those_of_trl(
+    tiny_checkpoint: Path, normalization: Any, unbiased_kl: bool
+) -> None:
+    mllm, theirs = policy(tiny_checkpoint), policy(tiny_checkpoint)
+    prompts = collate([encode_image(mllm, image, SETTINGS) for image in IMAGES], mllm)
+    ids = candidates(mllm)
+    done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, mllm.device)
+    with torch.no_grad(), reference_of(mllm.model)() as model:
+        reference, _, _ = run_candidates(model, prompts, done, "repeated", 1.0, "sdpa", None)
+    log_probs, _, _ = run_candidates(mllm.model, prompts, done, "cache", 1.0, "sdpa", None)
+    assert (log_probs - reference).abs().max() > 0.01
+    # As after an earlier update of the same roll-out: some ratios are clipped, some are not.
+    noise = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(2))
+    old = log_probs.detach() + 0.3 * noise
+    losses, _ = token_losses(log_probs, old, reference, ADVANTAGES, 0.2, 0.04, unbiased_kl)
+    below = denominator(normalization, len(ids), int(done.mask.sum()), LONGEST)
+    loss = candidate_losses(losses, done.mask, normalization).sum() / below
+    loss.backward()
+    arguments = {"loss_type": normalization, "beta": 0.04, "epsilon": 0.2}
+    arguments |= {"use_bias_correction_kl": unbiased_kl}
+    expected = trl_loss(theirs, arguments, old, reference)
+    expected.backward()
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
+    wanted = dict(trainable_parameters(theirs.model))
+    for name, parameter in trainable_parameters(mllm.model):
+        gradient = wanted[name].grad
+        assert (parameter.grad - gradient).norm() <= 1e-4 * gradient.norm() + 1e-8, name
+
+
+@given(
+    st.lists(st.floats(-3, 3), min_size=1, max_size=5),
+    st.floats(-5, 0),
+    st.floats(-5, 0),
+    st.floats(0.01, 0.5),
+)
+def test_first_update_and_clipping(
+    advantages: list[float], now: float, before: float, epsilon: float
+) -> None:
+    weights = torch.tensor(advantages)
+    log_probs = torch.full((len(weights), 2), now, requires_grad=True)
+    losses, kl = token_losses(log_probs, log_probs.detach(), None, weights, epsilon, 0.04)
+    losses.sum().backward()
+    torch.testing.assert_close(losses.detach(), -weights[:, None].expand(-1, 2))
+    torch.testing.assert_close(log_probs.grad, -weights[:, None].expand(-1, 2))
+    assert not kl.any()
+    old = torch.full_like(log_probs, before).detach()
+    log_probs.grad = None
+    losses, _ = token_losses(log_probs, old, None, weights, epsilon, 0.04)
+    losses.sum().backward()
+    ratio = torch.tensor(now - before).exp()
+    for weight, gradient in zip(weights, log_probs.grad, strict=True):
+        too_far = ratio > 1 + epsilon if weight > 0 else ratio < 1 - epsilon
+        expected = torch.zeros(2) if too_far else (-weight * ratio).expand(2)
+        if not torch.isclose(ratio, 1 + epsilon * weight.sign(), atol=1e-4):
+            torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4)
+
+
+@given(st.floats(-6, 0), st.floats(-6, 0))
+def test_kl_is_never_negative(policy: float, reference: float) -> None:
+    ours = torch.tensor([[policy]])
+    losses, kl = token_losses(ours, ours, torch.tensor([[reference]]), torch.zeros(1), 0.2, 0.5)
+    assert kl.item() >= -1e-6
+    torch.testing.assert_close(losses, 0.5 * kl)
+    assert (kl.item() > 1e-6) == (abs(policy - reference) > 2e-3) or abs(policy - reference) < 5e-3
+
+
+def test_padding_adds_nothing_not_even_nan() -> None:
+    losses = torch.tensor([[1.0, 2.0, torch.nan], [4.0, torch.inf, torch.nan]])
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    assert candidate_losses(losses, mask, "grpo").tolist() == [1.5, 4.0]
+    assert candidate_losses(losses, mask, "dapo").tolist() == [3.0, 4.0]
+    assert denominator("dapo", 2, 3, 100) == 3
+    assert denominator("dr_grpo", 2, 3, 100) == 200
+    assert denominator("grpo", 2, 3, 100) == 2

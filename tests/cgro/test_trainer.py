@@ -1,0 +1,389 @@
+"""A whole training: what it leaves, how it goes on, and that more processes change nothing."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
+
+from flawsight.cgro import learner as learner_module
+from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint, training_state
+from flawsight.cgro.learner import Learner
+from flawsight.cgro.policy import make_trainable
+from flawsight.cgro.score_rollout import Score
+from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings
+from flawsight.cgro.trainer import make_accelerator
+from flawsight.cgro.validation import figures
+from flawsight.errors import ModelError, RunFolderError, SettingsError
+from flawsight.inspector import Inspector
+from flawsight.io.files import write_atomically
+from flawsight.mllm.load import MLLM, load_mllm
+from helpers.training import INSPECTION, make_photos, mixed_score, read, run, weights
+
+TESTS = Path(__file__).parents[1]
+OUTCOMES = [
+    (True, 0.9, True, False),
+    (True, None, False, False),
+    (False, 0.2, False, True),
+    (False, 0.8, True, False),
+]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("photos") / "line")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run(tiny_checkpoint, photos, out)
+    return out
+
+
+def test_a_training_leaves_what_it_promises(finished: Path, tiny_checkpoint: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert {"reward_mean", "reward_spread", "uniform_groups", "entropy", "kl", "length"} <= set(
+        rows[1]
+    )
+    assert [row["step"] for row in rows if "validation_image_auroc" in row] == [0, 2, 4]
+    assert rows[1]["kl"] == 0
+    assert rows[4]["kl"] > 0
+    for name in ("last", "best"):
+        card = (finished / name / "README.md").read_text()
+        assert card.startswith("---\n")
+        assert "image-level labels only" in card
+        assert '"learning_rate": 0.01' in card
+        base = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint)
+        PeftModel.from_pretrained(base, finished / name)
+        Inspector.from_pretrained(tiny_checkpoint, adapter=finished / name, device="cpu")
+
+
+def test_a_resumed_training_ends_in_the_same_bits(
+    tiny_checkpoint: Path, photos: Path, finished: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    update, done = Learner.update, []
+
+    def killed(self: Learner, rollouts: Any, step: int) -> Any:
+        if step == 3 and not done:
+            done.append(step)
+            raise KeyboardInterrupt
+        return update(self, rollouts, step)
+
+    monkeypatch.setattr(Learner, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_checkpoint, photos, out, save_every=2)
+    assert torch.load(out / "checkpoint.pt")["step"] == 2
+    torch.manual_seed(99)
+    run(tiny_checkpoint, photos, out, save_every=2)
+    run(tiny_checkpoint, photos, tmp_path / "whole", save_every=2)
+    expected = weights(tmp_path / "whole")
+    assert all(torch.equal(value, expected[name]) for name, value in weights(out).items())
+    assert (out / "metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
+    assert all(torch.equal(value, expected[name]) for name, value in weights(finished).items())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"normalization": "dapo", "iterations": 2},
+        {"shard": True},
+        {"shard": True, "sharing": "packed", "gradient_checkpointing": True},
+    ],
+)
+def test_two_processes_make_the_update_of_one(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    settings = settings | {"steps": 2}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_port", str(port), str(TESTS / "helpers/training.py"), str(tiny_checkpoint),
+        str(photos), str(tmp_path / "two"), json.dumps(settings),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": _source_path()}
+    finished = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    run(tiny_checkpoint, photos, tmp_path / "one", **settings)
+    adapters = [
+        load_file(tmp_path / name / "last/adapter_model.safetensors") for name in ("one", "two")
+    ]
+    torch.testing.assert_close(adapters[1], adapters[0], atol=2e-5, rtol=1e-3)
+    expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=2e-5, rtol=1e-3)
+    one, two = (
+        [json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()]
+        for n in ("one", "two")
+    )
+    for row, other in zip(one, two, strict=True):
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-3)
+
+
+def test_mixed_precision_with_checkpointing_and_features_on_disk(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, for accelerate keeps one precision a process."""
+    settings = {
+        "mixed_precision": "bf16", "sharing": "packed", "gradient_checkpointing": True,
+        "features": "disk", "steps": 2,
+    }  # fmt: skip
+    command = [
+        sys.executable,
+        str(TESTS / "helpers/training.py"),
+        str(tiny_checkpoint),
+        str(photos),
+    ]
+    environment = os.environ | {"PYTHONPATH": _source_path()}
+    subprocess.run(
+        [*command, str(tmp_path / "run"), json.dumps(settings)], env=environment, check=True
+    )
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+    assert len(list((tmp_path / "run/features").glob("*.safetensors"))) > 2
+
+
+def _source_path() -> str:
+    import flawsight
+
+    return os.pathsep.join([str(Path(flawsight.__file__).parent.parent), str(TESTS)])
+
+
+def test_full_training_leaves_a_model(tiny_checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(tiny_checkpoint, photos, out, trainable="full", learning_rate=1e-3, steps=2)
+    inspector = Inspector.from_pretrained(out / "last", device="cpu")
+    saved = dict(inspector.mllm.model.named_parameters())
+    base = dict(AutoModelForImageTextToText.from_pretrained(tiny_checkpoint).named_parameters())
+    for name, value in weights(out).items():
+        assert torch.equal(saved[name], value)
+    changed = {name for name, value in base.items() if not torch.equal(saved[name], value)}
+    assert any("language_model" in name for name in changed)
+    assert any("visual.merger" in name for name in changed)
+    assert not any("visual" in name and "merger" not in name for name in changed)
+    assert "full" in (out / "last/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("sharing", "setting"),
+    [
+        ("packed", "gradient_checkpointing"),
+        ("packed", "recompute_mlps"),
+        ("cache", "recompute_mlps"),
+    ],
+)
+def test_what_saves_memory_changes_no_bit(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, sharing: str, setting: str
+) -> None:
+    nothing = {"gradient_checkpointing": False, "recompute_mlps": False}
+    for name, changed in (("off", nothing), ("on", nothing | {setting: True})):
+        run(tiny_checkpoint, photos, tmp_path / name, sharing=sharing, steps=1, **changed)
+    expected = weights(tmp_path / "off")
+    assert all(torch.equal(v, expected[n]) for n, v in weights(tmp_path / "on").items())
+
+
+def test_r1_captures_nothing(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("attention was captured")
+
+    monkeypatch.setattr("flawsight.cgro.shared_prompt.AttentionCapture", never)
+    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: figures(OUTCOMES))
+    run(tiny_checkpoint, photos, tmp_path / "run", reward="r1", steps=1)
+
+
+def test_an_update_makes_what_is_rewarded_likelier(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same words of a normal and of a defective image: the label decides what is learned."""
+    settings = TrainSettings(
+        images_per_step=2, images_per_forward=2, candidates=4, kl_weight=0.0, learning_rate=1e-2,
+        reward="r1", lora_rank=4,
+    )  # fmt: skip
+    monkeypatch.setattr(
+        learner_module, "score_text", lambda text, y: Score(0.0, float((len(text) > 20) == y), 0.0)
+    )
+    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), "lora", 4, 8, 0)
+    accelerator = make_accelerator(settings, tmp_path, cpu=True)
+    learner = Learner(mllm, INSPECTION, settings, accelerator, tmp_path)
+    data = read(photos)
+    images = [next(i for i in data.train if i.label == label) for label in (False, True)]
+    (rollout,) = learner.rollouts(images, [0, 1])
+    scores = learner.scores(rollout, None)
+    rewards = torch.tensor([score.total for score in scores]).view(2, 4)
+    assert (rewards.std(dim=1) > 0).all()
+
+    def likelihood() -> torch.Tensor:
+        with torch.no_grad():
+            log_probs, _, _ = learner.forward(rollout.prompts, rollout.completions)
+        means = (log_probs * rollout.completions.mask).sum(1) / rollout.completions.mask.sum(1)
+        return means.view(2, 4)
+
+    before = likelihood()
+    learner.update([rollout], step=0)
+    gain = (likelihood() - before) * (rewards - rewards.mean(dim=1, keepdim=True))
+    assert (gain.sum(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_uniform_groups_can_be_left_out(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skip: bool
+) -> None:
+    steps_begun: list[int] = []
+    update = Learner.update
+
+    def counted(self: Learner, rollouts: Any, step: int) -> Any:
+        steps_begun.append(step)
+        return update(self, rollouts, step)
+
+    def alike(text: str, label: bool) -> Score:
+        """Candidates of normal images earn alike; in the second step, all do."""
+        return mixed_score(text, label) if label and len(steps_begun) < 2 else Score(1.0, 0.0, 0.0)
+
+    monkeypatch.setattr(Learner, "update", counted)
+    _, steps = run(
+        tiny_checkpoint, photos, tmp_path / "run", alike, steps=2, skip_uniform_groups=skip
+    )
+    first, second = (row for step, row in steps if step)
+    assert 0.5 <= first["uniform_groups"] < 1
+    assert first["gradient_norm"] > 0
+    assert second["uniform_groups"] == 1
+    # Their KL is all that is left, and skipping leaves that out, too.
+    assert (second["gradient_norm"] == 0) == skip
+
+
+def test_nan_stops_and_keeps_the_last_good_adapter(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    losses = learner_module.token_losses
+
+    def broken(log_probs: torch.Tensor, *rest: Any) -> Any:
+        found, kl = losses(log_probs, *rest)
+        return found * (torch.nan if (out / "last").exists() else 1.0), kl
+
+    monkeypatch.setattr(learner_module, "token_losses", broken)
+    with pytest.raises(ModelError, match=r"NaN or infinite.*learning_rate"):
+        run(tiny_checkpoint, photos, out)
+    assert torch.load(out / "checkpoint.pt")["step"] == 1
+    assert all(torch.isfinite(value).all() for value in weights(out).values())
+    Inspector.from_pretrained(tiny_checkpoint, adapter=out / "last", device="cpu")
+
+
+def test_exhausted_memory_names_the_settings(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "rollouts", exhausted)
+    with pytest.raises(ModelError, match=r"images_per_forward.*gradient_checkpointing"):
+        run(tiny_checkpoint, photos, tmp_path / "run", validation_images=2)
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    state = training_state(model, optimizer)
+    save_checkpoint(tmp_path, state, 1, [])
+
+    def full(path: Path, content: Any) -> None:
+        if len(content) > 100:
+            raise OSError(28, "No space left on device")
+        write_atomically(path, content)
+
+    monkeypatch.setattr("flawsight.cgro.checkpoint.write_atomically", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        save_checkpoint(tmp_path, state, 2, [])
+    assert load_checkpoint(tmp_path, model, optimizer)[0] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    save_checkpoint(tmp_path, training_state(model, optimizer), 1, [])
+    content = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(content[:100])
+    with pytest.raises(RunFolderError, match=r"Cannot go on from .*checkpoint\.pt"):
+        load_checkpoint(tmp_path, model, optimizer)
+
+
+def test_other_settings_need_another_folder(
+    tiny_checkpoint: Path, photos: Path, finished: Path
+) -> None:
+    with pytest.raises(RunFolderError, match=r"settings\.kl_weight"):
+        run(tiny_checkpoint, photos, finished, kl_weight=0.1)
+
+
+def test_images_are_shared_out_evenly(tiny_checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="multiple of images_per_forward"):
+        run(tiny_checkpoint, photos, tmp_path / "run", images_per_forward=3)
+
+
+def test_figures_of_validation() -> None:
+    found = figures(OUTCOMES)
+    # Pairs ranked rightly: .9 above .2 and .8; the image without an answer below both.
+    assert found["image_auroc"] == pytest.approx(0.5)
+    assert found["balanced_accuracy"] == pytest.approx(0.5)
+    assert found["answered"] == 0.75
+    assert found["contradictions"] == 0.25
+
+
+def test_the_rate_rises_and_falls() -> None:
+    settings = TrainSettings(steps=10, warmup_steps=4, learning_rate=1.0, schedule="linear")
+    rates = [settings.learning_rate_at(step) for step in range(10)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert 0 < rates[-1] < 0.2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"candidates": 1}, {"learning_rate": "1e-5"}, {"steps": 0}, {"reward": "r2"},
+     {"quantile": 1.0}, {"defective_share": 1.0}, {"seed": -1}, {"scale_advantages": 1},
+     {"sharing": "shared"}, {"nonsense": 1}],
+)  # fmt: skip
+def test_senseless_settings_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(values)).split("_")[0]):
+        TrainSettings().changed(values)
+
+
+def test_checkpointing_needs_another_sharing() -> None:
+    with pytest.raises(SettingsError, match="set sharing to packed"):
+        TrainSettings(gradient_checkpointing=True)
+
+
+def test_the_papers_presets_say_what_the_paper_says() -> None:
+    for name in ("paper-7b", "paper-3b"):
+        preset = TRAIN_PRESETS[name]
+        assert (preset.settings.images_per_step, preset.settings.candidates) == (16, 8)
+        assert preset.settings.trainable == "lora"
+        assert preset.inspection.image_tokens == 225
+
+
+def test_packed_candidates_need_sdpa(flash_mllm: MLLM, tmp_path: Path) -> None:
+    settings = TrainSettings(sharing="packed")
+    accelerator = make_accelerator(settings, tmp_path, cpu=True)
+    with pytest.raises(SettingsError, match="flash_attention_2 cannot take"):
+        Learner(flash_mllm, INSPECTION, settings, accelerator, tmp_path)

@@ -1,0 +1,93 @@
+"""`flawsight bench` as a user meets it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flawsight.data.surfaces import render_twins
+from flawsight.evaluate.ablation import ablation_specs
+from flawsight.evaluate.detectors.flawsight import FlawsightDetector
+from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from helpers.command_line import flawsight
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(8)
+    folder = tmp_path / "line"
+    for index in range(2):
+        for sample in render_twins(rng, (96, 96)):
+            path = folder / ("bad" if sample.label else "good") / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sample.image).save(path)
+    return folder
+
+
+def test_a_bench_writes_tables_goes_on_and_makes_them_again(photos: Path, tmp_path: Path) -> None:
+    arguments = ["--data", photos, "--detector", "flawsight", "--detector", "texture",
+                 "--resamples", "20"]  # fmt: skip
+    code, output = flawsight("bench", *arguments, "--out", tmp_path / "run")
+    assert code == 0
+    assert "image AUROC" in output
+    assert "not run here" in output
+    for name in ("tables.md", "tables.tex", "figures.csv"):
+        assert (tmp_path / "run" / name).exists()
+    with (tmp_path / "run/figures.csv").open(newline="") as file:
+        assert {"ours", "published"} <= {row["source"] for row in csv.DictReader(file)}
+    first = (tmp_path / "run/tables.md").read_text()
+    assert flawsight("bench", *arguments, "--out", tmp_path / "run")[0] == 0
+    assert flawsight("bench", "--from", tmp_path / "run", "--resamples", "20")[0] == 0
+    assert (tmp_path / "run/tables.md").read_text() == first
+
+
+def test_a_broken_image_is_counted_and_makes_exit_code_1(photos: Path, tmp_path: Path) -> None:
+    (photos / "bad/0.png").write_bytes(b"no image")
+    code, output = flawsight("bench", "--data", photos, "--out", tmp_path / "run")
+    assert code == 1
+    assert "1 failed" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "at least one data set"),
+        (["--data", "/no/such/folder"], "/no/such/folder"),
+        (["--data", "{photos}", "--detector", "resnet"], "choose one of flawsight"),
+        (["--data", "{photos}", "--split", "moon"], "no moon images"),
+        (["--from", "{photos}"], "holds no bench"),
+        (["--data", "{photos}", "--detector", "run:/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_a_wrong_argument_is_explained_with_exit_code_2(
+    arguments: list[str], words: str, photos: Path, tmp_path: Path
+) -> None:
+    filled = [argument.format(photos=photos) for argument in arguments]
+    code, output = flawsight("bench", *filled, "--out", tmp_path / "run")
+    assert code == 2
+    assert words in " ".join(output.split())
+
+
+def test_help_shows_examples() -> None:
+    code, output = flawsight("bench", "--help")
+    assert code == 0
+    assert "flawsight bench --from" in " ".join(output.split())
+
+
+def test_every_row_of_the_ablation_can_be_opened(tmp_path: Path) -> None:
+    specs = [parse_spec(text) for text in ablation_specs(None, None, None)]
+    assert len({spec.name for spec in specs}) == len(specs)
+    detectors = [open_detector(spec, tmp_path, tmp_path, 4) for spec in specs]
+    assert all(isinstance(detector, FlawsightDetector) for detector in detectors)
+    settings = [detector.about()["settings"] for detector in detectors]
+    assert {s["selection"] for s in settings} == {"vanilla", "real"}
+    assert [[layer] for layer in range(4)] == [s["layers"] for s in settings if s["layers"]]
+
+
+def test_the_ablation_covers_each_adapter() -> None:
+    names = [parse_spec(text).name for text in ablation_specs(None, "/r1", "/cgro")]
+    for trained in ("base", "R1", "CGRO"):
+        for label in ("vanilla", "ReAL", "S_T only", "S_I only"):
+            assert f"{trained} · {label}" in names

@@ -1,0 +1,180 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flawsight.data.surfaces import render_twins
+from flawsight.runs.read import read_rows
+from flawsight.settings import preset
+from helpers.command_line import flawsight
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(4)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 128))):
+        Image.fromarray(sample.image).save(folder / f"{index}.png")
+    return folder
+
+
+def test_inspect_prints_a_line_an_image_and_where_the_report_is(
+    photos: Path, tmp_path: Path
+) -> None:
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run")
+    assert code == 0
+    for row in read_rows(tmp_path / "run"):
+        line = next(line for line in output.splitlines() if Path(row["image"]).name in line)
+        assert ("DEFECTIVE" in line) == row["pred_label"]
+        assert f"{row['pred_score']:.3f}" in line
+    assert str(tmp_path / "run/report.html") in output
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert len(about["model"]["sha256"]) == 64
+    assert about["settings"] == preset("default").to_json()
+    assert {"torch", "transformers", "python"} <= set(about["versions"])
+
+
+def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) -> None:
+    flawsight("inspect", photos / "0.png", "--out", tmp_path / "run")
+    first = read_rows(tmp_path / "run")
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run")
+    assert code == 0
+    assert "1 were done before" in output
+    assert read_rows(tmp_path / "run")[:1] == first
+    assert len(read_rows(tmp_path / "run")) == 4
+
+
+def test_a_broken_image_makes_exit_code_1_and_stops_nothing(photos: Path, tmp_path: Path) -> None:
+    (photos / "1.png").write_bytes(b"no image")
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", "--quiet")
+    assert code == 1
+    assert "1 failed" in output
+    assert sum("error" in row for row in read_rows(tmp_path / "run")) == 1
+    assert len(read_rows(tmp_path / "run")) == 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_batch_size_changes_no_result(batch_size: int, photos: Path, tmp_path: Path) -> None:
+    for name, size in (("one", batch_size), ("all", 4)):
+        flawsight("inspect", photos, "--out", tmp_path / name, "--batch-size", size)
+    one, other = read_rows(tmp_path / "one"), read_rows(tmp_path / "all")
+    for a, b in zip(one, other, strict=True):
+        assert a["explanation"] == b["explanation"]
+        assert a["pred_score"] == pytest.approx(b["pred_score"], abs=1e-4)
+        maps = [
+            np.load(tmp_path / n / r["anomaly_map"])["anomaly_map"]
+            for n, r in (("one", a), ("all", b))
+        ]
+        np.testing.assert_allclose(*maps, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["/no/such/photo.png"], "no image at /no/such/photo.png"),
+        (["{photos}", "--model", "/no/such/model"], "no folder /no/such/model"),
+        (["{photos}", "--model", "{photos}"], "no model folder"),
+        (["{photos}", "--adapter", "{photos}"], "adapter_config.json"),
+        (["{photos}", "--preset", "best"], "paper, default"),
+        (["{photos}", "--dtype", "float8"], "bfloat16"),
+        (["{photos}", "--device", "abacus"], "abacus"),
+        (["{photos}", "--attention", "eager"], "sdpa"),
+        (["{photos}", "--set", "tau"], "NAME=VALUE"),
+        (["{photos}", "--set", "tau=1"], "Unknown settings: tau"),
+        (["{photos}", "--set", "layers=[9]"], "4 layers"),
+        (["{photos}", "--set", 'selection="best"'], "vanilla"),
+        (["{photos}", "--set", "tau_t=high"], "tau_t"),
+        (["{photos}", "--batch-size", "0"], "batch-size"),
+        (["{photos}", "--no-such-flag"], "No such option"),
+    ],
+)
+def test_a_wrong_argument_is_explained_with_exit_code_2(
+    arguments: list[str], words: str, photos: Path, tmp_path: Path
+) -> None:
+    filled = [argument.format(photos=photos) for argument in arguments]
+    code, output = flawsight("inspect", *filled, "--out", tmp_path / "run")
+    assert code == 2
+    assert words in " ".join(output.replace("│", " ").split())
+    assert "Traceback" not in output
+
+
+def test_an_empty_folder_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, output = flawsight("inspect", tmp_path / "empty", "--out", tmp_path / "run")
+    assert code == 2
+    assert "holds no image" in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", [[], ["inspect"]])
+def test_help_works_and_shows_examples(verb: list[str]) -> None:
+    code, output = flawsight(*verb, "--help")
+    assert code == 0
+    assert "inspect" in output
+    if verb:
+        assert "flawsight inspect photos/" in output
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_keeps_what_is_finished(
+    stop: signal.Signals, photos: Path, tmp_path: Path
+) -> None:
+    for index in range(4, 40):
+        (photos / f"{index}.png").write_bytes((photos / "0.png").read_bytes())
+    command = [
+        sys.executable, "-u", "-m", "flawsight", "inspect", str(photos),
+        "--out", str(tmp_path / "run"), "--batch-size", "1",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while not process.stdout.readline().startswith(("good", "DEFECTIVE")):
+            pass
+        process.send_signal(stop)
+        process.stdout.read()
+        message = process.stderr.read()
+    assert process.returncode == 130
+    assert "run the same command again" in message
+    assert "Traceback" not in message
+    finished = read_rows(tmp_path / "run")
+    assert 1 <= len(finished) < 40
+    assert (tmp_path / "run/report.html").exists()
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", "--quiet")
+    assert code == 0
+    assert f"{len(finished)} were done before" in output
+    assert read_rows(tmp_path / "run")[: len(finished)] == finished
+    assert len(read_rows(tmp_path / "run")) == 40
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_kept() -> None:
+    """Arrays of 32 MiB, one after the other: new pages for each, or the same again."""
+    script = """
+import resource, numpy
+from flawsight.cli.shell import keep_freed_memory
+{}
+for _ in range(10):
+    numpy.ones(1 << 22)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    numpy.ones(1 << 22)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", script.format(line)], env=plain))
+        for line in ("", "keep_freed_memory()")
+    ]
+    assert faults[1] < faults[0] / 10

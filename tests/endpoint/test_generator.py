@@ -1,0 +1,136 @@
+"""Text from a real server on loopback, attention by local replay."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from flawsight.cli import app
+from flawsight.endpoint.generator import ServedGenerator, as_seen
+from flawsight.errors import AnswerError, DetectorError
+from flawsight.inspection import Inspection
+from flawsight.inspector import Inspector
+from flawsight.io.images import find_images
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import generate
+from flawsight.mllm.load import MLLM
+from flawsight.runs.read import read_description, read_rows
+from flawsight.settings import PRESETS, Settings
+from helpers.chat_server import ChatServer, chat_server, decoded
+
+SAMPLES = find_images([Path(__file__).parents[2] / "samples"])[:3]
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Inspector:
+    return Inspector.from_pretrained(device="cpu")
+
+
+@pytest.fixture
+def server(inspector: Inspector) -> Iterator[ChatServer]:
+    """A server of the bundled model."""
+
+    def respond(image: Image.Image) -> str:
+        [trace] = generate(inspector.mllm, [image.convert("RGB")], inspector.settings)
+        return trace.text
+
+    with chat_server(respond) as running:
+        yield running
+
+
+def test_the_command_says_what_it_says_without_a_server(
+    server: ChatServer, answered_samples: list[Path], tmp_path: Path
+) -> None:
+    paths = [str(path) for path in answered_samples[:3]]
+    for name, more in (("own", []), ("served", ["--generator", server.base_url])):
+        more = more and [*more, "--generator-model", "bundled"]
+        result = CliRunner().invoke(app, ["inspect", *paths, "--out", str(tmp_path / name), *more])
+        assert result.exit_code == 0, result.output
+    own, served = read_rows(tmp_path / "own"), read_rows(tmp_path / "served")
+    for row, other in zip(own, served, strict=True):
+        assert row["explanation"] == other["explanation"]
+        assert row["pred_score"] == pytest.approx(other["pred_score"], abs=1e-4)
+        assert [token["S_I"] for token in row["tokens"]] == pytest.approx(
+            [token["S_I"] for token in other["tokens"]], abs=1e-4
+        )
+        maps = [
+            np.load(tmp_path / n / r["anomaly_map"])["anomaly_map"]
+            for n, r in (("own", row), ("served", other))
+        ]
+        np.testing.assert_allclose(*maps, atol=2e-3)
+    assert len(server.requests) == len(served)
+    request = server.requests[0]
+    assert request["model"] == "bundled"
+    assert request["max_tokens"] == PRESETS["default"].max_new_tokens
+    assert read_description(tmp_path / "served")["generator"] == {
+        "url": server.base_url,
+        "model": "bundled",
+    }
+
+
+def test_a_failed_request_is_one_image_s_and_a_refusal_is_all_s(
+    server: ChatServer, inspector: Inspector, answered_samples: list[Path]
+) -> None:
+    generator = ServedGenerator(server.base_url, "bundled", retries=0, concurrency=1)
+    served = Inspector(inspector.mllm, generator=generator)
+    server.faults.extend(["", "500", "malformed"])
+    first, *failed = served.inspect_batch(answered_samples[:3])
+    assert isinstance(first, Inspection)
+    assert all(isinstance(outcome, DetectorError) for outcome in failed)
+    server.faults.append("404")
+    with pytest.raises(DetectorError, match="knows no model 'bundled'"):
+        served.inspect_batch(answered_samples[:1])
+
+
+def test_an_image_token_in_a_text_is_that_image_s_error(
+    inspector: Inspector,
+) -> None:
+    token = inspector.mllm.processor.image_token
+    with chat_server(lambda _: f"<think>{token}</think><answer>Yes</answer>") as running:
+        served = Inspector(inspector.mllm, generator=ServedGenerator(running.base_url, "any"))
+        [outcome] = served.inspect_batch(SAMPLES[:1])
+    assert isinstance(outcome, AnswerError)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (1200, 90), (50, 61)])
+@pytest.mark.parametrize("image_tokens", [None, 12, 225])
+def test_the_server_is_sent_the_size_that_replay_sees(
+    size: tuple[int, int], image_tokens: int | None, tiny_mllm: MLLM
+) -> None:
+    image = Image.new("RGB", size)
+    settings = Settings(image_tokens=image_tokens)
+    processor = tiny_mllm.processor
+    sent = as_seen(processor, image, settings)
+    # What stock preprocessing, which is the server's, makes of it.
+    [(_, height, width)] = processor.image_processor([sent])["image_grid_thw"].tolist()
+    merge = processor.image_processor.merge_size
+    [grid] = encode_prompts(tiny_mllm, [image], settings).grids
+    assert grid == (height // merge, width // merge)
+
+
+def test_the_image_on_the_way_keeps_its_pixels(server: ChatServer, inspector: Inspector) -> None:
+    image = Image.open(SAMPLES[0]).convert("RGB")
+    generator = ServedGenerator(server.base_url, "bundled")
+    settings = Settings(image_tokens=100)
+    generator(inspector.mllm.processor, [image], settings, [7])
+    sent = decoded(server.requests[0])
+    assert np.array_equal(sent, as_seen(inspector.mllm.processor, image, settings))
+    assert server.requests[0]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--generator-model", "x"], "--generator URL"),
+        (["--generator", "http://localhost:1/v1"], "--generator-model"),
+        (["--generator", "nowhere", "--generator-model", "x"], "base_url is 'nowhere'"),
+    ],
+)
+def test_wrong_arguments_are_explained(more: list[str], words: str, tmp_path: Path) -> None:
+    arguments = ["inspect", str(SAMPLES[0]), "--out", str(tmp_path / "run"), *more]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.split())

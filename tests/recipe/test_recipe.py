@@ -1,0 +1,372 @@
+"""The recipe of the bundled model, from start to end at a tiny size."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from build import build_model, build_processor, build_tokenizer
+from data import SUBJECTS
+from facts import KINDS, facts_of
+from muon import Muon, orthogonalize
+from parallel import average_gradients, processes
+from PIL import Image
+from pool import _turned
+from safetensors.torch import load_file
+from text import PLACES, Question, draw_question, draw_verdict, inspection, respond, second_look
+from torch import multiprocessing
+from tower import _angles, _distinct, _rotate, grow, look_around, see
+from train_tower import MEAN, STD
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from flawsight.data.surfaces import SurfaceSample, render_twins
+from flawsight.data.surfaces.words import place_word
+from flawsight.mllm.contradiction import contradicts, telling_sentence
+from flawsight.mllm.response import follows_form, parse_response
+from flawsight.prompt import INSTRUCTION
+
+RECIPE = Path(__file__).parents[2] / "recipes/default_model"
+MODEL = {
+    "width": 64,
+    "vision_width": 32,
+    "vision_layers": 2,
+    "vision_head_size": 16,
+    "window_size": 48,
+    "text_layers": 2,
+    "head_size": 32,
+    "key_value_heads": 1,
+    "mlp_ratio": 2,
+}
+CONFIG = {
+    "start_from": None,
+    "language_from": None,
+    "steps": 6,
+    "fresh_share": 0.5,
+    "second_look_share": 0.5,
+    "tower_frozen_until": 2,
+    "pairs": 2,
+    "warmup_steps": 2,
+    "checkpoint_every": 3,
+    "validate_every": 0,
+    "workers": 0,
+    "image_side": 96,
+    "vocab_size": 400,
+    "corpus_pairs": 40,
+    "model": MODEL,
+}
+
+
+def run(script: str, *arguments: str | Path) -> None:
+    command = [sys.executable, str(RECIPE / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a pool, a tower and the configuration of stage two."""
+    folder = tmp_path_factory.mktemp("recipe")
+    pool = folder / "pool"
+    for part in (0, 1):
+        run("pool.py", "--out", pool, "--part", str(part), "--pairs", "3", "--side", "96")
+    config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
+    config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.safetensors")}
+    config["tower"] |= {"steps": 4, "pairs": 2, "checkpoint_every": 2, "validation_pairs": 2}
+    config["tower"] |= {"grown_from": None, "start_from": None, "frozen_until": 1, "compile": False}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run(
+        "train_tower.py",
+        "--pool",
+        pool,
+        "--out",
+        folder / "tower",
+        "--config",
+        folder / "config.yaml",
+    )
+    return folder
+
+
+def train(stages: Path, out: str, *arguments: str) -> None:
+    run("train.py", "--out", stages / out, "--config", stages / "config.yaml", *arguments)
+
+
+def test_training_resumed_gives_the_weights_of_training_uninterrupted(stages: Path) -> None:
+    train(stages, "whole")
+    train(stages, "resumed", "--stop-after", "4")  # one step past the last checkpoint
+    assert torch.load(stages / "resumed/checkpoint.pt", weights_only=True)["step"] == 3
+    train(stages, "resumed")
+    whole = load_file(stages / "whole/model/model.safetensors")
+    resumed = load_file(stages / "resumed/model/model.safetensors")
+    assert whole.keys() == resumed.keys()
+    for name, weights in whole.items():
+        assert torch.equal(weights, resumed[name]), name
+    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(stages / "resumed/model")
+    assert stock.config.model_type == "qwen2_5_vl"
+
+
+def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
+    config = yaml.safe_load((stages / "config.yaml").read_text())
+    whole = load_file(stages / "tower/tower.safetensors")
+    # Killed after its first checkpoint: what it wrote later is not there yet.
+    arguments = ("--pool", stages / "pool", "--out", stages / "again", "--config")
+    run("train_tower.py", *arguments, stages / "config.yaml", "--stop-after", "3")
+    assert torch.load(stages / "again/checkpoint.pt", weights_only=True)["step"] == 2
+    run("train_tower.py", *arguments, stages / "config.yaml")
+    again = load_file(stages / "again/tower.safetensors")
+    assert config["tower"]["steps"] == 4
+    assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
+
+
+@pytest.mark.parametrize("source", ["tower/tower.safetensors", "told/model"])
+def test_a_warm_restart_begins_with_the_weights_it_is_given(stages: Path, source: str) -> None:
+    if source == "told/model":
+        train(stages, "told", "--stop-after", "3")
+    config = yaml.safe_load((stages / "config.yaml").read_text())
+    still = {"steps": 1, "muon_lr": 0.0, "adamw_lr": 0.0, "start_from": str(stages / source)}
+    config["tower"] |= still
+    out = stages / f"again-{source[:4]}"
+    (stages / "still.yaml").write_text(yaml.safe_dump(config))
+    arguments = ("--pool", stages / "pool", "--out", out, "--config", stages / "still.yaml")
+    run("train_tower.py", *arguments)
+    again = load_file(out / "tower.safetensors")
+    given = load_file(next((stages / source).glob("*.safetensors"), stages / source))
+    if source == "told/model":  # the head is new
+        given, again = (
+            {name: w for name, w in part.items() if name.startswith("visual.")}
+            for part in (given, again)
+        )
+    assert given
+    assert given.keys() == again.keys()
+    assert all(torch.equal(weights, again[name]) for name, weights in given.items())
+
+
+def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) -> None:
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    arguments = ["--out", str(stages / "two"), "--config", str(stages / "config.yaml")]
+    command = [*torchrun, str(RECIPE / "train.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(stages / "two/checkpoint.pt", weights_only=True)["step"] == CONFIG["steps"]
+
+
+def _average(rank: int, port: int) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    matrix, vector, frozen = torch.zeros(2, 2), torch.zeros(3), torch.zeros(1)
+    matrix.grad, vector.grad = torch.full((2, 2), 1.0 + rank), torch.tensor([rank, 2.0, 4 * rank])
+    with processes() as place:
+        average_gradients([matrix, frozen, vector])
+    assert place == (rank, 2)
+    assert torch.equal(matrix.grad, torch.full((2, 2), 1.5))
+    assert torch.equal(vector.grad, torch.tensor([0.5, 2.0, 2.0]))
+
+
+def test_gradients_are_averaged_over_processes() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(_average, (port,), nprocs=2)
+
+
+@pytest.mark.parametrize("change", [{"vision_width": 48}, {"vision_head_size": 32}, {"layers": 1}])
+def test_a_grown_tower_sees_what_the_small_one_saw(change: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer([], 280)
+    small = build_model(tokenizer, **MODEL).model.visual
+    more = {"vision_width": 64} | change
+    more |= {"vision_layers": MODEL["vision_layers"] + more.pop("layers", 0)}
+    large = build_model(tokenizer, **(MODEL | more)).model.visual
+    for tower in (small, large):
+        for parameter in tower.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    grow(small, large)
+    images = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.allclose(see(large, images), see(small, images), rtol=1e-3, atol=1e-3)
+
+
+def test_windows_that_twins_share_are_seen_once_and_alike(untrained: Any) -> None:
+    visual = untrained[0].model.visual
+    images = torch.randn(4, 3, 96, 96)
+    images[1, :, :48] = images[0, :, :48]
+    with torch.no_grad():
+        together = see(visual, images, twins=True)
+        assert torch.allclose(together, see(visual, images), atol=1e-6)
+    windows = torch.stack([images[:2], images[2:]]).unflatten(4, (2, 48)).unflatten(3, (2, 48))
+    own, source = _distinct(windows.permute(0, 1, 3, 5, 2, 4, 6).flatten(2, 3))
+    assert len(own) == 4 * 4 - 2
+    assert source[4:6].equal(source[:2])
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Any:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(["There is a scratch in the center."], 280)
+    model = build_model(tokenizer, **MODEL).eval()
+    look_around(model.model.visual)
+    return model, build_processor(tokenizer, 96)
+
+
+def test_the_fast_tower_sees_what_the_stock_tower_sees(untrained: Any) -> None:
+    model, processor = untrained
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.uint8)
+    encoded = processor.image_processor([Image.fromarray(p) for p in pixels], return_tensors="pt")
+    visual = model.model.visual
+    with torch.no_grad():
+        grid = encoded["image_grid_thw"]
+        stock = visual(encoded["pixel_values"], grid_thw=grid).pooler_output
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+        fast = see(visual, (images - MEAN) / STD).flatten(0, 1)
+        assert torch.allclose(fast, stock, atol=1e-5)
+
+
+def test_windows_of_all_lengths_in_few_products_give_what_each_alone_gives(untrained: Any) -> None:
+    model = untrained[0]
+    visual = model.model.visual
+    grid = torch.tensor([[1, 14, 10], [1, 6, 12]])  # windows cut off at the edges
+    patches = torch.randn(14 * 10 + 6 * 12, 3 * 2 * 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        stock = visual(patches, grid_thw=grid).pooler_output
+        model.set_attn_implementation({"vision_config": "flash_by_length"})
+        packed = visual(patches, grid_thw=grid).pooler_output
+        model.set_attn_implementation({"vision_config": "sdpa"})
+    assert torch.allclose(packed, stock, atol=1e-5)
+
+
+def test_heads_begin_by_looking_at_a_neighbour(untrained: Any) -> None:
+    attention = untrained[0].model.visual.blocks[0].attn
+    query, key = attention.qkv.bias.view(3, attention.num_heads, 1, 1, -1)[:2]
+    angles = _angles(6, query.shape[-1])
+    query, key = (_rotate(x[:, 0], angles.cos(), angles.sin()) for x in (query, key))
+    rows = (query @ key.transpose(-1, -2)).view(-1, 6, 6, 6, 6)
+    for head, (down, right) in enumerate(((0, 1), (0, -1))):
+        assert rows[head, 2, 2].argmax() == 6 * (2 + down) + 2 + right
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_turned_image_keeps_its_truth(across: bool, down: bool, turn: bool) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(6):
+        _, sample = render_twins(rng, (96, 96), defects=2)
+        turned = _turned(sample, sample.image, across, down, turn)
+        for before, after in zip(sample.defects, turned.defects, strict=True):
+            marked = np.repeat(before.mask[..., None], 3, axis=2).astype(np.uint8)
+            mask = _turned(sample, marked, across, down, turn).image[..., 0] > 0
+            rows, columns = np.nonzero(mask)
+            # A centroid on the border of two places may fall to either.
+            if all(
+                abs(3 * (c.mean() + 0.5) / 96 - b) > 0.02 for c in (rows, columns) for b in (1, 2)
+            ):
+                assert after.place == place_word(mask)
+
+
+def test_facts_are_those_of_the_image() -> None:
+    samples = [s for _ in range(8) for s in render_twins(np.random.default_rng(5), (96, 96))]
+    facts = facts_of(samples)
+    for row, sample in enumerate(samples):
+        kinds = {KINDS[column] for column in facts.present[row].nonzero().flatten()}
+        assert kinds == {t.kind for t in (*sample.features, *sample.defects)} & set(KINDS)
+        assert facts.label[row] == sample.label
+        for region in sample.defects:
+            place = int(facts.place[row, KINDS.index(region.kind)])
+            assert place < 0 or PLACES[place] == region.place
+
+
+def said(question: Question, sample: SurfaceSample, seed: int) -> str:
+    return "".join(piece for piece, _ in respond(question, sample, np.random.default_rng(seed)))
+
+
+def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        for sample in render_twins(rng, (64, 64), defects=2):
+            text = said(inspection(), sample, seed)
+            assert follows_form(text)
+            response = parse_response(text)
+            assert response.answer == ("Yes" if sample.label else "No")
+            reasoning = text[slice(*response.reasoning)]
+            assert not contradicts(reasoning, response.answer)
+            sentence = telling_sentence(reasoning, response.answer)
+            for region in sample.defects:
+                assert f"{region.kind} in the {region.place}" in sentence
+                assert (region.tone or "") in sentence
+            for feature in sample.features:
+                assert feature.kind in reasoning
+
+
+def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
+    rng = np.random.default_rng(1)
+    abouts = set()
+    for seed in range(150):
+        twins = render_twins(rng, (64, 64), difficulty=0.0)
+        question = draw_question(twins, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
+        abouts.add(question.about)
+        normal, defective = (said(question, sample, seed) for sample in twins)
+        assert (INSTRUCTION in question.text) == ("<think>" in normal)
+        if question.about == "verdict":
+            first = [text[: text.index("There ")] for text in (normal, defective)]
+            assert first[0] == first[1]
+        if question.about == "presence" and question.subject == twins[1].defect:
+            assert parse_response(normal).answer == "No"
+            assert parse_response(defective).answer == "Yes"
+    assert len(abouts) >= 5
+
+
+def test_a_second_look_counts_the_answer_alone() -> None:
+    normal, defective = render_twins(np.random.default_rng(2), (64, 64))
+    pieces = list(second_look(inspection(), normal, defective, np.random.default_rng(3)))
+    assert [piece for piece, weight in pieces if weight] == ["No"]
+    assert f"{defective.defect} in the {defective.place}" in "".join(p for p, _ in pieces)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 20), (20, 8)])
+def test_orthogonalize_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact_u, _, exact_v = torch.linalg.svd(matrix, full_matrices=False)
+    result = orthogonalize(matrix)
+    assert torch.linalg.svdvals(result).sub(1).abs().max() < 0.4
+    cosine = torch.nn.functional.cosine_similarity(
+        result.flatten(), (exact_u @ exact_v).flatten(), dim=0
+    )
+    assert cosine > 0.95
+
+
+def test_muon_finds_the_minimum_of_a_quadratic() -> None:
+    target = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    weight = torch.nn.Parameter(torch.zeros(6, 4))
+    optimizer = Muon([weight], lr=0.05)
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        optimizer.zero_grad()
+        (weight - target).square().sum().backward()
+        optimizer.step()
+    assert (weight - target).abs().max() < 0.05
+
+
+def test_the_bundled_card_names_the_bundled_weights() -> None:
+    import hashlib
+
+    from flawsight.mllm.load import DEFAULT_MODEL
+
+    weights = (DEFAULT_MODEL / "model.safetensors").read_bytes()
+    card = (DEFAULT_MODEL / "README.md").read_text()
+    assert hashlib.sha256(weights).hexdigest() in card
+    assert sum(path.stat().st_size for path in DEFAULT_MODEL.iterdir()) < 25_000_000
+    config = json.loads((DEFAULT_MODEL / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2_5_VLForConditionalGeneration"]

@@ -1,0 +1,105 @@
+"""docs/serve.md, command by command: a verdict by curl, reviews, an adapter trained from them."""
+
+import json
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from typer.testing import CliRunner
+
+from flawsight.cli import app
+from helpers.training import SMALL
+
+PAGE = (Path(__file__).parents[2] / "docs/serve.md").read_text().replace("\\\n", " ")
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def command(begins: str) -> str:
+    """Return the page's only command that begins so, without its comment."""
+    (found,) = re.findall(rf"^    ({re.escape(begins)}.*?)(?:  +#.*)?$", PAGE, flags=re.MULTILINE)
+    return str(found)
+
+
+def flawsight(line: str, *more: object) -> str:
+    words = [*shlex.split(line)[1:], *map(str, more)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@contextmanager
+def serving(line: str, folder: Path) -> Iterator[str]:
+    """Run a command that serves; yield host and port. SIGTERM must end it well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    words = [sys.executable, "-m", *shlex.split(line), "--port", port, "--device", "cpu"]
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 300
+        while True:
+            try:
+                urlopen(f"http://127.0.0.1:{port}/readyz").close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "serve.log").read_text()
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+        process.terminate()
+        assert process.wait(240) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_from_a_verdict_by_curl_to_a_better_adapter(
+    answered_samples: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, sample in zip(("part.jpg", "a.jpg", "b.jpg"), answered_samples, strict=False):
+        shutil.copy(sample, name)
+
+    def curl(line: str, address: str) -> Any:
+        line = line.replace("127.0.0.1:8000", address)
+        done = subprocess.run(["bash", "-c", line], capture_output=True, check=True, text=True)
+        return json.loads(done.stdout)
+
+    with serving(r"flawsight serve", tmp_path) as address:
+        results = []
+        for begins in (
+            "curl -F images=@part.jpg http",
+            "curl -F images=@a.jpg",
+            "curl -H 'Content-Type: application/json'",
+        ):
+            results += curl(command(begins), address)["results"]
+        assert [one["name"] for one in results] == ["part.jpg", "a.jpg", "b.jpg", "part.jpg"]
+        assert (results[1]["product"], set(results[1]["files"])) == ("bolt", {"overlay.png"})
+        assert results[0]["explanation"] == results[3]["explanation"]
+        review = command("curl -X PUT")
+        for index, one in enumerate(results):
+            truth = index % 2 == 0
+            word = "right" if one["pred_label"] == truth else "wrong"
+            line = review.replace("/ID/", f"/{one['id']}/").replace("wrong", word)
+            assert curl(line, address)["review"]["true_label"] is truth
+        assert "2 good, 2 bad" in flawsight(command("flawsight export"))
+
+    flawsight(command("flawsight train"), "--steps", 1, *SMALL)
+
+    with serving(command("flawsight serve --adapter"), tmp_path) as address:
+        (again,) = curl(command("curl -F images=@part.jpg http"), address)["results"]
+        # Of the same small model, but with the adapter: another hash, kept with the inspection.
+        assert again["model_sha256"] != results[0]["model_sha256"]
+        page = json.load(urlopen(f"http://{address}/v1/inspections?reviewed=true"))
+        assert len(page["inspections"]) == 4
