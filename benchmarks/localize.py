@@ -55,7 +55,7 @@ STEPS: dict[str, Change] = {
     "relative": {"relative": True},
     "rarity": {"rarity": True},
     "map × P(Yes)": {"scale_by_score": True},
-    "edges": {"follow_edges": True},
+    "edges": {"guided_filter": True},
     "second look, 2 parts": {"crops": 2, **CLOSER},
     "second look, 3 parts": {"crops": 3, **CLOSER},
 }
@@ -79,7 +79,9 @@ class Bench:
 
     def seen(self, samples: Sequence[Sample], settings: Settings) -> list[Seen]:
         """Return the samples that have a response; three parts are looked at again."""
-        settings = replace(PAPER, heads=settings.heads, rarity=settings.rarity, crops=3, **CLOSER)
+        settings = replace(
+            PAPER, heads=settings.heads, rarity=settings.feature_distance, crops=3, **CLOSER
+        )
         kept = trace_folder(self.root, self.mllm, settings)
         found = []
         for first in range(0, len(samples), BATCH):
@@ -125,7 +127,7 @@ class Bench:
             scores.setdefault(category, []).append((seen.sample.label, smooth.pred_score))
             # Regions are found in the map before it follows edges.
             peaks.setdefault(category, []).append(detections(smooth.anomaly_map, gt_mask))
-            drawn = read(photo=read_image(seen.sample.image)) if settings.follow_edges else smooth
+            drawn = read(photo=read_image(seen.sample.image)) if settings.guided_filter else smooth
             pixels.setdefault(category, PixelCounter()).update(drawn.anomaly_map, gt_mask)
         rows = []
         for category, counter in pixels.items():

@@ -44,7 +44,7 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
     """Time each stage of one batch."""
     inspector = Inspector.from_pretrained(batch_size=len(paths))
     mllm, settings = inspector.mllm, inspector.settings
-    opened = inspector.open(paths)
+    opened = inspector.prepare(paths)
     prompts = opened.prompts
     assert prompts is not None
     inputs = prompts.inputs
@@ -62,7 +62,7 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
         mllm.model(**inputs, logits_to_keep=1)
 
     sides: dict[str, Callable[[], object]] = {
-        "read, scale, tokenize": lambda: inspector.open(paths),
+        "read, scale, tokenize": lambda: inspector.prepare(paths),
         "vision encoder": lambda: mllm.model.model.get_image_features(
             inputs["pixel_values"], inputs["image_grid_thw"]
         ),

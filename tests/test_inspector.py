@@ -16,7 +16,7 @@ from PIL import Image
 
 import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
-from flawsight.inspection import Glance, Inspection
+from flawsight.inspection import Crop, Inspection
 from flawsight.inspector import Inspector
 from flawsight.localize import inspect_trace
 from flawsight.mllm.encode import PromptBatch
@@ -56,8 +56,8 @@ def test_tokens_across_a_tag_or_without_text_are_no_reasoning(pieces, expected):
 
 def test_the_own_row_of_a_token_is_the_predicting_row_of_the_next():
     trace = make_trace(RESPONSE)
-    predicting = inspect_trace(trace, (30, 40), replace(PLAIN, row="predicting"))
-    own = inspect_trace(trace, (30, 40), replace(PLAIN, row="own"))
+    predicting = inspect_trace(trace, (30, 40), replace(PLAIN, attention_row="previous"))
+    own = inspect_trace(trace, (30, 40), replace(PLAIN, attention_row="token"))
     assert np.array_equal(predicting.token_maps, trace.image_attention[1:5].numpy())
     assert np.array_equal(own.token_maps, trace.image_attention[2:6].numpy())
     for inspection, first in ((predicting, 1), (own, 2)):
@@ -89,12 +89,12 @@ def test_token_spans_point_into_the_explanation(pieces, explanation, found):
 
 def test_words_only_never_keeps_punctuation():
     pieces = ["<think>", "It", ",", " 3", " …", "é", "</think>", "<answer>", "Yes"]
-    for none_kept in ("mean", "best"):
+    for fallback in ("mean", "best"):
         # No score exceeds 1, so none passes and the fallback decides.
-        settings = replace(PLAIN, words_only=True, none_kept=none_kept, tau_t=1.0)
+        settings = replace(PLAIN, words_only=True, fallback=fallback, tau_t=1.0)
         kept = {token.text for token in inspect(pieces, settings).tokens if token.kept}
         assert kept <= {"It", " 3", "é"}
-        assert len(kept) == (3 if none_kept == "mean" else 1)
+        assert len(kept) == (3 if fallback == "mean" else 1)
     vanilla = inspect(pieces, replace(PLAIN, words_only=True, selection="vanilla"))
     assert [token.kept for token in vanilla.tokens] == [True, False, True, False, True]
 
@@ -280,7 +280,7 @@ def test_a_tip_of_the_map_that_barely_reaches_the_threshold_is_no_region():
 @pytest.mark.parametrize(("strip", "regions"), [(45, 0), (55, 1)])
 def test_a_strip_that_a_part_leaves_is_no_region(strip: int, regions: int):
     trace = make_trace(RESPONSE)  # of 3 × 4 cells, 100 pixels each
-    seen = Glance((0, 0, 400, 300 - strip), torch.ones(3, 4), score=0.0)
+    seen = Crop((0, 0, 400, 300 - strip), torch.ones(3, 4), score=0.0)
     trace = replace(trace, image_attention=torch.ones_like(trace.image_attention), glances=(seen,))
     settings = replace(PLAIN, crops=1, region_threshold=0.15, region_peak=0.15)
     assert len(inspect_trace(trace, (300, 400), settings).regions) == regions

@@ -14,15 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from .errors import CalibrationError
 from .io.files import write_atomically
-from .runs.read import read_description, read_rows
-from .settings import Settings
+from .settings import Settings, upgraded
 
-FORMAT = 1
+FORMAT = 2
 POOLED = "all"
 
 
@@ -35,13 +34,15 @@ class NormalScores:
         skipped: how many normal images have no score because they failed.
         model: "name" and "sha256" of the model, as far as the run tells.
         settings: of the inspections, as JSON types.
-        peaks: the `map_peak` of each image, by product; empty where the run does not tell.
+        prior_sha256: of the attention prior of the inspections, if one was used.
+        peaks: the `map_peak` of each image, by product; empty if the run does not say.
     """
 
     by_category: dict[str, tuple[float, ...]]
     skipped: int
     model: dict[str, Any]
     settings: dict[str, Any] | None
+    prior_sha256: str | None = None
     peaks: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
@@ -61,8 +62,10 @@ class Calibration:
         model: "name" and "sha256" of the model that gave the scores.
         settings: with which it gave them, as JSON types.
         created: time in UTC, ISO 8601.
-        region_thresholds: the same of maps: a new good image has a region of suspicion with
-            probability a at most. Empty where the run does not tell `map_peak`.
+        region_thresholds: the same of maps: a new good image has a suspect region with probability
+            a at most. Empty if the run does not say `map_peak`.
+        prior_sha256: of the attention prior that was used, if one was. Not in files of format 1.
+        format: of the file it was read from.
     """
 
     thresholds: dict[str, float]
@@ -72,6 +75,13 @@ class Calibration:
     settings: dict[str, Any] | None
     created: str
     region_thresholds: dict[str, float] = field(default_factory=dict)
+    prior_sha256: str | None = None
+    format: int = FORMAT
+
+    @property
+    def by_category(self) -> dict[str, float]:
+        """Thresholds of single categories."""
+        return {name: value for name, value in self.thresholds.items() if name != POOLED}
 
     def region_threshold(self, category: str | None = None) -> float | None:
         """Return the threshold of maps, of a category or of all; None if there is none."""
@@ -92,8 +102,10 @@ class Calibration:
             )
         return self.thresholds[name]
 
-    def check(self, model_sha256: str, settings: Mapping[str, Any]) -> None:
-        """Make sure that scores of a model with these settings may be held against it.
+    def check(
+        self, model_sha256: str, settings: Mapping[str, Any], prior_sha256: str | None
+    ) -> None:
+        """Make sure that it holds for scores of this model, settings and attention prior.
 
         Raises:
             CalibrationError: if it was made with another model or other settings.
@@ -104,9 +116,11 @@ class Calibration:
                 f"{str(self.model.get('sha256'))[:12]}…, not {model_sha256[:12]}…); calibrate this "
                 "model with flawsight calibrate."
             )
-        usual = Settings().to_json()
-        before = usual | (self.settings or {})
-        now = usual | json.loads(json.dumps(dict(settings)))
+        defaults = Settings().to_json()
+        before = defaults | upgraded(self.settings or {})
+        now = defaults | json.loads(json.dumps(dict(settings)))
+        if self.format > 1:
+            before["prior"], now["prior"] = self.prior_sha256, prior_sha256
         changed = sorted(k for k in before | now if before.get(k) != now.get(k))
         if changed:
             made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
@@ -125,6 +139,7 @@ class Calibration:
             "region_thresholds": self.region_thresholds,
             "counts": self.counts,
             "model": self.model,
+            "prior_sha256": self.prior_sha256,
             "settings": self.settings,
         }
 
@@ -191,6 +206,7 @@ def calibrate(
             for name, group in groups.items()
             if len(peaks := _peaks(scores, name)) == len(group)
         },
+        scores.prior_sha256,
     )
 
 
@@ -198,61 +214,6 @@ def _peaks(scores: NormalScores, name: str) -> tuple[float, ...]:
     if name == POOLED:
         return tuple(peak for peaks in scores.peaks.values() for peak in peaks)
     return scores.peaks.get(name, ())
-
-
-def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> NormalScores:
-    """Return the normal scores of a run folder.
-
-    Where a truth.jsonl lies beside it, as in a bench, it tells which images are normal and of which
-    category; elsewhere all are taken to be normal, and their paths tell the category.
-
-    Args:
-        run: folder with run.json and inspections.jsonl.
-        images: absolute paths to which to keep; None keeps to none.
-
-    Raises:
-        RunFolderError: if the run cannot be read.
-        CalibrationError: if the truth is damaged, or a row has no score.
-    """
-    about = read_description(run)
-    truth = _read_truth(run.absolute().parent / "truth.jsonl")
-    wanted = None if images is None else {str(image) for image in images}
-    # An image that failed and was tried again has two rows; the last one counts.
-    rows = {row["image"]: row for row in read_rows(run)}
-    groups: dict[str, list[float]] = {}
-    peaks: dict[str, list[float]] = {}
-    skipped = 0
-    for image, row in rows.items():
-        if wanted is not None and image not in wanted:
-            continue
-        category = category_of_path(image) if truth is None else truth.get(image)
-        if category is None:
-            continue
-        if "error" in row:
-            skipped += 1
-            continue
-        if row.get("pred_score") is None:
-            raise CalibrationError(f"{run} holds no score of {image}; it only answers Yes or No.")
-        groups.setdefault(category, []).append(float(row["pred_score"]))
-        if (peak := row.get("map_peak")) is not None:
-            peaks.setdefault(category, []).append(float(peak))
-    model = about.get("model")
-    model = model if isinstance(model, dict) else {"name": model}
-    return NormalScores(
-        {category: tuple(group) for category, group in groups.items()},
-        skipped,
-        {"name": model.get("name"), "sha256": model.get("sha256")},
-        about.get("settings"),
-        {category: tuple(group) for category, group in peaks.items()},
-    )
-
-
-def category_of_path(image: str | PurePath) -> str:
-    """Return CATEGORY of …/CATEGORY/train/good/x.png or …/test/good/…, else the folder's name."""
-    parents = PurePath(image).parts[:-1]
-    if len(parents) >= 3 and parents[-1] == "good" and parents[-2] in ("train", "test"):
-        return parents[-3]
-    return parents[-1] if parents else ""
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -263,7 +224,7 @@ def load_calibration(path: str | Path) -> Calibration:
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
+        if values["format"] not in (1, FORMAT):
             raise CalibrationError(
                 f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
             )
@@ -281,6 +242,8 @@ def load_calibration(path: str | Path) -> Calibration:
                 str(name): float(value)
                 for name, value in values.get("region_thresholds", {}).items()
             },
+            values.get("prior_sha256"),
+            values["format"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CalibrationError(
@@ -299,16 +262,3 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         write_atomically(path, (json.dumps(calibration.to_json(), indent=2) + "\n").encode())
     except OSError as error:
         raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def _read_truth(path: Path) -> dict[str, str] | None:
-    """Return the category of each normal image, or None where there is no truth."""
-    if not path.exists():
-        return None
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        # A bench writes a header that names the data set.
-        samples = [line for line in lines if "image" in line]
-        return {line["image"]: line["category"] for line in samples if line["label"] == 0}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalibrationError(f"{path} is damaged ({error}); run the bench again.") from error

@@ -18,20 +18,19 @@ Box = tuple[int, int, int, int]  # (left, top, width, height) in pixels
 
 @dataclass(frozen=True)
 class Trace:
-    """One response of the model and where it looked while it spoke.
+    """One response of the model and its attention while it was generated.
 
     Attributes:
         text: the response, special tokens left out.
         token_spans: N [start, end) character spans in `text`.
-        image_attention: (N, grid_h, grid_w), averaged over the chosen heads; row i is that of the
-            position *before* response token i, so row i + 1 is token i's own.
+        image_attention: (N, grid_h, grid_w), averaged over heads and the chosen layers; row i is
+            that of the position *before* response token i, so row i + 1 is token i's own.
         question_attention: (N, Q), the same rows over the tokens of the question.
         anomaly_tokens: (Q,) bool, the tokens of the question's anomaly words.
         answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.
-        head_attention: (L, H, N, grid_h, grid_w), each head's rows; None where they were not kept.
-        glances: closer looks at parts of the image, the most suspect part first.
-        rarity: (h, w), mean 1, on the finer grid of the vision encoder's patches; None where it
-            was not asked for. See real/rarity.py.
+        crops: crops of the image that were inspected again, the most suspect first.
+        feature_distance: (h, w), mean 1, on the finer grid of the vision encoder's patches; None
+            if the setting is off. See refine/feature_distance.py.
     """
 
     text: str
@@ -40,26 +39,25 @@ class Trace:
     question_attention: Tensor
     anomaly_tokens: Tensor
     answer_margins: Tensor
-    head_attention: Tensor | None = None
-    glances: tuple["Glance", ...] = ()
-    rarity: Tensor | None = None
+    crops: tuple["Crop", ...] = ()
+    feature_distance: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Glance:
-    """A part of an image, seen while the words about the whole are read.
+class Crop:
+    """A crop of an image, inspected by replaying the response to the whole image.
 
     Attributes:
-        box: the part.
-        attention: (h, w), the mean over the reasoning tokens, on the part's own grid.
-        score: P(Yes) / (P(Yes) + P(No)) for the part.
-        rarity: of its places among those of the part, like the Trace's.
+        box: its place in the image.
+        attention: (h, w), the mean over the reasoning tokens, on the crop's own grid.
+        score: P(Yes) / (P(Yes) + P(No)) for the crop.
+        feature_distance: of its patches from the others of the crop, like the Trace's.
     """
 
     box: Box
     attention: Tensor
     score: float
-    rarity: Tensor | None = None
+    feature_distance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,13 @@ class TokenScores:
     Attributes:
         semantic_relevance: (R,) Ŝ_T in [0, 1].
         concentration: (R,) Ŝ_I in [0, 1].
-        kept: (R,) bool, the tokens that make the map.
+        selected: (R,) bool, the tokens that make the map.
         weights: (R,) w_r = α Ŝ_T + β Ŝ_I, or 1 for the vanilla mean.
     """
 
     semantic_relevance: Tensor
     concentration: Tensor
-    kept: Tensor
+    selected: Tensor
     weights: Tensor
 
 
@@ -88,7 +86,7 @@ class ReasoningToken:
     end: int
     S_T: float
     S_I: float
-    kept: bool
+    selected: bool
     weight: float
 
 
@@ -103,7 +101,7 @@ class Region:
         score: the largest value of the map inside.
         counts: its mask as COCO's uncompressed run lengths: column by column from the upper left,
             pixels outside and inside by turns, the first outside.
-        words: the phrases of the reasoning that looked at it; "" if none did.
+        phrases: the phrases of the reasoning that attend to it, in one string; "" if none do.
         tokens: their reasoning tokens, as indices.
     """
 
@@ -112,7 +110,7 @@ class Region:
     area: int
     score: float
     counts: tuple[int, ...] = field(repr=False)
-    words: str = ""
+    phrases: str = ""
     tokens: tuple[int, ...] = ()
 
     @property
@@ -127,7 +125,7 @@ class Region:
             "box": list(self.box),
             "area": self.area,
             "score": round(self.score, 6),
-            "words": self.words,
+            "phrases": self.phrases,
             "tokens": list(self.tokens),
             "counts": list(self.counts),
         }
@@ -142,7 +140,7 @@ class Region:
             area=values["area"],
             score=values["score"],
             counts=tuple(values["counts"]),
-            words=values["words"],
+            phrases=values["phrases"],
             tokens=tuple(values["tokens"]),
         )
 
@@ -154,10 +152,10 @@ class Inspection:
     Attributes:
         image: where the image came from; None for an image handed over in memory.
         image_size: (height, width) in pixels, upright (EXIF orientation applied).
-        pred_label: True for a defect: the model answered Yes, or, where a threshold was set or
-            parts count in pred_score, pred_score lies above the threshold.
+        pred_label: True for a defect: the model answered Yes or, if a threshold was set or crops
+            count in pred_score, pred_score is above the threshold.
         pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1]; with `score_crops`, the
-            parts' answers count as well.
+            crops' answers count as well.
         anomaly_map: (height, width) in [0, 1], on one scale for all images: the share of attention
             d in units of the image's mean becomes d / (d + 4).
         answer: "Yes" or "No".
@@ -165,15 +163,15 @@ class Inspection:
         contradiction: True if the reasoning says the opposite of the answer.
         tokens: the R reasoning tokens with their scores.
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
-        timings: seconds by stage: "generate" (a batch's time shared evenly) and "localize".
-        map_peak: the largest value of the map that the regions were found in, before edges were
-            followed: there is no region unless it lies above the region threshold.
+        timings: seconds by stage: "trace" (a batch's time shared evenly) and "localize".
+        map_peak: the largest value of the map that the regions were found in, before the guided
+            filter: there is no region unless it lies above the region threshold.
         regions: where that map is above the region threshold, and somewhere in each above
             `region_peak`, highest score first; specks of less than a quarter of a grid cell, and
             strips narrower than half of one, are left out.
-        sink_share: which share of the kept words' attention lies where words about good images
-            look as well, whatever is there (real/sinks.py), in [0, 1]; None if that is not known
-            of the model.
+        sink_share: share of the selected tokens' attention on sinks, which are patches that
+            attract attention on normal images (refine/attention_prior.py), in [0, 1]; None
+            without an attention prior.
     """
 
     image: str | None
@@ -213,7 +211,7 @@ class Inspection:
                     "end": token.end,
                     "S_T": round(token.S_T, 6),
                     "S_I": round(token.S_I, 6),
-                    "kept": token.kept,
+                    "selected": token.selected,
                     "weight": round(token.weight, 6),
                 }
                 for token in self.tokens

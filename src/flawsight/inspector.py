@@ -1,61 +1,80 @@
-"""Inspector: the main job. Image → response with attention → token scores → map → inspection."""
+"""Inspector: the main job. Image → response with attention → token scores → map → inspection.
+
+    prepare → trace → localize
+
+is the only path on which a model is asked; everything that inspects goes through it.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Protocol, Self, overload
 
 import torch
 from PIL import Image
 
+from .calibration import Calibration
 from .endpoint.generator import ServedGenerator, trace_served
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, Trace
 from .io.images import prepare_image, read_image
 from .io.overlap import overlapped
-from .localize import inspect_trace
-from .mllm.ask_again import ask_again
+from .localize import localize
 from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
-from .mllm.generate import generate, generate_from
+from .mllm.generate import generate_from
 from .mllm.load import MLLM, load_mllm
-from .refine.crops import look_again
+from .refine.attention_prior import AttentionPrior, load_prior
+from .refine.crops import inspect_crops
+from .refine.feature_distance import feature_distance
 from .settings import Settings, preset
 
 ImageLike = str | Path | Image.Image | Any
+Outcome = Trace | FlawsightError
+
+
+class TraceStore(Protocol):
+    """Keeps the traces of one model and its generation settings (runs/trace_store.py)."""
+
+    def load(self, image: str) -> Trace | None:
+        """Return the trace of an image file; None if there is none."""
+
+    def save(self, image: str, trace: Trace) -> None:
+        """Keep the trace of an image file."""
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A batch of N images before the model has seen it.
+class PreparedBatch:
+    """A batch of N images before the model runs on it.
 
     Attributes:
         given: the images as they were handed over.
         images: the N upright RGB images, or the error in the place of each that failed.
         sizes: of those that did not, (height, width) in pixels.
-        prompts: of the same; None if all failed.
+        stored: of the same, the trace that the store holds, or None.
+        prompts: of those without a stored trace; None if there are none.
     """
 
     given: Sequence[ImageLike]
     images: list[Image.Image | FlawsightError]
     sizes: list[tuple[int, int]]
+    stored: list[Trace | None]
     prompts: PromptBatch | None
 
 
 @dataclass(frozen=True)
-class Traced:
-    """A batch after the model has seen it.
+class TracedBatch:
+    """A batch after the model has run on it.
 
     Attributes:
-        opened: the batch.
+        prepared: the batch.
         traces: one for each image that could be read, or why there is none.
-        seconds: that it took, for each of them.
+        seconds: spent on each of them.
     """
 
-    opened: Opened
-    traces: Sequence[Trace | FlawsightError]
+    prepared: PreparedBatch
+    traces: Sequence[Outcome]
     seconds: float
 
 
@@ -65,6 +84,23 @@ class Inspector:
     >>> inspector = Inspector.from_pretrained()        # the bundled model; or a folder, a hub name
     >>> inspection = inspector("part.png")             # or a PIL image, an array, a list of these
     >>> inspection.pred_label, inspection.pred_score, inspection.explanation
+
+    Args:
+        mllm: the model.
+        settings: of the method; None is preset `default`.
+        batch_size: images generated for at once; None takes what fits into the free memory.
+        threshold: a part is defective iff pred_score > threshold, in [0, 1]. None goes by the
+            calibration, else by the model's answer or, with `score_crops`, one half.
+        calibration: thresholds of scores and regions; a given `threshold` wins over both.
+        category: whose thresholds the calibration gives; None takes those of all together.
+        prior: the model's mean attention on normal images, used iff `attention_prior` is on.
+        generator: a server that writes the responses, which the model only replays; None lets the
+            model write them.
+        trace_store: keeps traces of image files.
+
+    Raises:
+        CalibrationError: if the calibration is of another model or other settings.
+        SettingsError: if `batch_size` is below 1 or `threshold` outside [0, 1].
     """
 
     def __init__(
@@ -73,20 +109,37 @@ class Inspector:
         settings: Settings | None = None,
         batch_size: int | None = 8,
         threshold: float | None = None,
+        *,
+        calibration: Calibration | None = None,
+        category: str | None = None,
+        prior: AttentionPrior | None = None,
         generator: ServedGenerator | None = None,
+        trace_store: TraceStore | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
         if threshold is not None and not 0 <= threshold <= 1:
             raise SettingsError(f"threshold is {threshold}; it must be in [0, 1].")
-        self.mllm = mllm
         settings = preset("default") if settings is None else settings
-        if settings.model_heads and mllm.looks is not None:
-            settings = replace(settings, model_heads=False, heads=mllm.looks.heads)
+        self.mllm = mllm
+        self.prior = prior if settings.attention_prior else None
+        if self.prior is not None:
+            self.prior.check(settings.layers)
+        self.calibration = calibration if threshold is None else None
+        if self.calibration is not None:
+            prior_sha256 = None if self.prior is None else self.prior.sha256
+            self.calibration.check(mllm.sha256, settings.to_json(), prior_sha256)
+            threshold = self.calibration.threshold(category)
+            region_threshold = self.calibration.region_threshold(category)
+            if region_threshold is not None:
+                settings = replace(settings, region_threshold=region_threshold)
         self.settings = settings
-        self.batch_size = batch_size or images_at_once(mllm, self.settings)
-        self.threshold = self.settings.threshold if threshold is None else threshold
+        self.threshold = settings.threshold if threshold is None else threshold
+        self.batch_size = batch_size or images_at_once(mllm, settings)
         self.generator = generator
+        self._trace_store = trace_store
+        self._patch_score = feature_distance if settings.feature_distance else None
+        self._prior_density = None if self.prior is None else self.prior.density
 
     @classmethod
     def from_pretrained(
@@ -96,30 +149,37 @@ class Inspector:
         settings: Settings | str = "default",
         batch_size: int | None = None,
         threshold: float | None = None,
+        calibration: Calibration | None = None,
+        category: str | None = None,
         generator: ServedGenerator | None = None,
         **load_options: Any,
     ) -> Self:
-        """Load a model and make its inspector.
+        """Load a model, and its attention prior if its folder holds one, and make its inspector.
 
         Args:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
-            batch_size: how many images are generated for at once; None takes what fits into the
-                free memory.
-            threshold: a part is called defective iff pred_score > threshold, in [0, 1]; None goes
-                by the model's answer or, with `score_crops`, is one half.
-            generator: writes the responses, and the model only reads them to show where it looks;
-                None lets the model write them.
+            batch_size: see `Inspector`, as are all that follow.
+            threshold: …
+            calibration: …
+            category: …
+            generator: …
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
+            CalibrationError: if the calibration is of another model or other settings.
             ModelError: if the model cannot be loaded.
             SettingsError: if there is no such preset, device or dtype, or `batch_size` is below 1
                 or `threshold` outside [0, 1].
         """
         if isinstance(settings, str):
             settings = preset(settings)
-        return cls(load_mllm(model, **load_options), settings, batch_size, threshold, generator)
+        mllm = load_mllm(model, **load_options)
+        return cls(
+            mllm, settings, batch_size, threshold,
+            calibration=calibration, category=category, generator=generator,
+            prior=load_prior(mllm.folder, mllm.sha256),
+        )  # fmt: skip
 
     @overload
     def __call__(self, images: list[ImageLike]) -> list[Inspection]: ...
@@ -140,7 +200,7 @@ class Inspector:
             return self([images])[0]
         inspections: list[Inspection] = []
 
-        def keep(traced: Traced) -> None:
+        def keep(traced: TracedBatch) -> None:
             for _, outcome in self.localize(traced):
                 if isinstance(outcome, FlawsightError):
                     raise outcome
@@ -148,7 +208,7 @@ class Inspector:
 
         size = self.batch_size
         batches = [images[start : start + size] for start in range(0, len(images), size)]
-        overlapped(batches, self.open, self.trace, keep)
+        overlapped(batches, self.prepare, self.trace, keep)
         return inspections
 
     def inspect_batch(self, images: Sequence[ImageLike]) -> list[Inspection | FlawsightError]:
@@ -158,48 +218,57 @@ class Inspector:
             ModelError: if the model itself is at fault, for then every image fails.
             DetectorError: if the generator's server is.
         """
-        return [outcome for _, outcome in self.localize(self.trace(self.open(images)))]
+        return [outcome for _, outcome in self.localize(self.trace(self.prepare(images)))]
 
-    def open(self, images: Sequence[ImageLike]) -> Opened:
+    def prepare(self, images: Sequence[ImageLike]) -> PreparedBatch:
         """Read images and bring them into the form that the model takes."""
-        opened: list[Image.Image | FlawsightError] = []
+        read: list[Image.Image | FlawsightError] = []
+        stored: list[Trace | None] = []
         for image in images:
+            trace: Trace | None = None
             try:
                 if isinstance(image, str | Path):
-                    opened.append(read_image(image))
+                    read.append(read_image(image))
+                    if self._trace_store is not None:
+                        trace = self._trace_store.load(str(image))
                 else:
-                    opened.append(prepare_image(image))
+                    read.append(prepare_image(image))
             except FlawsightError as error:
-                opened.append(error)
-        good = [image for image in opened if isinstance(image, Image.Image)]
-        prompts = encode_prompts(self.mllm, good, self.settings) if good else None
-        return Opened(images, opened, [(image.height, image.width) for image in good], prompts)
+                read.append(error)
+            else:
+                stored.append(trace)
+        good = [image for image in read if isinstance(image, Image.Image)]
+        new = [image for image, trace in zip(good, stored, strict=True) if trace is None]
+        prompts = encode_prompts(self.mllm, new, self.settings) if new else None
+        sizes = [(image.height, image.width) for image in good]
+        return PreparedBatch(images, read, sizes, stored, prompts)
 
-    def trace(self, opened: Opened) -> Traced:
+    def trace(self, prepared: PreparedBatch) -> TracedBatch:
         """Ask the model about a batch, and trace its responses.
 
         Raises:
             ModelError: if the model computes NaN, or the batch does not fit into memory.
         """
         began = time.perf_counter()
-        traces: Sequence[Trace | FlawsightError] = []
-        if opened.prompts is not None:
+        made: Iterator[Outcome] = iter(())
+        if prepared.prompts is not None:
             try:
-                traces = self._traces(opened)
+                made = iter(self._ask(prepared, prepared.prompts))
             except torch.OutOfMemoryError as error:
                 raise ModelError(
-                    f"{len(opened.prompts.grids)} images at once do not fit into memory; lower the "
-                    "batch size (--batch-size) or the resolution (--set image_tokens=…)."
+                    f"{len(prepared.prompts.grids)} images at once do not fit into memory; lower "
+                    "the batch size (--batch-size) or the resolution (--set image_tokens=…)."
                 ) from error
-        return Traced(opened, traces, (time.perf_counter() - began) / max(1, len(traces)))
+        traces = [next(made) if trace is None else trace for trace in prepared.stored]
+        return TracedBatch(prepared, traces, (time.perf_counter() - began) / max(1, len(traces)))
 
     def localize(
-        self, traced: Traced
+        self, traced: TracedBatch
     ) -> Iterator[tuple[Image.Image, Inspection | FlawsightError] | tuple[None, FlawsightError]]:
         """Yield each image of a batch with its inspection, or None if it could not be read."""
-        opened = traced.opened
-        made = zip(opened.sizes, traced.traces, strict=True)
-        for given, image in zip(opened.given, opened.images, strict=True):
+        prepared = traced.prepared
+        made = zip(prepared.sizes, traced.traces, strict=True)
+        for given, image in zip(prepared.given, prepared.images, strict=True):
             if isinstance(image, FlawsightError):
                 yield None, image
                 continue
@@ -207,33 +276,39 @@ class Inspector:
             if isinstance(trace, FlawsightError):
                 yield image, trace
                 continue
-            name = str(given) if isinstance(given, str | Path) else None
             outcome: Inspection | FlawsightError
             try:
-                outcome = inspect_trace(
+                outcome = localize(
                     trace,
                     size,
                     self.settings,
-                    name,
-                    traced.seconds,
-                    self.threshold,
-                    self.mllm.looks,
-                    image,
+                    threshold=self.threshold,
+                    prior=self._prior_density,
+                    photo=image,
+                    image=str(given) if isinstance(given, str | Path) else None,
+                    trace_seconds=traced.seconds,
                 )
             except AnswerError as error:
                 outcome = error
             yield image, outcome
 
-    def _traces(self, opened: Opened) -> Sequence[Trace | FlawsightError]:
-        assert opened.prompts is not None
-        images = [image for image in opened.images if isinstance(image, Image.Image)]
-        ask: Callable[[list[Image.Image], Settings], Sequence[Trace | FlawsightError]]
-        traces: Sequence[Trace | FlawsightError]
+    def _ask(self, prepared: PreparedBatch, prompts: PromptBatch) -> Sequence[Outcome]:
+        """Return the traces of the images without a stored one, and store them."""
+        good = [
+            (given, image)
+            for given, image in zip(prepared.given, prepared.images, strict=True)
+            if isinstance(image, Image.Image)
+        ]
+        new = [one for one, trace in zip(good, prepared.stored, strict=True) if trace is None]
+        images = [image for _, image in new]
+        score = self._patch_score
+        traces: Sequence[Outcome]
         if self.generator is None:
-            ask = partial(generate, self.mllm)
-            traces = generate_from(self.mllm, opened.prompts, self.settings)
+            traces = generate_from(self.mllm, prompts, self.settings, score)
         else:
-            ask = partial(trace_served, self.generator, self.mllm)
-            traces = ask(images, self.settings)
-        traces = ask_again(ask, images, traces, self.settings)
-        return look_again(self.mllm, images, traces, self.settings)
+            traces = trace_served(self.generator, self.mllm, images, self.settings, score)
+        traces = inspect_crops(self.mllm, images, traces, self.settings, self._prior_density, score)
+        for (given, _), trace in zip(new, traces, strict=True):
+            if self._trace_store and isinstance(given, str | Path) and isinstance(trace, Trace):
+                self._trace_store.save(str(given), trace)
+        return traces

@@ -2,19 +2,18 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from .errors import SettingsError
 from .prompt import QUESTION, anomaly_word_spans
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Settings of one inspection. [paper] is stated by the paper; all else is our choice.
-
-    What is made before there is a setting is taken to be made with its default, so that a new step
-    must be off by default.
+class Generation:
+    """What the model is run on, and what of it is kept. These fields are the key of a Trace.
 
     Attributes:
         question: put to the model with every image [paper]; must hold an anomaly word.
@@ -25,40 +24,15 @@ class Settings:
         seed: of sampling.
         layers: language layers whose attention is averaged (negative ones count from the end);
             None takes all.
-        heads: (layer, head) pairs averaged instead of whole layers.
-        model_heads: average the heads that looks.npz in the model's folder names (`flawsight
-            calibrate --heads`); without that file, as `layers` and `heads` say.
-        row: whose attention speaks for a token: "own", of the token after it has read itself, or
-            "predicting", of the position before it, which chose it.
-        semantic_normalization: how S_T becomes Ŝ_T in [0, 1]: "share" of the attention to the whole
-            question, or "max", relative to the largest in the response.
-        concentration_normalization: how the spatial entropy H becomes Ŝ_I in [0, 1]: "exp" is
-            exp(−H), "linear" is 1 − H / ln(number of image tokens).
-        words_only: leave out tokens without a letter or digit (punctuation, spaces).
-        selection: "real" keeps tokens by Ŝ_T and Ŝ_I [paper], "vanilla" averages all [paper].
-        tau_t: τ_t; a token is kept if Ŝ_T > τ_t …
-        tau_i: τ_i; … and Ŝ_I > τ_i [paper].
-        alpha: α, weight of Ŝ_T in w_r = α Ŝ_T + β Ŝ_I [paper].
-        beta: β, weight of Ŝ_I.
-        none_kept: when no token passes: "mean" of all tokens, or the "best" token by w_r.
-        region_threshold: above which anomaly_map value a pixel belongs to a region, in [0, 1]. A
-            flat map is 0.2 everywhere.
-        region_peak: which value a region must exceed somewhere, in [0, 1].
-        relative: divide the map by where words about good images look anyhow, by the same
-            looks.npz; without that file, the map stays as it is.
-        rarity: multiply the map by how unlike the rest of the image each place is, by the features
-            of the vision encoder.
-        crops: how many parts of the image are looked at again from close by, each around the most
-            suspect place outside of those before it; each costs a forward pass.
-        crop_share: how much of the image's height and width a part has, in (0, 1].
-        crop_token_share: how many image tokens a part is scaled to, in (0, 1], of `image_tokens`;
-            where that is None, the checkpoint prescribes those of a part, too.
-        score_crops: let these parts count in pred_score, half of it. The answer speaks of the
-            whole image alone, so that an image is then called defective above one half.
-        follow_edges: draw the map to the edges of the image; regions are found before that.
-        reask: how often at most an image is asked about again, by sampling, whose reasoning claims
-            the opposite of the answer, or which got none.
-        scale_by_score: multiply the map by P(Yes), so that a part called good stays dark.
+        attention_prior: divide maps by the mean attention on normal images of this model, if that
+            has been measured (refine/attention_prior.py).
+        feature_distance: multiply maps by the distance of each patch's vision features from the
+            image's other patches (refine/feature_distance.py).
+        crops: how many crops of the image are inspected again, each around the most suspect place
+            outside of those before it; each costs a forward pass (refine/crops.py).
+        crop_share: share of the image's height and width that a crop has, in (0, 1].
+        crop_token_share: image tokens of a crop, as a share of `image_tokens`, in (0, 1]. If that
+            is None, the checkpoint prescribes those of a crop, too.
     """
 
     question: str = QUESTION
@@ -67,68 +41,98 @@ class Settings:
     temperature: float = 0.0
     seed: int = 0
     layers: tuple[int, ...] | None = None
-    heads: tuple[tuple[int, int], ...] | None = None
-    model_heads: bool = False
-    row: Literal["own", "predicting"] = "own"
-    semantic_normalization: Literal["share", "max"] = "share"
-    concentration_normalization: Literal["exp", "linear"] = "exp"
-    words_only: bool = False
+    attention_prior: bool = False
+    feature_distance: bool = False
+    crops: int = 0
+    crop_share: float = 0.6
+    crop_token_share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which tokens make the map, and with what weight (real/select.py).
+
+    Attributes:
+        attention_row: whose attention counts as a token's: "token", of the token after it has
+            read itself, or "previous", of the position before it, which predicted it.
+        selection: "real" selects tokens by Ŝ_T and Ŝ_I [paper], "vanilla" averages all [paper].
+        tau_t: τ_t; a token is selected if Ŝ_T > τ_t …
+        tau_i: τ_i; … and Ŝ_I > τ_i [paper].
+        alpha: α, weight of Ŝ_T in w_r = α Ŝ_T + β Ŝ_I [paper].
+        beta: β, weight of Ŝ_I.
+        fallback: when no token passes: "mean" of all tokens, or the "best" token by w_r.
+    """
+
+    attention_row: Literal["token", "previous"] = "token"
     selection: Literal["real", "vanilla"] = "real"
     tau_t: float = 0.25
     tau_i: float = 0.25
     alpha: float = 1.0
     beta: float = 1.0
-    none_kept: Literal["mean", "best"] = "best"
-    relative: bool = False
-    rarity: bool = False
-    crops: int = 0
-    crop_share: float = 0.6
-    crop_token_share: float = 1.0
+    fallback: Literal["mean", "best"] = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refinement:
+    """What becomes of the map once the model has been run (localize.py).
+
+    Attributes:
+        score_crops: let the crops count in pred_score, half of it. The answer speaks of the whole
+            image alone, so an image is then called defective above one half.
+        guided_filter: filter the map along the edges of the image (refine/guided_filter.py);
+            regions are found before that.
+        region_threshold: above which anomaly_map value a pixel belongs to a region, in [0, 1]. A
+            flat map is 0.2 everywhere.
+        region_peak: which value a region must exceed somewhere, in [0, 1].
+    """
+
     score_crops: bool = False
-    follow_edges: bool = False
-    reask: int = 0
-    scale_by_score: bool = False
+    guided_filter: bool = False
     region_threshold: float = 0.28
     region_peak: float = 0.36
 
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Refinement, Selection, Generation):
+    """Settings of one inspection. [paper] is stated by the paper; all else is our choice.
+
+    Runs saved before a setting existed are read with its default, so a new step is off by default.
+    """
+
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            _check_kind(name, getattr(self, name), kind)
+        check_kinds(self)
         if not anomaly_word_spans(self.question):
             raise SettingsError(
                 f"The question {self.question!r} names no anomaly. S_T needs one of the words "
                 "defect, anomaly or abnormal in it."
             )
-        if self.layers is not None and self.heads is not None:
-            raise SettingsError("Give either layers or heads, not both.")
-        if self.model_heads and (self.layers, self.heads) != (None, None):
-            raise SettingsError("Give either model_heads, or layers, or heads.")
-        if self.crops < 0:
-            raise SettingsError(f"crops is {self.crops}; it must not be negative.")
+        for name in ("image_tokens", "max_new_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise SettingsError(f"{name} is {value}; it must be at least 1.")
+        for name in ("temperature", "crops"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise SettingsError(f"{name} is {value}; it must not be negative.")
         for name in ("crop_share", "crop_token_share"):
-            if not 0 < (share := getattr(self, name)) <= 1:
-                raise SettingsError(f"{name} is {share}; it must be in (0, 1].")
-        if self.reask < 0:
-            raise SettingsError(f"reask is {self.reask}; it must not be negative.")
-        if self.image_tokens is not None and self.image_tokens < 1:
-            raise SettingsError(f"image_tokens is {self.image_tokens}; it must be at least 1.")
-        if self.max_new_tokens < 1:
-            raise SettingsError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1.")
-        if not 0 <= self.temperature < math.inf:
-            raise SettingsError(f"temperature is {self.temperature}; it must not be negative.")
-        if math.isnan(self.tau_t) or math.isnan(self.tau_i):
-            raise SettingsError("tau_t and tau_i must be numbers.")
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise SettingsError(f"{name} is {value}; it must be in (0, 1].")
         for name in ("region_threshold", "region_peak"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise SettingsError(f"{name} is {value}; it must be in [0, 1].")
+        if math.isnan(self.tau_t) or math.isnan(self.tau_i):
+            raise SettingsError("tau_t and tau_i must be numbers.")
         weights = (self.alpha, self.beta)
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise SettingsError("alpha and beta must not be negative, nor both be 0.")
 
     @property
     def threshold(self) -> float | None:
-        """Of pred_score, where none is given: None goes by the answer."""
+        """Of pred_score, if none is given; None goes by the answer."""
         return 0.5 if self.score_crops else None
+
+    def generation(self) -> dict[str, Any]:
+        """Return the settings that a Trace depends on, as JSON types."""
+        values = self.to_json()
+        return {field.name: values[field.name] for field in fields(Generation)}
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
@@ -136,7 +140,7 @@ class Settings:
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the settings that `to_json` wrote.
 
         Raises:
@@ -145,14 +149,72 @@ class Settings:
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}.")
         values = dict(values)
-        try:
-            if values.get("layers") is not None:
-                values["layers"] = tuple(values["layers"])
-            if values.get("heads") is not None:
-                values["heads"] = tuple((layer, head) for layer, head in values["heads"])
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise SettingsError(f"A setting has a value of the wrong kind: {error}.") from error
+        if isinstance(values.get("layers"), list):
+            values["layers"] = tuple(values["layers"])
+        return cls(**values)
+
+
+def check_kinds(settings: Any) -> None:
+    """Refuse values that would silently mean something else, like the word "False" for a bool.
+
+    Args:
+        settings: a dataclass of bool, int, float, str, Literal, tuple[int, ...] and None.
+
+    Raises:
+        SettingsError: naming the field, with its choices if it is a Literal.
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        if any(_is_of(value, one) for one in kinds):
+            continue
+        if get_origin(kind) is Literal:
+            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}.")
+        raise SettingsError(f"{name} is {value!r}, which is not of the kind it takes.")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(type(one) is int for one in value)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+# Names of version 0.1, read for one release; and what it had that is gone, with its default.
+_RENAMED = {
+    "fallback": "fallback",
+    "relative": "attention_prior",
+    "rarity": "feature_distance",
+    "guided_filter": "guided_filter",
+}
+_ROWS = {"own": "token", "predicting": "previous"}
+_GONE = {
+    "heads": None,
+    "model_heads": False,
+    "semantic_normalization": "share",
+    "concentration_normalization": "exp",
+    "words_only": False,
+    "reask": 0,
+    "scale_by_score": False,
+}
+
+
+def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return saved settings by today's names.
+
+    A setting that is gone stays under its old name if it had another value than its default: such
+    a run cannot be made with this version.
+    """
+    today = {_RENAMED.get(name, name): value for name, value in values.items()}
+    if "row" in today:
+        row = today.pop("row")
+        today["attention_row"] = _ROWS.get(row, row)
+    return {
+        name: value for name, value in today.items() if name not in _GONE or value != _GONE[name]
+    }
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -170,40 +232,23 @@ def parse_override(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _check_kind(name: str, value: Any, kind: Any) -> None:
-    """Refuse what would silently mean something else, like the word "False" for a bool."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}.")
-        return
-    if name in ("layers", "heads"):
-        numbers = value or ()
-        if name == "heads":
-            numbers = [number for pair in numbers for number in pair]
-        fits = all(type(number) is int for number in numbers)
-    else:
-        fits = isinstance(value, int | float if kind is float else kind)
-        fits &= isinstance(value, bool) == (kind is bool)
-    if not fits:
-        raise SettingsError(f"{name} is {value!r}, which is not of the kind it takes.")
-
-
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     # Of the steps that gain on half of the validation families, those that keep to three times the
-    # time of `paper` (docs/results.md, "Beyond the paper"). All words count, as their w_r says.
-    # Parts have fewer tokens than the whole image, which saves time (docs/log.md, 86).
-    # Rarity makes steeper maps, whose regions must peak higher (docs/log.md, 83).
+    # time of `paper` (docs/results.md, "Beyond the paper"). The thresholds are off: all tokens
+    # count, by their w_r. Crops have fewer tokens than the whole image, which saves time
+    # (docs/log.md, 86). Feature distance makes steeper maps, whose regions must peak higher
+    # (docs/log.md, 83).
     "default": Settings(
         tau_t=0.0,
         tau_i=0.0,
-        relative=True,
-        rarity=True,
+        attention_prior=True,
+        feature_distance=True,
         crops=3,
         crop_share=0.5,
         crop_token_share=0.87,
         score_crops=True,
-        follow_edges=True,
+        guided_filter=True,
         region_peak=0.55,
     ),
 }

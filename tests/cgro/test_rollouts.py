@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import DynamicCache
 
 from flawsight.cgro.encoded_images import collate, encode_image
-from flawsight.cgro.growable_cache import roomy_cache
+from flawsight.cgro.growable_cache import growable_cache
 from flawsight.cgro.rollouts import draw, sample, uniforms
 from flawsight.errors import ModelError
 from flawsight.mllm.encode import encode_prompts
@@ -66,7 +66,7 @@ def test_ended_candidates_are_dropped_without_a_trace(
 def test_a_cache_with_room_holds_what_a_dynamic_one_does(data: st.DataObject) -> None:
     """Whatever its sequences go through; what it gave out before stays what it was."""
     config = tiny_config(tiny_tokenizer()).get_text_config()
-    caches = roomy_cache(config), DynamicCache(config=config)
+    caches = growable_cache(config), DynamicCache(config=config)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     batch, given_out = data.draw(st.integers(1, 3)), []
     with patch("flawsight.cgro.growable_cache.ROOM", data.draw(st.integers(0, 4))):

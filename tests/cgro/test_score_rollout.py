@@ -83,7 +83,7 @@ def test_the_row_that_predicts_a_token_speaks_for_it_if_asked() -> None:
         question_attention=trace.question_attention.roll(-1, 0),
     )
     own = score_trace(trace, True, Settings(), Consistency())
-    predicting = score_trace(earlier, True, Settings(row="predicting"), Consistency())
+    predicting = score_trace(earlier, True, Settings(attention_row="previous"), Consistency())
     assert predicting == own
 
 

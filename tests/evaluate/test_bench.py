@@ -125,7 +125,7 @@ def test_traces_are_kept_apart_by_all_that_changes_them_and_nothing_else(
     def folder(**values: object) -> Path:
         return trace_folder(tmp_path, inspector.mllm, replace(PRESETS["paper"], **values))
 
-    assert folder(tau_t=0.9, follow_edges=True) == folder()
+    assert folder(tau_t=0.9, guided_filter=True) == folder()
     closer = [folder(crops=3, crop_share=0.5), folder(crops=3, crop_token_share=0.5)]
     others = [folder(crops=3), folder(crops=2), *closer, folder(seed=3)]
     assert len({folder(), *others}) == 6

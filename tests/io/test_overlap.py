@@ -84,7 +84,8 @@ def test_the_batch_follows_the_free_memory(
     an_image = batch_size.image_bytes(tiny_mllm, SETTINGS)
     sizes = []
     for images in (0, 1, 5, 10**6):
-        monkeypatch.setattr(batch_size, "free_bytes", lambda _, n=images: n * batch_size.MARGIN * an_image)
+        free = images * batch_size.MARGIN * an_image
+        monkeypatch.setattr(batch_size, "free_bytes", lambda _, free=free: free)
         sizes.append(batch_size.images_at_once(tiny_mllm, SETTINGS))
     assert sizes == [1, 1, 5, batch_size.MOST["cpu"]]
     longer = dataclasses.replace(SETTINGS, max_new_tokens=1000)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.covariance import OAS
 
 from flawsight.cgro.encoded_images import encode_image
-from flawsight.inspection import FloatArray, Glance
+from flawsight.inspection import Crop, FloatArray
 from flawsight.localize import inspect_trace
 from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
@@ -25,7 +25,7 @@ from flawsight.settings import PRESETS
 from helpers.checkpoints import photo, random_model, tiny_config, tiny_tokenizer, write_processor
 from helpers.traces import RESPONSE, make_trace
 
-SETTINGS = replace(PRESETS["paper"], rarity=True, image_tokens=None, max_new_tokens=12)
+SETTINGS = replace(PRESETS["paper"], feature_distance=True, image_tokens=None, max_new_tokens=12)
 IMAGES = [photo(252, 140), photo(140, 196, seed=1)]
 
 
@@ -92,7 +92,7 @@ def test_places_come_back_from_the_encoder_s_windows(tmp_path: Path) -> None:
 
 def test_what_is_read_beside_changes_nothing(tiny_mllm: MLLM) -> None:
     """Nothing that is said or looked at; a batch, one image and a replay have the same rarity."""
-    plain = generate(tiny_mllm, IMAGES, replace(SETTINGS, rarity=False))
+    plain = generate(tiny_mllm, IMAGES, replace(SETTINGS, feature_distance=False))
     batch = generate(tiny_mllm, IMAGES, SETTINGS)
     again = replay(tiny_mllm, IMAGES, [trace.text for trace in batch], SETTINGS)
     for image, without, trace, replayed in zip(IMAGES, plain, batch, again, strict=True):
@@ -146,14 +146,14 @@ def test_a_map_is_weighed_only_where_the_setting_says() -> None:
     trace = make_trace(RESPONSE)
     rare = torch.ones(6, 8)
     rare[0, 0] = 50
-    part = Glance((0, 0, 20, 20), torch.ones(2, 2), 0.5, rarity=torch.eye(4) + 0.1)
+    part = Crop((0, 0, 20, 20), torch.ones(2, 2), 0.5, rarity=torch.eye(4) + 0.1)
     seen = replace(trace, rarity=density(rare), glances=(part,))
 
     def map_of(**changes: Any) -> FloatArray:
         settings = replace(PRESETS["paper"], **changes)
         return inspect_trace(seen, (30, 40), settings).anomaly_map
 
-    assert map_of(rarity=True)[0, 0] > map_of()[0, 0]
-    assert map_of(rarity=True)[15:, 20:].max() < map_of()[15:, 20:].max()
-    gain = (map_of(rarity=True, crops=1) - map_of(crops=1))[5:20, 5:20]
+    assert map_of(feature_distance=True)[0, 0] > map_of()[0, 0]
+    assert map_of(feature_distance=True)[15:, 20:].max() < map_of()[15:, 20:].max()
+    gain = (map_of(feature_distance=True, crops=1) - map_of(crops=1))[5:20, 5:20]
     assert np.diagonal(gain).mean() > gain.mean()

@@ -111,7 +111,7 @@ def slow_selection(
         kept.append(bool(may and above_t and above_i))
     if any(kept):
         return kept, weights
-    if settings.none_kept == "mean":
+    if settings.fallback == "mean":
         return eligible, weights
     best = None
     for index, may in enumerate(eligible):
@@ -240,7 +240,7 @@ def test_a_flat_map_looks_nowhere(level):
         semantic_normalization=st.sampled_from(["share", "max"]),
         concentration_normalization=st.sampled_from(["exp", "linear"]),
         selection=st.sampled_from(["real", "vanilla"]),
-        none_kept=st.sampled_from(["mean", "best"]),
+        fallback=st.sampled_from(["mean", "best"]),
         tau_t=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
         tau_i=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
         alpha=st.sampled_from([0.5, 1.0, 2.0]),
@@ -294,9 +294,9 @@ def test_the_first_of_equally_good_tokens_is_kept_when_none_passes():
 
 
 @pytest.mark.parametrize("selection", ["real", "vanilla"])
-@pytest.mark.parametrize("none_kept", ["mean", "best"])
-def test_no_reasoning_or_none_eligible_gives_an_empty_map(selection, none_kept):
-    settings = Settings(selection=selection, none_kept=none_kept)
+@pytest.mark.parametrize("fallback", ["mean", "best"])
+def test_no_reasoning_or_none_eligible_gives_an_empty_map(selection, fallback):
+    settings = Settings(selection=selection, fallback=fallback)
     for count in (0, 2):
         maps = torch.ones(count, 3, 4)
         nobody = torch.zeros(count, dtype=torch.bool)

@@ -17,7 +17,7 @@ from flawsight.errors import (
     ModelError,
     SettingsError,
 )
-from flawsight.inspection import Glance, Trace
+from flawsight.inspection import Crop, Trace
 from flawsight.inspector import Inspector
 from flawsight.localize import inspect_trace
 from flawsight.mllm.ask_again import ask_again
@@ -29,7 +29,7 @@ from flawsight.real.heads import best_heads, head_agreement
 from flawsight.real.select import select_tokens
 from flawsight.refine.attention_prior import Looks, encode_looks, load_looks, measure
 from flawsight.refine.crops import look
-from flawsight.refine.guided_filter import follow_edges
+from flawsight.refine.guided_filter import guided_filter
 from flawsight.refine.merge_crops import merge, merge_scores, suspect_parts
 from flawsight.refine.sinks import relative, sink_share, usual_on
 from flawsight.runs.trace_store import load_trace, save_trace
@@ -62,13 +62,13 @@ def test_preset_paper_gives_the_paper_s_map_whatever_is_known_beside_the_trace()
     expected = upsample((grid / grid.mean()) / (grid / grid.mean() + HALF), (30, 40))
     plain = inspect_trace(trace, (30, 40), PAPER)
     torch.testing.assert_close(torch.from_numpy(plain.anomaly_map), expected)
-    part = Glance((0, 0, 20, 20), torch.rand(3, 3), 0.9, rarity=torch.rand(6, 6))
+    part = Crop((0, 0, 20, 20), torch.rand(3, 3), 0.9, rarity=torch.rand(6, 6))
     seen = replace(trace, glances=(part,), rarity=torch.rand(6, 8))
     both = inspect_trace(seen, (30, 40), PAPER, looks=some_looks())
     assert np.array_equal(both.anomaly_map, plain.anomaly_map)
     assert both.tokens == plain.tokens
     steps = (PAPER.relative, PAPER.model_heads, PAPER.crops, PAPER.score_crops, PAPER.reask)
-    assert not any((*steps, PAPER.rarity, PAPER.follow_edges, PAPER.scale_by_score))
+    assert not any((*steps, PAPER.rarity, PAPER.guided_filter, PAPER.scale_by_score))
 
 
 # --- Sinks
@@ -221,7 +221,7 @@ def test_a_merged_score_lies_between_and_is_fair_to_both_answers(
 def test_parts_count_in_the_score_only_where_asked_and_never_in_the_answer() -> None:
     plain = make_trace(RESPONSE)
     part = torch.ones(3, 3) / 9
-    glances = tuple(Glance((0, 0, 20, 20), part, score) for score in (0.01, 0.02, 1.0))
+    glances = tuple(Crop((0, 0, 20, 20), part, score) for score in (0.01, 0.02, 1.0))
     trace = replace(plain, glances=glances)
     first = inspect_trace(plain, (30, 40), PAPER)
     assert inspect_trace(trace, (30, 40), replace(PAPER, crops=2)).pred_score == first.pred_score
@@ -286,10 +286,10 @@ def test_edges_make_nothing_of_a_flat_map_and_no_new_peak(
 ) -> None:
     random = np.random.default_rng(seed)
     guide = random.random(guide_size).astype(np.float32)
-    flat = follow_edges(np.full(size, 0.2, np.float32), guide, cells)
+    flat = guided_filter(np.full(size, 0.2, np.float32), guide, cells)
     np.testing.assert_allclose(flat, 0.2, atol=1e-3)
     anomaly_map = random.random(size).astype(np.float32)
-    drawn = follow_edges(anomaly_map, guide, cells)
+    drawn = guided_filter(anomaly_map, guide, cells)
     assert drawn.shape == size
     assert drawn.dtype == np.float32
     assert anomaly_map.min() <= drawn.min() <= drawn.max() <= anomaly_map.max()
@@ -300,10 +300,10 @@ def test_a_blurred_mark_is_drawn_to_the_edge_of_the_part_that_it_marks() -> None
     guide[:, 45:] = 0.8
     across = np.clip((np.arange(90) - 37) / 16, 0, 1).astype(np.float32)
     blurred = np.tile(0.1 + 0.6 * across, (60, 1))
-    drawn = follow_edges(blurred, guide, 24)
+    drawn = guided_filter(blurred, guide, 24)
     jump = drawn[:, 45] - drawn[:, 44]
     assert np.all(jump > 4 * (blurred[:, 45] - blurred[:, 44]))
-    even = follow_edges(blurred, np.full_like(guide, 0.5), 24)
+    even = guided_filter(blurred, np.full_like(guide, 0.5), 24)
     assert np.all(np.diff(even, axis=1) > -1e-5)
 
 
@@ -312,7 +312,7 @@ def test_only_the_preset_that_follows_edges_needs_the_photo() -> None:
     plain = inspect_trace(trace, (30, 40), PAPER)
     same = inspect_trace(trace, (30, 40), PAPER, photo=photo)
     assert np.array_equal(same.anomaly_map, plain.anomaly_map)
-    edges = replace(PAPER, follow_edges=True)
+    edges = replace(PAPER, guided_filter=True)
     drawn = inspect_trace(trace, (30, 40), edges, photo=photo)
     assert not np.array_equal(drawn.anomaly_map, plain.anomaly_map)
     without = inspect_trace(trace, (30, 40), edges)

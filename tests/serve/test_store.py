@@ -22,7 +22,7 @@ from flawsight.cgro.training_data import read_training_data
 from flawsight.errors import MissingExtraError, StoreError
 from flawsight.io.images import open_image
 from flawsight.real.anomaly_map import upsample
-from flawsight.refine.guided_filter import follow_edges
+from flawsight.refine.guided_filter import guided_filter
 from flawsight.serve.app import create_app
 from flawsight.serve.database import Base
 from flawsight.serve.limits import Limits
@@ -259,7 +259,7 @@ def test_a_large_photos_map_along_its_edges_is_kept_small() -> None:
     rng = np.random.default_rng(0)
     photo = rng.random((24, 32)).repeat(16, 0).repeat(16, 1).astype(np.float32)
     coarse = upsample(torch.from_numpy(rng.random((5, 7), np.float32)), (1500, 2000)).numpy()
-    anomaly_map = follow_edges(coarse, photo, 35)
+    anomaly_map = guided_filter(coarse, photo, 35)
     kept = to_grid(anomaly_map, (5, 7))
     assert kept.shape == (384, 512)
     difference = np.abs(from_grid(kept, (1500, 2000)) - anomaly_map)

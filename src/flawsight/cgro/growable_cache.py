@@ -10,7 +10,7 @@ from transformers.cache_utils import DynamicLayer
 ROOM = 64
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+class GrowableLayer(DynamicLayer):  # type: ignore[misc]
     """A layer that copies what it holds every `ROOM` tokens, where its parent does at every token.
 
     It is for running without a gradient: what it returns are views of tensors that it goes on
@@ -55,10 +55,10 @@ def _with_room(held: Tensor, length: int) -> Tensor:
     return stored
 
 
-def roomy_cache(text_config: Any) -> DynamicCache:
+def growable_cache(text_config: Any) -> DynamicCache:
     """Return the cache that transformers would make, with room in the layers that keep all."""
     cache = DynamicCache(config=text_config)
     cache.layers = [
-        RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+        GrowableLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache

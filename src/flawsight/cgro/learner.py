@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..errors import ModelError, SettingsError
 from ..io.images import read_image
-from ..mllm.capture import decoder_layers, head_weights
-from ..mllm.generate import cut_traces
+from ..mllm.capture import chosen_layers
+from ..mllm.cut_traces import cut_traces
 from ..mllm.load import MLLM
 from ..settings import Settings
 from .encoded_images import EncodedImage, EncodedImages, collate
@@ -34,7 +34,7 @@ from .training_metrics import CandidateTable
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredRollout:
     """What stays the same of N candidates of at most L tokens while the weights move.
 
     Attributes:
@@ -60,9 +60,8 @@ class Learner:
         served: samples in the model's stead.
 
     Raises:
-        SettingsError: if the images of a step cannot be shared out evenly, `sharing` needs another
-            attention, or `relative_supports` is wanted of a model whose looks have not been
-            measured.
+        SettingsError: if the images of a step cannot be shared out evenly, or `sharing` needs
+            another attention.
     """
 
     def __init__(
@@ -82,30 +81,18 @@ class Learner:
                 f"sharing packed needs a mask that {mllm.attention} cannot take: set attention to "
                 "sdpa, or sharing to repeated."
             )
-        usual = None
-        if settings.relative_supports:
-            if mllm.looks is None:
-                raise SettingsError(
-                    "relative_supports needs to know where the model looks on good images: run "
-                    "flawsight calibrate --heads first."
-                )
-            usual = mllm.looks.usual(inspection.layers, inspection.heads)
         self.consistency = Consistency(
             top_t=settings.top_t,
             quantile=settings.quantile,
             jaccard_of=settings.jaccard_of,
             delta_anomalous=settings.delta_anomalous,
             delta_normal=settings.delta_normal,
-            usual=usual,
         )
         self._encoded = EncodedImages(mllm, inspection, settings.features, features)
         self._reference = reference_of(mllm.model) if settings.kl_weight else None
         watched = None
         if settings.reward == "cgro":
-            heads = mllm.model.config.get_text_config().num_attention_heads
-            layers = len(decoder_layers(mllm.model))
-            watched = head_weights(layers, heads, inspection.layers, inspection.heads)
-            watched = {layer: weight.to(mllm.device) for layer, weight in watched.items()}
+            watched = chosen_layers(mllm.model, inspection.layers)
         if settings.gradient_checkpointing:
             mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
         if settings.shard and accelerator.num_processes > 1:
@@ -211,7 +198,7 @@ class Learner:
         # Gradients are averaged over processes, and the loss divided by the passes of a step.
         scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / below
         table = CandidateTable()
-        judged: list[Judged] = []
+        judged: list[ScoredRollout] = []
         norm = 0.0
         self.mllm.model.train()
         # Before the policy's passes, so that memory never holds what both need.
@@ -265,7 +252,7 @@ class Learner:
         entropy: Tensor,
         rows: Tensor | None,
         table: CandidateTable,
-    ) -> Judged:
+    ) -> ScoredRollout:
         """Score a roll-out's candidates, and add them to the table."""
         settings = self.settings
         scores = self.scores(rollout, rows)
@@ -275,7 +262,7 @@ class Learner:
         uniform = (groups == groups[:, :1]).all(dim=1).repeat_interleave(settings.candidates)
         counted = ~uniform if settings.skip_uniform_groups else torch.ones_like(uniform)
         table.add(rollout.labels, scores, uniform, rollout.completions.mask, entropy)
-        return Judged(advantages, counted, log_probs.detach())
+        return ScoredRollout(advantages, counted, log_probs.detach())
 
     @torch.no_grad()
     def _reference_log_probs(self, rollout: Rollout) -> Tensor | None:
@@ -312,11 +299,11 @@ class Learner:
         """Score a roll-out without any training."""
         model = self.accelerator.unwrap_model(self.forward)
         with self.accelerator.autocast():
-            _, _, rows = self._run(self.mllm.model, rollout, model.head_weights)
+            _, _, rows = self._run(self.mllm.model, rollout, model.layers)
         return self.scores(rollout, rows)
 
     def _run(
-        self, model: Any, rollout: Rollout, watched: dict[int, Tensor] | None
+        self, model: Any, rollout: Rollout, watched: tuple[int, ...] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         return run_candidates(
             model,

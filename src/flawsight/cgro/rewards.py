@@ -34,19 +34,17 @@ def accuracy_reward(answer: Literal["Yes", "No"] | None, label: bool) -> float:
     return float(answer == ("Yes" if label else "No"))
 
 
-def top_tokens(weights: Tensor, eligible: Tensor, count: int = 3) -> Tensor:
+def top_tokens(weights: Tensor, count: int = 3) -> Tensor:
     """Choose the top-t reasoning tokens by w_r [paper]; t = 3 [figure].
 
     Args:
         weights: (R,) w_r of the reasoning tokens.
-        eligible: (R,) bool, the tokens to choose from.
         count: t, at least 1.
 
     Returns:
-        (min(t, eligible tokens),) indices, the heaviest first; of equal ones the earlier [ours].
+        (min(t, R),) indices, the heaviest first; of equal ones the earlier [ours].
     """
-    order = weights.argsort(descending=True, stable=True)
-    return order[eligible[order]][:count]
+    return weights.argsort(descending=True, stable=True)[:count]
 
 
 def supports(maps: Tensor, quantile: float = 0.95) -> Tensor:

@@ -14,7 +14,7 @@ from ..errors import ModelError
 from ..mllm.generate import end_tokens, until_end
 from ..mllm.load import MLLM
 from .encoded_images import Prompts
-from .growable_cache import roomy_cache
+from .growable_cache import growable_cache
 from .policy import core
 from .shared_prompt import Completions, embed_prompts
 from .training_data import LabelledImage, seed_of
@@ -90,7 +90,7 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     numbers = numbers.to(mllm.device)
     ends = torch.tensor(sorted(end_tokens(mllm)), device=mllm.device)
     prefix = embed_prompts(mllm.model, prompts)
-    cache = roomy_cache(base.config.get_text_config())
+    cache = growable_cache(base.config.get_text_config())
     hidden = language(
         inputs_embeds=prefix.embeds,
         attention_mask=prefix.mask,

@@ -8,8 +8,7 @@ import torch
 from ..errors import AnswerError
 from ..inspection import Trace
 from ..mllm.response import parse_response
-from ..real.select import reasoning_rows, select_tokens
-from ..refine.sinks import relative
+from ..real.select import select
 from ..settings import Settings
 from .rewards import (
     JaccardOf,
@@ -32,8 +31,6 @@ class Consistency:
         jaccard_of: J of more than two supports, see `jaccard` [ours].
         delta_anomalous: δ1; a defective image earns if J > δ1 [ours, between .13 and .76].
         delta_normal: δ2; a normal image earns if J < δ2 [ours].
-        usual: (h, w) where words look on good images; a token's map is divided by it before its
-            support is taken, so that a sink that all words share earns no J. None: not [paper].
     """
 
     top_t: int = 3
@@ -41,7 +38,6 @@ class Consistency:
     jaccard_of: JaccardOf = "pairs"
     delta_anomalous: float = 0.5
     delta_normal: float = 0.5
-    usual: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -95,25 +91,14 @@ def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Cons
     """
     score = score_text(trace.text, label)
     try:
-        response = parse_response(trace.text)
+        reasoning = select(trace, replace(settings, selection="real"))
     except AnswerError:
         return score
-    tokens, rows, eligible = reasoning_rows(trace, response.reasoning, settings)
-    maps = trace.image_attention[rows]
-    scores = select_tokens(
-        maps,
-        trace.question_attention[rows],
-        trace.anomaly_tokens,
-        eligible,
-        replace(settings, selection="real"),
-    )
-    top = top_tokens(scores.weights, eligible, consistency.top_t)
+    top = top_tokens(reasoning.scores.weights, consistency.top_t)
     agreement = math.nan
     if len(top):
-        compared = maps[top]
-        if consistency.usual is not None:
-            compared = relative(compared, consistency.usual)
-        sets = supports(compared.flatten(start_dim=1), consistency.quantile)
+        maps = reasoning.attention[top]
+        sets = supports(maps.flatten(start_dim=1), consistency.quantile)
         agreement = jaccard(sets, consistency.jaccard_of)
     return replace(
         score,
@@ -121,5 +106,5 @@ def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Cons
             agreement, label, consistency.delta_anomalous, consistency.delta_normal
         ),
         agreement=agreement,
-        top=tuple(torch.tensor(tokens, dtype=torch.long)[top].tolist()),
+        top=tuple(torch.tensor(reasoning.tokens, dtype=torch.long)[top].tolist()),
     )

@@ -92,7 +92,7 @@ class CandidateForward(nn.Module):
         sharing: see above.
         temperature: of the sampling, whose distribution the log-probabilities are of.
         attention: implementation the model was loaded with.
-        head_weights: see `AttentionCapture`; None captures nothing and costs nothing.
+        layers: see `AttentionCapture`; None captures nothing and costs nothing.
         recompute_mlps: keep less for the backward pass; see `recomputed_mlps`.
     """
 
@@ -102,13 +102,13 @@ class CandidateForward(nn.Module):
         sharing: Sharing,
         temperature: float,
         attention: str,
-        head_weights: dict[int, Tensor] | None,
+        layers: tuple[int, ...] | None,
         recompute_mlps: bool,
     ) -> None:
         super().__init__()
         self.model = model
         self.sharing, self.temperature = sharing, temperature
-        self.attention, self.head_weights = attention, head_weights
+        self.attention, self.layers = attention, layers
         self.recompute_mlps = recompute_mlps
 
     def forward(
@@ -131,7 +131,7 @@ class CandidateForward(nn.Module):
                 self.sharing,
                 self.temperature,
                 self.attention,
-                self.head_weights,
+                self.layers,
             )
 
 
@@ -142,7 +142,7 @@ def run_candidates(
     sharing: Sharing,
     temperature: float,
     attention: str,
-    head_weights: dict[int, Tensor] | None,
+    layers: tuple[int, ...] | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Do what `CandidateForward` says, with any model, like the KL reference."""
     base = core(model)
@@ -159,7 +159,7 @@ def run_candidates(
         mask=completions.mask[:, :-1],
         positions=prefix.next_position.repeat_interleave(group)[:, None] + steps,
         attention=attention,
-        head_weights=head_weights,
+        layers=layers,
     )
     hidden, rows = {"cache": run.cached, "packed": run.packed, "repeated": run.repeated}[sharing]()
     head = base.get_output_embeddings()
@@ -182,7 +182,7 @@ class _Run:
         embeds: (B · G, L − 1, width) of the completions.
         mask: (B · G, L − 1) bool.
         positions: (B · G, L − 1) rotary positions, for text has but one.
-        attention, head_weights: see `CandidateForward`.
+        attention, layers: see `CandidateForward`.
     """
 
     base: Any
@@ -193,7 +193,7 @@ class _Run:
     mask: Tensor
     positions: Tensor
     attention: str
-    head_weights: dict[int, Tensor] | None
+    layers: tuple[int, ...] | None
 
     def cached(self) -> tuple[Tensor, Tensor | None]:
         """Run the prompts, then the completions on their repeated keys and values."""
@@ -295,9 +295,9 @@ class _Run:
     def _language(self, columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
         """Run the language model; return its hidden states and the attention of its last rows."""
         language = self.base.model.language_model
-        if self.head_weights is None:
+        if self.layers is None:
             return language(**inputs).last_hidden_state, None
-        capture = AttentionCapture(columns, self.head_weights, rows)
+        capture = AttentionCapture(columns, self.layers, rows)
         # Closed before the backward pass, which under gradient checkpointing runs it all again.
         with capture_attention(self.base, capture, self.attention):
             return language(**inputs).last_hidden_state, capture.rows

@@ -3,11 +3,11 @@
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self
 
 from ..errors import MissingExtraError, SettingsError
 from ..settings import PRESETS as INSPECTION_PRESETS
-from ..settings import Settings
+from ..settings import Settings, check_kinds
 
 
 def _is(default: Any, help: str) -> Any:
@@ -67,10 +67,6 @@ class TrainSettings:
     )
     delta_anomalous: float = _is(0.5, "δ1: a defective image earns R_cons if J is above it.")
     delta_normal: float = _is(0.5, "δ2: a normal image earns R_cons if J is below it.")
-    relative_supports: bool = _is(
-        False,
-        "Divide a token's map by where words look on good images before its support is taken.",
-    )
 
     images_per_forward: int = _is(1, "Images, with all their candidates, in a gradient pass.")
     images_per_rollout: int = _is(16, "Images whose candidates are sampled together.")
@@ -98,8 +94,7 @@ class TrainSettings:
     seed: int = _is(0, "Of the data's order, the sampling and the adapter's first weights.")
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            _check_kind(name, getattr(self, name), kind)
+        check_kinds(self)
         at_least_1 = (
             "steps", "images_per_step", "lora_rank", "lora_alpha", "iterations", "top_t",
             "images_per_forward", "images_per_rollout", "save_every",
@@ -174,21 +169,6 @@ class TrainSettings:
         if unknown := set(values) - {f.name for f in fields(self)}:
             raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}.")
         return replace(self, **values)
-
-
-def _check_kind(name: str, value: Any, kind: Any) -> None:
-    """Refuse what would silently mean something else, like the word "1e-5" for a number."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}.")
-        return
-    kinds = get_args(kind) or (kind,)
-    fits = (value is None and type(None) in kinds) or (
-        isinstance(value, int | float if float in kinds else kinds)
-        and isinstance(value, bool) == (bool in kinds)
-    )
-    if not fits:
-        raise SettingsError(f"{name} is {value!r}, which is not of the kind it takes.")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
 from ..io.files import write_atomically, writing_to
 from ..mllm.load import DEFAULT_MODEL, MLLM, local_folder
+from ..refine.attention_prior import load_prior
 from ..runs.describe import check_same, versions
 from ..runs.read import read_description
 from ..settings import Settings
@@ -161,7 +162,8 @@ def train(
     if accelerator.log_with:
         accelerator.init_trackers("flawsight", _flat(about))
     order = Order(data.train, settings.defective_share, settings.seed)
-    inspector = Inspector(mllm, inspection, batch_size=settings.images_per_rollout)
+    prior = load_prior(mllm.folder, mllm.sha256)
+    inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
 
     def check(step: int) -> Row:
         drawings = out / "overlays" / f"step-{step:06d}"

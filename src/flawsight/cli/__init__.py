@@ -11,6 +11,7 @@ from .calibrate_command import calibrate
 from .data_commands import app as data_app
 from .export_command import export
 from .inspect_command import inspect
+from .prior_command import prior
 from .report_command import report
 from .serve_command import serve
 from .shell import keep_freed_memory
@@ -27,6 +28,7 @@ app.command()(inspect)
 app.command()(report)
 app.command()(bench)
 app.command()(calibrate)
+app.command()(prior)
 app.command()(train)
 app.command()(export)
 app.command()(serve)

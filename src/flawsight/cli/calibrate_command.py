@@ -7,10 +7,8 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from ..errors import MissingExtraError, SettingsError
+from ..errors import MissingExtraError
 from . import options
-from .inspect_command import parse_settings
-from .prior_command import choose_heads
 from .shell import console, explained, progress_columns
 
 
@@ -20,23 +18,14 @@ def calibrate(
         typer.Argument(help="Run folder of good parts, bench cell, or folder of their photos."),
     ],
     false_alarm_rate: Annotated[
-        float | None, typer.Option(help="Share of good parts that may be called defective.")
-    ] = None,
+        float, typer.Option(help="Share of good parts that may be called defective, like 0.01.")
+    ],
     by_category: Annotated[
         bool, typer.Option("--by-category", help="One threshold more for each category.")
     ] = False,
-    heads: Annotated[
-        bool,
-        typer.Option("--heads", help="Choose the model's heads, from a labelled data set."),
-    ] = False,
-    share: Annotated[float, typer.Option(help="Of --heads: the share of all heads to keep.")] = 0.5,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Default: calibration.json, or looks.npz in the model's folder. A picture lies "
-            "beside it."
-        ),
-    ] = None,
+        Path, typer.Option(help="File to write; a histogram is drawn beside it.")
+    ] = Path("calibration.json"),
     model: Annotated[
         str | None, typer.Option(help="Of photos: folder or hub name. Default: the bundled model.")
     ] = None,
@@ -60,26 +49,12 @@ def calibrate(
 
         flawsight inspect photos/new --calibration calibration.json
 
-        flawsight calibrate photos/labelled --heads --model my-model
-
     Photos are inspected into a run folder beside the calibration. A rate a needs ⌈1/a⌉ − 1 images.
-
-    With --heads, good and defective images, without masks, tell which of the model's heads look at
-    defects, and where its words look whatever there is; the presets use both from then on.
     """
     with explained():
-        if heads:
-            choose_heads(
-                str(source), share, out, batch_size,
-                {"model": model, "adapter": adapter, "device": device, "dtype": dtype,
-                 "attention": attention},
-            )  # fmt: skip
-            return
-        if false_alarm_rate is None:
-            raise SettingsError("Give --false-alarm-rate, like 0.01, or --heads.")
-        out = Path("calibration.json") if out is None else out
-        from ..calibration import POOLED, calibrate, read_normal_scores, save_calibration
+        from ..calibration import POOLED, calibrate, save_calibration
         from ..evaluate.plot_histogram import draw_histogram
+        from ..runs.normal_scores import read_normal_scores
 
         if (source / "run.json").exists():
             scores = read_normal_scores(source)
@@ -87,7 +62,7 @@ def calibrate(
             run = out.with_name(f"{out.stem}-run")
             load_options = {"device": device, "dtype": dtype, "attention": attention}
             images = _inspect_photos(
-                source, run, model, batch_size, parse_settings(preset, set_ or [], seed),
+                source, run, model, batch_size, options.parse_settings(preset, set_ or [], seed),
                 {"adapter": adapter, **load_options},
             )  # fmt: skip
             scores = read_normal_scores(run, images)

@@ -4,7 +4,6 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
@@ -97,7 +96,7 @@ def inspect(
     Running the same command again inspects only what is missing.
     """
     with explained():
-        settings = parse_settings(preset, set_ or [], seed)
+        settings = options.parse_settings(preset, set_ or [], seed)
         served = _served(generator, generator_model, model)
         load_options = {
             "device": device, "dtype": dtype, "attention": attention, "threshold": threshold
@@ -105,9 +104,9 @@ def inspect(
         if engine is Engine.RAY:
             if calibration is not None:
                 raise SettingsError("--engine ray takes --threshold, not --calibration.")
-            options = {"model": model, "adapter": adapter, "settings": settings}
-            options |= {"batch_size": batch_size, "generator": served, **load_options}
-            failed = _inspect_on_ray(paths, out, options, address, actors)
+            actor = {"model": model, "adapter": adapter, "settings": settings}
+            actor |= {"batch_size": batch_size, "generator": served, **load_options}
+            failed = _inspect_on_ray(paths, out, actor, address, actors)
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
@@ -116,18 +115,6 @@ def inspect(
                 calibration, category, served,
             )  # fmt: skip
     raise typer.Exit(1 if failed else 0)
-
-
-def parse_settings(preset_name: str, overrides: list[str], seed: int) -> Any:
-    """Return the settings of a preset with NAME=VALUE overrides.
-
-    Raises:
-        SettingsError: for an unknown preset or name, or a value that it cannot take.
-    """
-    from ..settings import Settings, parse_override, preset
-
-    values = preset(preset_name).to_json() | {"seed": seed}
-    return Settings.from_json(values | dict(parse_override(text) for text in overrides))
 
 
 def _inspect(
@@ -153,6 +140,7 @@ def _inspect(
         raise SettingsError("--category chooses a threshold of --calibration FILE; give that too.")
     images = find_images(paths)
     with console.status("Loading the model …"):
+        from ..calibration import load_calibration
         from ..inspector import Inspector
         from ..mllm.contradiction import telling_sentence
         from ..report.write_report import write_report
@@ -163,16 +151,9 @@ def _inspect(
 
         inspector = Inspector.from_pretrained(
             model, settings=settings, batch_size=batch_size, adapter=adapter, generator=generator,
-            **load_options,
+            calibration=None if calibration is None else load_calibration(calibration),
+            category=category, **load_options,
         )  # fmt: skip
-        if calibration is not None and load_options["threshold"] is None:
-            from ..calibration import load_calibration
-
-            calibrated = load_calibration(calibration)
-            calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
-            inspector.threshold = calibrated.threshold(category)
-            if (above := calibrated.region_threshold(category)) is not None:
-                inspector.settings = replace(inspector.settings, region_threshold=above)
         run = _open_run(RunFolder, out, describe(inspector), processes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}

@@ -1,6 +1,6 @@
 """Options of the verbs that load a model, told once."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,3 +25,15 @@ Threshold = Annotated[
     float | None,
     typer.Option(help="Defective is a score above it, in place of the model's Yes."),
 ]
+
+
+def parse_settings(preset_name: str, overrides: list[str], seed: int) -> Any:
+    """Return the settings of a preset with NAME=VALUE overrides.
+
+    Raises:
+        SettingsError: for an unknown preset or name, or a value that it cannot take.
+    """
+    from ..settings import Settings, parse_override, preset
+
+    values = preset(preset_name).to_json() | {"seed": seed}
+    return Settings.from_json(values | dict(parse_override(text) for text in overrides))

@@ -2,7 +2,6 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,6 @@ import typer
 
 from ..errors import MissingExtraError
 from . import options
-from .inspect_command import parse_settings
 from .shell import console, explained
 
 
@@ -92,13 +90,15 @@ def serve(
         opened = Store(store, files)
 
         def load() -> Any:
+            from ..calibration import load_calibration
             from ..inspector import Inspector
 
             return Inspector.from_pretrained(
                 model,
-                settings=parse_settings(preset, set_ or [], 0),
+                settings=options.parse_settings(preset, set_ or [], 0),
                 batch_size=batch_size,
                 threshold=threshold,
+                calibration=None if calibration is None else load_calibration(calibration),
                 adapter=adapter,
                 device=device,
                 dtype=dtype,
@@ -110,27 +110,14 @@ def serve(
         # their many small tasks (docs/performance.md).
         with console.status("Loading the model …"), ThreadPoolExecutor(1) as loading:
             inspector = loading.submit(load).result()
+        calibrated = inspector.calibration
         app = create_app(
             inspector.inspect_batch,
             inspector.batch_size,
             opened,
             limits,
             token,
-            _calibrate(inspector, calibration if threshold is None else None),
+            {} if calibrated is None else calibrated.by_category,
             {"model": inspector.mllm.name, "model_sha256": inspector.mllm.sha256},
         )
         serve_app(app, host, port, limits)
-
-
-def _calibrate(inspector: Any, calibration: Path | None) -> dict[str, float]:
-    """Give the inspector its threshold; return those of single products."""
-    if calibration is None:
-        return {}
-    from ..calibration import POOLED, load_calibration
-
-    calibrated = load_calibration(calibration)
-    calibrated.check(inspector.mllm.sha256, inspector.settings.to_json())
-    inspector.threshold = calibrated.threshold()
-    if (above := calibrated.region_threshold()) is not None:
-        inspector.settings = replace(inspector.settings, region_threshold=above)
-    return {name: value for name, value in calibrated.thresholds.items() if name != POOLED}

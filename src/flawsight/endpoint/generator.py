@@ -14,8 +14,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from ..errors import AnswerError, DetectorError, FlawsightError
 from ..inspection import Trace
-from ..mllm.generate import replay
 from ..mllm.load import MLLM
+from ..mllm.patch_features import PatchScore
+from ..mllm.replay import replay
 from ..prompt import user_message
 from ..settings import Settings
 from .client import EndpointClient, OneImageError, encode_image, with_image
@@ -132,9 +133,13 @@ def as_seen(processor: Any, image: Image, settings: Settings) -> Image:
 
 
 def trace_served(
-    generator: ServedGenerator, mllm: MLLM, images: Sequence[Image], settings: Settings
+    generator: ServedGenerator,
+    mllm: MLLM,
+    images: Sequence[Image],
+    settings: Settings,
+    patch_score: PatchScore | None = None,
 ) -> list[Trace | FlawsightError]:
-    """Ask the server about each image and replay what it says; an error stands for a failure.
+    """Ask the server about each image and replay its response; a failure gives an error.
 
     Raises:
         DetectorError: for a refusal that every image would meet.
@@ -147,7 +152,7 @@ def trace_served(
     said = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)]
     if said:
         texts = [outcomes[index].text for index in said]
-        traces = replay(mllm, [images[index] for index in said], texts, settings)
+        traces = replay(mllm, [images[index] for index in said], texts, settings, patch_score)
         for index, trace in zip(said, traces, strict=True):
             outcomes[index] = trace
     return outcomes

@@ -12,7 +12,7 @@ _SELECTION = {
     "S_T only": "beta=0,tau_i=-1",
     "S_I only": "alpha=0,tau_t=-1",
 }
-_ROW = {"row predicting": "row=predicting"}
+_ROW = {"row predicting": "attention_row=previous"}
 _THRESHOLDS = (0.0, 0.1, 0.25, 0.4, 0.6)
 _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LAYERS = 8

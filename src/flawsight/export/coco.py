@@ -64,7 +64,7 @@ class CocoWriter:
             "area": region.area,
             "iscrowd": 0,
             "score": region.score,
-            "words": region.words,
+            "words": region.phrases,
         }
 
     def finish(self) -> None:

@@ -36,14 +36,14 @@ def worded_regions(item: Item, map_threshold: float | None) -> Iterator[Region]:
     height, width = anomaly_map.shape
     try:
         told = [Region.from_json(one, (height, width)) for one in item.row.get("regions", ())]
-        masks = [region.mask for region in told if region.words]
+        masks = [region.mask for region in told if region.phrases]
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(f"The regions of its row are damaged ({error!r}).") from error
     if map_threshold is None and "regions" in item.row:
         yield from told
         return
-    words = [region.words for region in told if region.words]
+    words = [region.phrases for region in told if region.phrases]
     for region in regions_of(anomaly_map, pixel_threshold(map_threshold)):
         mask = region.mask
         shared = [said for said, other in zip(words, masks, strict=True) if np.any(mask & other)]
-        yield replace(region, words=" ".join(shared))
+        yield replace(region, phrases=" ".join(shared))

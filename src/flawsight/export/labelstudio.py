@@ -83,7 +83,7 @@ def _brush(region: Region) -> dict[str, Any]:
         "original_height": height,
         "image_rotation": 0,
         "score": region.score,
-        "meta": {"text": [region.words]} if region.words else {},
+        "meta": {"text": [region.phrases]} if region.phrases else {},
     }
 
 

@@ -32,8 +32,8 @@ from ..cgro.score_rollout import Consistency, Score, score_text, score_trace
 from ..data.dataset import Sample
 from ..errors import MissingExtraError, SettingsError
 from ..io.images import read_image
-from ..mllm.generate import replay
 from ..mllm.load import MLLM
+from ..mllm.replay import replay
 from ..prompt import user_message
 from ..settings import PRESETS, Settings
 

@@ -3,11 +3,11 @@
 The attention function that transformers would call anyway is wrapped in its public registry, under
 its own name, so masks, caches and kernels stay exactly what they were. While a capture is open, the
 float32 softmax rows of the last few queries are computed besides, the wanted columns kept and the
-wanted heads averaged: memory grows with rows × keys. While generating, a step only remembers its
+heads averaged: memory grows with rows × keys. While generating, a step only remembers its
 query; the rows of many steps are then one product with the cache, which holds their keys.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -69,17 +69,14 @@ class AttentionCapture:
 
     Args:
         columns: (B, C) key positions wanted of each sequence, in the padded sequence.
-        head_weights: language layer index → (H,) weights of its heads, summing to 1 in all.
+        layers: indices of the language layers whose heads are averaged, from `chosen_layers`.
         last_rows: how many of the last queries of each forward pass to keep; a decoding step has 1.
     """
 
-    def __init__(
-        self, columns: Tensor, head_weights: Mapping[int, Tensor], last_rows: int = 1
-    ) -> None:
-        self.columns, self.head_weights, self.last_rows = columns, head_weights, last_rows
+    def __init__(self, columns: Tensor, layers: Sequence[int], last_rows: int = 1) -> None:
+        self.columns, self.layers, self.last_rows = columns, tuple(layers), last_rows
         self.layer_of: dict[nn.Module, int] = {}
-        self.by_head: dict[int, Tensor] | None = None  # layer → the last pass's (B, H, rows, C)
-        self._last_layer = max(head_weights)
+        self._last_layer = max(layers)
         self._waiting: dict[int, _Waiting] = {}
         self._done: list[Tensor] = []
         self._sum: Tensor | None = None
@@ -97,7 +94,7 @@ class AttentionCapture:
     ) -> None:
         """Take note of one layer of the forward pass under way."""
         layer = self.layer_of.get(module)
-        if layer is None or layer not in self.head_weights:
+        if layer not in self.layers:
             return
         if self.last_rows > 1 or (mask is not None and mask.is_floating_point()):
             self._add(layer, query, key, mask, scaling, self.last_rows)
@@ -131,9 +128,8 @@ class AttentionCapture:
         # In mixed precision, autocast would round them to bfloat16, where cells become equal.
         with torch.autocast(query.device.type, enabled=False):
             rows = attention_rows(query, key, mask, scaling, self.columns, last_rows)
-            weights = self.head_weights[layer].to(rows.device)
-            if self.by_head is not None:
-                self.by_head[layer] = rows
+            heads = rows.shape[1]
+            weights = rows.new_full((heads,), 1 / (len(self.layers) * heads))
             mean = torch.einsum("bhrc,h->brc", rows, weights)
         self._sum = mean if self._sum is None else self._sum + mean
         if layer == self._last_layer:
@@ -241,33 +237,23 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     return [found[layer] for layer in sorted(found)]
 
 
-def head_weights(
-    layers_count: int,
-    heads_count: int,
-    layers: Sequence[int] | None,
-    heads: Sequence[tuple[int, int]] | None,
-) -> dict[int, Tensor]:
-    """Return layer → (H,) weights whose weighted sum is the mean of the chosen heads.
+def chosen_layers(model: nn.Module, layers: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the sorted indices of the language layers to average; None chooses all.
 
     Raises:
-        SettingsError: for a layer or head the model does not have.
+        SettingsError: for a layer the model does not have, or if none is chosen.
     """
-    if heads is None:
-        chosen = range(layers_count) if layers is None else layers
-        heads = [(layer, head) for layer in chosen for head in range(heads_count)]
-    pairs = {(layer + layers_count if layer < 0 else layer, head) for layer, head in heads}
-    for layer, head in pairs:
-        if not (0 <= layer < layers_count and 0 <= head < heads_count):
+    count = len(decoder_layers(model))
+    wanted = range(count) if layers is None else layers
+    chosen = {layer + count if layer < 0 else layer for layer in wanted}
+    for layer in chosen:
+        if not 0 <= layer < count:
             raise SettingsError(
-                f"There is no head {head} in layer {layer}: the model has {layers_count} layers "
-                f"of {heads_count} heads, counted from 0."
+                f"There is no layer {layer}: the model has {count} layers, counted from 0."
             )
-    if not pairs:
-        raise SettingsError("No layer or head is left to average; choose at least one.")
-    weights: dict[int, Tensor] = {}
-    for layer, head in sorted(pairs):
-        weights.setdefault(layer, torch.zeros(heads_count))[head] = 1 / len(pairs)
-    return weights
+    if not chosen:
+        raise SettingsError("No layer is left to average; choose at least one.")
+    return tuple(sorted(chosen))
 
 
 @contextmanager

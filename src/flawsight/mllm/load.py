@@ -23,7 +23,6 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
 from ..prompt import user_message
-from ..refine.attention_prior import Looks, load_looks
 from .processor import load_processor
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
@@ -45,7 +44,7 @@ class MLLM:
         name: what the user called it.
         sha256: of its weight files and adapter, in order of their names.
         attention: the attention implementation it runs.
-        looks: how its words look at images, where that was measured; see mllm/looks.py.
+        folder: of the adapter, or else of the model.
         lock: held while it runs: Qwen2.5-VL keeps the positions of its last prompt in itself.
         tokenizing: held while the tokenizer works, which must not be set up by another thread then.
     """
@@ -55,7 +54,7 @@ class MLLM:
     name: str
     sha256: str
     attention: str
-    looks: Looks | None = None
+    folder: Path
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -131,9 +130,8 @@ def load_mllm(
         raise SettingsError(f"Cannot use device {device!r}: {error}") from error
     # Without its package, flash attention may run as a kernel of the hub, under that one's name.
     attention = network.config.get_text_config()._attn_implementation
-    # An adapter changes where words look: those of the base model are not its own.
-    looks = load_looks(folder if adapter is None else adapter_folder, sha256.hexdigest())
-    return MLLM(network, processor, name, sha256.hexdigest(), attention, looks)
+    folder = folder if adapter is None else adapter_folder
+    return MLLM(network, processor, name, sha256.hexdigest(), attention, folder)
 
 
 @contextmanager

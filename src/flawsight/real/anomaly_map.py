@@ -1,4 +1,4 @@
-"""The kept tokens' attention → one map → the image's pixels."""
+"""The selected tokens' attention → one map → the image's pixels."""
 
 import torch
 from torch import Tensor
@@ -8,23 +8,23 @@ from torch.nn.functional import interpolate
 HALF = 4.0
 
 
-def aggregate(image_attention: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
-    """A_RDAM = Σ w_r A[r, I] / Σ w_r over the kept tokens (paper §3.1).
+def aggregate(image_attention: Tensor, selected: Tensor, weights: Tensor) -> Tensor:
+    """A_RDAM = Σ w_r A[r, I] / Σ w_r over the selected tokens (paper §3.1).
 
     Args:
         image_attention: (R, grid_h, grid_w).
-        kept: (R,) bool.
-        weights: (R,), at least 0. If all kept ones are 0, they count alike.
+        selected: (R,) bool.
+        weights: (R,), at least 0. If all selected ones are 0, they count alike.
 
     Returns:
-        (grid_h, grid_w); 0 everywhere if no token is kept.
+        (grid_h, grid_w); 0 everywhere if no token is selected.
     """
-    if not kept.any():
+    if not selected.any():
         return torch.zeros(image_attention.shape[1:])
-    chosen = weights[kept]
+    chosen = weights[selected]
     if chosen.sum() <= 0:
         chosen = torch.ones_like(chosen)
-    return torch.einsum("r,rhw->hw", chosen / chosen.sum(), image_attention[kept])
+    return torch.einsum("r,rhw->hw", chosen / chosen.sum(), image_attention[selected])
 
 
 def density(attention: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Anomaly map → defect regions, each with the words of the reasoning that looked at it.
+"""Anomaly map → defect regions, each with the phrases of the reasoning that attend to it.
 
-The paper localizes pixels, one map an image; what follows is ours. Arrays in, regions out.
+The paper localizes pixels, one map per image; what follows is ours. Arrays in, regions out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,12 +65,12 @@ def cover(region: Region, grid: tuple[int, int]) -> FloatArray:
     return share.astype(np.float32)
 
 
-def tie_words(
+def tie_phrases(
     regions: Sequence[Region],
     token_maps: FloatArray,
     phrases: Sequence[tuple[str, Sequence[int]]],
 ) -> tuple[Region, ...]:
-    """Give each region the phrases that looked at it more than at the rest of the image.
+    """Give each region the phrases that attend to it more than to the rest of the image.
 
     The excess of a phrase at a region is the share of its tokens' attention there, less the
     region's share of the image. Phrases go to different regions as far as there are enough, so that
@@ -83,13 +83,13 @@ def tie_words(
         phrases: S phrases (text, indices of its tokens) that speak of a defect.
 
     Returns:
-        The regions in the same order, with `words` and `tokens`.
+        The regions in the same order, with `phrases` and `tokens`.
     """
     phrases = [(text, list(tokens)) for text, tokens in phrases if len(tokens)]
     if not regions or not phrases:
         return tuple(regions)
     shares = np.stack([cover(region, token_maps.shape[1:]) for region in regions])
-    # What rounding leaves of a flat look is no excess.
+    # What rounding leaves of flat attention is no excess.
     attention = token_maps / token_maps.sum(axis=(1, 2), keepdims=True).clip(min=1e-30)
     excess = np.einsum("khw,rhw->rk", shares, attention) - shares.mean(axis=(1, 2)) - 1e-6
     totals = np.stack([excess[tokens].mean(axis=0) for _, tokens in phrases])
@@ -99,6 +99,6 @@ def tie_words(
     tied = list(regions)
     for (text, tokens), total, to in zip(phrases, totals, chosen, strict=True):
         if total[to] > 0:
-            words = f"{tied[to].words} {text}".strip()
-            tied[to] = replace(tied[to], words=words, tokens=(*tied[to].tokens, *tokens))
+            joined = f"{tied[to].phrases} {text}".strip()
+            tied[to] = replace(tied[to], phrases=joined, tokens=(*tied[to].tokens, *tokens))
     return tuple(tied)

@@ -1,7 +1,5 @@
 """The two scores of a reasoning token: S_T, how much it reads the anomaly words; S_I, how focused
-it looks at the image (paper §3.1). Pure functions of attention rows."""
-
-from typing import Literal
+its attention to the image is (paper §3.1). Pure functions of attention rows."""
 
 import numpy as np
 import torch
@@ -13,44 +11,33 @@ _NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 _NEIGHBOURS[1] = True
 
 
-def semantic_relevance(
-    question_attention: Tensor,
-    anomaly_tokens: Tensor,
-    normalization: Literal["share", "max"] = "share",
-) -> Tensor:
+def semantic_relevance(question_attention: Tensor, anomaly_tokens: Tensor) -> Tensor:
     """Ŝ_T, cross-modal semantic relevance.
 
     S_T[r] = Σ_{q ∈ anomaly words} A[r, q] [paper]. How the paper brings it into [0, 1] is not
-    published; "share" divides by Σ_{q ∈ question} A[r, q], "max" by max_r S_T[r].
+    published; ours divides by Σ_{q ∈ question} A[r, q].
 
     Args:
         question_attention: (R, Q) attention of each reasoning token to the question's tokens.
         anomaly_tokens: (Q,) bool.
-        normalization: see above.
 
     Returns:
         (R,) in [0, 1]; 0 where there is nothing to divide by.
     """
     relevance = question_attention[:, anomaly_tokens].sum(dim=1)
-    if normalization == "share":
-        scale = question_attention.sum(dim=1)
-    else:
-        scale = relevance.max().expand_as(relevance) if len(relevance) else relevance
+    scale = question_attention.sum(dim=1)
     return torch.where(scale > 0, relevance / scale, 0.0).clamp(0, 1)
 
 
-def attention_concentration(
-    image_attention: Tensor, normalization: Literal["exp", "linear"] = "exp"
-) -> Tensor:
+def attention_concentration(image_attention: Tensor) -> Tensor:
     """Ŝ_I, intra-modal attention concentration, from the spatial entropy H of each map.
 
     B = relu(A − mean A); its 8-connected components with B > 0 hold shares p_i of B's mass;
-    H = −Σ p_i ln p_i (as in LocalizationHeads, CVPR 2025, the closest published definition).
-    "exp" is exp(−H), "linear" is 1 − H / ln(cells).
+    H = −Σ p_i ln p_i (as in LocalizationHeads, CVPR 2025, the closest published definition), and
+    Ŝ_I = exp(−H) [ours].
 
     Args:
         image_attention: (R, grid_h, grid_w), at least 0.
-        normalization: see above.
 
     Returns:
         (R,) in [0, 1]: 1 for a single blob, and 0 for a map that is flat, thus looks nowhere.
@@ -68,8 +55,4 @@ def attention_concentration(
     totals = np.bincount(token_of, weights=masses, minlength=len(peaks))
     shares = masses / totals[token_of]
     entropy = np.bincount(token_of, weights=-shares * np.log(shares), minlength=len(peaks))
-    if normalization == "exp":
-        scores = np.exp(-entropy)
-    else:
-        scores = 1 - entropy / np.log(max(2, peaks[0].size))
-    return torch.from_numpy(np.where(totals > 0, scores, 0.0)).float().clamp(0, 1)
+    return torch.from_numpy(np.where(totals > 0, np.exp(-entropy), 0.0)).float().clamp(0, 1)

@@ -1,26 +1,60 @@
 """Which reasoning tokens make the map, and with what weight."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from ..errors import AnswerError
 from ..inspection import TokenScores, Trace
-from ..settings import Settings
+from ..mllm.response import Response, parse_response
+from ..settings import Selection
 from .scores import attention_concentration, semantic_relevance
 
 
+@dataclass(frozen=True)
+class ScoredReasoning:
+    """The reasoning of a response with its R tokens' attention and scores.
+
+    Attributes:
+        response: where reasoning and answer stand in the trace's text.
+        tokens: R indices of response tokens.
+        attention: (R, grid_h, grid_w) their attention to the image.
+        scores: of the R tokens.
+    """
+
+    response: Response
+    tokens: list[int]
+    attention: Tensor
+    scores: TokenScores
+
+
+def select(trace: Trace, settings: Selection) -> ScoredReasoning:
+    """Score the reasoning of a response and select the tokens that make the map (paper §3.1).
+
+    Raises:
+        AnswerError: if the response holds no Yes or No, so the reasoning has no end.
+    """
+    response = parse_response(trace.text)
+    tokens, rows = reasoning_rows(trace, response.reasoning, settings)
+    attention = trace.image_attention[rows]
+    question = trace.question_attention[rows]
+    scores = select_tokens(attention, question, trace.anomaly_tokens, settings)
+    return ScoredReasoning(response, tokens, attention, scores)
+
+
 def reasoning_rows(
-    trace: Trace, reasoning: tuple[int, int], settings: Settings
-) -> tuple[list[int], Tensor, Tensor]:
-    """Find the reasoning's tokens in a trace, and the rows that speak for them.
+    trace: Trace, reasoning: tuple[int, int], settings: Selection
+) -> tuple[list[int], Tensor]:
+    """Find the reasoning's tokens in a trace, and the attention rows that are theirs.
 
     Args:
         trace: of the response.
         reasoning: [start, end) characters of the reasoning in `trace.text`.
-        settings: `row` and `words_only`.
+        settings: `attention_row`.
 
     Returns:
-        R indices of response tokens; (R,) the rows of the trace's attention that are theirs; (R,)
-        bool, which of them may be kept.
+        R indices of response tokens, and (R,) rows of the trace's attention.
     """
     start, end = reasoning
     tokens = [
@@ -29,46 +63,48 @@ def reasoning_rows(
         if start <= token_start < token_end <= end
     ]
     rows = torch.tensor(tokens, dtype=torch.long)
-    if settings.row == "own":
+    if settings.attention_row == "token":
         rows = (rows + 1).clamp(max=len(trace.image_attention) - 1)
-    eligible = [
-        not settings.words_only
-        or any(c.isalnum() for c in trace.text[slice(*trace.token_spans[index])])
-        for index in tokens
-    ]
-    return tokens, rows, torch.tensor(eligible, dtype=torch.bool)
+    return tokens, rows
+
+
+def mean_attention(trace: Trace, settings: Selection) -> Tensor | None:
+    """Return the (grid_h, grid_w) mean attention of all reasoning tokens, if there are any."""
+    try:
+        response = parse_response(trace.text)
+    except AnswerError:
+        return None
+    _, rows = reasoning_rows(trace, response.reasoning, settings)
+    return trace.image_attention[rows].mean(dim=0) if len(rows) else None
 
 
 def select_tokens(
     image_attention: Tensor,
     question_attention: Tensor,
     anomaly_tokens: Tensor,
-    eligible: Tensor,
-    settings: Settings,
+    settings: Selection,
 ) -> TokenScores:
-    """Score the reasoning tokens and keep those that speak of the defect (paper §3.1).
+    """Score the reasoning tokens and select those that speak of the defect (paper §3.1).
 
-    Token r is kept iff Ŝ_T > τ_t and Ŝ_I > τ_i; its weight is w_r = α Ŝ_T + β Ŝ_I. The vanilla
-    baseline keeps every token with weight 1. When none passes, `settings.none_kept` decides.
+    Token r is selected iff Ŝ_T > τ_t and Ŝ_I > τ_i; its weight is w_r = α Ŝ_T + β Ŝ_I. The vanilla
+    baseline selects every token with weight 1. If none passes, `settings.fallback` decides.
 
     Args:
         image_attention: (R, grid_h, grid_w) rows of the reasoning tokens over the image.
         question_attention: (R, Q) rows over the question.
         anomaly_tokens: (Q,) bool.
-        eligible: (R,) bool, tokens that may be kept at all.
-        settings: thresholds, weights, normalizations.
+        settings: thresholds and weights.
     """
-    relevance = semantic_relevance(
-        question_attention, anomaly_tokens, settings.semantic_normalization
-    )
-    concentration = attention_concentration(image_attention, settings.concentration_normalization)
+    relevance = semantic_relevance(question_attention, anomaly_tokens)
+    concentration = attention_concentration(image_attention)
     if settings.selection == "vanilla":
-        return TokenScores(relevance, concentration, eligible, torch.ones_like(relevance))
+        every = torch.ones_like(relevance)
+        return TokenScores(relevance, concentration, every.bool(), every)
     weights = settings.alpha * relevance + settings.beta * concentration
-    kept = eligible & (relevance > settings.tau_t) & (concentration > settings.tau_i)
-    if not kept.any() and eligible.any():
-        kept = eligible.clone()
-        if settings.none_kept == "best":
-            kept[:] = False
-            kept[weights.masked_fill(~eligible, -1).argmax()] = True
-    return TokenScores(relevance, concentration, kept, weights)
+    selected = (relevance > settings.tau_t) & (concentration > settings.tau_i)
+    if len(weights) and not selected.any():
+        if settings.fallback == "best":
+            selected[weights.argmax()] = True
+        else:
+            selected[:] = True
+    return TokenScores(relevance, concentration, selected, weights)

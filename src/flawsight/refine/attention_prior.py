@@ -1,7 +1,13 @@
-"""What is known of a model's heads beforehand: looks.npz in its folder, by `calibrate --heads`."""
+"""The mean attention of a model's reasoning on normal images, and maps relative to it.
 
+Some patches attract attention whatever an image shows (attention sinks). A map divided by the mean
+attention on normal images keeps what this image adds. Densities are attention in units of the
+image's mean. Beyond the paper.
+"""
+
+import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -11,132 +17,134 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import CalibrationError, ModelError
-from ..inspection import Trace
-from ..mllm.capture import head_weights
-from ..mllm.response import parse_response
-from ..real.heads import best_heads, head_agreement
-from ..real.select import reasoning_rows
-from ..settings import Settings
+from ..errors import CalibrationError, ModelError, SettingsError
+from ..real.anomaly_map import density
 
-FILE = "looks.npz"
+FILE = "attention_prior.npz"
 GRID = (15, 15)
+# From which density on normal images a patch is a sink.
+SINK = 2.0
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How the words of one model look at images.
+class AttentionPrior:
+    """Where the reasoning of one model attends on normal images.
 
     Attributes:
-        heads: (layer, head) pairs that localize.
-        good: (L, H, 15, 15) mean density of each head's attention on good images.
-        agreement: (L, H) score by which the heads were chosen, see real/heads.py.
-        images: how many good and how many defective images this is from.
-        sha256: of the model's weights.
+        density: (15, 15) mean density of the attention.
+        layers: whose attention it is, as in `Settings.layers`.
+        images: how many normal images it is the mean of.
+        model_sha256: of the model's weights.
     """
 
-    heads: tuple[tuple[int, int], ...]
-    good: Tensor
-    agreement: Tensor
-    images: tuple[int, int]
-    sha256: str
+    density: Tensor
+    layers: tuple[int, ...] | None
+    images: int
+    model_sha256: str
 
-    def usual(
-        self, layers: Sequence[int] | None, heads: Sequence[tuple[int, int]] | None
-    ) -> Tensor:
-        """Return the (15, 15) density on good images of the heads that the settings average."""
-        weights = head_weights(self.good.shape[0], self.good.shape[1], layers, heads)
-        return torch.stack(
-            [
-                torch.einsum("h,hyx->yx", weight, self.good[layer])
-                for layer, weight in weights.items()
-            ]
-        ).sum(dim=0)
+    @property
+    def sha256(self) -> str:
+        """Hash of its values, which runs and calibrations record."""
+        return hashlib.sha256(self.density.numpy().astype("<f4").tobytes()).hexdigest()
+
+    def check(self, layers: tuple[int, ...] | None) -> None:
+        """Make sure that maps of these layers may be divided by it.
+
+        Raises:
+            SettingsError: if it is of other layers.
+        """
+        if layers != self.layers:
+            raise SettingsError(
+                f"The attention prior is of layers {self.layers}, the settings average {layers}; "
+                "measure one with flawsight prior --set layers=…, or set attention_prior to false."
+            )
 
 
-def measure(maps: Iterable[tuple[bool, Tensor]], share: float, sha256: str) -> Looks:
-    """Choose heads and average good images.
+def measure_prior(
+    maps: Iterable[Tensor], layers: tuple[int, ...] | None, model_sha256: str
+) -> AttentionPrior:
+    """Average normal images.
 
     Args:
-        maps: of each image whether it is defective, and its (L, H, grid_h, grid_w) attention.
-        share: of the heads to keep, in (0, 1].
-        sha256: of the model.
+        maps: of each image, its reasoning's (grid_h, grid_w) mean attention.
+        layers: whose attention that is.
+        model_sha256: of the model.
 
     Raises:
-        CalibrationError: if there are no good or no defective images.
+        CalibrationError: if there are no maps.
     """
-    kinds: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for defective, attention in maps:
-        means = attention.mean(dim=(-1, -2), keepdim=True).clamp(min=1e-30)
-        resized = interpolate(attention / means, GRID, mode="bilinear", align_corners=False)
-        kinds[defective].append(resized)
-    if not kinds[0] or not kinds[1]:
-        raise CalibrationError(
-            f"There are {len(kinds[0])} good and {len(kinds[1])} defective images with a "
-            "response; heads are chosen from both."
-        )
-    good = torch.stack(kinds[0]).mean(dim=0)
-    bad = (torch.stack(kinds[1]) / good.clamp(min=0.1)).flatten(3).flatten(1, 2)
-    agreement = head_agreement(bad).view(good.shape[:2])
-    return Looks(
-        best_heads(agreement, share), good, agreement, (len(kinds[0]), len(kinds[1])), sha256
-    )
+    resized = [_on_grid(density(attention), GRID) for attention in maps]
+    if not resized:
+        raise CalibrationError("No image got a response with a reasoning; the prior is their mean.")
+    return AttentionPrior(torch.stack(resized).mean(dim=0), layers, len(resized), model_sha256)
 
 
-def head_map(trace: Trace, settings: Settings) -> Tensor | None:
-    """Return each head's (L, H, grid_h, grid_w) mean attention over the reasoning tokens.
-
-    None if there are none.
-
-    Raises:
-        AnswerError: if the response holds no Yes or No.
-    """
-    assert trace.head_attention is not None
-    _, rows, _ = reasoning_rows(trace, parse_response(trace.text).reasoning, settings)
-    return trace.head_attention[:, :, rows].mean(dim=2) if len(rows) else None
-
-
-def encode_looks(looks: Looks) -> memoryview:
-    """Return the content of looks.npz."""
+def encode_prior(prior: AttentionPrior) -> memoryview:
+    """Return the content of attention_prior.npz."""
     content = io.BytesIO()
     np.savez_compressed(
         content,
-        heads=np.array(looks.heads, np.int64),
-        good=looks.good.numpy().astype(np.float32),
-        agreement=looks.agreement.numpy().astype(np.float32),
-        images=np.array(looks.images),
-        sha256=np.array(looks.sha256),
+        density=prior.density.numpy().astype(np.float32),
+        layers=np.array(prior.layers or (), np.int64),
+        images=np.array(prior.images),
+        model_sha256=np.array(prior.model_sha256),
     )
     return content.getbuffer()
 
 
-def load_looks(folder: Path, sha256: str) -> Looks | None:
-    """Return the looks.npz of a model's folder; None if there is none.
+def load_prior(folder: Path, model_sha256: str) -> AttentionPrior | None:
+    """Return the attention_prior.npz of a model's folder; None if there is none.
 
     Raises:
-        ModelError: if it is damaged, or was measured on other weights than those of this sha256.
+        ModelError: if it is damaged, or was measured on other weights than those of this hash.
     """
     path = folder / FILE
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            good, defective = arrays["images"].tolist()
-            looks = Looks(
-                tuple((layer, head) for layer, head in arrays["heads"].tolist()),
-                torch.from_numpy(arrays["good"]),
-                torch.from_numpy(arrays["agreement"]),
-                (good, defective),
-                str(arrays["sha256"]),
+            values = np.asarray(arrays["density"], np.float32)
+            if values.shape != GRID or not np.isfinite(values).all():
+                raise ValueError(f"its density is no {GRID} array of finite numbers")
+            prior = AttentionPrior(
+                torch.from_numpy(values),
+                tuple(arrays["layers"].tolist()) or None,
+                int(arrays["images"]),
+                str(arrays["model_sha256"]),
             )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelError(
-            f"{path} cannot be read ({error}); remove it, or make it anew with flawsight "
-            "calibrate --heads."
+            f"{path} cannot be read ({error}); remove it, or make it again with flawsight prior."
         ) from error
-    if looks.sha256 != sha256:
+    if prior.model_sha256 != model_sha256:
         raise ModelError(
-            f"{path} was measured on other weights; remove it, or make it anew with flawsight "
-            "calibrate --heads."
+            f"{path} was measured on other weights; remove it, or make it again with flawsight "
+            "prior."
         )
-    return looks
+    return prior
+
+
+def divide_by_prior(attention: Tensor, prior: Tensor | None) -> Tensor:
+    """Return (…, grid_h, grid_w) how many times the prior's density each patch has.
+
+    Args:
+        attention: (…, grid_h, grid_w), at least 0.
+        prior: (h, w) density on normal images, of any grid; None leaves attention as it is.
+    """
+    if prior is None:
+        return attention
+    # A patch that never gets attention must not make a peak of next to nothing.
+    grid = (attention.shape[-2], attention.shape[-1])
+    return density(attention) / _on_grid(prior, grid).clamp(min=0.1)
+
+
+def sink_share(attention: Tensor, prior: Tensor) -> float:
+    """Return the share of a (grid_h, grid_w) map's attention that is on sinks, in [0, 1]."""
+    dense = density(attention)
+    sinks = _on_grid(prior, (attention.shape[0], attention.shape[1])) > SINK
+    return float(dense[sinks].sum() / dense.sum().clamp(min=1e-12))
+
+
+def _on_grid(prior: Tensor, grid: tuple[int, int]) -> Tensor:
+    resized = interpolate(prior[None, None], grid, mode="bilinear", align_corners=False)[0, 0]
+    return resized / resized.mean()

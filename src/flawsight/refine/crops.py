@@ -1,98 +1,160 @@
-"""A second look, closer: the first look's words are put to parts of the image.
+"""Inspect crops of the image around its most suspect places. Beyond the paper.
 
-The words are replayed, not generated again, so that a part costs one forward pass. What the model
-attends to there while it reads them, and whether it would answer Yes, goes into the map.
+The response to the whole image is replayed on each crop, not generated again, so a crop costs one
+forward pass. The attention there, and whether the model would answer Yes, goes into map and score.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 from PIL.Image import Image
+from scipy.special import expit, logit
+from torch import Tensor
 
-from ..errors import AnswerError, FlawsightError
-from ..inspection import Box, Glance, Trace
-from ..mllm.ask_again import ask_again
-from ..mllm.generate import generate, replay
+from ..errors import FlawsightError
+from ..inspection import Box, Crop, Trace
 from ..mllm.load import MLLM
+from ..mllm.patch_features import PatchScore
+from ..mllm.replay import replay
 from ..mllm.response import answer_score, parse_response
-from ..real.anomaly_map import density
-from ..real.select import reasoning_rows
+from ..real.anomaly_map import upsample
+from ..real.select import mean_attention
 from ..settings import Settings
-from .feature_distance import weigh
-from .merge_crops import suspect_parts
-from .sinks import relative
+from .attention_prior import divide_by_prior
+from .feature_distance import multiply_by_distance
 
 Outcome = TypeVar("Outcome", bound=Trace | FlawsightError)
 
-
-def look(mllm: MLLM, images: Sequence[Image], settings: Settings) -> list[Trace]:
-    """Ask about each image, again where `settings.reask` bids, and look at parts of it again.
-
-    Raises:
-        ModelError: if the model computes NaN.
-    """
-    ask = partial(generate, mllm)
-    traces = ask_again(ask, images, ask(images, settings), settings)
-    return look_again(mllm, images, traces, settings)
+# Crops replayed at once on a CPU: few stay in its cache, which is worth more than a batch there.
+AT_ONCE = 4
 
 
-def look_again(
-    mllm: MLLM, images: Sequence[Image], traces: Sequence[Outcome], settings: Settings
+def inspect_crops(
+    mllm: MLLM,
+    images: Sequence[Image],
+    traces: Sequence[Outcome],
+    settings: Settings,
+    prior: Tensor | None = None,
+    patch_score: PatchScore | None = None,
 ) -> list[Outcome]:
-    """Give the traces of a first look, where there are any, the glances of the second.
+    """Give the traces their crops; an error in the place of a trace stays.
+
+    Args:
+        mllm: the model.
+        images: RGB images.
+        traces: one per image.
+        settings: `crops`, their size and tokens.
+        prior: (h, w) density on normal images, or None.
+        patch_score: see `score_patches`.
 
     Raises:
         ModelError: if the model computes NaN.
     """
     if not settings.crops:
         return list(traces)
-    texts = [trace.text if isinstance(trace, Trace) else "" for trace in traces]
     jobs: list[tuple[int, Box]] = []
     for index, (image, trace) in enumerate(zip(images, traces, strict=True)):
         if not isinstance(trace, Trace):
             continue
-        attention = _mean_of_words(trace, settings)
-        if attention is None:  # nothing was said that could be put to a part
+        attention = mean_attention(trace, settings)
+        if attention is None:  # nothing was said that could be replayed on a crop
             continue
+        suspect = multiply_by_distance(divide_by_prior(attention, prior), trace.feature_distance)
         size = (image.height, image.width)
-        if mllm.looks is not None:
-            usual = mllm.looks.usual(settings.layers, settings.heads)
-            attention = relative(density(attention), usual)
-        first = weigh(attention, trace.rarity)
-        boxes = suspect_parts(first, size, settings.crops, settings.crop_share)
+        boxes = suspect_crops(suspect, size, settings.crops, settings.crop_share)
         jobs += [(index, box) for box in boxes]
-    glances: list[list[Glance]] = [[] for _ in images]
-    # Few at once stay in a processor's cache, which is worth more than a batch there.
-    at_once = min(len(images), 4) if mllm.device.type == "cpu" else len(images)
     if settings.image_tokens is not None:
         tokens = max(1, round(settings.crop_token_share * settings.image_tokens))
         settings = replace(settings, image_tokens=tokens)
+    at_once = min(len(images), AT_ONCE) if mllm.device.type == "cpu" else len(images)
+    crops: list[list[Crop]] = [[] for _ in images]
     for start in range(0, len(jobs), at_once):
         chunk = jobs[start : start + at_once]
-        parts = [
+        cut = [
             images[i].crop((left, top, left + width, top + height))
             for i, (left, top, width, height) in chunk
         ]
-        again = replay(mllm, parts, [texts[i] for i, _ in chunk], settings)
-        for (index, box), closer in zip(chunk, again, strict=True):
-            attention = _mean_of_words(closer, settings)
+        texts = [trace.text for i, _ in chunk if isinstance(trace := traces[i], Trace)]
+        replayed = replay(mllm, cut, texts, settings, patch_score)
+        for (index, box), seen in zip(chunk, replayed, strict=True):
+            attention = mean_attention(seen, settings)
             assert attention is not None
-            score = answer_score(closer, parse_response(closer.text))
-            glances[index].append(Glance(box, attention, score, closer.rarity))
+            score = answer_score(seen, parse_response(seen.text))
+            crops[index].append(Crop(box, attention, score, seen.feature_distance))
     return [
-        replace(trace, glances=tuple(seen)) if isinstance(trace, Trace) else trace
-        for trace, seen in zip(traces, glances, strict=True)
+        replace(trace, crops=tuple(seen)) if isinstance(trace, Trace) else trace
+        for trace, seen in zip(traces, crops, strict=True)
     ]
 
 
-def _mean_of_words(trace: Trace, settings: Settings) -> torch.Tensor | None:
-    """Return the (grid_h, grid_w) mean attention of all reasoning tokens, if there are any."""
-    try:
-        response = parse_response(trace.text)
-    except AnswerError:
-        return None
-    _, rows, _ = reasoning_rows(trace, response.reasoning, settings)
-    return trace.image_attention[rows].mean(dim=0) if len(rows) else None
+def suspect_crops(
+    density: Tensor, image_size: tuple[int, int], count: int, share: float
+) -> list[Box]:
+    """Return crops of an image, each around the densest place outside of those before it.
+
+    Args:
+        density: (grid_h, grid_w) of the whole image.
+        image_size: (height, width).
+        count: of crops at most; fewer if they cover all that has any density.
+        share: of the image's height and width that a crop has, in (0, 1].
+
+    Returns:
+        (left, top, width, height) of each, in pixels.
+    """
+    height, width = image_size
+    h, w = max(1, round(share * height)), max(1, round(share * width))
+    rows, columns = (  # the pixels in the middle of the cells
+        ((torch.arange(cells) + 0.5) * side / cells).long()
+        for cells, side in zip(density.shape, image_size, strict=True)
+    )
+    left_over = density.clone()
+    crops: list[Box] = []
+    while len(crops) < count and left_over.max() > 0:
+        row, column = divmod(int(left_over.argmax()), len(columns))
+        top = min(max(0, int(rows[row]) - h // 2), height - h)
+        left = min(max(0, int(columns[column]) - w // 2), width - w)
+        crops.append((left, top, w, h))
+        seen = ((rows >= top) & (rows < top + h))[:, None]
+        left_over[seen & (columns >= left) & (columns < left + w)] = 0
+    return crops
+
+
+def merge_crops(
+    density: Tensor, crops: Sequence[tuple[Box, Tensor, float]], image_size: tuple[int, int]
+) -> Tensor:
+    """Return the (height, width) density of the whole image and of its crops.
+
+    Inside crops it is the mean of the whole image's and of theirs. Each of these counts by
+    2 P(Yes), which is 1 for a crop about which the model is undecided.
+
+    Args:
+        density: (grid_h, grid_w) of the whole image.
+        crops: (left, top, width, height) in pixels, (h, w) density there, and P(Yes).
+        image_size: (height, width).
+    """
+    whole = upsample(density, image_size)
+    total, count = torch.zeros_like(whole), torch.zeros_like(whole)
+    for (left, top, width, height), inside, score in crops:
+        place = (slice(top, top + height), slice(left, left + width))
+        total[place] += 2 * score * upsample(inside, (height, width))
+        count[place] += 1
+    return torch.where(count > 0, (whole + total / count.clamp(min=1)) / 2, whole)
+
+
+def merge_scores(whole: float, crops: Sequence[float]) -> float:
+    """Return P(Yes) of the whole image and its crops.
+
+    Its log-odds are the mean of the whole image's and of the crops' mean: the whole image lacks a
+    crop's detail, and a crop lacks the rest of the image to be compared with.
+
+    Args:
+        whole: P(Yes) of the whole image.
+        crops: of each crop; none leaves `whole` as it is.
+    """
+    if not crops:
+        return whole
+    log_odds = logit(np.clip([whole, *crops], 1e-12, 1 - 1e-12))
+    return float(expit((log_odds[0] + log_odds[1:].mean()) / 2))

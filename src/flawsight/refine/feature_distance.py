@@ -1,7 +1,7 @@
-"""How unlike the rest of its image each place is, by what the model's own vision encoder sees.
+"""Distance of each patch's vision features from the other patches of its image. Beyond the paper.
 
-Attention tells where the words look, on a coarse grid and often beside the place. A defect is also
-a place whose features differ from those of most others: the two are independent evidence.
+Attention says where the reasoning looks, on a coarse grid. A defect is also a patch whose features
+differ from most others, in the model's own vision encoder: independent evidence that needs no word.
 """
 
 import torch
@@ -10,24 +10,24 @@ from torch import Tensor
 from ..real.anomaly_map import density, upsample
 
 
-def rarity(features: Tensor) -> Tensor:
-    """Return the squared Mahalanobis distance of each place from the image's other places.
+def feature_distance(features: Tensor) -> Tensor:
+    """Return the squared Mahalanobis distance of each patch from the image's other patches.
 
     This is the RX detector (Reed and Yu 1990), with the covariance shrunk toward a multiple of the
     identity as much as oracle approximating shrinkage says (Chen, Wiesel, Eldar and Hero 2010).
 
     Args:
-        features: (n, d) of the n places of one image.
+        features: (n, d) of the n patches of one image.
 
     Returns:
-        (n,) float32, at least 0, with mean 1; 1 everywhere if all places are alike.
+        (n,) float32, at least 0, with mean 1; 1 everywhere if all patches are alike.
     """
     # In mixed precision, autocast would round the covariance to bfloat16, which has no inverse.
     with torch.autocast(features.device.type, enabled=False):
-        return _rarity(features.float())
+        return _mahalanobis(features.float())
 
 
-def _rarity(features: Tensor) -> Tensor:
+def _mahalanobis(features: Tensor) -> Tensor:
     count, width = features.shape
     centred = features - features.mean(dim=0)
     covariance = centred.T @ centred / count
@@ -38,21 +38,21 @@ def _rarity(features: Tensor) -> Tensor:
     shrinkage = ((square + mean**2) / ((count + 1) * (square - mean**2 / width))).clamp(0, 1)
     shrunk = (1 - shrinkage) * covariance
     shrunk.diagonal().add_(shrinkage * mean)
-    # Without a check: what is NaN stays so, and is told of where the answer is.
+    # Unchecked: what is NaN stays so, and is reported at the answer.
     precision = torch.cholesky_inverse(torch.linalg.cholesky_ex(shrunk).L)
     return density(((centred @ precision) * centred).sum(dim=1))
 
 
-def weigh(attention: Tensor, rare: Tensor | None) -> Tensor:
-    """Multiply attention by rarity: what is left is dense where both are.
+def multiply_by_distance(attention: Tensor, distance: Tensor | None) -> Tensor:
+    """Multiply attention by the patches' feature distance.
 
     Args:
         attention: (grid_h, grid_w), at least 0.
-        rare: (h, w) rarity of the same image, on a grid that may be finer, or None.
+        distance: (h, w) of the same image, on a grid that may be finer; None leaves it out.
 
     Returns:
-        (h, w) density; that of the attention alone, on its grid, where there is no rarity.
+        (h, w) density; that of the attention alone, on its grid, without a distance.
     """
-    if rare is None:
+    if distance is None:
         return density(attention)
-    return density(upsample(attention, (rare.shape[0], rare.shape[1])) * rare)
+    return density(upsample(attention, (distance.shape[0], distance.shape[1])) * distance)

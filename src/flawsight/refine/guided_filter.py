@@ -1,6 +1,8 @@
-"""A map finer than its grid: what it marks is drawn to the edges that the image has there."""
+"""Filter the map along the edges of the image, from its pixels alone. Beyond the paper."""
 
+import numpy as np
 import torch
+from PIL.Image import Image
 from scipy.ndimage import uniform_filter
 
 from ..inspection import FloatArray
@@ -12,11 +14,11 @@ RADIUS = 0.5
 EPSILON = 1e-3
 
 
-def follow_edges(anomaly_map: FloatArray, guide: FloatArray, cells: int) -> FloatArray:
+def guided_filter(anomaly_map: FloatArray, guide: FloatArray, cells: int) -> FloatArray:
     """Filter a map so that it follows the edges of an image (guided filter, He et al. 2010).
 
-    Around each pixel the map is written as a·guide + b, by least squares; where the guide is even
-    the map is only smoothed. Nothing new is marked: a flat map stays flat.
+    Around each pixel the map is fitted as a·guide + b, by least squares; if the guide is even
+    there, the map is only smoothed. Nothing new is marked: a flat map stays flat.
 
     Args:
         anomaly_map: (height, width).
@@ -38,6 +40,13 @@ def follow_edges(anomaly_map: FloatArray, guide: FloatArray, cells: int) -> Floa
     slope = covariance / (mean(guide * guide) - guide_mean**2 + EPSILON)
     filtered = mean(slope) * guide + mean(map_mean - slope * guide_mean)
     return _resized(filtered, (height, width)).clip(anomaly_map.min(), anomaly_map.max())
+
+
+def brightness(photo: Image) -> FloatArray:
+    """Return a photo as (h, w) brightness in [0, 1], scaled down to 256 pixels if it is larger."""
+    gray = photo.convert("L")
+    gray.thumbnail((256, 256))
+    return np.asarray(gray, np.float32) / np.float32(255)
 
 
 def _resized(values: FloatArray, size: tuple[int, int]) -> FloatArray:

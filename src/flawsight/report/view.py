@@ -103,7 +103,7 @@ def view_of(
         "photo_has_map": photo_has_map,
         "map": None if anomaly_map is None else _grid(_shrink(anomaly_map)),
         "tokens": [
-            {name: token[name] for name in ("start", "end", "S_T", "S_I", "kept", "weight")}
+            {name: token[name] for name in ("start", "end", "S_T", "S_I", "selected", "weight")}
             | {"peak": peak}
             for token, peak in zip(row.get("tokens", ()), peaks, strict=True)
         ],
@@ -120,7 +120,7 @@ def _regions(row: dict[str, Any]) -> list[View]:
         return []
     height, width = row["image_size"]
     return [
-        {name: region[name] for name in ("box", "score", "words", "tokens")}
+        {name: region[name] for name in ("box", "score", "phrases", "tokens")}
         | {"area": region["area"] / (height * width)}
         for region in regions
     ]

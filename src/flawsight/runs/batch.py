@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import FlawsightError
-from ..inspector import Inspector, Opened, Traced
+from ..inspector import Inspector, PreparedBatch, TracedBatch
 from ..io.overlap import overlapped
 from ..io.overlay import MAX_SIDE
 from .folder import RunFolder
@@ -36,19 +36,18 @@ def inspect_into(
     starts = range(rank * size, len(missing), processes * size)
     batches = [missing[start : start + size] for start in starts]
 
-    def prepare(batch: list[str]) -> Opened:
-        opened = inspector.open(batch)
+    def prepare(batch: list[str]) -> PreparedBatch:
+        prepared = inspector.prepare(batch)
         settings = inspector.settings
-        seen_again = settings.crops or settings.reask or settings.follow_edges
-        if inspector.generator is None and not seen_again:
-            for image in opened.images:
+        if inspector.generator is None and not settings.crops and not settings.guided_filter:
+            for image in prepared.images:
                 if isinstance(image, Image.Image):
                     image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it
-        return opened
+        return prepared
 
-    def write(traced: Traced) -> None:
+    def write(traced: TracedBatch) -> None:
         located = inspector.localize(traced)
-        for image, (photo, outcome) in zip(traced.opened.given, located, strict=True):
+        for image, (photo, outcome) in zip(traced.prepared.given, located, strict=True):
             if isinstance(outcome, FlawsightError):
                 on_row(run.add_error(str(image), outcome))
             else:

@@ -10,11 +10,14 @@ from typing import Any
 
 from ..errors import RunFolderError
 from ..inspector import Inspector
-from ..settings import Settings
+from ..settings import Settings, upgraded
 
-FORMAT = 1
+FORMAT = 2
 # What may differ between two parts of one run.
-_FREE = {"created", "versions", "model.name", "model.device", "model.attention", "generator.url"}
+_FREE = {
+    "format", "created", "versions", "model.name", "model.device", "model.attention",
+    "generator.url",
+}  # fmt: skip
 
 
 def describe(inspector: Inspector) -> dict[str, Any]:
@@ -30,6 +33,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
             "attention": inspector.mllm.attention,
         },
         "settings": inspector.settings.to_json(),
+        "prior_sha256": None if inspector.prior is None else inspector.prior.sha256,
         "threshold": inspector.threshold,
         "generator": served,
     }
@@ -60,14 +64,17 @@ def check_same(
         folder: of the run.
         old: what its run.json holds.
         new: what it would hold if it were made now.
-        defaults: by part, what counts where a description does not say: it is older than the
-            setting. Those of `Settings` for "settings", unless told.
+        defaults: by part, what counts if a description does not say: it is older than the
+            setting. For "settings", those of `Settings` unless given.
 
     Raises:
         RunFolderError: naming what differs.
     """
-    usual = dict(_leaves({"settings": Settings().to_json()} | defaults))
-    before, now = (usual | dict(_leaves(json.loads(json.dumps(about)))) for about in (old, new))
+    if old.get("format") == 1:
+        old = old | {"settings": upgraded(old.get("settings", {}))}
+        new = {name: value for name, value in new.items() if name != "prior_sha256"}
+    known = dict(_leaves({"settings": Settings().to_json()} | defaults))
+    before, now = (known | dict(_leaves(json.loads(json.dumps(about)))) for about in (old, new))
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
         made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
         raise RunFolderError(

@@ -97,15 +97,19 @@ def _own(
     spec: Spec, options: dict[str, Any], traces: Path, _cache: Path, batch_size: int
 ) -> Detector:
     from ...inspector import Inspector
+    from ...refine.attention_prior import load_prior
+    from ...runs.trace_store import TraceFolder
     from ...settings import Settings, preset
     from .flawsight import FlawsightDetector
 
     load = tuple((name, options.pop(name)) for name in _LOAD if name in options)
     threshold = options.pop("threshold", None)
-    settings = preset(options.pop("preset", "default")).to_json() | options
+    settings = Settings.from_json(preset(options.pop("preset", "default")).to_json() | options)
     mllm = _loaded(spec.argument, load)
-    inspector = Inspector(mllm, Settings.from_json(settings), batch_size, threshold)
-    return FlawsightDetector(spec.name, inspector, traces)
+    prior = load_prior(mllm.folder, mllm.sha256)
+    store = TraceFolder(traces, mllm, settings, prior)
+    inspector = Inspector(mllm, settings, batch_size, threshold, prior=prior, trace_store=store)
+    return FlawsightDetector(spec.name, inspector)
 
 
 @lru_cache(maxsize=1)
