@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
+from flawsight_surfaces import TEST_FAMILIES, render_twins
 
 FIGURES = Path(__file__).parent.parent / "docs" / "performance"
 SIZES = [(240, 240), (200, 300), (320, 180)]

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_twins
 
 SIDE = 96
 DIFFERENT = 64

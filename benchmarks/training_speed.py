@@ -38,9 +38,9 @@ from flawsight.cgro.trl import (
     training_rows,
 )
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
+from flawsight_surfaces import TEST_FAMILIES, render_twins
 
 SIDES = {
     "flawsight": "`flawsight train`",

@@ -18,8 +18,8 @@ from flawsight.cgro.forward import Completions, run_candidates
 from flawsight.cgro.images import collate, encode_image
 from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.settings import TRAIN_PRESETS
-from flawsight.data.surfaces import SurfaceSample, render_twins
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import SurfaceSample, render_twins
 
 sys.path.append(str(Path(__file__).parent.parent / "recipes" / "default_model"))
 from text import inspection, respond

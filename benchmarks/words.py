@@ -25,8 +25,6 @@ from results import write_section
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from flawsight.data.surfaces import DEFECTS, FAMILIES
-from flawsight.data.surfaces.features import FEATURES
 from flawsight.errors import FlawsightError
 from flawsight.evaluate.bootstrap import interval
 from flawsight.evaluate.traces import trace_folder, traced
@@ -37,6 +35,8 @@ from flawsight.mllm.response import parse_response
 from flawsight.real.anomaly_map import aggregate, upsample
 from flawsight.real.select import select_tokens
 from flawsight.settings import PRESETS, Settings
+from flawsight_surfaces import DEFECTS, FAMILIES
+from flawsight_surfaces.features.feature_table import FEATURES
 
 DRAWS = 5
 SELECTIONS: dict[str, Settings] = {

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from flawsight.data.surfaces import DEFECTS, FAMILIES, TEST_FAMILIES, render_twins
+from flawsight_surfaces import DEFECTS, FAMILIES, TEST_FAMILIES, render_twins
 
 SIZES = [(240, 240), (200, 260), (150, 190), (240, 120)]
 _CELL, _LINE = 118, 13

@@ -13,7 +13,6 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from flawsight.data.dataset import Dataset, Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import (
     DetectorError,
     FlawsightError,
@@ -31,6 +30,7 @@ from flawsight.evaluate.traces import load_trace, save_trace, trace_folder
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_twins
 
 
 @pytest.fixture(scope="module")

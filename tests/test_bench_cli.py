@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from test_cli import flawsight
 
-from flawsight.data.surfaces import render_twins
 from flawsight.evaluate.ablation import ablation_specs
 from flawsight.evaluate.detectors.own import FlawsightDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight_surfaces import render_twins
 
 
 @pytest.fixture

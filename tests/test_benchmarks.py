@@ -15,10 +15,10 @@ from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
 
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.evaluate.bench import Cell
 from flawsight.inspection import Trace
 from flawsight.mllm.response import follows_form, parse_response
+from flawsight_surfaces import render_twins
 
 SAID = (
     "This shows a metal plate. There is a screw in the upper left. "

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from flawsight.cli import app
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import CalibrationError
 from flawsight.evaluate.calibrate import (
     NormalScores,
@@ -28,6 +27,7 @@ from flawsight.evaluate.calibrate import (
 )
 from flawsight.report.histogram import draw_histogram
 from flawsight.run_folder import read_rows
+from flawsight_surfaces import render_twins
 
 MODEL = {"name": "some", "sha256": "a" * 64}
 

@@ -20,12 +20,12 @@ from flawsight.cgro.trl import (
     training_rows,
 )
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.errors import SettingsError
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
+from flawsight_surfaces import TEST_FAMILIES, render_twins
 
 # A model that reads the anomaly words little: J of .1 is common, and both classes earn some.
 CONSISTENCY = Consistency(delta_anomalous=0.2, delta_normal=0.2)

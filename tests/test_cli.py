@@ -14,9 +14,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.data.surfaces import render_twins
 from flawsight.run_folder import read_rows
 from flawsight.settings import preset
+from flawsight_surfaces import render_twins
 
 
 @pytest.fixture

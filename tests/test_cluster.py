@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from flawsight.cli import app
 from flawsight.cluster import ImageInspector, fetch
 from flawsight.data.images import find_images
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.report.html import write_report
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_twins
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'flawsight[ray]'")
 ray_data = pytest.importorskip("ray.data", reason="needs ray[data]: pip install 'flawsight[ray]'")

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from flawsight.cli import app
 from flawsight.data.images import find_images
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_twins
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 

@@ -26,11 +26,11 @@ from tower import _angles, _distinct, _rotate, grow, look_around, see
 from train_tower import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from flawsight.data.surfaces import SurfaceSample, render_twins
-from flawsight.data.surfaces.words import place_word
 from flawsight.mllm.contradiction import contradicts, telling_sentence
 from flawsight.mllm.prompt import INSTRUCTION
 from flawsight.mllm.response import follows_form, parse_response
+from flawsight_surfaces import SurfaceSample, render_twins
+from flawsight_surfaces.words import place_word
 
 RECIPE = Path(__file__).parents[1] / "recipes/default_model"
 MODEL = {

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import flawsight.run_folder as module
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import FlawsightError, RunFolderError
 from flawsight.inspector import Inspector
 from flawsight.report.overlay import MAX_SIDE, draw_overlay
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS, Settings
+from flawsight_surfaces import render_twins
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from flawsight.data.surfaces import (
+from flawsight_surfaces import (
     DEFECTS,
     FAMILIES,
     TEST_DEFECTS,
@@ -19,10 +19,10 @@ from flawsight.data.surfaces import (
     SurfaceSample,
     render_twins,
 )
-from flawsight.data.surfaces.defects import suitable
-from flawsight.data.surfaces.features import FEATURES
-from flawsight.data.surfaces.geometry import draw_view
-from flawsight.data.surfaces.words import COLORS, TONES, color_word, place_word, tone_word
+from flawsight_surfaces.defects.defect_table import suitable
+from flawsight_surfaces.drawing.geometry import draw_view
+from flawsight_surfaces.features.feature_table import FEATURES
+from flawsight_surfaces.words import COLORS, TONES, color_word, place_word, tone_word
 
 
 def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int]) -> None:

@@ -12,9 +12,9 @@ from text import Piece, Twins, draw_question, draw_verdict, respond, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flawsight.data.surfaces import TRAIN_DEFECTS, render_twins
-from flawsight.data.surfaces.features import FEATURES
 from flawsight.mllm.processor import ImageProcessor
+from flawsight_surfaces import TRAIN_DEFECTS, render_twins
+from flawsight_surfaces.features.feature_table import FEATURES
 
 # (rows, columns) of the patch grid, about 225 patches each; square twice as often as the rest.
 GRIDS = [(15, 15), (15, 15), (12, 18), (18, 12), (10, 22), (22, 10), (13, 17), (17, 13)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
+from flawsight_surfaces import TEST_FAMILIES, render_twins
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SIZES = [(384, 384), (320, 480), (512, 288), (384, 384)]

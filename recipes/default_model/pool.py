@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from text import PLACES, Twins
 
-from flawsight.data.surfaces import SurfaceSample, render_twins
+from flawsight_surfaces import SurfaceSample, render_twins
 
 DEFECT_COUNTS = ([1, 2, 3, 4], [0.7, 0.2, 0.07, 0.03])  # how many, how often
 

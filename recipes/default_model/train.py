@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import Qwen2Tokenizer
 
-from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
 from flawsight.mllm.contradiction import telling_sentence
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import VALIDATION_FAMILIES, render_twins
 
 
 def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from tower import grow, look_around, see
 from train import make_optimizers, rate, save_checkpoint
 
-from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import VALIDATION_FAMILIES, render_twins
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # the processor's
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)

@@ -1,0 +1,138 @@
+"""What is true of an image: its features, color and count, read from where things are in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .drawing.geometry import View
+from .drawing.stamps import labels
+from .drawing.surface import Mask, Surface
+from .sample import DefectRegion, Feature
+from .words import color_word, span_words
+
+# Marks without a place of their own.
+_EVERYWHERE = (
+    "shading",
+    "dust",
+    "soiling",
+    "tool marks",
+    "watermark",
+    "machining lines",
+    "chamfer",
+)
+_LEAST = 12  # pixels: less of a feature is not spoken of
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Where the things of a surface are in the image: numbers (H, W) of items, masks of marks."""
+
+    surface: Surface
+    numbers: NDArray[np.uint8]
+    marks: tuple[tuple[str, Mask], ...]
+    region: Mask | None
+
+    @property
+    def background(self) -> bool:
+        """Whether more than a rim of what lies behind the part is in view."""
+        return self.region is not None and float(self.region.mean()) < 0.97
+
+
+def look(surface: Surface, view: View) -> Seen:
+    """Find the things of a surface in the image that a view gives of it."""
+    numbers = view.labels(labels(surface.items, surface.image.shape[:2]))
+    marks = [(mark.kind, view.field(mark.alpha) > 0.5) for mark in surface.marks]
+    region = None if surface.region is None else view.field(surface.region) > 0.5
+    return Seen(surface, numbers, tuple(marks), region)
+
+
+def color_of(seen: Seen, image: NDArray[np.uint8], monochrome: bool) -> str | None:
+    """The color word of the surface or part in the final image (H, W, 3)."""
+    if monochrome:
+        return "gray"
+    own = [i for i, item in enumerate(seen.surface.items, 1) if item.feature]
+    step = np.s_[::3, ::3]
+    shown = ~np.isin(seen.numbers[step], own)
+    if seen.region is not None:
+        shown &= seen.region[step]
+    return color_word(image[step][shown])
+
+
+def count_of(seen: Seen, regions: Sequence[DefectRegion]) -> int | None:
+    """How many like items the family shows, None where one is cut off or hidden."""
+    items = seen.surface.items
+    own = [i for i, item in enumerate(items, 1) if not item.feature]
+    if not seen.surface.countable or not own or len(items) > 254:
+        return None
+    pixels = np.bincount(seen.numbers.ravel(), minlength=256)
+    rim = np.concatenate([seen.numbers[s].ravel() for s in (0, -1, np.s_[:, 0], np.s_[:, -1])])
+    if np.isin(rim, own).any() or min(pixels[i] for i in own) < _LEAST:
+        return None
+    count = len(own)
+    for region in regions:
+        covered = np.bincount(seen.numbers[region.mask], minlength=256)
+        hidden = sum(covered[i] > 0.5 * pixels[i] for i in own)
+        if region.kind == "extra component":
+            if any(covered[i] for i in own):
+                return None
+            count += 1
+        elif region.kind == "missing component":
+            count -= int(hidden)
+        elif hidden and region.kind in ("missing piece", "hole"):
+            return None
+    return count
+
+
+def features_of(
+    seen: Seen, image: NDArray[np.uint8], regions: Sequence[DefectRegion], monochrome: bool
+) -> tuple[Feature, ...]:
+    """The features that can be made out in the final image (H, W, 3) beside the defects."""
+    found: list[tuple[str, Mask, int, bool]] = []
+    spoiled = np.zeros(image.shape[:2], np.bool_)
+    for region in regions:
+        spoiled |= region.mask
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, item in enumerate(seen.surface.items[:254], 1):
+        if item.feature:
+            groups.setdefault((item.kind, item.group), []).append(number)
+    for (kind, _), numbers in groups.items():
+        masks = [seen.numbers == number for number in numbers]
+        clear = [mask for mask in masks if mask.sum() >= _LEAST and not (mask & spoiled).any()]
+        touched = sum(mask.sum() >= _LEAST for mask in masks) - len(clear)
+        gone = sum(
+            region.kind == "missing component" and (region.mask & mask).sum() > 0.5 * mask.sum()
+            for region in regions
+            for mask in masks
+            if mask.any()
+        )
+        if clear and touched == gone:
+            found.append((kind, np.any(clear, axis=0), len(clear), True))
+    for kind, mask in seen.marks:
+        if mask.sum() >= _LEAST and (mask & spoiled).sum() < 0.3 * mask.sum():
+            found.append((kind, mask, 1, False))
+    return tuple(
+        _feature(kind, mask, count, image, monochrome or not crisp)
+        for kind, mask, count, crisp in found
+        if _stands_out(mask, image, crisp)
+    )
+
+
+def _stands_out(mask: Mask, image: NDArray[np.uint8], crisp: bool) -> bool:
+    """Whether a thing differs from the ring of pixels around its box; marks are drawn so."""
+    if not crisp:
+        return True
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = np.s_[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3]
+    return float(image[box].mean(axis=2).std()) > 10
+
+
+def _feature(
+    kind: str, mask: Mask, count: int, image: NDArray[np.uint8], colorless: bool
+) -> Feature:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    color = None if colorless else color_word(image[mask])
+    place = None if kind in _EVERYWHERE else span_words(mask)
+    return Feature(kind, color, place, box, count)

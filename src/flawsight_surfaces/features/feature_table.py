@@ -1,0 +1,191 @@
+"""The benign features: what belongs on a surface, or does no harm there."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..drawing import hardware
+from ..drawing.stamps import labels, lay
+from ..drawing.surface import Field, Item, Mark, Mask, Surface
+from . import marks
+
+
+@dataclass(frozen=True)
+class Benign:
+    """How a feature is drawn, and the materials (see families) on which it occurs.
+
+    stamp: a small thing, one or several alike; mark: one that runs over the surface.
+    size: of a stamp, in units; single: never several; least: never fewer, since alone it would
+    look like a defect; outside: also beside the part.
+    """
+
+    materials: frozenset[str]
+    stamp: hardware.Draw | None = None
+    mark: Callable[[np.random.Generator, Surface], marks.Drawn] | None = None
+    size: tuple[float, float] = (0.06, 0.14)
+    single: bool = False
+    outside: bool = False
+    least: int = 1
+
+
+def _on(materials: str) -> frozenset[str]:
+    return frozenset(materials.split())
+
+
+_HARD = _on("metal coated part wood board stone")
+_ALL = _HARD | _on("soft fabric sheet organic tracks")
+
+FEATURES: dict[str, Benign] = {
+    "bore": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13), least=2),
+    "slot": Benign(_on("metal coated part"), hardware.slot, size=(0.05, 0.1)),
+    "screw": Benign(_HARD, hardware.screw, size=(0.07, 0.15)),
+    "rivet": Benign(_on("metal coated part soft fabric"), hardware.rivet, size=(0.05, 0.1)),
+    "drill dimple": Benign(_on("metal part coated"), hardware.dimple, size=(0.04, 0.09), least=2),
+    "boss": Benign(_on("coated"), hardware.boss, size=(0.1, 0.2)),
+    "sticker": Benign(_ALL - _on("organic"), hardware.sticker, size=(0.08, 0.18)),
+    "label": Benign(_ALL - _on("organic"), hardware.label, size=(0.12, 0.22), single=True),
+    "text": Benign(_ALL - _on("fabric"), hardware.text, size=(0.1, 0.2), single=True),
+    "engraving": Benign(_on("metal part coated soft"), hardware.engraving, single=True),
+    "logo": Benign(_ALL, hardware.logo, size=(0.1, 0.2), single=True),
+    "bar code": Benign(_HARD | _on("sheet"), hardware.barcode, size=(0.12, 0.2), single=True),
+    "matrix code": Benign(_HARD | _on("sheet"), hardware.matrix_code, single=True),
+    "seam": Benign(_ALL - _on("organic stone board"), mark=marks.seam),
+    "weld bead": Benign(_on("metal"), mark=marks.weld_bead),
+    "ridge": Benign(_on("metal coated soft sheet part"), mark=marks.ridge),
+    "stripe": Benign(_on("metal coated sheet soft fabric"), mark=marks.stripe),
+    "scale": Benign(_on("metal coated sheet"), mark=marks.scale_marks),
+    "machining lines": Benign(_on("metal part"), mark=marks.machining_lines),
+    "tool marks": Benign(_on("metal part"), mark=marks.tool_marks),
+    "edge": Benign(_ALL - _on("part organic"), mark=marks.edge),
+    "chamfer": Benign(_on("part"), mark=marks.chamfer),
+    "clamp": Benign(_on("part board"), mark=marks.clamp, outside=True),
+    "thread run": Benign(_on("fabric"), mark=marks.thread_run),
+    "knot": Benign(_on("wood"), mark=marks.knot),
+    "shading": Benign(_ALL, mark=marks.grain_patch),
+    "dust": Benign(_ALL, mark=marks.dust),
+    "soiling": Benign(_ALL, mark=marks.soiling),
+    "watermark": Benign(_ALL - _on("fabric"), mark=marks.watermark),
+    "highlight": Benign(_ALL - _on("fabric"), mark=marks.highlight),
+    "shadow": Benign(_ALL, mark=marks.shadow),
+}
+
+
+def add_features(rng: np.random.Generator, surface: Surface, material: str, number: int) -> Surface:
+    """The surface with up to `number` features of different kinds, fewer where there is no room."""
+    fitting = [kind for kind, benign in FEATURES.items() if material in benign.materials]
+    # What runs over the surface comes first, so that it crosses nothing.
+    weights = np.array([1.0 if FEATURES[kind].stamp else 1.7 for kind in fitting])
+    chosen = rng.choice(
+        fitting, min(number, len(fitting)), replace=False, p=weights / weights.sum()
+    )
+    for kind in sorted(chosen, key=lambda kind: FEATURES[kind].stamp is not None):
+        surface = add_feature(rng, surface, str(kind))
+    return surface
+
+
+def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: int = 1) -> Surface:
+    """The surface with one feature; a small thing at least so many times if there is room."""
+    benign = FEATURES[kind]
+    if benign.mark is not None:
+        image, where = benign.mark(rng, surface)
+        if benign.outside and surface.region is not None:
+            rest, under = surface.region * (1 - where), surface.under
+            if under is not None:  # a part that breaks away does not take it along
+                under = under + (image - surface.image) * where[..., None]
+            surface = replace(surface, region=rest, under=under)
+        elif surface.region is not None:
+            where = where * surface.region
+            image = surface.image + (image - surface.image) * surface.region[..., None]
+        clipped: Field = np.clip(image, 0, 1)
+        there = where[..., None] > 0.5
+        change = float(np.abs(clipped - surface.image).mean(where=there)) if there.any() else 0.0
+        # What is too faint to be seen is drawn all the same, but not spoken of.
+        known = (Mark(kind, where),) if change > 0.035 else ()
+        return replace(surface, image=clipped, marks=surface.marks + known)
+    return _add_items(rng, surface, kind, benign, max(least, benign.least))
+
+
+def _free(surface: Surface) -> Mask:
+    """(H, W) where something may be laid."""
+    free: Mask = labels(surface.items, surface.image.shape[:2]) == 0
+    if surface.region is not None:
+        free &= surface.region > 0.98
+    for mark in surface.marks:
+        if mark.kind in ("seam", "weld bead", "ridge", "scale", "stripe", "knot", "thread run"):
+            free &= mark.alpha < 0.3
+    return free
+
+
+def _add_items(
+    rng: np.random.Generator, surface: Surface, kind: str, benign: Benign, least: int
+) -> Surface:
+    height, width = surface.image.shape[:2]
+    unit = min(height, width)
+    if surface.region is not None:  # small parts carry small things
+        unit = int(unit * min(1.0, 1.2 * math.sqrt(float(surface.region.mean()))))
+    free = _free(surface)
+    image = surface.image.copy()
+    assert benign.stamp is not None
+    for attempt in range(6):
+        size = max(7.0, unit * rng.uniform(*benign.size) * 0.85**attempt)
+        anchor = np.argwhere(free[:: 1 + unit // 24, :: 1 + unit // 24]) * (1 + unit // 24)
+        if not len(anchor):
+            return surface
+        row, column = anchor[rng.integers(len(anchor))]
+        near = surface.image[row : row + 3, column : column + 3].mean(axis=(0, 1))
+        stamp = benign.stamp(rng, size, near)
+        places = [(float(row), float(column))]
+        if least > 1 or (not benign.single and rng.random() < 0.55):
+            places = _layout(rng, height, width, max(stamp.alpha.shape), least)
+        fits = [place for place in places if _fits(free, stamp.alpha.shape, place)]
+        if len(fits) < max(least, (len(places) + 1) // 2):
+            continue
+        group = len(surface.items) + 1
+        laid = [lay(image, stamp, place, kind, group, True) for place in fits]
+        items: tuple[Item, ...] = tuple(item for item in laid if item is not None)
+        return replace(surface, image=image, items=(*surface.items, *items))
+    return surface
+
+
+def _fits(free: NDArray[np.bool_], shape: tuple[int, ...], center: tuple[float, float]) -> bool:
+    top, left = round(center[0] - shape[0] / 2), round(center[1] - shape[1] / 2)
+    bottom, right = top + shape[0], left + shape[1]
+    if top < 1 or left < 1 or bottom >= free.shape[0] or right >= free.shape[1]:
+        return False
+    return bool(free[top:bottom, left:right].all())
+
+
+def _layout(
+    rng: np.random.Generator, height: int, width: int, side: int, least: int
+) -> list[tuple[float, float]]:
+    """Centers in a row, the corners, a grid or a circle."""
+    inset = side * rng.uniform(0.8, 1.6)
+    kind = rng.integers(4)
+    if kind == 0:
+        rows, columns = (inset, height - inset), (inset, width - inset)
+        return [(r, c) for r in rows for c in columns]
+    if kind == 1:
+        count = max(int(rng.integers(3, 9)), least)
+        radius = rng.uniform(0.18, 0.42) * min(height, width)
+        turns = np.arange(count) * (2 * math.pi / count) + rng.uniform(0, 6.3)
+        return [
+            (height / 2 + radius * math.sin(t), width / 2 + radius * math.cos(t)) for t in turns
+        ]
+    pitch = side * rng.uniform(1.15, 2.8)
+    across, down = (
+        max(1, int((width - 2 * inset) / pitch)),
+        max(1, int((height - 2 * inset) / pitch)),
+    )
+    if kind == 2:  # one row along the longer side or the shorter
+        if rng.random() < 0.5:
+            row = rng.uniform(inset, max(inset + 1, height - inset))
+            return [(row, inset + (i + 0.5) * pitch) for i in range(min(across, 8))]
+        column = rng.uniform(inset, max(inset + 1, width - inset))
+        return [(inset + (i + 0.5) * pitch, column) for i in range(min(down, 8))]
+    across, down = min(across, 5), min(down, 5)
+    top = (height - (down - 1) * pitch) / 2
+    left = (width - (across - 1) * pitch) / 2
+    return [(top + i * pitch, left + j * pitch) for i in range(down) for j in range(across)]

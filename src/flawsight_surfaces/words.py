@@ -1,0 +1,160 @@
+"""The words that are true of what an image shows: places, tones and colors."""
+
+import colorsys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .drawing.surface import Field, Mask
+
+TONES = (
+    "dark", "bright", "shaded", "reddish", "yellowish", "brownish", "greenish", "bluish",
+)  # fmt: skip
+_ROWS = ("upper", "middle", "lower")
+_COLUMNS = ("left", "center", "right")
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+COLORS = (
+    "black", "white", "gray", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink",
+)  # fmt: skip
+
+
+def place_word(mask: Mask) -> str:
+    """The cell of a 3x3 grid that holds the centroid of a non-empty (H, W) mask."""
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    row = min(2, int(3 * (rows.mean() + 0.5) / height))
+    column = min(2, int(3 * (columns.mean() + 0.5) / width))
+    if row == column == 1:
+        return "center"
+    return f"{_ROWS[row]} {_COLUMNS[column]}"
+
+
+def _hue_word(color: Field, luma_change: float) -> str | None:
+    """The hue of an RGB color as a word, None when it is too gray to name."""
+    red, green, blue = (float(min(max(c, 0.0), 1.0)) for c in color)
+    hue, saturation, _ = colorsys.rgb_to_hsv(red, green, blue)
+    if saturation < 0.15:
+        return None
+    degrees = hue * 360
+    if degrees < 18 or degrees >= 330:
+        return "reddish"
+    if degrees < 75:
+        return "brownish" if luma_change < -0.03 or degrees < 30 else "yellowish"
+    if degrees < 170:
+        return "greenish"
+    return "bluish" if degrees < 265 else None
+
+
+def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
+    """An adjective that is true of the defect beside its surroundings, None when none is clear.
+
+    normal, defective: (H, W, 3) in [0, 1]; mask: (H, W), non-empty.
+    """
+    rows, columns = np.nonzero(mask)
+    margin = 2 + max(mask.shape) // 24
+    top, left = max(0, rows.min() - margin), max(0, columns.min() - margin)
+    box = np.s_[top : rows.max() + margin + 1, left : columns.max() + margin + 1]
+    inside = mask[box]
+    after = defective[box]
+    change = after[inside] - normal[box][inside]
+    luma = change @ _LUMA
+    luma_change = float(luma.mean())
+    up = float(np.maximum(luma, 0).mean())
+    down = up - luma_change
+    if min(up, down) > 0.4 * max(up, down) and max(up, down) > 0.015:
+        return "shaded"
+    mean_change = change.mean(axis=0)
+    own_color: Field = after[inside].mean(axis=0)
+    if inside.all():
+        around: Field = own_color - mean_change
+    else:
+        around = after[~inside].mean(axis=0)
+    # A hue is named only when the color moved towards it and the defect itself shows it.
+    if float(np.ptp(mean_change)) > max(0.04, 0.9 * abs(luma_change)):
+        word = _hue_word(own_color, luma_change)
+        shift: Field = mean_change - mean_change.min()
+        known = _hue_word(around, luma_change)  # a hue that all has would tell nothing
+        if word and word != known and _same_hue(shift, own_color):
+            return word
+    contrast = float((own_color - around) @ _LUMA)
+    if abs(luma_change) > 0.015 and contrast * luma_change > 0 and abs(contrast) > 0.01:
+        return "dark" if luma_change < 0 else "bright"
+    return None
+
+
+def _same_hue(first: Field, second: Field) -> bool:
+    """Whether two colors lie within 50 degrees of hue."""
+    hues = [colorsys.rgb_to_hsv(*np.maximum(c, 0).tolist())[0] for c in (first, second)]
+    gap = abs(hues[0] - hues[1])
+    return min(gap, 1 - gap) < 50 / 360
+
+
+def span_words(mask: Mask) -> str | None:
+    """Where something lies that may be longer than a cell, None where no few words are true."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom = rows[0] / height, (rows[-1] + 1) / height
+    left, right = columns[0] / width, (columns[-1] + 1) / width
+    tall, wide = bottom - top > 0.55, right - left > 0.55
+    if not tall and not wide:
+        return place_word(mask)
+    if wide and not tall:
+        if bottom < 0.4:
+            return "along the upper edge"
+        if top > 0.6:
+            return "along the lower edge"
+        return "across the center" if top > 0.25 and bottom < 0.75 else None
+    if tall and not wide:
+        if right < 0.4:
+            return "along the left edge"
+        if left > 0.6:
+            return "along the right edge"
+        return "down the center" if left > 0.25 and right < 0.75 else None
+    return None
+
+
+def color_words(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """(N,) index into COLORS of RGB pixels (N, 3), -1 between two words."""
+    rgb = pixels.astype(np.float32) / 255
+    high, low = rgb.max(axis=1), rgb.min(axis=1)
+    spread = high - low
+    saturation = spread / np.maximum(high, 1e-3)
+    red, green, blue = rgb.T
+    gap = np.maximum(spread, 1e-6)
+    hue = (
+        np.where(
+            high == red,
+            ((green - blue) / gap) % 6,
+            np.where(high == green, (blue - red) / gap + 2, (red - green) / gap + 4),
+        )
+        * 60
+    )
+    plain = (saturation < 0.14) | (spread < 0.05)
+    hued = (saturation > 0.28) & (spread > 0.1)
+    warm = hued & (hue > 14) & (hue < 42)
+    deep = (saturation > 0.6) & (high > 0.7)
+    rosy = (hue >= 335) | (hue < 14)
+    rules = [
+        (plain | (high < 0.14)) & (high < 0.2),
+        plain & (low > 0.82),
+        plain & (high > 0.27) & (high < 0.76),
+        hued & ((hue >= 345) | (hue < 12)) & (saturation > 0.45) & (high > 0.25),
+        warm & deep & (hue > 18),
+        warm & ~deep & (high < 0.72),
+        hued & (hue > 46) & (hue < 66) & (high > 0.5),
+        hued & (hue > 78) & (hue < 165),
+        hued & (hue > 190) & (hue < 250),
+        hued & (hue > 265) & (hue < 310),
+        hued & ((hue >= 318) & (hue < 345) | rosy & (saturation < 0.45)) & (high > 0.65),
+    ]
+    return np.select(rules, range(len(COLORS)), -1)
+
+
+def color_word(pixels: NDArray[np.uint8]) -> str | None:
+    """The color word that holds for the mean and for most of the RGB pixels (N, 3), or None."""
+    if len(pixels) == 0:
+        return None
+    mean = color_words(pixels.mean(axis=0, keepdims=True).round().astype(np.uint8))[0]
+    if mean < 0 or (color_words(pixels) == mean).mean() < 0.5:
+        return None
+    return COLORS[mean]
