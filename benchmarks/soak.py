@@ -28,7 +28,7 @@ from PIL import Image
 from flawsight.inspector import Inspector
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS
-from flawsight_surfaces import render_twins
+from flawsight_surfaces import render_pair
 
 SIDE = 96
 DIFFERENT = 64
@@ -39,7 +39,7 @@ def make_photos(folder: Path, count: int) -> list[Path]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     samples = [
-        s for _ in range(-(-min(count, DIFFERENT) // 2)) for s in render_twins(rng, (SIDE, SIDE))
+        s for _ in range(-(-min(count, DIFFERENT) // 2)) for s in render_pair(rng, (SIDE, SIDE))
     ]
     paths = [folder / f"{index:06}.png" for index in range(count)]
     for index, path in enumerate(paths):

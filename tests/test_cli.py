@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from flawsight.cli import app
 from flawsight.run_folder import read_rows
 from flawsight.settings import preset
-from flawsight_surfaces import render_twins
+from flawsight_surfaces import render_pair
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def photos(tmp_path: Path) -> Path:
     rng = np.random.default_rng(4)
     folder = tmp_path / "photos"
     folder.mkdir()
-    for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 128))):
+    for index, sample in enumerate(render_pair(rng, (96, 96)) + render_pair(rng, (96, 128))):
         Image.fromarray(sample.image).save(folder / f"{index}.png")
     return folder
 

@@ -20,7 +20,7 @@ from flawsight.data.images import find_images
 from flawsight.inspector import Inspector
 from flawsight.run_folder import RunFolder, describe, inspect_into, read_rows
 from flawsight.settings import PRESETS
-from flawsight_surfaces import render_twins
+from flawsight_surfaces import render_pair
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 
@@ -32,7 +32,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for index in range(4):
-        for side, sample in enumerate(render_twins(rng, [(96, 96), (64, 150)][index % 2])):
+        for side, sample in enumerate(render_pair(rng, [(96, 96), (64, 150)][index % 2])):
             Image.fromarray(sample.image).save(folder / f"{2 * index + side}.png")
     (folder / "5-broken.png").write_bytes(b"no image")
     return folder

@@ -14,7 +14,7 @@ An image is made in this order, and `render.py` reads so:
 
 from .defects.defect_table import DEFECTS, TEST_DEFECTS, TRAIN_DEFECTS
 from .families.family_table import FAMILIES, TEST_FAMILIES, TRAIN_FAMILIES, VALIDATION_FAMILIES
-from .pairs import render_twins
+from .pairs import render_pair
 from .sample import DefectRegion, Feature, SurfaceSample
 
 __all__ = [
@@ -28,5 +28,5 @@ __all__ = [
     "DefectRegion",
     "Feature",
     "SurfaceSample",
-    "render_twins",
+    "render_pair",
 ]

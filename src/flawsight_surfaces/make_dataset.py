@@ -28,7 +28,7 @@ from flawsight.errors import DatasetError, SettingsError
 
 from .defects.defect_table import TEST_DEFECTS, suitable
 from .families.family_table import FAMILIES, TEST_FAMILIES, TRAIN_FAMILIES, VALIDATION_FAMILIES
-from .pairs import render_twins
+from .pairs import render_pair
 from .sample import DefectRegion, SurfaceSample
 
 FORMAT = 2
@@ -163,7 +163,7 @@ def _render(
     kind = None
     if recipe.kinds == "test":
         kind = str(rng.choice(suitable(FAMILIES[family].material, TEST_DEFECTS)))
-    return render_twins(
+    return render_pair(
         rng, size, family=family, defect=kind, difficulty=recipe.difficulty, defects=defects
     )
 

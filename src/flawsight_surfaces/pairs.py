@@ -235,7 +235,7 @@ def _sample(
     )
 
 
-def render_twins(
+def render_pair(
     rng: np.random.Generator,
     size: tuple[int, int] = (192, 192),
     *,

@@ -1,4 +1,4 @@
-"""The camera: one set of light, optics and sensor settings, applied alike to both twins."""
+"""The camera: one set of light, optics and sensor settings for both images of a pair."""
 
 import io
 import math
@@ -13,7 +13,7 @@ from .noise import axes, shade, smooth
 from .surface import Field
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-FRESH_GRAIN = 0.5  # chance that twins differ in their noise, as two photos do
+FRESH_GRAIN = 0.5  # chance that the images of a pair differ in their noise, as two photos do
 
 
 @dataclass(frozen=True)
