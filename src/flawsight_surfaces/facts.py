@@ -14,19 +14,13 @@ from .words import color_word, span_words
 
 # Marks without a place of their own.
 _EVERYWHERE = (
-    "shading",
-    "dust",
-    "soiling",
-    "tool marks",
-    "watermark",
-    "machining lines",
-    "chamfer",
-)
-_LEAST = 12  # pixels: less of a feature is not spoken of
+    "shading", "dust", "soiling", "tool marks", "watermark", "machining lines", "chamfer",
+)  # fmt: skip
+_LEAST = 12  # pixels: less of a feature is not reported
 
 
 @dataclass(frozen=True)
-class Seen:
+class Placed:
     """Where the things of a surface are in the image: numbers (H, W) of items, masks of marks."""
 
     surface: Surface
@@ -40,39 +34,47 @@ class Seen:
         return self.region is not None and float(self.region.mean()) < 0.97
 
 
-def look(surface: Surface, view: View) -> Seen:
+def locate(surface: Surface, view: View) -> Placed:
     """Find the things of a surface in the image that a view gives of it."""
     numbers = view.labels(labels(surface.items, surface.image.shape[:2]))
     marks = [(mark.kind, view.field(mark.alpha) > 0.5) for mark in surface.marks]
     region = None if surface.region is None else view.field(surface.region) > 0.5
-    return Seen(surface, numbers, tuple(marks), region)
+    return Placed(surface, numbers, tuple(marks), region)
 
 
-def color_of(seen: Seen, image: NDArray[np.uint8], monochrome: bool) -> str | None:
+def union_of(regions: Sequence[DefectRegion], shape: tuple[int, ...]) -> Mask:
+    """The mask (H, W) of all regions together."""
+    union = np.zeros(shape, np.bool_)
+    for region in regions:
+        union |= region.mask
+    return union
+
+
+def color_of(placed: Placed, image: NDArray[np.uint8], monochrome: bool) -> str | None:
     """The color word of the surface or part in the final image (H, W, 3)."""
     if monochrome:
         return "gray"
-    own = [i for i, item in enumerate(seen.surface.items, 1) if item.feature]
+    own = [i for i, item in enumerate(placed.surface.items, 1) if item.feature]
     step = np.s_[::3, ::3]
-    shown = ~np.isin(seen.numbers[step], own)
-    if seen.region is not None:
-        shown &= seen.region[step]
+    shown = ~np.isin(placed.numbers[step], own)
+    if placed.region is not None:
+        shown &= placed.region[step]
     return color_word(image[step][shown])
 
 
-def count_of(seen: Seen, regions: Sequence[DefectRegion]) -> int | None:
+def count_of(placed: Placed, regions: Sequence[DefectRegion]) -> int | None:
     """How many like items the family shows, None where one is cut off or hidden."""
-    items = seen.surface.items
+    items = placed.surface.items
     own = [i for i, item in enumerate(items, 1) if not item.feature]
-    if not seen.surface.countable or not own or len(items) > 254:
+    if not placed.surface.countable or not own or len(items) > 254:
         return None
-    pixels = np.bincount(seen.numbers.ravel(), minlength=256)
-    rim = np.concatenate([seen.numbers[s].ravel() for s in (0, -1, np.s_[:, 0], np.s_[:, -1])])
+    pixels = np.bincount(placed.numbers.ravel(), minlength=256)
+    rim = np.concatenate([placed.numbers[s].ravel() for s in (0, -1, np.s_[:, 0], np.s_[:, -1])])
     if np.isin(rim, own).any() or min(pixels[i] for i in own) < _LEAST:
         return None
     count = len(own)
     for region in regions:
-        covered = np.bincount(seen.numbers[region.mask], minlength=256)
+        covered = np.bincount(placed.numbers[region.mask], minlength=256)
         hidden = sum(covered[i] > 0.5 * pixels[i] for i in own)
         if region.kind == "extra component":
             if any(covered[i] for i in own):
@@ -86,20 +88,18 @@ def count_of(seen: Seen, regions: Sequence[DefectRegion]) -> int | None:
 
 
 def features_of(
-    seen: Seen, image: NDArray[np.uint8], regions: Sequence[DefectRegion], monochrome: bool
+    placed: Placed, image: NDArray[np.uint8], regions: Sequence[DefectRegion], monochrome: bool
 ) -> tuple[Feature, ...]:
     """The features that can be made out in the final image (H, W, 3) beside the defects."""
     found: list[tuple[str, Mask, int, bool]] = []
-    spoiled = np.zeros(image.shape[:2], np.bool_)
-    for region in regions:
-        spoiled |= region.mask
+    defective = union_of(regions, image.shape[:2])
     groups: dict[tuple[str, int], list[int]] = {}
-    for number, item in enumerate(seen.surface.items[:254], 1):
+    for number, item in enumerate(placed.surface.items[:254], 1):
         if item.feature:
             groups.setdefault((item.kind, item.group), []).append(number)
     for (kind, _), numbers in groups.items():
-        masks = [seen.numbers == number for number in numbers]
-        clear = [mask for mask in masks if mask.sum() >= _LEAST and not (mask & spoiled).any()]
+        masks = [placed.numbers == number for number in numbers]
+        clear = [mask for mask in masks if mask.sum() >= _LEAST and not (mask & defective).any()]
         touched = sum(mask.sum() >= _LEAST for mask in masks) - len(clear)
         gone = sum(
             region.kind == "missing component" and (region.mask & mask).sum() > 0.5 * mask.sum()
@@ -109,8 +109,8 @@ def features_of(
         )
         if clear and touched == gone:
             found.append((kind, np.any(clear, axis=0), len(clear), True))
-    for kind, mask in seen.marks:
-        if mask.sum() >= _LEAST and (mask & spoiled).sum() < 0.3 * mask.sum():
+    for kind, mask in placed.marks:
+        if mask.sum() >= _LEAST and (mask & defective).sum() < 0.3 * mask.sum():
             found.append((kind, mask, 1, False))
     return tuple(
         _feature(kind, mask, count, image, monochrome or not crisp)

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..drawing.canvas import Canvas, Layer
 from . import areal, foreign, linear
 from . import of_items as items
@@ -20,7 +18,7 @@ class Defect:
     of_items: something is wrong with one of several like things.
     """
 
-    draw: Callable[[np.random.Generator, Canvas], Layer]
+    draw: Callable[[Canvas], Layer]
     materials: frozenset[str]
     at_rim: bool = False
     of_outline: bool = False

@@ -1,101 +1,101 @@
-"""Defects that follow a line: each takes the generator and a canvas and returns one layer."""
+"""Defects that follow a line: each takes a canvas and returns one layer."""
 
 import math
 
 import numpy as np
 
 from ..drawing.canvas import Canvas, Layer
-from ..drawing.noise import color, shade
+from ..drawing.fields import shade
 from ..drawing.surface import Field
 
 
-def _length(rng: np.random.Generator, canvas: Canvas) -> float:
-    return canvas.unit * float(rng.uniform(0.3 - 0.18 * canvas.difficulty, 0.6))
+def _length(canvas: Canvas) -> float:
+    return canvas.unit * canvas.uniform(0.3 - 0.18 * canvas.difficulty, 0.6)
 
 
-def _angle(rng: np.random.Generator) -> float:
-    return float(rng.uniform(0, 2 * math.pi))
+def _angle(canvas: Canvas) -> float:
+    return canvas.uniform(0, 2 * math.pi)
 
 
-def _taper(rng: np.random.Generator, count: int, width: float) -> Field:
+def _taper(canvas: Canvas, count: int, width: float) -> Field:
     """(N,) widths that thin out towards the ends and vary a little between."""
     ends = np.sin(np.linspace(0.15, math.pi - 0.15, count)) ** 0.5
-    return (width * ends * rng.uniform(0.8, 1.2, count)).astype(np.float32)
+    return (width * ends * canvas.uniform(0.8, 1.2, count)).astype(np.float32)
 
 
-def _opposite(canvas: Canvas, rng: np.random.Generator, bright: float) -> Field:
+def _opposite(canvas: Canvas, bright: float) -> Field:
     """A gray (3,) paint lighter (chance bright) or darker than the place, whichever shows."""
     luma = canvas.local_luma()
-    lighter = luma < 0.25 or (luma < 0.75 and rng.random() < bright)
-    step = canvas.contrast(rng)
+    lighter = luma < 0.25 or (luma < 0.75 and canvas.random() < bright)
+    step = canvas.contrast()
     return np.full(3, luma + (1 - luma) * step if lighter else luma * (1 - step), np.float32)
 
 
-def scratch(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def scratch(canvas: Canvas) -> Layer:
     """A thin, nearly straight line with tapering ends."""
-    points = canvas.path(rng, _length(rng, canvas), 0.4, 0.03, _angle(rng))
-    alpha = canvas.stroke(points, _taper(rng, len(points), canvas.width(rng)))
-    return Layer(alpha, _opposite(canvas, rng, 0.6))
+    points = canvas.path(_length(canvas), 0.4, 0.03, _angle(canvas))
+    alpha = canvas.stroke(points, _taper(canvas, len(points), canvas.line_width()))
+    return Layer(alpha, _opposite(canvas, 0.6))
 
 
-def scuff(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def scuff(canvas: Canvas) -> Layer:
     """A bundle of short parallel scratches."""
-    angle, length, width = _angle(rng), 0.6 * _length(rng, canvas), canvas.width(rng)
+    angle, length, width = _angle(canvas), 0.6 * _length(canvas), canvas.line_width()
     alpha = np.zeros(canvas.shape, np.float32)
-    for _ in range(rng.integers(3, 8)):
-        points = canvas.path(rng, length * rng.uniform(0.5, 1), 0.15, 0.02, angle)
-        points = points + rng.normal(0, 0.2 * length, 2).astype(np.float32)
-        line = canvas.stroke(points, _taper(rng, len(points), 0.7 * width))
-        alpha = np.maximum(alpha, line * np.float32(rng.uniform(0.6, 1)))
-    return Layer(alpha, _opposite(canvas, rng, 0.7))
+    for _ in range(canvas.integers(3, 8)):
+        points = canvas.path(length * canvas.uniform(0.5, 1), 0.15, 0.02, angle)
+        points = points + canvas.normal(0, 0.2 * length, 2).astype(np.float32)
+        line = canvas.stroke(points, _taper(canvas, len(points), 0.7 * width))
+        alpha = np.maximum(alpha, line * np.float32(canvas.uniform(0.6, 1)))
+    return Layer(alpha, _opposite(canvas, 0.7))
 
 
-def crack(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def crack(canvas: Canvas) -> Layer:
     """A jagged dark line, with a branch or two."""
-    length, width, angle = _length(rng, canvas), canvas.width(rng), _angle(rng)
-    points = canvas.path(rng, length, 0.9, 0.55, angle)
-    alpha = canvas.stroke(points, _taper(rng, len(points), width))
-    for _ in range(rng.integers(0, 3)):
-        start = points[rng.integers(len(points))]
-        side = angle + float(rng.choice([-1, 1])) * rng.uniform(0.5, 1.2)
-        branch = canvas.path(rng, length * rng.uniform(0.2, 0.5), 0.6, 0.5, side)
+    length, width, angle = _length(canvas), canvas.line_width(), _angle(canvas)
+    points = canvas.path(length, 0.9, 0.55, angle)
+    alpha = canvas.stroke(points, _taper(canvas, len(points), width))
+    for _ in range(canvas.integers(0, 3)):
+        start = points[canvas.integers(len(points))]
+        side = angle + canvas.sign() * canvas.uniform(0.5, 1.2)
+        branch = canvas.path(length * canvas.uniform(0.2, 0.5), 0.6, 0.5, side)
         widths = np.linspace(0.8 * width, 0.6, len(branch)).astype(np.float32)
         alpha = np.maximum(alpha, canvas.stroke(branch - branch[0] + start, widths))
-    return Layer(alpha, _opposite(canvas, rng, 0.1))
+    return Layer(alpha, _opposite(canvas, 0.1))
 
 
-def cut(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def cut(canvas: Canvas) -> Layer:
     """A straight open slit: dark inside, one lip raised and light."""
-    angle, width = _angle(rng), 1.3 * canvas.width(rng)
-    points = canvas.path(rng, 0.7 * _length(rng, canvas), 0.05, 0.0, angle)
-    widths = _taper(rng, len(points), width)
+    angle, width = _angle(canvas), 1.3 * canvas.line_width()
+    points = canvas.path(0.7 * _length(canvas), 0.05, 0.0, angle)
+    widths = _taper(canvas, len(points), width)
     slit = canvas.stroke(points, widths)
     off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * np.float32(0.8 * width)
     lip = canvas.stroke(points + off, 0.7 * widths)
     luma = canvas.local_luma()
     # On black material the slit shows as its light fibres instead.
-    inside = luma * (1 - canvas.contrast(rng)) if luma > 0.2 else luma + 0.5
+    inside = luma * (1 - canvas.contrast()) if luma > 0.2 else luma + 0.5
     level = np.where(slit > 0.3, inside, min(1.0, luma + 0.25)).astype(np.float32)
     return Layer(np.maximum(slit, 0.6 * lip), np.repeat(level[..., None], 3, axis=2))
 
 
-def fibre(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def fibre(canvas: Canvas) -> Layer:
     """A curled thread or hair that lies on the surface."""
-    points = canvas.path(rng, 1.3 * _length(rng, canvas), rng.uniform(3, 7), 0.05, _angle(rng))
-    widths = np.full(len(points), 0.8 * canvas.width(rng), np.float32)
-    paint = _opposite(canvas, rng, 0.5)
-    if rng.random() < 0.5:
-        paint = color(rng, saturation=(0.6, 1.0), value=(0.3, 0.95))
+    points = canvas.path(1.3 * _length(canvas), canvas.uniform(3, 7), 0.05, _angle(canvas))
+    widths = np.full(len(points), 0.8 * canvas.line_width(), np.float32)
+    paint = _opposite(canvas, 0.5)
+    if canvas.chance(0.5):
+        paint = canvas.color(saturation=(0.6, 1.0), value=(0.3, 0.95))
     return Layer(canvas.stroke(points, widths), paint)
 
 
-def crease(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def crease(canvas: Canvas) -> Layer:
     """A fold: a light line beside a dark one."""
-    angle, width = _angle(rng), 1.2 * canvas.width(rng)
-    points = canvas.path(rng, 1.2 * _length(rng, canvas), 0.25, 0.02, angle)
-    widths = _taper(rng, len(points), width)
+    angle, width = _angle(canvas), 1.2 * canvas.line_width()
+    points = canvas.path(1.2 * _length(canvas), 0.25, 0.02, angle)
+    widths = _taper(canvas, len(points), width)
     off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * np.float32(width / 2)
     light, dark = canvas.stroke(points + off, widths), canvas.stroke(points - off, widths)
-    strength = np.float32(0.25 + 0.4 * canvas.contrast(rng))
+    strength = np.float32(0.25 + 0.4 * canvas.contrast())
     image = shade(canvas.surface.image, 1 + strength * (light - dark))
     return Layer(np.maximum(light, dark), np.clip(image + 0.1 * (light - dark)[..., None], 0, 1))

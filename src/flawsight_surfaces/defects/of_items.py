@@ -1,18 +1,18 @@
-"""Defects of one among several like things: each takes the generator and a canvas."""
+"""Defects of one among several like things: each takes a canvas."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from ..drawing.canvas import Canvas, Layer
-from ..drawing.noise import color, mix, shade, smooth, smoothstep, turned
+from ..drawing.fields import mix, shade, smoothstep
 from ..drawing.stamps import footprint, labels, lay, transformed
 from ..drawing.surface import Field, Item, Stamp
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def _pick(rng: np.random.Generator, canvas: Canvas) -> Item | None:
+def _pick(canvas: Canvas) -> Item | None:
     """One thing that is whole in view, of the largest groups more often than of small ones."""
     height, width = canvas.shape
     whole = []
@@ -26,7 +26,7 @@ def _pick(rng: np.random.Generator, canvas: Canvas) -> Item | None:
     groups = [(item.kind, item.group) for item in whole]
     several = [item for item, group in zip(whole, groups, strict=True) if groups.count(group) > 2]
     chosen = several or whole
-    return chosen[rng.integers(len(chosen))]
+    return chosen[canvas.integers(len(chosen))]
 
 
 def _nothing(canvas: Canvas) -> Layer:
@@ -61,34 +61,36 @@ def _replaced(canvas: Canvas, item: Item, stamp: Stamp, shift: tuple[float, floa
     return _changed(canvas, image)
 
 
-def missing(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def missing(canvas: Canvas) -> Layer:
     """One of several things is not there: its empty place shows."""
-    item = _pick(rng, canvas)
+    item = _pick(canvas)
     if item is None:
         return _nothing(canvas)
     image, where = _without(canvas, item)
     return Layer(where, image)
 
 
-def misplaced(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def misplaced(canvas: Canvas) -> Layer:
     """One of several things is shifted out of its row or turned."""
-    item = _pick(rng, canvas)
+    item = _pick(canvas)
     if item is None:
         return _nothing(canvas)
     side = min(item.stamp.alpha.shape)
-    shift = rng.uniform(0.2, 0.55, 2) * side * rng.choice([-1, 1], 2) * (rng.random(2) < 0.75)
-    turn = float(rng.choice([-1, 1]) * rng.uniform(15, 90))
+    shift = (
+        canvas.uniform(0.2, 0.55, 2) * side * canvas.choice([-1, 1], 2) * (canvas.random(2) < 0.75)
+    )
+    turn = float(canvas.choice([-1, 1]) * canvas.uniform(15, 90))
     if not shift.any():
-        shift[int(rng.integers(2))] = 0.35 * side
+        shift[int(canvas.integers(2))] = 0.35 * side
     return _replaced(canvas, item, transformed(item.stamp, turn), (shift[0], shift[1]))
 
 
-def extra(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def extra(canvas: Canvas) -> Layer:
     """One more of several things lies where none belongs."""
-    item = _pick(rng, canvas)
+    item = _pick(canvas)
     if item is None:
         return _nothing(canvas)
-    stamp = transformed(item.stamp, float(rng.uniform(0, 360)))
+    stamp = transformed(item.stamp, canvas.uniform(0, 360))
     height, width = canvas.shape
     taken = labels(canvas.surface.items, canvas.shape) > 0
     if canvas.shown is not None:
@@ -100,7 +102,7 @@ def extra(rng: np.random.Generator, canvas: Canvas) -> Layer:
     for _ in range(40):
         if h >= height - 2 or w >= width - 2:
             break
-        top, left = int(rng.integers(1, height - h)), int(rng.integers(1, width - w))
+        top, left = int(canvas.integers(1, height - h)), int(canvas.integers(1, width - w))
         if not taken[top : top + h, left : left + w].any():
             row, column = top + h / 2, left + w / 2
             break
@@ -109,46 +111,49 @@ def extra(rng: np.random.Generator, canvas: Canvas) -> Layer:
     return _changed(canvas, image)
 
 
-def miscolored(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def miscolored(canvas: Canvas) -> Layer:
     """One of several things has another color."""
-    item = _pick(rng, canvas)
+    item = _pick(canvas)
     if item is None:
         return _nothing(canvas)
     paint = item.stamp.paint
     luma = (paint @ _LUMA) / max(0.05, float((paint @ _LUMA).mean()))
-    other = color(rng, saturation=(0.3, 1), value=(0.15, 1))
+    other = canvas.color(saturation=(0.3, 1), value=(0.15, 1))
     for _ in range(6):
         if float(np.abs(other - paint.mean(axis=(0, 1))).mean()) > 0.2:
             break
-        other = color(rng, saturation=(0.0, 1), value=(0.1, 1))
+        other = canvas.color(saturation=(0.0, 1), value=(0.1, 1))
     tinted = np.clip(shade(other, luma.astype(np.float32)), 0, 1)
     image = canvas.surface.image.copy()
     image[item.box] = mix(image[item.box], tinted, item.stamp.alpha)
     return _changed(canvas, image)
 
 
-def bent(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def bent(canvas: Canvas) -> Layer:
     """One of several things is sheared or squashed."""
-    item = _pick(rng, canvas)
+    item = _pick(canvas)
     if item is None:
         return _nothing(canvas)
-    way = float(rng.choice([-1, 1]))
-    if rng.random() < 0.6:
-        other = transformed(item.stamp, way * rng.uniform(0, 15), way * rng.uniform(0.35, 0.8))
+    way = canvas.sign()
+    if canvas.chance(0.6):
+        other = transformed(
+            item.stamp, way * canvas.uniform(0, 15), way * canvas.uniform(0.35, 0.8)
+        )
     else:
-        other = transformed(item.stamp, float(rng.uniform(0, 180)), 0.0, rng.uniform(0.5, 0.75))
+        other = transformed(item.stamp, canvas.uniform(0, 180), 0.0, canvas.uniform(0.5, 0.75))
     return _replaced(canvas, item, other, (0.0, 0.0))
 
 
-def broken(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def broken(canvas: Canvas) -> Layer:
     """A piece of one of several things is broken off along a rough line."""
-    item = _pick(rng, canvas)
+    item = _pick(canvas)
     if item is None:
         return _nothing(canvas)
     h, w = item.stamp.alpha.shape
-    v, _ = turned(h, w, float(rng.uniform(0, 6.3)))
-    rough = smooth(rng, h, w, max(2.0, min(h, w) / 6)) * np.float32(0.05)
-    rest = smoothstep(-0.02, 0.02, v + rough + np.float32(rng.uniform(-0.05, 0.25)))
+    piece = canvas.sized(h, w)
+    v, _ = piece.turned(piece.uniform(0, 6.3))
+    rough = piece.smooth(max(2.0, piece.unit / 6)) * np.float32(0.05)
+    rest = smoothstep(-0.02, 0.02, v + rough + np.float32(canvas.uniform(-0.05, 0.25)))
     shadow = None if item.stamp.shadow is None else item.stamp.shadow * rest
     other = replace(item.stamp, alpha=item.stamp.alpha * rest, shadow=shadow)
     return _replaced(canvas, item, other, (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Defects of an outline or a pattern: each takes the generator and a canvas."""
+"""Defects of an outline or a pattern: each takes a canvas."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from ..drawing.canvas import Canvas, Layer
-from ..drawing.noise import fractal, mix, smoothstep, turned
+from ..drawing.fields import mix, smoothstep
 from ..drawing.surface import Field
 
 
@@ -20,10 +20,10 @@ def _cover(canvas: Canvas) -> Field:
     return np.ones(canvas.shape, np.float32)
 
 
-def burr(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def burr(canvas: Canvas) -> Layer:
     """Material that stands out over the outline: flash, a spur, a drop of solder."""
-    radius = canvas.radius(rng, 0.02)
-    distance = canvas.blob(rng, radius, 0.3, 2.5)
+    radius = canvas.radius(0.02)
+    distance = canvas.blob(radius, 0.3, 2.5)
     cover = _cover(canvas)
     alpha = canvas.disc(distance, radius) * (1 - cover)
     row, column = (int(c) for c in canvas.center)
@@ -35,16 +35,16 @@ def burr(rng: np.random.Generator, canvas: Canvas) -> Layer:
     return Layer(alpha, paint.astype(np.float32))
 
 
-def deformation(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def deformation(canvas: Canvas) -> Layer:
     """An outline, a pattern or a weave pushed or pulled out of its place."""
     height, width = canvas.shape
-    radius = max(6.0, canvas.radius(rng, 0.06) * 1.6)
+    radius = max(6.0, canvas.radius(0.06) * 1.6)
     row, column = canvas.center
     top, left = max(0, int(row - radius)), max(0, int(column - radius))
     bottom, right = min(height, int(row + radius) + 2), min(width, int(column + radius) + 2)
     y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
     near = smoothstep(1.0, 0.1, np.hypot(y - row, x - column) / radius)
-    angle, push = rng.uniform(0, 2 * math.pi), radius * rng.uniform(0.35, 0.6)
+    angle, push = canvas.uniform(0, 2 * math.pi), radius * canvas.uniform(0.35, 0.6)
     places = [y - push * math.sin(angle) * near, x - push * math.cos(angle) * near]
     image = canvas.surface.image.copy()
     for c in range(3):
@@ -55,16 +55,15 @@ def deformation(rng: np.random.Generator, canvas: Canvas) -> Layer:
     return Layer(smoothstep(0.02, 0.06, change), image)
 
 
-def break_(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def break_(canvas: Canvas) -> Layer:
     """The part is broken across: a rough gap in which the background shows."""
-    height, width = canvas.shape
-    angle = float(rng.uniform(0, math.pi))
-    v, _ = turned(height, width, angle)
+    angle = canvas.uniform(0, math.pi)
+    v, _ = canvas.turned(angle)
     row, column = canvas.center
     at = float(v[int(row), int(column)])
-    rough = fractal(rng, height, width, canvas.unit * 0.2, 5, 0.65) * np.float32(0.03)
-    half = np.float32(rng.uniform(0.008, 0.03 + 0.02 * (1 - canvas.difficulty)))
-    spread = 1 + 0.4 * fractal(rng, height, width, canvas.unit * 0.25, 2)
+    rough = canvas.fractal(canvas.unit * 0.2, 5, 0.65) * np.float32(0.03)
+    half = np.float32(canvas.uniform(0.008, 0.03 + 0.02 * (1 - canvas.difficulty)))
+    spread = 1 + 0.4 * canvas.fractal(canvas.unit * 0.25, 2)
     edge = np.float32(0.8 / canvas.unit)
     gap = np.abs(v - np.float32(at) + rough) - half * np.clip(spread, 0.3, 2)
     alpha = smoothstep(edge, -edge, gap)
@@ -73,9 +72,7 @@ def break_(rng: np.random.Generator, canvas: Canvas) -> Layer:
     return Layer(alpha, dark if under is None else mix(under, dark, 0.3))
 
 
-def _bridge(
-    rng: np.random.Generator, canvas: Canvas, cover: Field
-) -> tuple[Field, Field, float] | None:
+def _bridge(canvas: Canvas, cover: Field) -> tuple[Field, Field, float] | None:
     """(start, end, width) in pixels (y, x) across the narrow place of 0 between two of 1."""
     height, width = canvas.shape
     zone = cover < 0.5
@@ -88,8 +85,8 @@ def _bridge(
     if not len(places):
         return None
     most = max(6, int(0.16 * canvas.unit))
-    for row, column in places[rng.integers(len(places), size=40)]:
-        for dy, dx in rng.permutation([(0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1)]):
+    for row, column in places[canvas.integers(len(places), size=40)]:
+        for dy, dx in canvas.rng.permutation([(0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1)]):
             if cover[row - dy, column - dx] < 0.5:  # not away from the rim
                 continue
             steps = np.arange(most + 1)
@@ -103,29 +100,29 @@ def _bridge(
     return None
 
 
-def short_circuit(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def short_circuit(canvas: Canvas) -> Layer:
     """A bridge of conductor between two tracks."""
     pattern = canvas.surface.pattern
-    found = None if pattern is None else _bridge(rng, canvas, pattern.cover)
+    found = None if pattern is None else _bridge(canvas, pattern.cover)
     if pattern is None or found is None:
         return Layer(np.zeros(canvas.shape, np.float32), np.zeros(3, np.float32))
     start, end, gap = found
-    points = np.linspace(start, end, 8) + rng.normal(0, 0.06 * gap, (8, 2))
+    points = np.linspace(start, end, 8) + canvas.normal(0, 0.06 * gap, (8, 2))
     points[0], points[-1] = start, end
-    wide = np.maximum(1.5, gap * rng.uniform(0.25, 0.7) * rng.uniform(0.8, 1.2, 8))
+    wide = np.maximum(1.5, gap * canvas.uniform(0.25, 0.7) * canvas.uniform(0.8, 1.2, 8))
     line = canvas.stroke(points.astype(np.float32), wide.astype(np.float32))
     return Layer(line * (1 - pattern.cover), pattern.ink)
 
 
-def open_circuit(rng: np.random.Generator, canvas: Canvas) -> Layer:
+def open_circuit(canvas: Canvas) -> Layer:
     """A gap across a track."""
     pattern = canvas.surface.pattern
-    found = None if pattern is None else _bridge(rng, canvas, 1 - pattern.cover)
+    found = None if pattern is None else _bridge(canvas, 1 - pattern.cover)
     if pattern is None or found is None:
         return Layer(np.zeros(canvas.shape, np.float32), np.zeros(3, np.float32))
     start, end, wide = found
     off = (end - start) / max(1.0, wide) * 1.5
-    points = np.linspace(start - off, end + off, 8) + rng.normal(0, 0.05 * wide, (8, 2))
-    gap = np.maximum(2.5, wide * rng.uniform(0.3, 0.9) * rng.uniform(0.8, 1.2, 8))
+    points = np.linspace(start - off, end + off, 8) + canvas.normal(0, 0.05 * wide, (8, 2))
+    gap = np.maximum(2.5, wide * canvas.uniform(0.3, 0.9) * canvas.uniform(0.8, 1.2, 8))
     line = canvas.stroke(points.astype(np.float32), gap.astype(np.float32))
     return Layer(line * pattern.cover, pattern.ground)

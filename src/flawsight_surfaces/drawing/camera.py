@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import uniform_filter1d
 
-from .noise import axes, shade, smooth
+from .draw import Draw
+from .fields import shade
 from .surface import Field
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -69,13 +70,13 @@ class Camera:
 
     def develop(self, rng: np.random.Generator, exposed: Field) -> NDArray[np.uint8]:
         """Sensor and file for an exposed image (H, W, 3) in [0, 1]."""
-        height, width = exposed.shape[:2]
         light = exposed[..., :1] if self.monochrome else exposed
         values: Field = light * np.float32(255)
         if self.grain:
             # Gray grain is shared by the channels as in a monochrome sensor or after denoising.
             planes = 3 if self.colored and not self.monochrome else 1
-            grain = np.stack([smooth(rng, height, width, self.cell) for _ in range(planes)], axis=2)
+            draw = Draw(rng, *exposed.shape[:2])
+            grain = np.stack([draw.smooth(self.cell) for _ in range(planes)], axis=2)
             values = values + grain * np.float32(255 * self.grain)
         if self.levels:
             step = np.float32(255 / (self.levels - 1))
@@ -90,79 +91,76 @@ class Camera:
         return pixels
 
 
-def _lamp(rng: np.random.Generator, height: int, width: int, harsh: float) -> Field:
+def _lamp(draw: Draw, harsh: float) -> Field:
     """(H, W) light of one lamp through one lens; harsh in [0, 1]."""
-    unit = min(height, width)
-    y, x = axes(height, width)
-    reach = np.float32(max(height, width) / unit)  # long images are lit over their length
-    angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.35 + 0.4 * harsh)
+    y, x = draw.axes()
+    reach = np.float32(max(draw.shape) / draw.unit)  # long images are lit over their length
+    angle, slope = draw.uniform(0, 2 * math.pi), draw.uniform(0, 0.35 + 0.4 * harsh)
     v = (np.float32(math.cos(angle)) * x + np.float32(math.sin(angle)) * y) / reach
     light = 1 + np.float32(slope) * v
     r = (x * x + y * y) / (reach * reach)
-    light -= np.float32(rng.uniform(0, 0.3)) * r
-    if rng.random() < 0.3 * harsh:  # strong vignetting
-        light *= 1 - np.float32(rng.uniform(0.3, 0.9)) * np.clip(r / 0.4, 0, 1)
-    if rng.random() < 0.3 * harsh:  # a bar lamp or a spot
-        bar = np.exp(-(((v - rng.uniform(-0.3, 0.3)) / rng.uniform(0.15, 0.5)) ** 2))
-        light *= np.float32(rng.uniform(0.3, 0.8)) + np.float32(rng.uniform(0.4, 0.9)) * bar
-    light += np.float32(rng.uniform(0, 0.06)) * smooth(rng, height, width, unit * 0.7)
+    light -= np.float32(draw.uniform(0, 0.3)) * r
+    if draw.chance(0.3 * harsh):  # strong vignetting
+        light *= 1 - np.float32(draw.uniform(0.3, 0.9)) * np.clip(r / 0.4, 0, 1)
+    if draw.chance(0.3 * harsh):  # a bar lamp or a spot
+        bar = np.exp(-(((v - draw.uniform(-0.3, 0.3)) / draw.uniform(0.15, 0.5)) ** 2))
+        light *= np.float32(draw.uniform(0.3, 0.8)) + np.float32(draw.uniform(0.4, 0.9)) * bar
+    light += np.float32(draw.uniform(0, 0.06)) * draw.smooth(draw.unit * 0.7)
     result: Field = np.clip(light, 0.12, 1.8).astype(np.float32)
     return result
 
 
-def _curve(rng: np.random.Generator, harsh: float) -> Field:
+def _curve(draw: Draw, harsh: float) -> Field:
     """(1024,) of the tones recorded for light of 0..1023, of which 255 is white."""
     t = np.arange(1024, dtype=np.float32) / 255
-    exposure = rng.uniform(0.8, 1.15)
-    if rng.random() < 0.35 * harsh:
-        exposure = rng.uniform(0.55, 1.5)
-    t = np.clip(t * np.float32(exposure), 0, 1) ** np.float32(math.exp(rng.normal(0, 0.25 * harsh)))
-    contrast = np.float32(1 + harsh * rng.uniform(-0.4, 0.5))
-    middle = np.float32(rng.uniform(0.35, 0.6))
+    exposure = draw.uniform(0.8, 1.15)
+    if draw.chance(0.35 * harsh):
+        exposure = draw.uniform(0.55, 1.5)
+    t = np.clip(t * np.float32(exposure), 0, 1) ** np.float32(
+        math.exp(draw.normal(0, 0.25 * harsh))
+    )
+    contrast = np.float32(1 + harsh * draw.uniform(-0.4, 0.5))
+    middle = np.float32(draw.uniform(0.35, 0.6))
     result: Field = np.clip(middle + (t - middle) * contrast, 0, 1).astype(np.float32)
     return result
 
 
-def draw_camera(
-    rng: np.random.Generator, height: int, width: int, difficulty: float, binary: bool = False
-) -> Camera:
+def draw_camera(draw: Draw, difficulty: float, binary: bool = False) -> Camera:
     """A camera that is the cleaner the lower the difficulty; binary: as a scanned board."""
-    unit = min(height, width)
-    harsh = difficulty * float(rng.random() < 0.45)
+    harsh = difficulty * float(draw.random() < 0.45)
 
-    def chance(share: float) -> bool:
-        return bool(rng.random() < share)
-
-    balance = 1 + rng.uniform(-0.05, 0.05, 3).astype(np.float32)
-    if chance(0.25 * difficulty):  # warm or cold light that nobody has corrected
-        balance *= 1 + np.float32(rng.uniform(-0.2, 0.2)) * np.array([1, 0.1, -1], np.float32)
-    light = _lamp(rng, height, width, harsh)
-    curve = _curve(rng, harsh)
+    balance = 1 + draw.uniform(-0.05, 0.05, 3).astype(np.float32)
+    if draw.chance(0.25 * difficulty):  # warm or cold light that nobody has corrected
+        balance *= 1 + np.float32(draw.uniform(-0.2, 0.2)) * np.array([1, 0.1, -1], np.float32)
+    light = _lamp(draw, harsh)
+    curve = _curve(draw, harsh)
     if binary:
         return Camera(
-            np.ones((height, width, 3), np.float32),
+            np.ones((*draw.shape, 3), np.float32),
             np.clip(np.arange(1024, dtype=np.float32) / 255, 0, 1),
             monochrome=True,
             binary=True,
-            blur=float(rng.uniform(0, 0.8)),
+            blur=float(draw.uniform(0, 0.8)),
         )
-    reduced = rng.uniform(1.2, 2.2) if chance(0.2 * difficulty) else 1.0
-    blur = unit / 192 * rng.uniform(0, 0.9) * chance(0.6)
-    if chance(0.12 * difficulty):
-        blur = unit / 192 * rng.uniform(0.9, 2.0)
-    motion = int(unit / 192 * rng.integers(3, 8)) if chance(0.1 * difficulty) else 1
+    reduced = draw.uniform(1.2, 2.2) if draw.chance(0.2 * difficulty) else 1.0
+    blur = draw.unit / 192 * draw.uniform(0, 0.9) * draw.chance(0.6)
+    if draw.chance(0.12 * difficulty):
+        blur = draw.unit / 192 * draw.uniform(0.9, 2.0)
+    motion = int(draw.unit / 192 * draw.integers(3, 8)) if draw.chance(0.1 * difficulty) else 1
     return Camera(
         shade(balance, light),
         curve,
-        monochrome=chance(0.3),
-        saturation=float(rng.uniform(0.4, 1.3)) if chance(0.4) else 1.0,
+        monochrome=draw.chance(0.3),
+        saturation=float(draw.uniform(0.4, 1.3)) if draw.chance(0.4) else 1.0,
         blur=float(blur),
-        motion=(motion, int(rng.integers(2))),
+        motion=(motion, int(draw.integers(2))),
         reduced=float(reduced),
-        grain=float(difficulty * rng.uniform(0, 0.035) * chance(0.7)),
-        cell=float(reduced if reduced > 1 else rng.choice([1.0, 1.0, 1.6])),
-        colored=chance(0.4),
-        fresh=chance(FRESH_GRAIN),
-        levels=int(rng.integers(14, 40)) if chance(0.05 * difficulty) else 0,
-        jpeg_quality=int(rng.integers(40, 96)) if chance(0.3 * min(1.0, 2 * difficulty)) else None,
+        grain=float(difficulty * draw.uniform(0, 0.035) * draw.chance(0.7)),
+        cell=float(reduced if reduced > 1 else draw.choice([1.0, 1.0, 1.6])),
+        colored=draw.chance(0.4),
+        fresh=draw.chance(FRESH_GRAIN),
+        levels=int(draw.integers(14, 40)) if draw.chance(0.05 * difficulty) else 0,
+        jpeg_quality=int(draw.integers(40, 96))
+        if draw.chance(0.3 * min(1.0, 2 * difficulty))
+        else None,
     )

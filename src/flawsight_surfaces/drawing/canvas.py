@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .noise import fractal, smoothstep
+from .draw import Draw
+from .fields import smoothstep
 from .surface import Field, Mask, Surface
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -20,28 +21,23 @@ class Layer:
     paint: Field
 
 
-@dataclass(frozen=True)
-class Canvas:
+class Canvas(Draw):
     """A surface with a center (row, column) chosen for the defect and how hard it shall be.
 
     shown: (H, W), what of the surface the camera sees (None: all).
     """
 
-    surface: Surface
-    center: tuple[float, float]
-    difficulty: float
-    shown: Mask | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        height, width = self.surface.image.shape[:2]
-        return height, width
-
-    @property
-    def unit(self) -> int:
-        """The shorter side in pixels."""
-        return min(self.shape)
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        surface: Surface,
+        center: tuple[float, float],
+        difficulty: float,
+        shown: Mask | None = None,
+    ) -> None:
+        super().__init__(rng, *surface.image.shape[:2])
+        self.surface, self.center = surface, center
+        self.difficulty, self.shown = difficulty, shown
 
     def local_color(self) -> Field:
         """The mean color (3,) around the center."""
@@ -57,24 +53,24 @@ class Canvas:
         """The mean lightness around the center, 0..1."""
         return float(self.local_color() @ _LUMA)
 
-    def contrast(self, rng: np.random.Generator) -> float:
+    def contrast(self) -> float:
         """How strong the defect shall be, in 0..1."""
-        return float(rng.uniform(0.8 - 0.45 * self.difficulty, 1.0))
+        return self.uniform(0.8 - 0.45 * self.difficulty, 1.0)
 
-    def radius(self, rng: np.random.Generator, largest: float = 0.09) -> float:
+    def radius(self, largest: float = 0.09) -> float:
         """A radius in pixels from an area of 0.05 % (hard) or 1.2 % (easy) .. largest."""
         smallest = math.exp(
             math.log(0.012) + (math.log(0.0007) - math.log(0.012)) * self.difficulty
         )
         largest = max(largest, smallest * 1.5)
-        area = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
+        area = math.exp(self.uniform(math.log(smallest), math.log(largest)))
         # Areas count against the unit square, so that long images get no giant defects.
         return max(1.6, self.unit * math.sqrt(area / math.pi))
 
-    def width(self, rng: np.random.Generator) -> float:
+    def line_width(self) -> float:
         """A line width in pixels."""
         easy = 1 - self.difficulty
-        return max(1.2, self.unit / 192 * float(rng.uniform(1.2 + 1.6 * easy, 3.2 + 2.0 * easy)))
+        return max(1.2, self.unit / 192 * self.uniform(1.2 + 1.6 * easy, 3.2 + 2.0 * easy))
 
     def offsets(self) -> tuple[Field, Field]:
         """(dy, dx) in pixels from the center, as a column (H, 1) and a row (1, W)."""
@@ -83,23 +79,16 @@ class Canvas:
         dx = np.arange(width, dtype=np.float32)[None, :] - np.float32(self.center[1])
         return dy, dx
 
-    def blob(
-        self,
-        rng: np.random.Generator,
-        radius: float,
-        rough: float = 0.25,
-        stretch: float = 1.8,
-    ) -> Field:
+    def blob(self, radius: float, rough: float = 0.25, stretch: float = 1.8) -> Field:
         """(H, W) distance from the center of a random blob: 0 inside, 1 on its rim, then more."""
-        height, width = self.shape
         dy, dx = self.offsets()
-        angle, ratio = rng.uniform(0, math.pi), math.sqrt(rng.uniform(1.0, stretch))
+        angle, ratio = self.uniform(0, math.pi), math.sqrt(self.uniform(1.0, stretch))
         c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
         u = (c * dx + s * dy) / np.float32(radius * ratio)
         v = (c * dy - s * dx) / np.float32(radius / ratio)
         distance = np.sqrt(u * u + v * v)
         if rough:
-            wobble = fractal(rng, height, width, max(2.0, radius * 0.9), 3)
+            wobble = self.fractal(max(2.0, radius * 0.9), 3)
             # The rim only: noise far away would leave islands, and at the core would leave holes.
             near = np.clip(distance, 0, 1)
             distance = distance + np.float32(rough) * np.clip(wobble, -2, 2) * near
@@ -126,13 +115,11 @@ class Canvas:
         alpha: Field = np.asarray(drawing.reduce(over), np.float32) * np.float32(1 / 255)
         return alpha
 
-    def path(
-        self, rng: np.random.Generator, length: float, bend: float, jag: float, angle: float
-    ) -> Field:
+    def path(self, length: float, bend: float, jag: float, angle: float) -> Field:
         """(N, 2) points of a line through the center: bend in radians per length, jag likewise."""
         count = max(8, int(length / 3))
-        turns = np.cumsum(rng.standard_normal(count)) * (bend / math.sqrt(count))
-        heading = angle + turns - turns[count // 2] + rng.standard_normal(count) * jag
+        turns = np.cumsum(self.rng.standard_normal(count)) * (bend / math.sqrt(count))
+        heading = angle + turns - turns[count // 2] + self.rng.standard_normal(count) * jag
         moves = np.stack([np.sin(heading), np.cos(heading)], axis=1) * (length / count)
         points = np.cumsum(moves, axis=0)
         centered: Field = (points - points[count // 2] + np.array(self.center)).astype(np.float32)

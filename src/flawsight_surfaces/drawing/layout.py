@@ -5,37 +5,36 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .noise import smoothstep
+from .draw import Draw
+from .fields import smoothstep
 from .stamps import lay
 from .surface import Field, Item, Stamp, Surface
 
 Centers = list[tuple[float, float]]
 
 
-def rows(rng: np.random.Generator, height: int, width: int, pitch: float) -> Centers:
+def rows(draw: Draw, pitch: float) -> Centers:
     """Rows and columns about a pitch apart, a margin around them, at times in bond."""
-    rows, columns = max(1, int(height / pitch)), max(1, int(width / pitch))
-    loose = rng.uniform(0, 0.04) * pitch
-    bond = rng.random() < 0.25
+    rows, columns = max(1, int(draw.height / pitch)), max(1, int(draw.width / pitch))
+    loose = draw.uniform(0, 0.04) * pitch
+    bond = draw.chance(0.25)
     return [
         (
-            (i + 0.5) * height / rows + rng.normal(0, loose),
-            (j + (0.75 if bond and i % 2 else 0.25 if bond else 0.5)) * width / columns
-            + rng.normal(0, loose),
+            (i + 0.5) * draw.height / rows + draw.normal(0, loose),
+            (j + (0.75 if bond and i % 2 else 0.25 if bond else 0.5)) * draw.width / columns
+            + draw.normal(0, loose),
         )
         for i in range(rows)
         for j in range(columns)
     ]
 
 
-def scattered(
-    rng: np.random.Generator, height: int, width: int, pitch: float, most: int
-) -> Centers:
+def scattered(draw: Draw, pitch: float, most: int) -> Centers:
     """Random places at least a pitch apart, away from the border."""
     chosen: Centers = []
     for _ in range(most * 6):
-        row = float(rng.uniform(0.55 * pitch, height - 0.55 * pitch))
-        column = float(rng.uniform(0.55 * pitch, width - 0.55 * pitch))
+        row = draw.uniform(0.55 * pitch, draw.height - 0.55 * pitch)
+        column = draw.uniform(0.55 * pitch, draw.width - 0.55 * pitch)
         if all(math.hypot(row - r, column - c) > pitch for r, c in chosen):
             chosen.append((row, column))
         if len(chosen) == most:
@@ -43,36 +42,32 @@ def scattered(
     return chosen
 
 
-def gather(image: Field, centers: Centers, draw: Callable[[], Stamp], kind: str) -> Surface:
+def gather(image: Field, centers: Centers, make: Callable[[], Stamp], kind: str) -> Surface:
     """Things at their places on a background, which is changed."""
     under = image.copy()
     items: list[Item] = []
     region = np.zeros(image.shape[:2], np.float32)
     for center in centers[:100]:
-        item = lay(image, draw(), center, kind)
+        item = lay(image, make(), center, kind)
         if item is not None:
             items.append(item)
             np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
     return Surface(image, region, under, items=tuple(items), countable=len(items) <= 12)
 
 
-def arranged(
-    rng: np.random.Generator, height: int, width: int, reach: tuple[float, float] = (0.17, 0.5)
-) -> tuple[Centers, float, bool]:
+def arranged(draw: Draw, reach: tuple[float, float] = (0.17, 0.5)) -> tuple[Centers, float, bool]:
     """Places, the pitch in pixels between them, and whether they are in rows."""
-    pitch = min(height, width) * rng.uniform(*reach)
-    if rng.random() < 0.55:
-        return rows(rng, height, width, pitch), pitch, True
-    return scattered(rng, height, width, pitch, int(rng.integers(3, 25))), pitch, False
+    pitch = draw.unit * draw.uniform(*reach)
+    if draw.chance(0.55):
+        return rows(draw, pitch), pitch, True
+    return scattered(draw, pitch, int(draw.integers(3, 25))), pitch, False
 
 
-def dome(
-    y: Field, x: Field, size: float, rng: np.random.Generator
-) -> tuple[Field, tuple[float, float]]:
+def dome(y: Field, x: Field, size: float, draw: Draw) -> tuple[Field, tuple[float, float]]:
     """Light over a rounded thing, and the direction of the lamp."""
-    angle = rng.uniform(0, 2 * math.pi)
+    angle = draw.uniform(0, 2 * math.pi)
     lamp = (math.sin(angle), math.cos(angle))
     r = np.hypot(y, x) / (size / 2)
     fan = (y * lamp[0] + x * lamp[1]) / (size / 2)
-    light = 1 - 0.3 * smoothstep(0.6, 1.0, r) + np.float32(rng.uniform(0.05, 0.3)) * fan
+    light = 1 - 0.3 * smoothstep(0.6, 1.0, r) + np.float32(draw.uniform(0.05, 0.3)) * fan
     return light.astype(np.float32), lamp

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .noise import mix, shade
+from .fields import mix, shade
 from .surface import Field, Item, Stamp
 
 

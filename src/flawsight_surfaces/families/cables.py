@@ -5,57 +5,56 @@ import math
 import numpy as np
 
 from ..drawing import components, shapes
-from ..drawing.noise import axes, color, gray, mix, shade, smooth, smoothstep, turned
+from ..drawing.draw import Draw
+from ..drawing.fields import mix, shade, smoothstep
 from ..drawing.stamps import lay
 from ..drawing.surface import Item, Surface
 from .backdrop import backdrop
 from .plates import place
 
 
-def pin_connector(rng: np.random.Generator, height: int, width: int) -> Surface:
+def pin_connector(draw: Draw) -> Surface:
     """A moulded housing with a row or two of contacts."""
-    unit = min(height, width)
-    back = backdrop(rng, height, width)
-    y, x = axes(height, width)
-    across = width >= height
-    rows, count = int(rng.integers(1, 3)), int(rng.integers(3, 10))
-    long, high = rng.uniform(0.6, 0.85), rng.uniform(0.16, 0.3) * rows
+    back = backdrop(draw)
+    y, x = draw.axes()
+    across = draw.width >= draw.height
+    rows, count = int(draw.integers(1, 3)), int(draw.integers(3, 10))
+    long, high = draw.uniform(0.6, 0.85), draw.uniform(0.16, 0.3) * rows
     v, u = (y, x) if across else (x, y)
-    distance = shapes.box(v, u, high, long, float(rng.choice([0.0, 0.03])))
-    paint = gray(rng, 0.03, 0.95) if rng.random() < 0.6 else color(rng, value=(0.2, 0.95))
+    distance = shapes.box(v, u, high, long, float(draw.choice([0.0, 0.03])))
+    paint = draw.gray(0.03, 0.95) if draw.chance(0.6) else draw.color(value=(0.2, 0.95))
     rim = smoothstep(0.02, 0.012, np.abs(distance + 0.03))
-    light = 1 + 0.03 * smooth(rng, height, width, unit * 0.2) - 0.35 * rim
-    surface = place(rng, back, shade(paint, light.astype(np.float32)), distance, distance - 0.03)
+    light = 1 + 0.03 * draw.smooth(draw.unit * 0.2) - 0.35 * rim
+    surface = place(draw, back, shade(paint, light.astype(np.float32)), distance, distance - 0.03)
     image = surface.image
-    pitch = long * 0.88 * unit / count
-    size = pitch * rng.uniform(0.3, 0.55)
-    metal = components.solder(rng)
-    cell = components.pin(rng, size * rng.uniform(1, 1.8), size, metal)
+    pitch = long * 0.88 * draw.unit / count
+    size = pitch * draw.uniform(0.3, 0.55)
+    metal = components.solder(draw)
+    cell = components.pin(draw, size * draw.uniform(1, 1.8), size, metal)
     items: list[Item] = []
     for r in range(rows):
         for i in range(count):
-            off = ((r - (rows - 1) / 2) * high / rows * unit, (i - (count - 1) / 2) * pitch)
+            off = ((r - (rows - 1) / 2) * high / rows * draw.unit, (i - (count - 1) / 2) * pitch)
             off = off if across else off[::-1]
-            item = lay(image, cell, (height / 2 + off[0], width / 2 + off[1]), "pin")
+            item = lay(image, cell, (draw.height / 2 + off[0], draw.width / 2 + off[1]), "pin")
             if item is not None:
                 items.append(item)
     return Surface(image, surface.region, surface.under, items=tuple(items), countable=True)
 
 
-def cable_bundle(rng: np.random.Generator, height: int, width: int) -> Surface:
+def cable_bundle(draw: Draw) -> Surface:
     """Insulated wires side by side, each round and of its own color."""
-    unit = min(height, width)
-    back = backdrop(rng, height, width)
-    y, x = axes(height, width)
-    v, u = (y, x) if rng.random() < 0.5 else (x, y)
-    v = v + np.float32(rng.uniform(0, 0.06)) * np.sin(u * np.float32(rng.uniform(1, 4)))
-    count, wire = int(rng.integers(3, 10)), rng.uniform(0.05, 0.11)
+    back = backdrop(draw)
+    y, x = draw.axes()
+    v, u = (y, x) if draw.chance(0.5) else (x, y)
+    v = v + np.float32(draw.uniform(0, 0.06)) * np.sin(u * np.float32(draw.uniform(1, 4)))
+    count, wire = int(draw.integers(3, 10)), draw.uniform(0.05, 0.11)
     place_in = v / np.float32(wire) + np.float32(count / 2)
     number = np.clip(np.floor(place_in), 0, count - 1).astype(np.intp)
-    alike = color(rng, saturation=(0, 0.9), value=(0.1, 0.95))
+    alike = draw.color(saturation=(0, 0.9), value=(0.1, 0.95))
     paints = np.stack(
         [
-            alike if rng.random() < 0.4 else color(rng, saturation=(0, 1), value=(0.1, 1))
+            alike if draw.chance(0.4) else draw.color(saturation=(0, 1), value=(0.1, 1))
             for _ in range(count)
         ]
     )
@@ -63,33 +62,33 @@ def cable_bundle(rng: np.random.Generator, height: int, width: int) -> Surface:
     light = (
         0.4 + 0.65 * np.sqrt(np.clip(1 - t * t, 0, 1)) + 0.2 * smoothstep(0.25, 0, np.abs(t + 0.3))
     )
-    light = light * (1 + 0.02 * smooth(rng, height, width, unit * 0.1))
+    light = light * (1 + 0.02 * draw.smooth(draw.unit * 0.1))
     distance = (np.abs(v) - np.float32(count * wire / 2)).astype(np.float32)
     body = shade(paints[number], light.astype(np.float32))
-    return place(rng, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
 
 
-def cable_end(rng: np.random.Generator, height: int, width: int) -> Surface:
+def cable_end(draw: Draw) -> Surface:
     """The cut through a cable: cores of copper in colored insulation in a round sheath."""
-    back = backdrop(rng, height, width)
-    v, u = turned(height, width, float(rng.uniform(0, 6.3)))
-    unit, size = min(height, width), rng.uniform(0.3, 0.44)
+    back = backdrop(draw)
+    v, u = draw.turned(draw.uniform(0, 6.3))
+    draw.unit, size = draw.unit, draw.uniform(0.3, 0.44)
     r = np.hypot(v, u)
-    sheath = gray(rng, 0.1, 0.9) if rng.random() < 0.6 else color(rng, value=(0.2, 0.9))
-    body = shade(sheath, 1 + 0.05 * smooth(rng, height, width, unit * 0.03))
-    count = int(rng.integers(2, 6))
+    sheath = draw.gray(0.1, 0.9) if draw.chance(0.6) else draw.color(value=(0.2, 0.9))
+    body = shade(sheath, 1 + 0.05 * draw.smooth(draw.unit * 0.03))
+    count = int(draw.integers(2, 6))
     core = size * (0.42 if count < 4 else 0.34)
     ring = size * (0.46 if count < 4 else 0.56)
-    copper = color(rng, (0.04, 0.09), (0.4, 0.8), (0.5, 0.9))
-    strands = 1 + 0.35 * smooth(rng, height, width, unit * 0.02)
-    alike = rng.random() < 0.4
-    paint = color(rng, saturation=(0.3, 1), value=(0.3, 0.95))
+    copper = draw.color((0.04, 0.09), (0.4, 0.8), (0.5, 0.9))
+    strands = 1 + 0.35 * draw.smooth(draw.unit * 0.02)
+    alike = draw.chance(0.4)
+    paint = draw.color(saturation=(0.3, 1), value=(0.3, 0.95))
     for i in range(count):
         if not alike:
-            paint = color(rng, saturation=(0.0, 1), value=(0.2, 0.95))
+            paint = draw.color(saturation=(0.0, 1), value=(0.2, 0.95))
         turn = 2 * math.pi * i / count
         d = np.hypot(v - np.float32(ring * math.sin(turn)), u - np.float32(ring * math.cos(turn)))
-        body = mix(body, paint, shapes.solid(d - core, unit))
+        body = mix(body, paint, shapes.solid(d - core, draw.unit))
         wire = shade(copper, np.clip(strands, 0.4, 1.5))
-        body = mix(body, wire, shapes.solid(d - 0.6 * core, unit))
-    return place(rng, back, np.clip(body, 0, 1), r - size, r - size - 0.02)
+        body = mix(body, wire, shapes.solid(d - 0.6 * core, draw.unit))
+    return place(draw, back, np.clip(body, 0, 1), r - size, r - size - 0.02)

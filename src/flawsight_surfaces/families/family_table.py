@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
+from ..drawing.draw import Draw
 from ..drawing.surface import Surface
 from . import (
     boards,
@@ -31,7 +30,7 @@ class Family:
     and white.
     """
 
-    draw: Callable[[np.random.Generator, int, int], Surface]
+    draw: Callable[[Draw], Surface]
     material: str
     made_of: str = ""
     noun: str = "surface"

@@ -4,185 +4,168 @@ import math
 
 import numpy as np
 
+from ..drawing.draw import Draw
+from ..drawing.fields import lit, mix, shade, smoothstep
 from ..drawing.hardware import hole
-from ..drawing.noise import (
-    axes,
-    color,
-    fractal,
-    gray,
-    lit,
-    mix,
-    shade,
-    smooth,
-    smoothstep,
-    streaks,
-    turn,
-    turned,
-)
 from ..drawing.stamps import lay
 from ..drawing.surface import Field, Item, Surface
 from .backdrop import backdrop
 from .plates import place
 
 
-def _steel(rng: np.random.Generator, low: float = 0.3, high: float = 0.8) -> Field:
+def _steel(draw: Draw, low: float = 0.3, high: float = 0.8) -> Field:
     """Gray, or with the tint of brass, bronze or oil (3,)."""
-    if rng.random() < 0.7:
-        return gray(rng, low, high)
-    return color(rng, (0.06, 0.16), (0.15, 0.6), (low, high))
+    if draw.chance(0.7):
+        return draw.gray(low, high)
+    return draw.color((0.06, 0.16), (0.15, 0.6), (low, high))
 
 
-def ground_metal(rng: np.random.Generator, height: int, width: int) -> Surface:
+def ground_metal(draw: Draw) -> Surface:
     """A ground or blasted face: fine speckle of light and dark, at times drawn out."""
-    unit = min(height, width)
-    light = np.ones((height, width), np.float32)
-    for _ in range(rng.integers(1, 4)):
-        size = rng.uniform(0.8, 5.0) * unit / 192
-        long = size * (rng.uniform(1, 6) if rng.random() < 0.5 else 1)
-        scale = (size, long) if rng.random() < 0.5 else (long, size)
-        speckle = smooth(rng, height, width, scale)
-        if rng.random() < 0.4:  # open pores, or bright facets
-            speckle = np.maximum(speckle, 0) * np.float32(rng.choice([-1.5, 1.2]))
-        light += np.float32(rng.uniform(0.04, 0.16)) * speckle
-    light += rng.uniform(0, 0.08) * smooth(rng, height, width, unit * 0.4)
-    return Surface(shade(_steel(rng), light.astype(np.float32)))
+    light = np.ones(draw.shape, np.float32)
+    for _ in range(draw.integers(1, 4)):
+        size = draw.uniform(0.8, 5.0) * draw.unit / 192
+        long = size * (draw.uniform(1, 6) if draw.chance(0.5) else 1)
+        scale = (size, long) if draw.chance(0.5) else (long, size)
+        speckle = draw.smooth(scale)
+        if draw.chance(0.4):  # open pores, or bright facets
+            speckle = np.maximum(speckle, 0) * np.float32(draw.choice([-1.5, 1.2]))
+        light += np.float32(draw.uniform(0.04, 0.16)) * speckle
+    light += draw.uniform(0, 0.08) * draw.smooth(draw.unit * 0.4)
+    return Surface(shade(_steel(draw), light.astype(np.float32)))
 
 
-def milled_face(rng: np.random.Generator, height: int, width: int) -> Surface:
+def milled_face(draw: Draw) -> Surface:
     """Overlapping arcs of a face mill, in one or several passes."""
-    v, u = turned(height, width, turn(rng))
-    lane = np.float32(rng.uniform(0.25, 1.2))
-    row = np.floor(v / lane + np.float32(rng.random()))
+    v, u = draw.turned(draw.turn())
+    lane = np.float32(draw.uniform(0.25, 1.2))
+    row = np.floor(v / lane + np.float32(draw.random()))
     b = (v / lane + 10) % 1 - 0.5
-    radius = lane * np.float32(rng.uniform(0.52, 1.5))
+    radius = lane * np.float32(draw.uniform(0.52, 1.5))
     arc = np.sqrt(np.maximum(radius * radius - (b * lane) ** 2, 1e-4))
-    pitch = rng.uniform(0.01, 0.045)
+    pitch = draw.uniform(0.01, 0.045)
     phase = (u + arc * np.where(row % 2 == 0, 1, -1)) / pitch
     marks = np.sin(phase * 2 * math.pi) + 0.5 * np.sin(phase * 4.7 + row)
-    jitter = smooth(rng, height, width, min(height, width) / 90)
-    light = 1 + rng.uniform(0.03, 0.12) * marks + 0.04 * jitter + 0.05 * np.sin(row * 2.3)
-    return Surface(shade(_steel(rng, 0.4), light.astype(np.float32)))
+    jitter = draw.smooth(draw.unit / 90)
+    light = 1 + draw.uniform(0.03, 0.12) * marks + 0.04 * jitter + 0.05 * np.sin(row * 2.3)
+    return Surface(shade(_steel(draw, 0.4), light.astype(np.float32)))
 
 
-def streaked_block(rng: np.random.Generator, height: int, width: int) -> Surface:
+def streaked_block(draw: Draw) -> Surface:
     """Pressed, sintered or drawn material: soft streaks along one axis, cloudy across."""
-    unit = min(height, width)
-    angle = float(rng.integers(2)) * math.pi / 2 + float(rng.normal(0, 0.02))
-    light = np.ones((height, width), np.float32)
+    angle = draw.axis(0.02)
+    light = np.ones(draw.shape, np.float32)
     for _ in range(3):
-        thick = unit * math.exp(rng.uniform(math.log(0.006), math.log(0.15)))
-        lines = streaks(rng, height, width, unit * rng.uniform(0.5, 3), thick, angle)
-        light += np.float32(rng.uniform(0.03, 0.14)) * lines
-    light += rng.uniform(0.02, 0.12) * fractal(rng, height, width, unit * 0.5, 5, 0.7)
-    light += rng.uniform(0, 0.08) * smooth(rng, height, width, unit / 150)
-    base = gray(rng, 0.08, 0.75) if rng.random() < 0.85 else color(rng, value=(0.15, 0.6))
+        thick = draw.unit * math.exp(draw.uniform(math.log(0.006), math.log(0.15)))
+        lines = draw.streaks(draw.unit * draw.uniform(0.5, 3), thick, angle)
+        light += np.float32(draw.uniform(0.03, 0.14)) * lines
+    light += draw.uniform(0.02, 0.12) * draw.fractal(draw.unit * 0.5, 5, 0.7)
+    light += draw.uniform(0, 0.08) * draw.smooth(draw.unit / 150)
+    base = draw.gray(0.08, 0.75) if draw.chance(0.85) else draw.color(value=(0.15, 0.6))
     return Surface(shade(base, light))
 
 
-def rolled_strip(rng: np.random.Generator, height: int, width: int) -> Surface:
+def rolled_strip(draw: Draw) -> Surface:
     """Strip from a mill: bands and scale along its run."""
-    unit = min(height, width)
-    angle = float(rng.integers(2)) * math.pi / 2
-    bands = streaks(rng, height, width, unit * 6, unit * rng.uniform(0.02, 0.2), angle)
-    fine = streaks(rng, height, width, unit * 0.6, unit / 140, angle)
-    scale = fractal(rng, height, width, unit * 0.04, 4, 0.8)
-    light = 1 + rng.uniform(0.05, 0.2) * bands + rng.uniform(0.02, 0.08) * fine
-    light += rng.uniform(0, 0.07) * scale
-    return Surface(shade(_steel(rng, 0.2), light.astype(np.float32)))
+    angle = draw.axis()
+    bands = draw.streaks(draw.unit * 6, draw.unit * draw.uniform(0.02, 0.2), angle)
+    fine = draw.streaks(draw.unit * 0.6, draw.unit / 140, angle)
+    scale = draw.fractal(draw.unit * 0.04, 4, 0.8)
+    light = 1 + draw.uniform(0.05, 0.2) * bands + draw.uniform(0.02, 0.08) * fine
+    light += draw.uniform(0, 0.07) * scale
+    return Surface(shade(_steel(draw, 0.2), light.astype(np.float32)))
 
 
-def rail(rng: np.random.Generator, height: int, width: int) -> Surface:
+def rail(draw: Draw) -> Surface:
     """A profile lying through the image, its faces in bands of different brightness."""
-    unit = min(height, width)
-    back = backdrop(rng, height, width)
-    y, x = axes(height, width)
-    v, u = (y, x) if rng.random() < 0.5 else (x, y)
-    tilt = np.float32(rng.normal(0, 0.04))
+    back = backdrop(draw)
+    y, x = draw.axes()
+    v, u = (y, x) if draw.chance(0.5) else (x, y)
+    tilt = np.float32(draw.normal(0, 0.04))
     v = v + tilt * u
-    half = float(np.abs(v).max()) * rng.uniform(0.5, 0.9)
-    edges = np.sort(rng.uniform(-half, half, rng.integers(2, 7)))
-    levels = rng.uniform(0.5, 1.25, len(edges) + 1).astype(np.float32)
+    half = float(np.abs(v).max()) * draw.uniform(0.5, 0.9)
+    edges = np.sort(draw.uniform(-half, half, draw.integers(2, 7)))
+    levels = draw.uniform(0.5, 1.25, len(edges) + 1).astype(np.float32)
     light = levels[np.searchsorted(edges, v)]
     for at in edges:
-        light = light + np.float32(rng.uniform(-0.3, 0.3)) * smoothstep(0.012, 0, np.abs(v - at))
-    lines = streaks(rng, height, width, unit, unit / 130, 0.0 if v is y else math.pi / 2)
-    light = light + np.float32(rng.uniform(0.01, 0.06)) * lines
+        light = light + np.float32(draw.uniform(-0.3, 0.3)) * smoothstep(0.012, 0, np.abs(v - at))
+    lines = draw.streaks(draw.unit, draw.unit / 130, 0.0 if v is y else math.pi / 2)
+    light = light + np.float32(draw.uniform(0.01, 0.06)) * lines
     distance = np.abs(v) - half
-    body = shade(_steel(rng, 0.35), light.astype(np.float32))
-    return place(rng, back, body, distance, distance - 0.03)
+    body = shade(_steel(draw, 0.35), light.astype(np.float32))
+    return place(draw, back, body, distance, distance - 0.03)
 
 
-def _shaft(rng: np.random.Generator, height: int, width: int) -> tuple[Field, Field, float]:
+def _shaft(draw: Draw) -> tuple[Field, Field, float]:
     """(v, u, half): across and along a round bar, and its half width in units."""
-    v, u = turned(height, width, float(rng.integers(2)) * math.pi / 2 + float(rng.normal(0, 0.03)))
-    filled = rng.random() < 0.4
-    half = rng.uniform(0.5, 0.9) if filled else rng.uniform(0.15, 0.42)
-    if filled and height != width:
-        half *= max(height, width) / min(height, width)
+    v, u = draw.turned(draw.axis(0.03))
+    filled = draw.chance(0.4)
+    half = draw.uniform(0.5, 0.9) if filled else draw.uniform(0.15, 0.42)
+    if filled and draw.height != draw.width:
+        half *= max(draw.shape) / draw.unit
     return v, u, half
 
 
-def _round(v: Field, half: float, rng: np.random.Generator) -> Field:
+def _round(v: Field, half: float, draw: Draw) -> Field:
     """The light over a round bar."""
     t = np.clip(v / half, -1, 1)
     bulge = np.sqrt(1 - t * t)
-    tilt = np.float32(rng.uniform(-0.4, 0.4))
-    glint = np.exp(-(((t - tilt) / np.float32(rng.uniform(0.08, 0.35))) ** 2))
-    result: Field = (0.25 + 0.6 * bulge + np.float32(rng.uniform(0, 0.5)) * glint).astype(
+    tilt = np.float32(draw.uniform(-0.4, 0.4))
+    glint = np.exp(-(((t - tilt) / np.float32(draw.uniform(0.08, 0.35))) ** 2))
+    result: Field = (0.25 + 0.6 * bulge + np.float32(draw.uniform(0, 0.5)) * glint).astype(
         np.float32
     )
     return result
 
 
-def threaded_rod(rng: np.random.Generator, height: int, width: int) -> Surface:
+def threaded_rod(draw: Draw) -> Surface:
     """A bolt or rod with a fine sharp thread."""
-    back = backdrop(rng, height, width)
-    v, u, half = _shaft(rng, height, width)
-    pitch = np.float32(rng.uniform(0.03, 0.1))
-    lead = pitch * np.float32(rng.uniform(0.2, 0.6)) / half
+    back = backdrop(draw)
+    v, u, half = _shaft(draw)
+    pitch = np.float32(draw.uniform(0.03, 0.1))
+    lead = pitch * np.float32(draw.uniform(0.2, 0.6)) / half
     phase = ((u + lead * v) / pitch) % 1
     flank = np.abs(phase - 0.5) * 2
-    light = _round(v, half, rng) * (0.45 + 0.75 * flank + 0.3 * np.sin(phase * 2 * math.pi))
-    head = float(rng.uniform(0.2, 0.7))
-    if rng.random() < 0.4:  # a plain shank or a head where the thread ends
-        light = np.where(u > head, _round(v, half * 1.05, rng), light)
+    light = _round(v, half, draw) * (0.45 + 0.75 * flank + 0.3 * np.sin(phase * 2 * math.pi))
+    head = draw.uniform(0.2, 0.7)
+    if draw.chance(0.4):  # a plain shank or a head where the thread ends
+        light = np.where(u > head, _round(v, half * 1.05, draw), light)
     distance = np.abs(v) - half + np.float32(0.25) * pitch * (1 - flank) * (u < head)
-    body = shade(_steel(rng, 0.4), light.astype(np.float32))
-    return place(rng, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    body = shade(_steel(draw, 0.4), light.astype(np.float32))
+    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
 
 
-def screw_shaft(rng: np.random.Generator, height: int, width: int) -> Surface:
+def screw_shaft(draw: Draw) -> Surface:
     """Wide round grooves that wind along a polished bar, lands between them."""
-    unit = min(height, width)
-    back = backdrop(rng, height, width)
-    v, u, half = _shaft(rng, height, width)
-    pitch = np.float32(rng.uniform(0.15, 0.5))
-    lead = np.float32(rng.uniform(0.1, 0.5)) * pitch / half
-    sag = np.float32(rng.uniform(-0.3, 0.3)) * pitch * (v / half) ** 2
+    back = backdrop(draw)
+    v, u, half = _shaft(draw)
+    pitch = np.float32(draw.uniform(0.15, 0.5))
+    lead = np.float32(draw.uniform(0.1, 0.5)) * pitch / half
+    sag = np.float32(draw.uniform(-0.3, 0.3)) * pitch * (v / half) ** 2
     phase = ((u + lead * v + sag) / pitch) % 1
-    share = rng.uniform(0.3, 0.75)
+    share = draw.uniform(0.3, 0.75)
     groove = phase < share
     along = np.clip(phase / np.float32(share), 0, 1)
-    hollow = 0.55 + np.float32(rng.uniform(0.3, 0.7)) * np.sin(along * np.float32(math.pi)) ** 2
-    hollow += np.float32(rng.uniform(-0.3, 0.3)) * (along - 0.5)
-    light = _round(v, half, rng) * np.where(groove, hollow, np.float32(rng.uniform(0.8, 1.2)))
+    hollow = 0.55 + np.float32(draw.uniform(0.3, 0.7)) * np.sin(along * np.float32(math.pi)) ** 2
+    hollow += np.float32(draw.uniform(-0.3, 0.3)) * (along - 0.5)
+    light = _round(v, half, draw) * np.where(groove, hollow, np.float32(draw.uniform(0.8, 1.2)))
     step = np.minimum(np.abs(phase - share), np.minimum(phase, 1 - phase)) * pitch
     light = light * (
-        1 - np.float32(rng.uniform(0.2, 0.6)) * smoothstep(2.5 / unit, 0.5 / unit, step)
+        1 - np.float32(draw.uniform(0.2, 0.6)) * smoothstep(2.5 / draw.unit, 0.5 / draw.unit, step)
     )
-    lines = np.sin((u + lead * v) * np.float32(rng.uniform(150, 400)))
-    light = light * (1 + 0.04 * lines + 0.04 * smooth(rng, height, width, unit * 0.05))
+    lines = np.sin((u + lead * v) * np.float32(draw.uniform(150, 400)))
+    light = light * (1 + 0.04 * lines + 0.04 * draw.smooth(draw.unit * 0.05))
     distance = np.abs(v) - half
-    body = shade(_steel(rng, 0.45, 0.85), light.astype(np.float32))
-    return place(rng, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    body = shade(_steel(draw, 0.45, 0.85), light.astype(np.float32))
+    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
 
 
-def coil_spring(rng: np.random.Generator, height: int, width: int) -> Surface:
+def coil_spring(draw: Draw) -> Surface:
     """A helical spring from the side."""
-    back = backdrop(rng, height, width)
-    v, u = turned(height, width, float(rng.uniform(0, math.pi)))
-    half, reach = rng.uniform(0.12, 0.28), rng.uniform(0.3, 0.48)
-    pitch, wire = np.float32(rng.uniform(0.06, 0.16)), rng.uniform(0.014, 0.028)
+    back = backdrop(draw)
+    v, u = draw.turned(draw.uniform(0, math.pi))
+    half, reach = draw.uniform(0.12, 0.28), draw.uniform(0.3, 0.48)
+    pitch, wire = np.float32(draw.uniform(0.06, 0.16)), draw.uniform(0.014, 0.028)
     slant = np.float32(0.25) * pitch / half
     front = np.abs(((u + slant * v) / pitch) % 1 - 0.5) * pitch - wire
     behind = np.abs(((u - slant * v) / pitch + 0.5) % 1 - 0.5) * pitch - 0.9 * wire
@@ -191,75 +174,81 @@ def coil_spring(rng: np.random.Generator, height: int, width: int) -> Surface:
     distance = np.minimum(first, second)
     bulge = np.clip(1 - ((front + wire) / wire) ** 2, 0, 1)
     light = np.where(first < 0, 0.35 + 0.7 * np.sqrt(bulge), 0.3) * (1 - 0.4 * (v / half) ** 2)
-    body = shade(_steel(rng, 0.5, 0.95), light.astype(np.float32))
-    return place(rng, back, body, distance, distance - 0.01)
+    body = shade(_steel(draw, 0.5, 0.95), light.astype(np.float32))
+    return place(draw, back, body, distance, distance - 0.01)
 
 
-def welded_plate(rng: np.random.Generator, height: int, width: int) -> Surface:
+def welded_plate(draw: Draw) -> Surface:
     """Two plates joined by an even bead with heat tints."""
-    unit = min(height, width)
-    v, u = turned(height, width, float(rng.integers(2)) * math.pi / 2 + float(rng.normal(0, 0.05)))
-    v = v + np.float32(rng.uniform(-0.2, 0.2))
-    half = np.float32(rng.uniform(0.05, 0.14))
-    base = streaks(rng, height, width, unit, unit / 120, turn(rng)) * rng.uniform(0.02, 0.08)
-    image = shade(_steel(rng, 0.3, 0.7), (1 + base + 0.06 * np.sign(v)).astype(np.float32))
+    v, u = draw.turned(draw.axis(0.05))
+    v = v + np.float32(draw.uniform(-0.2, 0.2))
+    half = np.float32(draw.uniform(0.05, 0.14))
+    base = draw.streaks(draw.unit, draw.unit / 120, draw.turn()) * draw.uniform(0.02, 0.08)
+    image = shade(_steel(draw, 0.3, 0.7), (1 + base + 0.06 * np.sign(v)).astype(np.float32))
     for tint, reach in (((0.35, 0.3, 0.45), 3.2), ((0.5, 0.38, 0.22), 2.2)):
-        heat = smoothstep(reach * half, 1.1 * half, np.abs(v)) * np.float32(rng.uniform(0, 0.5))
+        heat = smoothstep(reach * half, 1.1 * half, np.abs(v)) * np.float32(draw.uniform(0, 0.5))
         image = mix(image, np.array(tint, np.float32), heat)
     bend = np.sqrt(np.clip(1 - (v / half) ** 2, 0, 1))
-    ripple = np.sin((u + half * bend) * np.float32(2 * math.pi / rng.uniform(0.02, 0.06)))
+    ripple = np.sin((u + half * bend) * np.float32(2 * math.pi / draw.uniform(0.02, 0.06)))
     light = 0.55 + 0.5 * bend + 0.13 * ripple - 0.2 * v / half
-    bead = shade(gray(rng, 0.35, 0.7), light.astype(np.float32))
-    return Surface(mix(image, bead, smoothstep(half + 1 / unit, half - 1 / unit, np.abs(v))))
+    bead = shade(draw.gray(0.35, 0.7), light.astype(np.float32))
+    return Surface(
+        mix(image, bead, smoothstep(half + 1 / draw.unit, half - 1 / draw.unit, np.abs(v)))
+    )
 
 
-def bracket(rng: np.random.Generator, height: int, width: int) -> Surface:
+def bracket(draw: Draw) -> Surface:
     """A stamped flat part with bores, slots and a bend line."""
-    unit = min(height, width)
-    back = backdrop(rng, height, width)
-    v, u = turned(height, width, float(rng.uniform(0, 2 * math.pi)))
-    long, high = rng.uniform(0.6, 0.8), rng.uniform(0.25, 0.5)
-    corner = rng.uniform(0.02, 0.1)
+    back = backdrop(draw)
+    v, u = draw.turned(draw.uniform(0, 2 * math.pi))
+    long, high = draw.uniform(0.6, 0.8), draw.uniform(0.25, 0.5)
+    corner = draw.uniform(0.02, 0.1)
     dv, du = np.abs(v) - high / 2 + corner, np.abs(u) - long / 2 + corner
     distance = np.hypot(np.maximum(dv, 0), np.maximum(du, 0)) - corner
-    if rng.random() < 0.5:  # an L or a T
-        arm = np.maximum(np.abs(u - np.float32(rng.uniform(-0.2, 0.2))) - 0.1, np.abs(v) - 0.42)
+    if draw.chance(0.5):  # an L or a T
+        arm = np.maximum(np.abs(u - np.float32(draw.uniform(-0.2, 0.2))) - 0.1, np.abs(v) - 0.42)
         distance = np.minimum(distance, arm)
-    number = int(rng.integers(1, 5))
+    number = int(draw.integers(1, 5))
     for i in range(number):
         at = np.float32((i + 0.5) / number - 0.5) * np.float32(long * 0.85)
-        bore = rng.uniform(0.1, 0.22) * high
-        longer = rng.uniform(0, 0.08) if rng.random() < 0.4 else 0.0
+        bore = draw.uniform(0.1, 0.22) * high
+        longer = draw.uniform(0, 0.08) if draw.chance(0.4) else 0.0
         cut = np.hypot(v, np.maximum(np.abs(u - at) - longer, 0)) - bore
         distance = np.maximum(distance, -cut)
-    light = 1 + rng.uniform(0.02, 0.08) * streaks(rng, height, width, unit, unit / 130, turn(rng))
-    fold = np.float32(rng.uniform(-0.3, 0.3))
-    light = light * np.where(u > fold, np.float32(rng.uniform(0.65, 1.15)), np.float32(1))
+    light = 1 + draw.uniform(0.02, 0.08) * draw.streaks(draw.unit, draw.unit / 130, draw.turn())
+    fold = np.float32(draw.uniform(-0.3, 0.3))
+    light = light * np.where(u > fold, np.float32(draw.uniform(0.65, 1.15)), np.float32(1))
     light = light + np.float32(0.35) * smoothstep(0.012, 0, np.abs(distance))
-    paint = _steel(rng) if rng.random() < 0.7 else color(rng, value=(0.2, 0.9))
+    paint = _steel(draw) if draw.chance(0.7) else draw.color(value=(0.2, 0.9))
     body = shade(paint, light.astype(np.float32))
-    return place(rng, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
 
 
-def drilled_plate(rng: np.random.Generator, height: int, width: int) -> Surface:
+def drilled_plate(draw: Draw) -> Surface:
     """A machined face with a row, a circle or a grid of like bores."""
-    unit = min(height, width)
-    image = (milled_face if rng.random() < 0.4 else ground_metal)(rng, height, width).image
-    image = mix(image, image.mean(axis=(0, 1)), float(rng.uniform(0.2, 0.8)))
-    size = unit * rng.uniform(0.07, 0.14)
-    stamp = hole(rng, size, image.mean(axis=(0, 1)))
-    if rng.random() < 0.4:
-        count, radius = int(rng.integers(4, 10)), unit * rng.uniform(0.25, 0.4)
-        turns = np.arange(count) * (2 * math.pi / count) + rng.uniform(0, 6.3)
+    image = (milled_face if draw.chance(0.4) else ground_metal)(draw).image
+    image = mix(image, image.mean(axis=(0, 1)), draw.uniform(0.2, 0.8))
+    size = draw.unit * draw.uniform(0.07, 0.14)
+    stamp = hole(draw, size, image.mean(axis=(0, 1)))
+    if draw.chance(0.4):
+        count, radius = int(draw.integers(4, 10)), draw.unit * draw.uniform(0.25, 0.4)
+        turns = np.arange(count) * (2 * math.pi / count) + draw.uniform(0, 6.3)
         centers = [
-            (height / 2 + radius * math.sin(t), width / 2 + radius * math.cos(t)) for t in turns
+            (draw.height / 2 + radius * math.sin(t), draw.width / 2 + radius * math.cos(t))
+            for t in turns
         ]
     else:
-        pitch = size * rng.uniform(1.6, 3.0)
-        down, across = max(1, min(5, int(height / pitch - 0.6))), max(2, int(width / pitch - 0.6))
-        down = 1 if rng.random() < 0.3 else down
+        pitch = size * draw.uniform(1.6, 3.0)
+        down, across = (
+            max(1, min(5, int(draw.height / pitch - 0.6))),
+            max(2, int(draw.width / pitch - 0.6)),
+        )
+        down = 1 if draw.chance(0.3) else down
         centers = [
-            (height / 2 + (i - (down - 1) / 2) * pitch, width / 2 + (j - (across - 1) / 2) * pitch)
+            (
+                draw.height / 2 + (i - (down - 1) / 2) * pitch,
+                draw.width / 2 + (j - (across - 1) / 2) * pitch,
+            )
             for i in range(down)
             for j in range(across)
         ]
@@ -271,17 +260,18 @@ def drilled_plate(rng: np.random.Generator, height: int, width: int) -> Surface:
     return Surface(image, items=tuple(items), countable=len(items) <= 12)
 
 
-def rough_casting(rng: np.random.Generator, height: int, width: int) -> Surface:
+def rough_casting(draw: Draw) -> Surface:
     """Cast ribs and pockets with round corners and a rough skin."""
-    unit = min(height, width)
-    v, u = turned(height, width, turn(rng))
-    period, aspect = np.float32(rng.uniform(0.3, 0.9)), np.float32(rng.uniform(0.6, 1.6))
-    b = np.abs((v / period + np.float32(rng.random())) % 1 - 0.5)
-    a = np.abs((u / (period * aspect) + np.float32(rng.random())) % 1 - 0.5)
-    wall = rng.uniform(0.06, 0.14)
+    v, u = draw.turned(draw.turn())
+    period, aspect = np.float32(draw.uniform(0.3, 0.9)), np.float32(draw.uniform(0.6, 1.6))
+    b = np.abs((v / period + np.float32(draw.random())) % 1 - 0.5)
+    a = np.abs((u / (period * aspect) + np.float32(draw.random())) % 1 - 0.5)
+    wall = draw.uniform(0.06, 0.14)
     inset = np.hypot(np.maximum(b - 0.4 + wall, 0), np.maximum(a - 0.4 + wall, 0))
-    relief = smoothstep(wall * 0.6, wall * 1.4, inset.astype(np.float32)) * np.float32(unit * 0.04)
-    relief += 0.6 * fractal(rng, height, width, unit * rng.uniform(0.02, 0.05), 3, 0.7)
-    light = 0.85 + lit(relief, rng.uniform(0, 6.3), rng.uniform(0.08, 0.2))
-    light += np.float32(rng.uniform(0.1, 0.3)) * (inset > wall)
-    return Surface(shade(gray(rng, 0.25, 0.7), light.astype(np.float32)))
+    relief = smoothstep(wall * 0.6, wall * 1.4, inset.astype(np.float32)) * np.float32(
+        draw.unit * 0.04
+    )
+    relief += 0.6 * draw.fractal(draw.unit * draw.uniform(0.02, 0.05), 3, 0.7)
+    light = 0.85 + lit(relief, draw.uniform(0, 6.3), draw.uniform(0.08, 0.2))
+    light += np.float32(draw.uniform(0.1, 0.3)) * (inset > wall)
+    return Surface(shade(draw.gray(0.25, 0.7), light.astype(np.float32)))

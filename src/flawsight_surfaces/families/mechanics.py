@@ -5,100 +5,106 @@ import math
 import numpy as np
 
 from ..drawing import shapes
+from ..drawing.draw import Draw
+from ..drawing.fields import mix, shade, smoothstep
 from ..drawing.hardware import disc_shadow, screw
 from ..drawing.layout import arranged, dome, gather
-from ..drawing.noise import color, gray, mix, shade, smoothstep
 from ..drawing.stamps import lay, transformed
 from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 
 
-def washers(rng: np.random.Generator, height: int, width: int) -> Surface:
+def washers(draw: Draw) -> Surface:
     """Flat rings of metal, rubber or plastic."""
-    centers, pitch, _ = arranged(rng, height, width, (0.2, 0.6))
-    size = pitch * rng.uniform(0.65, 0.9)
+    centers, pitch, _ = arranged(draw, (0.2, 0.6))
+    size = pitch * draw.uniform(0.65, 0.9)
     y, x = shapes.sheet(size, size, 4)
     r = np.hypot(y, x) / (size / 2)
-    bore = rng.uniform(0.35, 0.7)
-    light, _ = dome(y, x, size, rng)
-    light += 0.06 * np.sin(r * np.float32(rng.uniform(20, 60)))
+    bore = draw.uniform(0.35, 0.7)
+    light, _ = dome(y, x, size, draw)
+    light += 0.06 * np.sin(r * np.float32(draw.uniform(20, 60)))
     light += 0.25 * smoothstep(0.06, 0, np.abs(r - bore)) - 0.2 * smoothstep(0.1, 0, 1 - r)
-    paint = gray(rng, 0.3, 0.85) if rng.random() < 0.7 else color(rng, value=(0.1, 0.9))
+    paint = draw.gray(0.3, 0.85) if draw.chance(0.7) else draw.color(value=(0.1, 0.9))
     ring = np.maximum(r - 1, bore - r) * (size / 2)
     shadow = 0.35 * shapes.solid(ring - 1, 0.35)
     stamp = Stamp(shapes.solid(ring), shade(paint, light.astype(np.float32)), shadow)
-    return gather(backdrop(rng, height, width), centers, lambda: stamp, "washer")
+    return gather(backdrop(draw), centers, lambda: stamp, "washer")
 
 
-def gears(rng: np.random.Generator, height: int, width: int) -> Surface:
+def gears(draw: Draw) -> Surface:
     """One or several toothed wheels with a bore and lightening holes."""
-    single = rng.random() < 0.6
-    unit = min(height, width)
+    single = draw.chance(0.6)
     if single:
-        centers, pitch = [(height / 2 + rng.normal(0, 3), width / 2 + rng.normal(0, 3))], 1.0 * unit
+        centers, pitch = (
+            [(draw.height / 2 + draw.normal(0, 3), draw.width / 2 + draw.normal(0, 3))],
+            1.0 * draw.unit,
+        )
     else:
-        centers, pitch, _ = arranged(rng, height, width, (0.35, 0.6))
-    size = pitch * rng.uniform(0.65, 0.88)
+        centers, pitch, _ = arranged(draw, (0.35, 0.6))
+    size = pitch * draw.uniform(0.65, 0.88)
     y, x = shapes.sheet(size * 1.1, size * 1.1, 4)
-    teeth, radius = int(rng.integers(8, 36)), size / 2
-    depth = min(0.3, 5.0 / teeth * rng.uniform(0.5, 0.9))
-    distance = shapes.gear(y, x, radius * 0.92, teeth, depth, rng.uniform(0, 6))
+    teeth, radius = int(draw.integers(8, 36)), size / 2
+    depth = min(0.3, 5.0 / teeth * draw.uniform(0.5, 0.9))
+    distance = shapes.gear(y, x, radius * 0.92, teeth, depth, draw.uniform(0, 6))
     r = np.hypot(y, x) / radius
-    bore, holes = rng.uniform(0.12, 0.3), int(rng.integers(0, 7))
+    bore, holes = draw.uniform(0.12, 0.3), int(draw.integers(0, 7))
     distance = np.maximum(distance, (bore - r) * radius)
-    light, lamp = dome(y, x, size * 2, rng)
-    hub = rng.uniform(0.35, 0.6)
+    light, lamp = dome(y, x, size * 2, draw)
+    hub = draw.uniform(0.35, 0.6)
     light = light - 0.25 * smoothstep(0.04, 0, np.abs(r - hub))
-    light = light * np.where(r < hub, np.float32(rng.uniform(0.75, 1.2)), np.float32(1))
+    light = light * np.where(r < hub, np.float32(draw.uniform(0.75, 1.2)), np.float32(1))
     if holes > 2:
         sector = 2 * math.pi / holes
         phi = np.arctan2(y, x) % sector - sector / 2
         at = (hub + 0.85) / 2 if hub < 0.5 else 0.5
         hole = np.hypot(r * np.sin(phi), r * np.cos(phi) - at) - 0.1
         distance = np.maximum(distance, -hole * radius)
-    paint = gray(rng, 0.3, 0.85) if rng.random() < 0.6 else color(rng, value=(0.3, 0.98))
+    paint = draw.gray(0.3, 0.85) if draw.chance(0.6) else draw.color(value=(0.3, 0.98))
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, radius * 0.95, lamp, 0.07 * radius), 0.2)
     stamp = Stamp(shapes.solid(distance), shade(paint, light.astype(np.float32)), shadow)
-    return gather(backdrop(rng, height, width), centers, lambda: stamp, "gear")
+    return gather(backdrop(draw), centers, lambda: stamp, "gear")
 
 
-def bearing(rng: np.random.Generator, height: int, width: int) -> Surface:
+def bearing(draw: Draw) -> Surface:
     """Balls or rollers between two rings."""
-    unit = min(height, width)
-    size = unit * rng.uniform(0.68, 0.92)
-    image = backdrop(rng, height, width)
+    size = draw.unit * draw.uniform(0.68, 0.92)
+    image = backdrop(draw)
     under = image.copy()
     y, x = shapes.sheet(size, size, 4)
     r = np.hypot(y, x) / (size / 2)
-    bore, inner, outer = rng.uniform(0.25, 0.38), rng.uniform(0.48, 0.56), rng.uniform(0.76, 0.84)
-    fan = np.cos(2 * np.arctan2(y, x) + np.float32(rng.uniform(0, 6)))
-    light = 0.95 + np.float32(rng.uniform(0.05, 0.2)) * fan + 0.05 * np.sin(r * 90)
+    bore, inner, outer = (
+        draw.uniform(0.25, 0.38),
+        draw.uniform(0.48, 0.56),
+        draw.uniform(0.76, 0.84),
+    )
+    fan = np.cos(2 * np.arctan2(y, x) + np.float32(draw.uniform(0, 6)))
+    light = 0.95 + np.float32(draw.uniform(0.05, 0.2)) * fan + 0.05 * np.sin(r * 90)
     for edge in (bore, inner, outer, 1.0):
         light = light - 0.35 * smoothstep(0.035, 0, np.abs(r - edge))
-    steel = gray(rng, 0.45, 0.85)
+    steel = draw.gray(0.45, 0.85)
     body = shade(steel, light.astype(np.float32))
     groove = smoothstep(inner - 0.01, inner + 0.01, r) * smoothstep(outer + 0.01, outer - 0.01, r)
-    body = mix(body, gray(rng, 0.04, 0.2), groove)
+    body = mix(body, draw.gray(0.04, 0.2), groove)
     ring = np.maximum(r - 1, bore - r) * (size / 2)
-    center = (height / 2 + rng.normal(0, 3), width / 2 + rng.normal(0, 3))
+    center = (draw.height / 2 + draw.normal(0, 3), draw.width / 2 + draw.normal(0, 3))
     frame = lay(
         image, Stamp(shapes.solid(ring), body, 0.35 * shapes.solid(ring - 2, 0.2)), center, ""
     )
     assert frame is not None
-    region = np.zeros((height, width), np.float32)
+    region = np.zeros(draw.shape, np.float32)
     region[frame.box] = frame.stamp.alpha
     ball = (outer - inner) * size / 2 * 0.9
     by, bx = shapes.sheet(ball, ball)
-    bulge, _ = dome(by, bx, ball, rng)
+    bulge, _ = dome(by, bx, ball, draw)
     glint = smoothstep(0.3, 0.05, np.hypot(by / ball + 0.15, bx / ball + 0.15) * 2)
-    metal = steel if rng.random() < 0.6 else color(rng, value=(0.4, 0.95))
+    metal = steel if draw.chance(0.6) else draw.color(value=(0.4, 0.95))
     stamp = Stamp(
         shapes.solid(shapes.disc(by, bx, ball / 2)),
         np.clip(shade(metal, bulge) + 0.5 * glint[..., None], 0, 1),
     )
     reach = (inner + outer) / 2 * size / 2
-    count = min(14, int(2 * math.pi * reach / (ball * rng.uniform(1.15, 1.6))))
-    start = rng.uniform(0, 6.3)
+    count = min(14, int(2 * math.pi * reach / (ball * draw.uniform(1.15, 1.6))))
+    start = draw.uniform(0, 6.3)
     items = []
     for turn in start + np.arange(count) * (2 * math.pi / count):
         at = (center[0] + reach * math.sin(turn), center[1] + reach * math.cos(turn))
@@ -108,30 +114,30 @@ def bearing(rng: np.random.Generator, height: int, width: int) -> Surface:
     return Surface(image, region, under, items=tuple(items), countable=True)
 
 
-def screws(rng: np.random.Generator, height: int, width: int) -> Surface:
+def screws(draw: Draw) -> Surface:
     """Screw heads standing in a tray, or bolts lying on a table."""
-    centers, pitch, _ = arranged(rng, height, width, (0.2, 0.4))
-    ground = backdrop(rng, height, width)
-    if rng.random() < 0.5:
-        stamp = screw(rng, pitch * rng.uniform(0.5, 0.8), ground.mean(axis=(0, 1)))
-        return gather(ground, centers, lambda: transformed(stamp, rng.uniform(0, 360)), "screw")
-    long = pitch * rng.uniform(0.75, 0.92)
-    shank, head = long * rng.uniform(0.14, 0.24), long * rng.uniform(0.3, 0.45)
+    centers, pitch, _ = arranged(draw, (0.2, 0.4))
+    ground = backdrop(draw)
+    if draw.chance(0.5):
+        stamp = screw(draw, pitch * draw.uniform(0.5, 0.8), ground.mean(axis=(0, 1)))
+        return gather(ground, centers, lambda: transformed(stamp, draw.uniform(0, 360)), "screw")
+    long = pitch * draw.uniform(0.75, 0.92)
+    shank, head = long * draw.uniform(0.14, 0.24), long * draw.uniform(0.3, 0.45)
     y, x = shapes.sheet(head, long, 3)
     cap = shapes.box(y, x + 0.38 * long, head, 0.24 * long, 0.03 * long)
-    thread = np.sin(x * np.float32(2 * math.pi / max(3.0, long * rng.uniform(0.05, 0.1))))
+    thread = np.sin(x * np.float32(2 * math.pi / max(3.0, long * draw.uniform(0.05, 0.1))))
     rod = np.maximum(np.abs(y) - shank / 2 - 0.03 * long * thread, np.abs(x) - long / 2)
     distance = np.minimum(cap, rod)
     light = 0.5 + 0.5 * np.sqrt(np.clip(1 - (y / (head / 2)) ** 2, 0, 1))
     light = light + 0.2 * thread * (cap > 0)
-    metal = gray(rng, 0.35, 0.9) if rng.random() < 0.7 else color(rng, (0.08, 0.14), (0.3, 0.7))
+    metal = draw.gray(0.35, 0.9) if draw.chance(0.7) else draw.color((0.08, 0.14), (0.3, 0.7))
     stamp = Stamp(
         shapes.solid(distance),
         shade(metal, light.astype(np.float32)),
         0.4 * shapes.solid(distance - 1, 0.35),
     )
-    turn = rng.uniform(0, 360)
-    spread = 180 if rng.random() < 0.5 else 4
+    turn = draw.uniform(0, 360)
+    spread = 180 if draw.chance(0.5) else 4
     return gather(
-        ground, centers, lambda: transformed(stamp, turn + rng.uniform(-spread, spread)), "screw"
+        ground, centers, lambda: transformed(stamp, turn + draw.uniform(-spread, spread)), "screw"
     )

@@ -4,30 +4,17 @@ import math
 
 import numpy as np
 
-from ..drawing.noise import (
-    axes,
-    color,
-    fractal,
-    gray,
-    lit,
-    mix,
-    shade,
-    smooth,
-    smoothstep,
-    turn,
-    turned,
-)
+from ..drawing.draw import Draw
+from ..drawing.fields import lit, mix, shade, smoothstep
 from ..drawing.surface import Field, Surface
 
 
-def _wobbled(
-    rng: np.random.Generator, height: int, width: int, amount: float
-) -> tuple[Field, Field]:
+def _wobbled(draw: Draw, amount: float) -> tuple[Field, Field]:
     """Turned axes that bend a little, as no real lattice is perfect: (v, u) in units."""
-    v, u = turned(height, width, turn(rng) + rng.normal(0, 0.03))
-    scale = min(height, width) * 0.4
-    dv, du = (smooth(rng, height, width, scale) * np.float32(amount) for _ in range(2))
-    return v + dv + np.float32(rng.random()), u + du + np.float32(rng.random())
+    v, u = draw.turned(draw.turn() + draw.normal(0, 0.03))
+    scale = draw.unit * 0.4
+    dv, du = (draw.smooth(scale) * np.float32(amount) for _ in range(2))
+    return v + dv + np.float32(draw.random()), u + du + np.float32(draw.random())
 
 
 def _lattice(v: Field, u: Field, period: float, aspect: float = 1.0) -> tuple[Field, Field]:
@@ -35,182 +22,174 @@ def _lattice(v: Field, u: Field, period: float, aspect: float = 1.0) -> tuple[Fi
     return (v / np.float32(period)) % 1 - 0.5, (u / np.float32(period * aspect)) % 1 - 0.5
 
 
-def _threads(
-    rng: np.random.Generator, height: int, width: int, warp: Field, weft: Field, over: int
-) -> Surface:
+def _threads(draw: Draw, warp: Field, weft: Field, over: int) -> Surface:
     """Cloth of two colors (3,); over = how many threads each passes (1 plain, 2.. twill)."""
-    count = rng.uniform(12, 30)
-    v, u = _wobbled(rng, height, width, rng.uniform(0, 0.006))
+    count = draw.uniform(12, 30)
+    v, u = _wobbled(draw, draw.uniform(0, 0.006))
     a, b = v * np.float32(count), u * np.float32(count)
     row, column = np.floor(a), np.floor(b)
     on_top = (row + column) % (over + 1) < over
     round_a, round_b = np.abs(np.sin(a * np.pi)), np.abs(np.sin(b * np.pi))
     light = np.where(on_top, round_b, round_a) ** np.float32(0.7) * 0.6 + 0.45
-    light = light * (1 + 0.06 * smooth(rng, height, width, min(height, width) / 90))
+    light = light * (1 + 0.06 * draw.smooth(draw.unit / 90))
     return Surface(shade(np.where(on_top[..., None], warp, weft), light.astype(np.float32)))
 
 
-def woven_fabric(rng: np.random.Generator, height: int, width: int) -> Surface:
+def woven_fabric(draw: Draw) -> Surface:
     """Plain weave of one or two colors."""
-    warp = color(rng, saturation=(0.0, 0.7), value=(0.35, 0.98))
-    weft = warp * rng.uniform(0.75, 1.1, 3).astype(np.float32)
-    if rng.random() < 0.25:
-        weft = color(rng, saturation=(0.0, 0.7), value=(0.35, 0.98))
-    return _threads(rng, height, width, warp, weft, 1)
+    warp = draw.color(saturation=(0.0, 0.7), value=(0.35, 0.98))
+    weft = warp * draw.uniform(0.75, 1.1, 3).astype(np.float32)
+    if draw.chance(0.25):
+        weft = draw.color(saturation=(0.0, 0.7), value=(0.35, 0.98))
+    return _threads(draw, warp, weft, 1)
 
 
-def denim(rng: np.random.Generator, height: int, width: int) -> Surface:
+def denim(draw: Draw) -> Surface:
     """Twill of blue and pale threads."""
-    blue = color(rng, (0.57, 0.66), (0.3, 0.7), (0.25, 0.7))
-    return _threads(rng, height, width, blue, gray(rng, 0.6, 0.85), int(rng.integers(2, 4)))
+    blue = draw.color((0.57, 0.66), (0.3, 0.7), (0.25, 0.7))
+    return _threads(draw, blue, draw.gray(0.6, 0.85), int(draw.integers(2, 4)))
 
 
-def knitted_fabric(rng: np.random.Generator, height: int, width: int) -> Surface:
+def knitted_fabric(draw: Draw) -> Surface:
     """Columns of V-shaped stitches."""
-    base = color(rng, saturation=(0.05, 0.85), value=(0.3, 0.95))
-    v, u = _wobbled(rng, height, width, 0.006)
-    b, a = _lattice(v, u, 1 / rng.uniform(9, 18))
+    base = draw.color(saturation=(0.05, 0.85), value=(0.3, 0.95))
+    v, u = _wobbled(draw, 0.006)
+    b, a = _lattice(v, u, 1 / draw.uniform(9, 18))
     # Each stitch is a V: the phase along the column depends on the distance from its middle.
     stitch = np.sin((b + np.abs(a) * np.float32(1.2)) * np.float32(2 * math.pi))
     light = 0.75 + 0.22 * stitch - 0.9 * np.maximum(np.abs(a) - 0.35, 0)
-    light += 0.05 * smooth(rng, height, width, min(height, width) / 80)
+    light += 0.05 * draw.smooth(draw.unit / 80)
     return Surface(shade(base, light.astype(np.float32)))
 
 
-def carpet(rng: np.random.Generator, height: int, width: int) -> Surface:
+def carpet(draw: Draw) -> Surface:
     """Rows of fuzzy tufts."""
-    unit = min(height, width)
-    base = color(rng, saturation=(0.0, 0.5), value=(0.3, 0.8))
-    v, u = _wobbled(rng, height, width, 0.008)
-    b, a = _lattice(v, u, 1 / rng.uniform(14, 28), rng.uniform(0.7, 1.4))
+    base = draw.color(saturation=(0.0, 0.5), value=(0.3, 0.8))
+    v, u = _wobbled(draw, 0.008)
+    b, a = _lattice(v, u, 1 / draw.uniform(14, 28), draw.uniform(0.7, 1.4))
     tuft = 1 - 2.2 * (a * a + b * b)
-    grain = fractal(rng, height, width, unit / 40, 3, 0.9)
-    light = 0.95 * tuft + rng.uniform(0.06, 0.16) * grain
+    grain = draw.fractal(draw.unit / 40, 3, 0.9)
+    light = 0.95 * tuft + draw.uniform(0.06, 0.16) * grain
     return Surface(shade(base, light.astype(np.float32)))
 
 
-def wire_mesh(rng: np.random.Generator, height: int, width: int) -> Surface:
+def wire_mesh(draw: Draw) -> Surface:
     """Crossed round wires before a plain ground."""
-    wire, back = gray(rng, 0.5, 0.9), gray(rng, 0.03, 0.3, 0.05)
-    if rng.random() < 0.3:
-        wire, back = gray(rng, 0.05, 0.3), gray(rng, 0.7, 0.95)
-    v, u = _wobbled(rng, height, width, 0.004)
-    if rng.random() < 0.4:
+    wire, back = draw.gray(0.5, 0.9), draw.gray(0.03, 0.3, 0.05)
+    if draw.chance(0.3):
+        wire, back = draw.gray(0.05, 0.3), draw.gray(0.7, 0.95)
+    v, u = _wobbled(draw, 0.004)
+    if draw.chance(0.4):
         v, u = (v + u) * np.float32(0.7071), (v - u) * np.float32(0.7071)
-    period, thick = 1 / rng.uniform(6, 13), rng.uniform(0.1, 0.18)
-    b, a = _lattice(v, u, period, rng.uniform(0.8, 1.3))
-    edge = 0.8 / (min(height, width) * period)
+    period, thick = 1 / draw.uniform(6, 13), draw.uniform(0.1, 0.18)
+    b, a = _lattice(v, u, period, draw.uniform(0.8, 1.3))
+    edge = 0.8 / (draw.unit * period)
     distance = np.minimum(np.abs(a), np.abs(b))
     cover = smoothstep(thick + edge, thick - edge, distance)
     round_wire = np.sqrt(np.clip(1 - (distance / thick) ** 2, 0.08, 1)).astype(np.float32)
     return Surface(mix(back, shade(wire, round_wire), cover))
 
 
-def perforated_sheet(rng: np.random.Generator, height: int, width: int) -> Surface:
+def perforated_sheet(draw: Draw) -> Surface:
     """Sheet with rows of round holes, straight or staggered."""
-    unit = min(height, width)
-    sheet = gray(rng, 0.4, 0.85) if rng.random() < 0.6 else color(rng, value=(0.3, 0.9))
-    v, u = _wobbled(rng, height, width, 0.0)
-    period, hole = 1 / rng.uniform(4, 11), rng.uniform(0.18, 0.36)
-    if rng.random() < 0.5:  # staggered rows
+    sheet = draw.gray(0.4, 0.85) if draw.chance(0.6) else draw.color(value=(0.3, 0.9))
+    v, u = _wobbled(draw, 0.0)
+    period, hole = 1 / draw.uniform(4, 11), draw.uniform(0.18, 0.36)
+    if draw.chance(0.5):  # staggered rows
         u = u + np.floor(v / np.float32(period)) * np.float32(period / 2)
     b, a = _lattice(v, u, period)
-    edge = 0.8 / (unit * period)
+    edge = 0.8 / (draw.unit * period)
     cover = smoothstep(hole + edge, hole - edge, np.hypot(a, b))
     rim = smoothstep(0.08, 0.0, np.abs(np.hypot(a - 0.02, b - 0.02) - hole)) * 0.25
-    image = shade(sheet, 1 + rim + 0.03 * smooth(rng, height, width, unit * 0.3))
-    return Surface(mix(image, gray(rng, 0.02, 0.15), cover))
+    image = shade(sheet, 1 + rim + 0.03 * draw.smooth(draw.unit * 0.3))
+    return Surface(mix(image, draw.gray(0.02, 0.15), cover))
 
 
-def striped_cloth(rng: np.random.Generator, height: int, width: int) -> Surface:
+def striped_cloth(draw: Draw) -> Surface:
     """Bands of three colors."""
-    palette = [color(rng, saturation=(0.0, 0.9), value=(0.2, 0.98)) for _ in range(3)]
-    v, _ = _wobbled(rng, height, width, 0.004)
-    period = rng.uniform(0.08, 0.3)
+    palette = [draw.color(saturation=(0.0, 0.9), value=(0.2, 0.98)) for _ in range(3)]
+    v, _ = _wobbled(draw, 0.004)
+    period = draw.uniform(0.08, 0.3)
     phase = (v / np.float32(period)) % 1
-    edge = 0.8 / (min(height, width) * period)
-    first, second = rng.uniform(0.2, 0.5), rng.uniform(0.6, 0.8)
+    edge = 0.8 / (draw.unit * period)
+    first, second = draw.uniform(0.2, 0.5), draw.uniform(0.6, 0.8)
     image = mix(palette[0], palette[1], smoothstep(first - edge, first + edge, phase))
     image = mix(image, palette[2], smoothstep(second - edge, second + edge, phase))
-    grain = smooth(rng, height, width, min(height, width) / 120)
-    return Surface(shade(image, 1 + rng.uniform(0.01, 0.05) * grain))
+    grain = draw.smooth(draw.unit / 120)
+    return Surface(shade(image, 1 + draw.uniform(0.01, 0.05) * grain))
 
 
-def tiled_wall(rng: np.random.Generator, height: int, width: int) -> Surface:
+def tiled_wall(draw: Draw) -> Surface:
     """Glazed tiles with joints, stacked or in bond."""
-    unit = min(height, width)
-    glaze, joint = color(rng, saturation=(0.0, 0.6), value=(0.4, 0.97)), gray(rng, 0.3, 0.85)
-    v, u = _wobbled(rng, height, width, 0.0)
-    period, aspect = rng.uniform(0.15, 0.45), float(rng.choice([1.0, 2.0]))
-    if rng.random() < 0.5:
+    glaze, joint = draw.color(saturation=(0.0, 0.6), value=(0.4, 0.97)), draw.gray(0.3, 0.85)
+    v, u = _wobbled(draw, 0.0)
+    period, aspect = draw.uniform(0.15, 0.45), float(draw.choice([1.0, 2.0]))
+    if draw.chance(0.5):
         u = u + np.floor(v / np.float32(period)) * np.float32(period * aspect / 2)
     b, a = _lattice(v, u, period, aspect)
     inset = np.minimum(0.5 - np.abs(b), (0.5 - np.abs(a)) * aspect) * np.float32(period)
-    edge, gap = 0.8 / unit, rng.uniform(0.006, 0.014)
+    edge, gap = 0.8 / draw.unit, draw.uniform(0.006, 0.014)
     number = np.floor(v / np.float32(period)) * 7.3 + np.floor(u / np.float32(period * aspect))
-    tint = np.sin(number * 12.9898 + 1) * rng.uniform(0, 0.06)
-    light = 1 + tint + 0.02 * smooth(rng, height, width, unit * 0.1)
+    tint = np.sin(number * 12.9898 + 1) * draw.uniform(0, 0.06)
+    light = 1 + tint + 0.02 * draw.smooth(draw.unit * 0.1)
     cover = smoothstep(gap - edge, gap + edge, inset)
     return Surface(mix(joint, shade(glaze, light.astype(np.float32)), cover))
 
 
-def ribbed_rubber(rng: np.random.Generator, height: int, width: int) -> Surface:
+def ribbed_rubber(draw: Draw) -> Surface:
     """Parallel ribs as on a mat or belt."""
-    base = gray(rng, 0.12, 0.4, 0.03)
-    v, _ = _wobbled(rng, height, width, 0.0)
-    rib = np.sin(v * np.float32(2 * math.pi * rng.uniform(6, 16)))
-    light = 1 + rng.uniform(0.2, 0.5) * np.tanh(rib * np.float32(rng.uniform(1, 4)))
-    grain = smooth(rng, height, width, min(height, width) / 130)
+    base = draw.gray(0.12, 0.4, 0.03)
+    v, _ = _wobbled(draw, 0.0)
+    rib = np.sin(v * np.float32(2 * math.pi * draw.uniform(6, 16)))
+    light = 1 + draw.uniform(0.2, 0.5) * np.tanh(rib * np.float32(draw.uniform(1, 4)))
+    grain = draw.smooth(draw.unit / 130)
     return Surface(shade(base, (light + 0.06 * grain).astype(np.float32)))
 
 
-def knurled_metal(rng: np.random.Generator, height: int, width: int) -> Surface:
+def knurled_metal(draw: Draw) -> Surface:
     """Diamonds pressed into metal."""
-    unit = min(height, width)
-    v, u = _wobbled(rng, height, width, 0.0)
-    count, steep = rng.uniform(9, 18), np.float32(rng.uniform(0.5, 1.0))
+    v, u = _wobbled(draw, 0.0)
+    count, steep = draw.uniform(9, 18), np.float32(draw.uniform(0.5, 1.0))
     a, b = (v * steep + u) * np.float32(count), (v * steep - u) * np.float32(count)
     relief = np.minimum(np.abs(a % 1 - 0.5), np.abs(b % 1 - 0.5)).astype(np.float32)
-    light = 0.85 + lit(relief, rng.uniform(0, 6.3), rng.uniform(0.6, 1.2) * unit / 192)
-    return Surface(shade(gray(rng, 0.4, 0.75), light + relief))
+    light = 0.85 + lit(relief, draw.uniform(0, 6.3), draw.uniform(0.6, 1.2) * draw.unit / 192)
+    return Surface(shade(draw.gray(0.4, 0.75), light + relief))
 
 
-def turned_metal(rng: np.random.Generator, height: int, width: int) -> Surface:
+def turned_metal(draw: Draw) -> Surface:
     """Concentric grooves from a lathe."""
-    unit = min(height, width)
-    base = gray(rng, 0.4, 0.8) if rng.random() < 0.75 else color(rng, (0.08, 0.13), (0.2, 0.5))
-    y, x = axes(height, width)
-    dy, dx = rng.uniform(-0.7, 0.7, 2).astype(np.float32)
+    base = draw.gray(0.4, 0.8) if draw.chance(0.75) else draw.color((0.08, 0.13), (0.2, 0.5))
+    y, x = draw.axes()
+    dy, dx = draw.uniform(-0.7, 0.7, 2).astype(np.float32)
     y, x = y - dy, x - dx
     radius = np.hypot(y, x)
-    profile = rng.standard_normal(512, dtype=np.float32)
-    place = radius * np.float32(rng.uniform(90, 200))
+    profile = draw.rng.standard_normal(512, dtype=np.float32)
+    place = radius * np.float32(draw.uniform(90, 200))
     low = place.astype(np.intp)
     part = place - low
     grooves = profile[low % 512] * (1 - part) + profile[(low + 1) % 512] * part
     # Concentric grooves throw the light back as two bright fans.
-    fan = np.cos(2 * np.arctan2(y, x) + np.float32(rng.uniform(0, 6.3)))
-    light = 1 + rng.uniform(0.04, 0.12) * grooves + rng.uniform(0.05, 0.2) * fan
-    light += 0.03 * smooth(rng, height, width, unit * 0.3)
+    fan = np.cos(2 * np.arctan2(y, x) + np.float32(draw.uniform(0, 6.3)))
+    light = 1 + draw.uniform(0.04, 0.12) * grooves + draw.uniform(0.05, 0.2) * fan
+    light += 0.03 * draw.smooth(draw.unit * 0.3)
     return Surface(shade(base, light.astype(np.float32)))
 
 
-def printed_label(rng: np.random.Generator, height: int, width: int) -> Surface:
+def printed_label(draw: Draw) -> Surface:
     """Lines of print on a pale label."""
-    unit = min(height, width)
-    sheet = color(rng, saturation=(0.0, 0.3), value=(0.75, 0.98))
-    ink = color(rng, value=(0.05, 0.5))
-    angle = float(rng.integers(4)) * math.pi / 2 + float(rng.normal(0, 0.04))
-    v, u = turned(height, width, angle)
-    line, glyph = rng.uniform(0.06, 0.13), rng.uniform(0.02, 0.04)
+    sheet = draw.color(saturation=(0.0, 0.3), value=(0.75, 0.98))
+    ink = draw.color(value=(0.05, 0.5))
+    angle = float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.04)
+    v, u = draw.turned(angle)
+    line, glyph = draw.uniform(0.06, 0.13), draw.uniform(0.02, 0.04)
     b = (v / np.float32(line) + 20) % 1
     row = np.floor(v / np.float32(line)).astype(np.intp)
     column = np.floor(u / np.float32(glyph)).astype(np.intp)
-    letters = rng.random((64, 64), dtype=np.float32)[row % 64, column % 64]
+    letters = draw.random((64, 64), dtype=np.float32)[row % 64, column % 64]
     a = (u / np.float32(glyph) + 60) % 1
-    part = 1 / (unit * glyph)
+    part = 1 / (draw.unit * glyph)
     stem = smoothstep(0.25 - part, 0.25 + part, a) * smoothstep(0.95 + part, 0.95 - part, a)
     tall = np.where(letters > 0.6, 0.2, 0.35).astype(np.float32)
     cover = stem * (b > tall) * (b < 0.75) * (letters > 0.15)
-    light = 1 + 0.015 * smooth(rng, height, width, unit * 0.2)
+    light = 1 + 0.015 * draw.smooth(draw.unit * 0.2)
     return Surface(mix(shade(sheet, light), ink, cover.astype(np.float32)))

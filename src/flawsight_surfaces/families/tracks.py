@@ -5,7 +5,8 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from ..drawing.noise import axes, color, fractal, gray, mix, shade, smooth
+from ..drawing.draw import Draw
+from ..drawing.fields import mix, shade
 from ..drawing.shapes import disc, solid
 from ..drawing.surface import Field, Pattern, Surface
 
@@ -15,17 +16,17 @@ _Pad = tuple[float, float, float, int]  # x, y, half size, kind: ring, disc, squ
 
 
 def _bent(
-    rng: np.random.Generator, start: tuple[float, float], step: float, count: int
+    draw: Draw, start: tuple[float, float], step: float, count: int
 ) -> list[tuple[float, float]]:
     """Corners (x, y) of a line that turns by 45 degrees."""
-    heading, points = int(rng.integers(8)), [start]
+    heading, points = int(draw.integers(8)), [start]
     for _ in range(count):
-        long = step * rng.uniform(0.6, 3.5)
+        long = step * draw.uniform(0.6, 3.5)
         x, y = points[-1]
         points.append(
             (x + long * math.cos(heading * math.pi / 4), y + long * math.sin(heading * math.pi / 4))
         )
-        heading += int(rng.choice([-1, 1]))
+        heading += int(draw.choice([-1, 1]))
     return points
 
 
@@ -88,10 +89,10 @@ class _Film:
         inside = 0 <= x < self.size[0] and 0 <= y < self.size[1]
         return inside and self.tracks.getpixel((x, y)) != 0
 
-    def free(self, rng: np.random.Generator) -> tuple[float, float]:
+    def free(self, draw: Draw) -> tuple[float, float]:
         """A place (x, y), not on a track if one is quickly found."""
         for _ in range(6):
-            place = float(rng.uniform(0, self.size[0])), float(rng.uniform(0, self.size[1]))
+            place = draw.uniform(0, self.size[0]), draw.uniform(0, self.size[1])
             if not self._taken(place):
                 break
         return place
@@ -102,36 +103,36 @@ class _Film:
         return np.asarray(both, np.float32) * np.float32(1 / 255)
 
 
-def draw_tracks(rng: np.random.Generator, height: int, width: int, busy: float = 1.0) -> Field:
+def draw_tracks(draw: Draw, busy: float = 1.0) -> Field:
     """(H, W) cover of tracks, pads and planes."""
-    unit = min(height, width) * _OVER
-    pitch = unit * math.exp(rng.uniform(math.log(0.03), math.log(0.25)))
-    thick = max(1.5 * _OVER, pitch * rng.uniform(0.35, 0.6))
-    film = _Film(height, width, max(1.5 * _OVER, pitch - thick))
+    unit = draw.unit * _OVER
+    pitch = unit * math.exp(draw.uniform(math.log(0.03), math.log(0.25)))
+    thick = max(1.5 * _OVER, pitch * draw.uniform(0.35, 0.6))
+    film = _Film(draw.height, draw.width, max(1.5 * _OVER, pitch - thick))
 
-    for _ in range(rng.integers(0, 3)):
-        x, y = film.free(rng)
-        w, h = rng.uniform(0.15, 0.9, 2) * unit
+    for _ in range(draw.integers(0, 3)):
+        x, y = film.free(draw)
+        w, h = draw.uniform(0.15, 0.9, 2) * unit
         cut = 0.2 * min(w, h)
         corners = [
             (x, y + cut), (x + cut, y), (x + w, y),
             (x + w, y + h - cut), (x + w - cut, y + h), (x, y + h),
         ]  # fmt: skip
         ImageDraw.Draw(film.areas).polygon(corners, fill=255)
-    for _ in range(rng.integers(0, 4)):  # rows of pads
-        x, y = film.free(rng)
-        kind, size = int(rng.integers(4)), pitch * rng.uniform(0.4, 0.7)
-        step = (size * (1.7 if kind == 3 else 1) * 2 + film.gap) * rng.uniform(1, 1.4)
-        right, down = (0.0, step) if rng.random() < 0.5 else (step, 0.0)
-        count = int(rng.integers(3, 10))
+    for _ in range(draw.integers(0, 4)):  # rows of pads
+        x, y = film.free(draw)
+        kind, size = int(draw.integers(4)), pitch * draw.uniform(0.4, 0.7)
+        step = (size * (1.7 if kind == 3 else 1) * 2 + film.gap) * draw.uniform(1, 1.4)
+        right, down = (0.0, step) if draw.chance(0.5) else (step, 0.0)
+        count = int(draw.integers(3, 10))
         film.add([], 0, [(x + i * right, y + i * down, size, kind) for i in range(count)])
-    area = height * width / min(height, width) ** 2
+    area = draw.height * draw.width / draw.unit**2
     for _ in range(int(area * busy * min(90, 24 * (0.1 * unit / pitch) ** 1.3)) + 6):
-        points = _bent(rng, film.free(rng), 2.5 * pitch, int(rng.integers(2, 7)))
-        lanes = int(rng.integers(2, 8)) if rng.random() < 0.4 else 1
-        wide = thick * (rng.uniform(1.5, 3) if lanes == 1 and rng.random() < 0.3 else 1)
-        kind = int(rng.integers(3))
-        size = 0.42 * pitch if lanes > 1 else pitch * rng.uniform(0.45, 0.8)
+        points = _bent(draw, film.free(draw), 2.5 * pitch, int(draw.integers(2, 7)))
+        lanes = int(draw.integers(2, 8)) if draw.chance(0.4) else 1
+        wide = thick * (draw.uniform(1.5, 3) if lanes == 1 and draw.chance(0.3) else 1)
+        kind = int(draw.integers(3))
+        size = 0.42 * pitch if lanes > 1 else pitch * draw.uniform(0.45, 0.8)
         while len(points) > 1:  # the longest stretch that has room
             paths = [_shifted(points, (i - (lanes - 1) / 2) * pitch) for i in range(lanes)]
             pads = [(*end, size, kind) for path in paths for end in (path[0], path[-1])]
@@ -141,67 +142,63 @@ def draw_tracks(rng: np.random.Generator, height: int, width: int, busy: float =
     return film.cover()
 
 
-def board_colors(rng: np.random.Generator) -> tuple[Field, Field]:
+def board_colors(draw: Draw) -> tuple[Field, Field]:
     """(ground, ink): bare copper on resin, tracks under lacquer, an etching film …"""
-    kind = rng.integers(4)
+    kind = draw.integers(4)
     if kind == 0:
-        ground = color(rng, (0.1, 0.18), (0.2, 0.5), (0.45, 0.8))
-        return ground, color(rng, (0.03, 0.1), (0.4, 0.75), (0.55, 0.9))
+        ground = draw.color((0.1, 0.18), (0.2, 0.5), (0.45, 0.8))
+        return ground, draw.color((0.03, 0.1), (0.4, 0.75), (0.55, 0.9))
     if kind == 1:
-        hue = (0.28, 0.45) if rng.random() < 0.6 else (0.0, 1.0)
-        ground = color(rng, hue, (0.4, 0.9), (0.12, 0.45))
-        return ground, np.clip(ground + rng.uniform(0.08, 0.25, 3).astype(np.float32), 0, 1)
-    dark, bright = gray(rng, 0.0, 0.35), gray(rng, 0.65, 1.0)
+        hue = (0.28, 0.45) if draw.chance(0.6) else (0.0, 1.0)
+        ground = draw.color(hue, (0.4, 0.9), (0.12, 0.45))
+        return ground, np.clip(ground + draw.uniform(0.08, 0.25, 3).astype(np.float32), 0, 1)
+    dark, bright = draw.gray(0.0, 0.35), draw.gray(0.65, 1.0)
     return (dark, bright) if kind == 2 else (bright, dark)
 
 
-def _etched(rng: np.random.Generator, cover: Field) -> Surface:
+def _etched(draw: Draw, cover: Field) -> Surface:
     """A pattern of two colors with the grain and clouds of both."""
-    height, width = cover.shape
-    unit = min(height, width)
-    ground, ink = board_colors(rng)
-    grain = 1 + np.float32(rng.uniform(0, 0.04)) * fractal(rng, height, width, unit * 0.05, 4, 0.8)
-    clouds = 1 + np.float32(rng.uniform(0, 0.08)) * smooth(rng, height, width, unit * 0.3)
+    ground, ink = board_colors(draw)
+    grain = 1 + np.float32(draw.uniform(0, 0.04)) * draw.fractal(draw.unit * 0.05, 4, 0.8)
+    clouds = 1 + np.float32(draw.uniform(0, 0.08)) * draw.smooth(draw.unit * 0.3)
     under, over = shade(ground, grain), shade(ink, clouds)
     return Surface(mix(under, over, cover), pattern=Pattern(cover, over, under))
 
 
-def bare_board(rng: np.random.Generator, height: int, width: int) -> Surface:
+def bare_board(draw: Draw) -> Surface:
     """Etched tracks without any part on them."""
-    return _etched(rng, draw_tracks(rng, height, width, 1.3))
+    return _etched(draw, draw_tracks(draw, 1.3))
 
 
-def antenna(rng: np.random.Generator, height: int, width: int) -> Surface:
+def antenna(draw: Draw) -> Surface:
     """A flat coil: tracks in a spiral of round or square turns, with feed pads."""
-    y, x = axes(height, width)
-    unit = min(height, width)
-    dy, dx = rng.uniform(-0.3, 0.3, 2).astype(np.float32)
+    y, x = draw.axes()
+    dy, dx = draw.uniform(-0.3, 0.3, 2).astype(np.float32)
     y, x = y - dy, x - dx
-    square = np.maximum(np.abs(y), np.abs(x) * np.float32(rng.uniform(0.7, 1.4)))
-    r = square if rng.random() < 0.6 else np.hypot(y, x)
-    pitch, share = np.float32(rng.uniform(0.05, 0.13)), rng.uniform(0.35, 0.6)
-    inner, outer = rng.uniform(0.05, 0.2), rng.uniform(0.4, 0.9)
+    square = np.maximum(np.abs(y), np.abs(x) * np.float32(draw.uniform(0.7, 1.4)))
+    r = square if draw.chance(0.6) else np.hypot(y, x)
+    pitch, share = np.float32(draw.uniform(0.05, 0.13)), draw.uniform(0.35, 0.6)
+    inner, outer = draw.uniform(0.05, 0.2), draw.uniform(0.4, 0.9)
     turns = r / pitch - np.arctan2(y, x) / np.float32(2 * math.pi)
     near = (np.abs(turns % 1 - 0.5) - np.float32(share / 2)) * pitch
     first, last = math.ceil(inner / pitch), math.floor(outer / pitch)
     near = np.where((np.floor(turns) >= first) & (np.floor(turns) < last), near, pitch)
-    if rng.random() < 0.5:  # the pad in the middle
+    if draw.chance(0.5):  # the pad in the middle
         near = np.minimum(near, disc(y, x, inner * 0.6))
-    return _etched(rng, solid(near, unit))
+    return _etched(draw, solid(near, draw.unit))
 
 
-def comb_electrode(rng: np.random.Generator, height: int, width: int) -> Surface:
+def comb_electrode(draw: Draw) -> Surface:
     """Two combs of tracks in each other, or a meander, from end to end."""
-    y, x = axes(height, width)
-    v, u = (y, x) if rng.random() < 0.5 else (x, y)
-    unit = min(height, width)
-    pitch, share = np.float32(rng.uniform(0.05, 0.16)), rng.uniform(0.35, 0.6)
-    lane = v / pitch + np.float32(rng.random())
+    y, x = draw.axes()
+    v, u = (y, x) if draw.chance(0.5) else (x, y)
+    pitch, share = np.float32(draw.uniform(0.05, 0.16)), draw.uniform(0.35, 0.6)
+    lane = v / pitch + np.float32(draw.random())
     number = np.floor(lane)
     finger = (np.abs(lane - number - 0.5) - np.float32(share / 2)) * pitch
-    reach = float(np.abs(u).max()) * rng.uniform(0.5, 0.95)
+    reach = float(np.abs(u).max()) * draw.uniform(0.5, 0.95)
     side = np.where(number % 2 == 0, 1, -1).astype(np.float32)
     finger = np.maximum(finger, side * u - np.float32(reach - 1.2 * pitch))
     spine = np.abs(np.abs(u) - np.float32(reach)) - np.float32(share / 2) * pitch
     near = np.minimum(np.maximum(finger, np.abs(u) - np.float32(reach)), spine)
-    return _etched(rng, solid(near, unit))
+    return _etched(draw, solid(near, draw.unit))

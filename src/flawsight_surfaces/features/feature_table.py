@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..drawing import hardware
+from ..drawing.draw import Draw
 from ..drawing.stamps import labels, lay
 from ..drawing.surface import Field, Item, Mark, Mask, Surface
 from . import marks
@@ -23,8 +24,8 @@ class Benign:
     """
 
     materials: frozenset[str]
-    stamp: hardware.Draw | None = None
-    mark: Callable[[np.random.Generator, Surface], marks.Drawn] | None = None
+    stamp: hardware.MakeStamp | None = None
+    mark: Callable[[Draw, Surface], marks.Drawn] | None = None
     size: tuple[float, float] = (0.06, 0.14)
     single: bool = False
     outside: bool = False
@@ -73,24 +74,24 @@ FEATURES: dict[str, Benign] = {
 }
 
 
-def add_features(rng: np.random.Generator, surface: Surface, material: str, number: int) -> Surface:
+def add_features(draw: Draw, surface: Surface, material: str, number: int) -> Surface:
     """The surface with up to `number` features of different kinds, fewer where there is no room."""
     fitting = [kind for kind, benign in FEATURES.items() if material in benign.materials]
     # What runs over the surface comes first, so that it crosses nothing.
     weights = np.array([1.0 if FEATURES[kind].stamp else 1.7 for kind in fitting])
-    chosen = rng.choice(
+    chosen = draw.choice(
         fitting, min(number, len(fitting)), replace=False, p=weights / weights.sum()
     )
     for kind in sorted(chosen, key=lambda kind: FEATURES[kind].stamp is not None):
-        surface = add_feature(rng, surface, str(kind))
+        surface = add_feature(draw, surface, str(kind))
     return surface
 
 
-def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: int = 1) -> Surface:
+def add_feature(draw: Draw, surface: Surface, kind: str, least: int = 1) -> Surface:
     """The surface with one feature; a small thing at least so many times if there is room."""
     benign = FEATURES[kind]
     if benign.mark is not None:
-        image, where = benign.mark(rng, surface)
+        image, where = benign.mark(draw, surface)
         if benign.outside and surface.region is not None:
             rest, under = surface.region * (1 - where), surface.under
             if under is not None:  # a part that breaks away does not take it along
@@ -105,7 +106,7 @@ def add_feature(rng: np.random.Generator, surface: Surface, kind: str, least: in
         # What is too faint to be seen is drawn all the same, but not spoken of.
         known = (Mark(kind, where),) if change > 0.035 else ()
         return replace(surface, image=clipped, marks=surface.marks + known)
-    return _add_items(rng, surface, kind, benign, max(least, benign.least))
+    return _add_items(draw, surface, kind, benign, max(least, benign.least))
 
 
 def _free(surface: Surface) -> Mask:
@@ -119,9 +120,7 @@ def _free(surface: Surface) -> Mask:
     return free
 
 
-def _add_items(
-    rng: np.random.Generator, surface: Surface, kind: str, benign: Benign, least: int
-) -> Surface:
+def _add_items(draw: Draw, surface: Surface, kind: str, benign: Benign, least: int) -> Surface:
     height, width = surface.image.shape[:2]
     unit = min(height, width)
     if surface.region is not None:  # small parts carry small things
@@ -130,16 +129,16 @@ def _add_items(
     image = surface.image.copy()
     assert benign.stamp is not None
     for attempt in range(6):
-        size = max(7.0, unit * rng.uniform(*benign.size) * 0.85**attempt)
+        size = max(7.0, unit * draw.uniform(*benign.size) * 0.85**attempt)
         anchor = np.argwhere(free[:: 1 + unit // 24, :: 1 + unit // 24]) * (1 + unit // 24)
         if not len(anchor):
             return surface
-        row, column = anchor[rng.integers(len(anchor))]
+        row, column = anchor[draw.integers(len(anchor))]
         near = surface.image[row : row + 3, column : column + 3].mean(axis=(0, 1))
-        stamp = benign.stamp(rng, size, near)
+        stamp = benign.stamp(draw, size, near)
         places = [(float(row), float(column))]
-        if least > 1 or (not benign.single and rng.random() < 0.55):
-            places = _layout(rng, height, width, max(stamp.alpha.shape), least)
+        if least > 1 or (not benign.single and draw.chance(0.55)):
+            places = _layout(draw, height, width, max(stamp.alpha.shape), least)
         fits = [place for place in places if _fits(free, stamp.alpha.shape, place)]
         if len(fits) < max(least, (len(places) + 1) // 2):
             continue
@@ -159,31 +158,31 @@ def _fits(free: NDArray[np.bool_], shape: tuple[int, ...], center: tuple[float, 
 
 
 def _layout(
-    rng: np.random.Generator, height: int, width: int, side: int, least: int
+    draw: Draw, height: int, width: int, side: int, least: int
 ) -> list[tuple[float, float]]:
     """Centers in a row, the corners, a grid or a circle."""
-    inset = side * rng.uniform(0.8, 1.6)
-    kind = rng.integers(4)
+    inset = side * draw.uniform(0.8, 1.6)
+    kind = draw.integers(4)
     if kind == 0:
         rows, columns = (inset, height - inset), (inset, width - inset)
         return [(r, c) for r in rows for c in columns]
     if kind == 1:
-        count = max(int(rng.integers(3, 9)), least)
-        radius = rng.uniform(0.18, 0.42) * min(height, width)
-        turns = np.arange(count) * (2 * math.pi / count) + rng.uniform(0, 6.3)
+        count = max(int(draw.integers(3, 9)), least)
+        radius = draw.uniform(0.18, 0.42) * min(height, width)
+        turns = np.arange(count) * (2 * math.pi / count) + draw.uniform(0, 6.3)
         return [
             (height / 2 + radius * math.sin(t), width / 2 + radius * math.cos(t)) for t in turns
         ]
-    pitch = side * rng.uniform(1.15, 2.8)
+    pitch = side * draw.uniform(1.15, 2.8)
     across, down = (
         max(1, int((width - 2 * inset) / pitch)),
         max(1, int((height - 2 * inset) / pitch)),
     )
     if kind == 2:  # one row along the longer side or the shorter
-        if rng.random() < 0.5:
-            row = rng.uniform(inset, max(inset + 1, height - inset))
+        if draw.chance(0.5):
+            row = draw.uniform(inset, max(inset + 1, height - inset))
             return [(row, inset + (i + 0.5) * pitch) for i in range(min(across, 8))]
-        column = rng.uniform(inset, max(inset + 1, width - inset))
+        column = draw.uniform(inset, max(inset + 1, width - inset))
         return [(inset + (i + 0.5) * pitch, column) for i in range(min(down, 8))]
     across, down = min(across, 5), min(down, 5)
     top = (height - (down - 1) * pitch) / 2
