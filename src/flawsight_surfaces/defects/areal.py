@@ -21,9 +21,9 @@ def _relief(canvas: Canvas, sign: float, rough: float) -> Layer:
     """A hollow or a hump, seen by its light and dark flanks."""
     radius = canvas.radius() * 1.2
     distance = canvas.blob(radius, rough, 1.6)
-    height = smoothstep(1.1, 0.05, distance) * np.float32(sign * radius)
+    height = smoothstep(1.1, 0.05, distance) * (sign * radius)
     light = lit(height, canvas.uniform(0, 2 * math.pi), 0.17 * canvas.contrast())
-    light -= np.float32(0.12) * smoothstep(1.0, 0.2, distance) * np.float32(sign < 0)
+    light -= 0.12 * smoothstep(1.0, 0.2, distance) * (sign < 0)
     image = shade(canvas.surface.image, 1 + light) + 0.12 * light[..., None]
     return Layer(canvas.disc(distance, radius, 0.15), np.clip(image, 0, 1))
 
@@ -42,24 +42,24 @@ def bubble(canvas: Canvas) -> Layer:
     """A ring with a highlight, alone or with a few smaller ones beside it."""
     radius = canvas.radius(0.03)
     distance = canvas.blob(radius, 0.03, 1.2)
-    ring = np.exp(-(((distance - 0.8) / 0.18) ** 2)).astype(np.float32)
+    ring = np.exp(-(((distance - 0.8) / 0.18) ** 2))
     dy, dx = canvas.offsets()
     angle = canvas.uniform(0, 2 * math.pi)
     shift = 0.45 * radius
     glint = np.hypot(dy - shift * math.sin(angle), dx - shift * math.cos(angle)) / radius
     strength = canvas.contrast()
     light = 1 - 0.6 * strength * ring + 0.12 * smoothstep(1, 0.5, distance)
-    image = shade(canvas.surface.image, light.astype(np.float32))
+    image = shade(canvas.surface.image, light)
     image = image + (strength * 0.7 * smoothstep(0.35, 0.1, glint))[..., None]
-    return Layer(canvas.disc(distance, radius, 0.08), np.clip(image, 0, 1).astype(np.float32))
+    return Layer(canvas.disc(distance, radius, 0.08), np.clip(image, 0, 1))
 
 
 def pit(canvas: Canvas) -> Layer:
     """A small dark hollow whose rim catches the light on one side."""
     radius = canvas.radius(0.015)
     distance = canvas.blob(radius, 0.2, 1.5)
-    rim = lit(smoothstep(1.2, 0.6, distance) * np.float32(-radius), canvas.uniform(0, 6.3), 0.3)
-    deep = smoothstep(1.0, 0.4, distance) * np.float32(0.5 + 0.45 * canvas.contrast())
+    rim = lit(smoothstep(1.2, 0.6, distance) * (-radius), canvas.uniform(0, 6.3), 0.3)
+    deep = smoothstep(1.0, 0.4, distance) * (0.5 + 0.45 * canvas.contrast())
     image = shade(canvas.surface.image, 1 - deep) + 0.3 * np.maximum(rim, 0)[..., None]
     return Layer(canvas.disc(distance, radius * 1.1, 0.12), np.clip(image, 0, 1))
 
@@ -91,10 +91,10 @@ def stain(canvas: Canvas) -> Layer:
     tint = canvas.color((0.0, 1.0), (0.3, 0.9), (0.3, 0.85))
     image = canvas.surface.image
     soaked = mix(image, image * tint, 0.4 + 0.5 * canvas.contrast())
-    rim = np.exp(-(((distance - 0.9) / 0.15) ** 2)).astype(np.float32)
+    rim = np.exp(-(((distance - 0.9) / 0.15) ** 2))
     return Layer(
         canvas.disc(distance, radius, 0.2),
-        shade(soaked, 1 - np.float32(canvas.uniform(0, 0.3)) * rim),
+        shade(soaked, 1 - canvas.uniform(0, 0.3) * rim),
     )
 
 
@@ -105,7 +105,7 @@ def discoloration(canvas: Canvas) -> Layer:
     strength = canvas.contrast()
     if canvas.chance(0.5):
         gain = 1 + canvas.uniform(0.3, 0.8) * strength * (1 if canvas.local_luma() < 0.5 else -0.6)
-        image = canvas.surface.image * np.float32(gain)
+        image = canvas.surface.image * gain
     else:
         tint = canvas.color(saturation=(0.6, 1.0), value=(0.5, 0.9))
         image = mix(canvas.surface.image, tint, 0.25 + 0.3 * strength)
@@ -132,7 +132,7 @@ def smear(canvas: Canvas) -> Layer:
     along = (math.cos(angle) * dx + math.sin(angle) * dy) / (radius * 1.9)
     across = (math.cos(angle) * dy - math.sin(angle) * dx) / (radius * 0.6)
     wiped = canvas.streaks(radius * 2, max(1.5, radius * 0.15), -angle)
-    distance = np.hypot(along, across).astype(np.float32) + 0.12 * wiped
+    distance = np.hypot(along, across) + 0.12 * wiped
     alpha = smoothstep(1.15, 0.6, distance) * np.clip(0.85 + 0.2 * wiped, 0.3, 1)
     strength = 0.3 + 0.4 * canvas.contrast()
     paint = mix(canvas.surface.image, _away(canvas, 0.9, 0.4), strength)
@@ -147,14 +147,14 @@ def worn_patch(canvas: Canvas) -> Layer:
     base = canvas.local_color()
     shown = mix(base, _away(canvas, 0.9, 0.4), 0.35 + 0.3 * canvas.contrast())
     alpha = canvas.disc(distance, radius, 0.12) * smoothstep(-2.2, -0.8, grain)
-    return Layer(alpha, shade(shown, 1 + np.float32(0.05) * grain))
+    return Layer(alpha, shade(shown, 1 + 0.05 * grain))
 
 
 def burn(canvas: Canvas) -> Layer:
     """A charred core that fades out through brown."""
     radius = canvas.radius() * 1.15
     distance = canvas.blob(radius, 0.3, 1.5)
-    char = smoothstep(0.95, 0.25, distance) * np.float32(0.4 + 0.55 * canvas.contrast())
+    char = smoothstep(0.95, 0.25, distance) * (0.4 + 0.55 * canvas.contrast())
     brown = canvas.surface.image * np.array([0.72, 0.5, 0.32], np.float32)
     black = np.array([0.06, 0.045, 0.04], np.float32)
     return Layer(canvas.disc(distance, radius, 0.3), mix(brown, black, char))
@@ -170,11 +170,11 @@ def chip(canvas: Canvas) -> Layer:
     for turn in turns:  # a convex polygon as the farthest of its sides
         reach = radius * canvas.uniform(0.75, 1.25)
         side = (math.sin(turn) * dy + math.cos(turn) * dx) / reach
-        distance = np.maximum(distance, side.astype(np.float32))
+        distance = np.maximum(distance, side)
     alpha = canvas.disc(np.maximum(distance, np.hypot(dy, dx) / (2 * radius)), radius)
     if canvas.surface.under is not None and canvas.chance(0.6):
         return Layer(alpha, canvas.surface.under)
-    facet = lit(np.minimum(distance, 1.2) * np.float32(radius), canvas.uniform(0, 6.3), 0.12)
+    facet = lit(np.minimum(distance, 1.2) * radius, canvas.uniform(0, 6.3), 0.12)
     base = mix(canvas.local_color(), _away(canvas, 0.9, 0.4), canvas.contrast())
     return Layer(alpha, np.clip(shade(base, 1 + facet), 0, 1))
 
@@ -200,5 +200,5 @@ def misprint(canvas: Canvas) -> Layer:
     box = np.maximum(np.abs(dy) * tall, np.abs(dx) / tall) / radius
     shift = [int(s * canvas.uniform(0.15, 0.35)) * int(canvas.sign()) for s in (height, width)]
     moved = np.roll(canvas.surface.image, shift, (0, 1))
-    gain = np.float32(1 + canvas.uniform(0.15, 0.35) * canvas.sign())
-    return Layer(canvas.disc(box.astype(np.float32), radius), np.clip(moved * gain, 0, 1))
+    gain = 1 + canvas.uniform(0.15, 0.35) * canvas.sign()
+    return Layer(canvas.disc(box, radius), np.clip(moved * gain, 0, 1))

@@ -27,10 +27,10 @@ def droplet(canvas: Canvas) -> Layer:
         radius = first if i == 0 else max(2.0, first * canvas.uniform(0.4, 0.9))
         distance = spot.blob(radius, 0.06, 1.3)
         dy, dx = spot.offsets()
-        fan = (dy * np.float32(math.sin(angle)) + dx * np.float32(math.cos(angle))) / radius
+        fan = (dy * math.sin(angle) + dx * math.cos(angle)) / radius
         light = 0.95 - 0.4 * fan - 0.35 * smoothstep(0.75, 1.0, distance)
         glint = np.hypot(dy - 0.45 * radius * math.sin(angle), dx - 0.45 * radius * math.cos(angle))
-        drop = shade(image * tint, light.astype(np.float32))
+        drop = shade(image * tint, light)
         drop = drop + (0.8 * smoothstep(0.3, 0.12, glint / radius))[..., None]
         body = spot.disc(distance, radius)
         image = mix(image, np.clip(drop, 0, 1), body)
@@ -43,14 +43,14 @@ def swarf(canvas: Canvas) -> Layer:
     length = canvas.unit * canvas.uniform(0.12, 0.4 - 0.1 * canvas.difficulty)
     points = canvas.path(length, canvas.uniform(5, 14), 0.05, canvas.uniform(0, 6.3))
     wide = 1.6 * canvas.line_width()
-    widths = (wide * (0.6 + 0.4 * np.sin(np.arange(len(points)) * 1.3))).astype(np.float32)
+    widths = wide * (0.6 + 0.4 * np.sin(np.arange(len(points)) * 1.3))
     body = canvas.stroke(points, widths)
-    shift = np.array([0.8, 0.8], np.float32) * np.float32(wide)
+    shift = np.array([0.8, 0.8], np.float32) * wide
     dark = canvas.stroke(points + shift, widths)
     shine = canvas.stroke(points - 0.2 * shift, 0.4 * widths)
     metal = canvas.gray(0.45, 0.8) if canvas.chance(0.7) else canvas.color((0.05, 0.13), (0.3, 0.7))
     image = shade(canvas.surface.image, 1 - 0.6 * dark)
-    image = mix(mix(image, metal * np.float32(0.7), body), np.clip(metal * 1.5, 0, 1), shine)
+    image = mix(mix(image, metal * 0.7, body), np.clip(metal * 1.5, 0, 1), shine)
     return Layer(np.maximum(body, 0.7 * dark), image)
 
 
@@ -64,12 +64,12 @@ def particle(canvas: Canvas) -> Layer:
     for turn in turns:
         reach = radius * canvas.uniform(0.6, 1.3)
         side = (math.sin(turn) * dy + math.cos(turn) * dx) / reach
-        distance = np.maximum(distance, side.astype(np.float32))
+        distance = np.maximum(distance, side)
     body = canvas.disc(distance, radius)
     step = max(1, round(0.35 * radius))
     dark = np.roll(body, (step, step), (0, 1))
     paint = canvas.gray(0.05, 0.95) if canvas.chance(0.5) else canvas.color(value=(0.2, 1))
-    facet = 1 + lit(np.minimum(distance, 1.1) * np.float32(radius), canvas.uniform(0, 6.3), 0.2)
+    facet = 1 + lit(np.minimum(distance, 1.1) * radius, canvas.uniform(0, 6.3), 0.2)
     image = mix(shade(canvas.surface.image, 1 - 0.55 * dark), shade(paint, facet), body)
     return Layer(np.maximum(body, 0.8 * dark), np.clip(image, 0, 1))
 
@@ -81,11 +81,11 @@ def fingerprint(canvas: Canvas) -> Layer:
     dy, dx = canvas.offsets()
     bend = 0.12 * radius * canvas.smooth(radius * 0.8)
     away = np.hypot(dy + 0.5 * radius, dx) + bend
-    ridge = 0.5 + 0.5 * np.sin(away * np.float32(2 * math.pi / max(3.0, radius / 5)))
+    ridge = 0.5 + 0.5 * np.sin(away * (2 * math.pi / max(3.0, radius / 5)))
     luma = canvas.local_luma()
     tone = luma * 0.35 if luma > 0.45 else luma + 0.45
     grease = np.full(3, tone, np.float32)
-    alpha = canvas.disc(distance, radius, 0.15) * (0.3 + 0.7 * ridge).astype(np.float32)
+    alpha = canvas.disc(distance, radius, 0.15) * (0.3 + 0.7 * ridge)
     return Layer(alpha, mix(canvas.surface.image, grease, 0.5 + 0.4 * canvas.contrast()))
 
 
@@ -99,7 +99,7 @@ def residue(canvas: Canvas) -> Layer:
     paint = canvas.gray(0.05, 0.95, 0.06) if canvas.chance(0.5) else canvas.color(value=(0.2, 0.9))
     if abs(float(paint.mean()) - canvas.local_luma()) < 0.25:
         paint = np.clip(paint + (0.4 if canvas.local_luma() < 0.5 else -0.4), 0, 1)
-    return Layer(alpha, shade(paint.astype(np.float32), 1 + 0.15 * grain))
+    return Layer(alpha, shade(paint, 1 + 0.15 * grain))
 
 
 def run(canvas: Canvas) -> Layer:
@@ -110,10 +110,10 @@ def run(canvas: Canvas) -> Layer:
     points = canvas.path(long, 0.15, 0.0, way + math.pi / 2)
     taper = np.linspace(0.6, 1.0, len(points))
     taper[-max(1, len(points) // 5) :] = 1.7
-    body = canvas.stroke(points, (wide * taper).astype(np.float32))
-    light = lit(body * np.float32(2 * wide), canvas.uniform(0, 6.3), 0.12 * canvas.contrast())
+    body = canvas.stroke(points, wide * taper)
+    light = lit(body * (2 * wide), canvas.uniform(0, 6.3), 0.12 * canvas.contrast())
     other = canvas.color(saturation=(0.2, 0.9), value=(0.2, 0.9))
-    tint = canvas.local_color() * np.float32(0.8) if canvas.chance(0.5) else other
+    tint = canvas.local_color() * 0.8 if canvas.chance(0.5) else other
     paint = mix(canvas.surface.image, tint, 0.75)
     return Layer(body, np.clip(shade(paint, 1 + light), 0, 1))
 
@@ -123,12 +123,12 @@ def flaking(canvas: Canvas) -> Layer:
     radius = canvas.radius(0.06)
     scales = canvas.fractal(max(3.0, radius * 0.6), 4, 0.8)
     distance = canvas.blob(radius, 0.5) + 0.25 * np.round(scales * 2) / 2
-    alpha = canvas.disc(distance.astype(np.float32), radius)
+    alpha = canvas.disc(distance, radius)
     ground = canvas.gray(0.1, 0.9, 0.08)
     if abs(float(ground.mean()) - canvas.local_luma()) < 0.25:
         ground = np.full(3, 0.12 if canvas.local_luma() > 0.5 else 0.85, np.float32)
-    rim = lit(alpha * np.float32(4), canvas.uniform(0, 6.3), 0.15)
-    bare = shade(ground, (1 + 0.06 * scales + rim).astype(np.float32))
+    rim = lit(alpha * 4, canvas.uniform(0, 6.3), 0.15)
+    bare = shade(ground, 1 + 0.06 * scales + rim)
     return Layer(alpha, np.clip(bare, 0, 1))
 
 
@@ -151,10 +151,10 @@ def gouge(canvas: Canvas) -> Layer:
     points = canvas.path(length, 0.25, 0.03, canvas.uniform(0, 6.3))
     wide = 2.6 * canvas.line_width()
     widths = np.linspace(0.3, 1.0, len(points)) * wide
-    furrow = canvas.stroke(points, widths.astype(np.float32))
-    inner = canvas.stroke(points, (0.5 * widths).astype(np.float32))
+    furrow = canvas.stroke(points, widths)
+    inner = canvas.stroke(points, 0.5 * widths)
     strength = canvas.contrast()
-    light = lit((furrow + inner) * np.float32(wide), canvas.uniform(0, 6.3), -0.16 * strength)
+    light = lit((furrow + inner) * wide, canvas.uniform(0, 6.3), -0.16 * strength)
     image = shade(canvas.surface.image, 1 + light - 0.3 * inner)
     return Layer(furrow, np.clip(image + 0.15 * light[..., None], 0, 1))
 
@@ -165,9 +165,9 @@ def chatter(canvas: Canvas) -> Layer:
     distance = canvas.blob(radius, 0.3, 2.0)
     dy, dx = canvas.offsets()
     angle = canvas.uniform(0, math.pi)
-    along = dy * np.float32(math.sin(angle)) + dx * np.float32(math.cos(angle))
+    along = dy * math.sin(angle) + dx * math.cos(angle)
     along = along + 0.5 * canvas.smooth(radius * 0.5)
-    wave = np.sin(along * np.float32(2 * math.pi / max(3.0, radius * canvas.uniform(0.25, 0.5))))
-    light = 1 + np.float32(0.25 + 0.4 * canvas.contrast()) * wave
-    image = shade(canvas.surface.image, light.astype(np.float32))
+    wave = np.sin(along * (2 * math.pi / max(3.0, radius * canvas.uniform(0.25, 0.5))))
+    light = 1 + (0.25 + 0.4 * canvas.contrast()) * wave
+    image = shade(canvas.surface.image, light)
     return Layer(canvas.disc(distance, radius, 0.2), np.clip(image, 0, 1))

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..drawing.canvas import Canvas, Layer
 from ..drawing.fields import shade
-from ..drawing.surface import Field
+from ..drawing.surface import Field, Floats
 
 
 def _length(canvas: Canvas) -> float:
@@ -17,10 +17,10 @@ def _angle(canvas: Canvas) -> float:
     return canvas.uniform(0, 2 * math.pi)
 
 
-def _taper(canvas: Canvas, count: int, width: float) -> Field:
+def _taper(canvas: Canvas, count: int, width: float) -> Floats:
     """(N,) widths that thin out towards the ends and vary a little between."""
     ends = np.sin(np.linspace(0.15, math.pi - 0.15, count)) ** 0.5
-    return (width * ends * canvas.uniform(0.8, 1.2, count)).astype(np.float32)
+    return width * ends * canvas.uniform(0.8, 1.2, count)
 
 
 def _opposite(canvas: Canvas, bright: float) -> Field:
@@ -44,9 +44,9 @@ def scuff(canvas: Canvas) -> Layer:
     alpha = np.zeros(canvas.shape, np.float32)
     for _ in range(canvas.integers(3, 8)):
         points = canvas.path(length * canvas.uniform(0.5, 1), 0.15, 0.02, angle)
-        points = points + canvas.normal(0, 0.2 * length, 2).astype(np.float32)
-        line = canvas.stroke(points, _taper(canvas, len(points), 0.7 * width))
-        alpha = np.maximum(alpha, line * np.float32(canvas.uniform(0.6, 1)))
+        shift = canvas.normal(0, 0.2 * length, 2)
+        line = canvas.stroke(points + shift, _taper(canvas, len(points), 0.7 * width))
+        alpha = np.maximum(alpha, line * canvas.uniform(0.6, 1))
     return Layer(alpha, _opposite(canvas, 0.7))
 
 
@@ -59,7 +59,7 @@ def crack(canvas: Canvas) -> Layer:
         start = points[canvas.integers(len(points))]
         side = angle + canvas.sign() * canvas.uniform(0.5, 1.2)
         branch = canvas.path(length * canvas.uniform(0.2, 0.5), 0.6, 0.5, side)
-        widths = np.linspace(0.8 * width, 0.6, len(branch)).astype(np.float32)
+        widths = np.linspace(0.8 * width, 0.6, len(branch))
         alpha = np.maximum(alpha, canvas.stroke(branch - branch[0] + start, widths))
     return Layer(alpha, _opposite(canvas, 0.1))
 
@@ -70,7 +70,7 @@ def cut(canvas: Canvas) -> Layer:
     points = canvas.path(0.7 * _length(canvas), 0.05, 0.0, angle)
     widths = _taper(canvas, len(points), width)
     slit = canvas.stroke(points, widths)
-    off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * np.float32(0.8 * width)
+    off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * (0.8 * width)
     lip = canvas.stroke(points + off, 0.7 * widths)
     luma = canvas.local_luma()
     # On black material the slit shows as its light fibres instead.
@@ -94,8 +94,8 @@ def crease(canvas: Canvas) -> Layer:
     angle, width = _angle(canvas), 1.2 * canvas.line_width()
     points = canvas.path(1.2 * _length(canvas), 0.25, 0.02, angle)
     widths = _taper(canvas, len(points), width)
-    off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * np.float32(width / 2)
+    off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * (width / 2)
     light, dark = canvas.stroke(points + off, widths), canvas.stroke(points - off, widths)
-    strength = np.float32(0.25 + 0.4 * canvas.contrast())
+    strength = 0.25 + 0.4 * canvas.contrast()
     image = shade(canvas.surface.image, 1 + strength * (light - dark))
     return Layer(np.maximum(light, dark), np.clip(image + 0.1 * (light - dark)[..., None], 0, 1))

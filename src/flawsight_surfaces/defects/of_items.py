@@ -123,7 +123,7 @@ def miscolored(canvas: Canvas) -> Layer:
         if float(np.abs(other - paint.mean(axis=(0, 1))).mean()) > 0.2:
             break
         other = canvas.color(saturation=(0.0, 1), value=(0.1, 1))
-    tinted = np.clip(shade(other, luma.astype(np.float32)), 0, 1)
+    tinted = np.clip(shade(other, luma), 0, 1)
     image = canvas.surface.image.copy()
     image[item.box] = mix(image[item.box], tinted, item.stamp.alpha)
     return _changed(canvas, image)
@@ -152,8 +152,8 @@ def broken(canvas: Canvas) -> Layer:
     h, w = item.stamp.alpha.shape
     piece = canvas.sized(h, w)
     v, _ = piece.turned(piece.uniform(0, 6.3))
-    rough = piece.smooth(max(2.0, piece.unit / 6)) * np.float32(0.05)
-    rest = smoothstep(-0.02, 0.02, v + rough + np.float32(canvas.uniform(-0.05, 0.25)))
+    rough = piece.smooth(max(2.0, piece.unit / 6)) * 0.05
+    rest = smoothstep(-0.02, 0.02, v + rough + canvas.uniform(-0.05, 0.25))
     shadow = None if item.stamp.shadow is None else item.stamp.shadow * rest
     other = replace(item.stamp, alpha=item.stamp.alpha * rest, shadow=shadow)
     return _replaced(canvas, item, other, (0.0, 0.0))

@@ -32,7 +32,7 @@ def burr(canvas: Canvas) -> Layer:
     inside = cover[box] > 0.8
     near = canvas.surface.image[box]
     paint = near[inside].mean(axis=0) if inside.any() else canvas.local_color()
-    return Layer(alpha, paint.astype(np.float32))
+    return Layer(alpha, paint)
 
 
 def deformation(canvas: Canvas) -> Layer:
@@ -61,14 +61,14 @@ def break_(canvas: Canvas) -> Layer:
     v, _ = canvas.turned(angle)
     row, column = canvas.center
     at = float(v[int(row), int(column)])
-    rough = canvas.fractal(canvas.unit * 0.2, 5, 0.65) * np.float32(0.03)
-    half = np.float32(canvas.uniform(0.008, 0.03 + 0.02 * (1 - canvas.difficulty)))
+    rough = canvas.fractal(canvas.unit * 0.2, 5, 0.65) * 0.03
+    half = canvas.uniform(0.008, 0.03 + 0.02 * (1 - canvas.difficulty))
     spread = 1 + 0.4 * canvas.fractal(canvas.unit * 0.25, 2)
-    edge = np.float32(0.8 / canvas.unit)
-    gap = np.abs(v - np.float32(at) + rough) - half * np.clip(spread, 0.3, 2)
+    edge = 0.8 / canvas.unit
+    gap = np.abs(v - at + rough) - half * np.clip(spread, 0.3, 2)
     alpha = smoothstep(edge, -edge, gap)
     under = canvas.surface.under
-    dark = canvas.surface.image * np.float32(0.2)
+    dark = canvas.surface.image * 0.2
     return Layer(alpha, dark if under is None else mix(under, dark, 0.3))
 
 
@@ -110,7 +110,7 @@ def short_circuit(canvas: Canvas) -> Layer:
     points = np.linspace(start, end, 8) + canvas.normal(0, 0.06 * gap, (8, 2))
     points[0], points[-1] = start, end
     wide = np.maximum(1.5, gap * canvas.uniform(0.25, 0.7) * canvas.uniform(0.8, 1.2, 8))
-    line = canvas.stroke(points.astype(np.float32), wide.astype(np.float32))
+    line = canvas.stroke(points, wide)
     return Layer(line * (1 - pattern.cover), pattern.ink)
 
 
@@ -124,5 +124,5 @@ def open_circuit(canvas: Canvas) -> Layer:
     off = (end - start) / max(1.0, wide) * 1.5
     points = np.linspace(start - off, end + off, 8) + canvas.normal(0, 0.05 * wide, (8, 2))
     gap = np.maximum(2.5, wide * canvas.uniform(0.3, 0.9) * canvas.uniform(0.8, 1.2, 8))
-    line = canvas.stroke(points.astype(np.float32), gap.astype(np.float32))
+    line = canvas.stroke(points, gap)
     return Layer(line * pattern.cover, pattern.ground)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from .draw import Draw
 from .fields import smoothstep
-from .surface import Field, Mask, Surface
+from .surface import Field, Floats, Mask, Surface
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -95,12 +95,12 @@ class Canvas(Draw):
         result: Field = distance
         return result
 
-    def disc(self, distance: Field, radius: float, soft: float = 0.0) -> Field:
+    def disc(self, distance: Floats, radius: float, soft: float = 0.0) -> Field:
         """Alpha (H, W) inside a blob, its rim soft relative to the radius, at least one pixel."""
         half = max(soft, 0.7 / radius)
         return smoothstep(1 + half, 1 - half, distance)
 
-    def stroke(self, points: Field, widths: Field) -> Field:
+    def stroke(self, points: Floats, widths: Floats) -> Field:
         """Alpha (H, W) of an antialiased line through points (N, 2) = (y, x), widths (N,)."""
         height, width = self.shape
         over = 4 if self.unit <= 256 else 2

@@ -24,11 +24,11 @@ def pad(draw: Draw, height: float, width: float, round_: bool, ground: Field) ->
     y, x = shapes.sheet(height, width)
     corner = min(height, width) / 2 if round_ else min(height, width) * 0.12
     distance = shapes.box(y, x, height, width, corner)
-    light = 1 + np.float32(draw.uniform(-0.2, 0.2)) * (y / height + x / width)
+    light = 1 + draw.uniform(-0.2, 0.2) * (y / height + x / width)
     metal = solder(draw)
     if abs(float(metal.mean() - ground.mean())) < 0.25:
-        metal = metal * np.float32(0.4) if float(ground.mean()) > 0.5 else metal * 0.4 + 0.6
-    body = shade(metal, light.astype(np.float32))
+        metal = metal * 0.4 if float(ground.mean()) > 0.5 else metal * 0.4 + 0.6
+    body = shade(metal, light)
     if round_ and draw.chance(0.6):
         bore = shapes.disc(y, x, min(height, width) * draw.uniform(0.18, 0.3))
         body = mix(body, draw.gray(0.0, 0.12), shapes.solid(bore))
@@ -59,7 +59,7 @@ def chip(draw: Draw, height: float, width: float) -> Stamp:
     if height > 14:
         mark = lettering.text(max(5.0, height * 0.22), lettering.words(draw, 6))
         body = stamped(body, mark, draw.gray(0.5, 0.85))
-    alpha = np.maximum(case, pins.astype(np.float32))
+    alpha = np.maximum(case, pins)
     return Stamp(alpha, body, 0.35 * shapes.solid(shapes.box(y - 1, x - 1, height, width, 2), 0.4))
 
 
@@ -87,13 +87,13 @@ def can(draw: Draw, size: float) -> Stamp:
     r = np.hypot(y, x) / radius
     lamp = (math.sin(angle), math.cos(angle))
     fan = (y * lamp[0] + x * lamp[1]) / radius
-    light = 0.9 + 0.25 * fan + 0.2 * np.sin(r * np.float32(draw.uniform(4, 12)))
+    light = 0.9 + 0.25 * fan + 0.2 * np.sin(r * draw.uniform(4, 12))
     metal = draw.gray(0.1, 0.85) if draw.chance(0.7) else draw.color(value=(0.2, 0.8))
-    body = shade(metal, light.astype(np.float32))
+    body = shade(metal, light)
     if draw.chance(0.5):  # a dark mouth
         body = mix(body, draw.gray(0.03, 0.3), smoothstep(0.7, 0.62, r))
     elif draw.chance(0.5):  # a half marked as the minus pole
-        half = (x > 0.3 * radius).astype(np.float32) * smoothstep(0.95, 0.9, r)
+        half = (x > 0.3 * radius) * smoothstep(0.95, 0.9, r)
         body = mix(body, draw.gray(0.05, 0.2), half)
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, radius * 1.05, lamp, 0.12 * radius), 0.4)
     return Stamp(shapes.solid((r - 1) * radius), np.clip(body, 0, 1), shadow)
@@ -115,6 +115,6 @@ def pin(draw: Draw, height: float, width: float, metal: Field) -> Stamp:
     """A straight contact pin, bright along its middle."""
     y, x = shapes.sheet(height, width, 1)
     across = np.abs(x) / (width / 2) if height > width else np.abs(y) / (height / 2)
-    body = shade(metal, (1.15 - 0.5 * across * across).astype(np.float32))
+    body = shade(metal, 1.15 - 0.5 * across * across)
     corner = 0.3 * min(height, width)
     return Stamp(shapes.solid(shapes.box(y, x, height, width, corner)), np.clip(body, 0, 1))

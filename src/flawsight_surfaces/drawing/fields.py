@@ -3,14 +3,11 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .surface import Field
+from .surface import Field, Floats
 
 
-def smoothstep(
-    low: float | np.floating, high: float | np.floating, field: NDArray[np.floating]
-) -> Field:
+def smoothstep(low: float | np.floating, high: float | np.floating, field: Floats) -> Field:
     """0 below low, 1 above high, smooth between (low > high turns it round)."""
     t: Field = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
     result: Field = t * t * (3 - 2 * t)
@@ -31,15 +28,16 @@ def mix(first: Field, second: Field, amount: Field | float) -> Field:
     return result
 
 
-def shade(color: Field, light: Field) -> Field:
+def shade(color: Field, light: Floats) -> Field:
     """A color (3,) or (H, W, 3) times a light field (H, W)."""
+    light = light.astype(np.float32, copy=False)
     result = np.empty((*light.shape, 3), np.float32)
     for c in range(3):
         result[..., c] = color[..., c] * light
     return result
 
 
-def lit(height: Field, angle: float, strength: float) -> Field:
+def lit(height: Floats, angle: float, strength: float) -> Field:
     """The light change of a relief (H, W) under a lamp at an angle."""
     gy = np.zeros_like(height)
     gx = np.zeros_like(height)

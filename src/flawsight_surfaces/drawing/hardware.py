@@ -44,11 +44,11 @@ def hole(draw: Draw, size: float, ground: Field) -> Stamp:
     sunk = radius * (draw.uniform(0.55, 0.75) if draw.chance(0.4) else 0.88)
     lamp = _lamp(draw)
     fan = (y * lamp[0] + x * lamp[1]) / radius
-    flank = shade(ground, (0.85 - 0.4 * fan).astype(np.float32))
+    flank = shade(ground, 0.85 - 0.4 * fan)
     inside = draw.gray(0.0, 0.15, 0.02)
     if float(ground.mean()) < 0.2 or draw.chance(0.12):  # one sees the bright table through it
         inside = draw.gray(0.75, 0.98)
-    dark = shade(inside, (1 + 0.3 * fan).astype(np.float32))
+    dark = shade(inside, 1 + 0.3 * fan)
     return Stamp(shapes.solid(r - radius), mix(flank, dark, shapes.solid(r - sunk)))
 
 
@@ -61,7 +61,7 @@ def slot(draw: Draw, size: float, ground: Field) -> Stamp:
     corner = min(high, long) * float(draw.choice([0.5, 0.15]))
     distance = shapes.box(y, x, high, long, corner)
     dark = draw.gray(0.02, 0.18) if float(ground.mean()) > 0.25 else draw.gray(0.6, 0.9)
-    rim = shade(ground, (1 + 0.3 * np.sign(y + x)).astype(np.float32))
+    rim = shade(ground, 1 + 0.3 * np.sign(y + x))
     return Stamp(shapes.solid(distance), mix(rim, dark, shapes.solid(distance + 0.06 * size)))
 
 
@@ -84,8 +84,8 @@ def screw(draw: Draw, size: float, ground: Field) -> Stamp:
         drive = shapes.polygon(v, u, 0.4 * radius, 6)
         if kind == 3:  # a hexagonal head around the socket
             r = shapes.polygon(v, u, 0.88 * radius, 6) + radius
-    body = shade(metal, light.astype(np.float32))
-    body = mix(body, metal * np.float32(0.2), shapes.solid(drive))
+    body = shade(metal, light)
+    body = mix(body, metal * 0.2, shapes.solid(drive))
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, radius * 1.05, lamp, 0.12 * radius), 0.5)
     return Stamp(shapes.solid(r - radius), body, shadow)
 
@@ -94,7 +94,7 @@ def disc_shadow(
     y: Field, x: Field, radius: float, lamp: tuple[float, float], shift: float
 ) -> Field:
     """The distance to the shadow of a disc away from a lamp."""
-    return shapes.disc(y + np.float32(shift * lamp[0]), x + np.float32(shift * lamp[1]), radius)
+    return shapes.disc(y + (shift * lamp[0]), x + (shift * lamp[1]), radius)
 
 
 def rivet(draw: Draw, size: float, ground: Field) -> Stamp:
@@ -105,7 +105,7 @@ def rivet(draw: Draw, size: float, ground: Field) -> Stamp:
     fan = (y * lamp[0] + x * lamp[1]) / radius
     light = 1 + 0.45 * fan - 0.25 * smoothstep(0.7 * radius, radius, np.hypot(y, x))
     glint = smoothstep(0.4, 0.1, np.hypot(y / radius - 0.4 * lamp[0], x / radius - 0.4 * lamp[1]))
-    body = shade(metal, light.astype(np.float32)) + 0.3 * glint[..., None]
+    body = shade(metal, light) + 0.3 * glint[..., None]
     shadow = 0.45 * shapes.solid(disc_shadow(y, x, radius * 1.1, lamp, 0.15 * radius), 0.5)
     return Stamp(shapes.solid(shapes.disc(y, x, radius)), body, shadow)
 
@@ -117,7 +117,7 @@ def dimple(draw: Draw, size: float, ground: Field) -> Stamp:
     r = np.hypot(y, x) / radius
     fan = (y * lamp[0] + x * lamp[1]) / radius
     light = 0.85 - 0.5 * fan * smoothstep(0.05, 0.3, r) - 0.3 * smoothstep(0.5, 0.0, r)
-    return Stamp(shapes.solid((r - 1) * radius), shade(ground, light.astype(np.float32)))
+    return Stamp(shapes.solid((r - 1) * radius), shade(ground, light))
 
 
 def boss(draw: Draw, size: float, ground: Field) -> Stamp:
@@ -126,8 +126,8 @@ def boss(draw: Draw, size: float, ground: Field) -> Stamp:
     radius, lamp = size / 2, _lamp(draw)
     r = np.hypot(y, x)
     fan = (y * lamp[0] + x * lamp[1]) / radius
-    body = shade(ground, (1.1 + 0.25 * fan).astype(np.float32))
-    body = mix(body, ground * np.float32(0.25), shapes.solid(r - 0.5 * radius))
+    body = shade(ground, 1.1 + 0.25 * fan)
+    body = mix(body, ground * 0.25, shapes.solid(r - 0.5 * radius))
     shadow = 0.35 * shapes.solid(disc_shadow(y, x, radius * 1.05, lamp, 0.2 * radius), 0.5)
     return Stamp(shapes.solid(r - radius), body, shadow)
 
@@ -203,7 +203,7 @@ def engraving(draw: Draw, size: float, ground: Field) -> Stamp:
     """Text stamped into the surface: darker, its lower rim light."""
     alpha = np.pad(lettering.text(size * 0.55, lettering.words(draw, 6)), 2)
     lip = np.roll(alpha, (1, 1), (0, 1)) * (1 - alpha)
-    body = np.broadcast_to(ground * np.float32(0.45), (*alpha.shape, 3))
+    body = np.broadcast_to(ground * 0.45, (*alpha.shape, 3))
     body = mix(body, np.clip(ground * 1.35, 0, 1), lip)
     return Stamp(np.maximum(alpha, 0.7 * lip), body)
 
@@ -217,8 +217,8 @@ def barcode(draw: Draw, size: float, ground: Field) -> Stamp:
     """A bar code on a white field, or in ink on a light ground."""
     h, w = int(size * draw.uniform(0.7, 1.3)), int(size * draw.uniform(1.5, 2.6))
     code = np.pad(lettering.barcode(draw, h, w), 3)
-    paint = np.where(code[..., None] > 0.5, np.float32(0.05), np.float32(0.95))
-    paint = np.broadcast_to(paint, (*code.shape, 3)).astype(np.float32)
+    paint = np.where(code[..., None] > 0.5, 0.05, np.float32(0.95))
+    paint = np.broadcast_to(paint, (*code.shape, 3))
     return Stamp(np.ones_like(code), paint)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
+Floats = NDArray[np.floating]  # of any precision
 Mask = NDArray[np.bool_]
 
 

@@ -183,9 +183,9 @@ def chip_package(draw: Draw) -> Surface:
     case = shapes.solid(distance)
     black = draw.gray(0.06, 0.28, 0.02)
     light = 1 + 0.1 * draw.smooth(draw.unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
-    image = mix(image, shade(black, light.astype(np.float32)), case)
+    image = mix(image, shade(black, light), case)
     dot = shapes.disc(y * draw.unit - 0.3 * tall, x * draw.unit + 0.42 * wide, 0.03 * draw.unit)
-    image = mix(image, black * np.float32(0.5), shapes.solid(dot))
+    image = mix(image, black * 0.5, shapes.solid(dot))
     lines = [lettering.text(0.18 * tall, lettering.words(draw)) for _ in range(2)]
     for i, words in enumerate(lines):
         center = (draw.height / 2 + (i - 0.5) * 0.32 * tall, draw.width / 2)
@@ -222,13 +222,13 @@ def solar_cell(draw: Draw) -> Surface:
     facets = draw.smooth(draw.unit * 0.04) * np.float32(draw.choice([0.0, 0.12]))
     image = shade(base, 1 + facets + 0.04 * draw.smooth(draw.unit * 0.4))
     silver, pixel = draw.gray(0.6, 0.9), 1 / draw.unit
-    fine = np.float32(draw.uniform(0.02, 0.05))
+    fine = draw.uniform(0.02, 0.05)
     finger = smoothstep(1.4 * pixel, 0.5 * pixel, np.abs((v / fine) % 1 - 0.5) * fine)
-    image = mix(image, silver, finger * np.float32(draw.uniform(0.3, 0.7)))
-    wide, half = np.float32(draw.uniform(0.2, 0.45)), draw.uniform(0.006, 0.014)
-    bar = np.abs((u / wide + np.float32(draw.random())) % 1 - 0.5) * wide
+    image = mix(image, silver, finger * draw.uniform(0.3, 0.7))
+    wide, half = draw.uniform(0.2, 0.45), draw.uniform(0.006, 0.014)
+    bar = np.abs((u / wide + draw.random()) % 1 - 0.5) * wide
     image = mix(image, silver, smoothstep(half + pixel, half, bar))
     if draw.chance(0.5):  # the gap between two wafers
-        gap = np.abs((v + np.float32(draw.uniform(-0.3, 0.3))) / 1.0)
+        gap = np.abs((v + draw.uniform(-0.3, 0.3)) / 1.0)
         image = mix(image, draw.gray(0.75, 0.95), smoothstep(0.016, 0.012, gap))
     return Surface(image)

@@ -25,7 +25,7 @@ def pin_connector(draw: Draw) -> Surface:
     paint = draw.gray(0.03, 0.95) if draw.chance(0.6) else draw.color(value=(0.2, 0.95))
     rim = smoothstep(0.02, 0.012, np.abs(distance + 0.03))
     light = 1 + 0.03 * draw.smooth(draw.unit * 0.2) - 0.35 * rim
-    surface = place(draw, back, shade(paint, light.astype(np.float32)), distance, distance - 0.03)
+    surface = place(draw, back, shade(paint, light), distance, distance - 0.03)
     image = surface.image
     pitch = long * 0.88 * draw.unit / count
     size = pitch * draw.uniform(0.3, 0.55)
@@ -47,9 +47,9 @@ def cable_bundle(draw: Draw) -> Surface:
     back = backdrop(draw)
     y, x = draw.axes()
     v, u = (y, x) if draw.chance(0.5) else (x, y)
-    v = v + np.float32(draw.uniform(0, 0.06)) * np.sin(u * np.float32(draw.uniform(1, 4)))
+    v = v + draw.uniform(0, 0.06) * np.sin(u * draw.uniform(1, 4))
     count, wire = int(draw.integers(3, 10)), draw.uniform(0.05, 0.11)
-    place_in = v / np.float32(wire) + np.float32(count / 2)
+    place_in = v / wire + (count / 2)
     number = np.clip(np.floor(place_in), 0, count - 1).astype(np.intp)
     alike = draw.color(saturation=(0, 0.9), value=(0.1, 0.95))
     paints = np.stack(
@@ -63,8 +63,8 @@ def cable_bundle(draw: Draw) -> Surface:
         0.4 + 0.65 * np.sqrt(np.clip(1 - t * t, 0, 1)) + 0.2 * smoothstep(0.25, 0, np.abs(t + 0.3))
     )
     light = light * (1 + 0.02 * draw.smooth(draw.unit * 0.1))
-    distance = (np.abs(v) - np.float32(count * wire / 2)).astype(np.float32)
-    body = shade(paints[number], light.astype(np.float32))
+    distance = np.abs(v) - (count * wire / 2)
+    body = shade(paints[number], light)
     return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
 
 
@@ -87,7 +87,7 @@ def cable_end(draw: Draw) -> Surface:
         if not alike:
             paint = draw.color(saturation=(0.0, 1), value=(0.2, 0.95))
         turn = 2 * math.pi * i / count
-        d = np.hypot(v - np.float32(ring * math.sin(turn)), u - np.float32(ring * math.cos(turn)))
+        d = np.hypot(v - (ring * math.sin(turn)), u - (ring * math.cos(turn)))
         body = mix(body, paint, shapes.solid(d - core, draw.unit))
         wire = shade(copper, np.clip(strands, 0.4, 1.5))
         body = mix(body, wire, shapes.solid(d - 0.6 * core, draw.unit))

@@ -29,7 +29,7 @@ def carton(draw: Draw) -> Surface:
         slope = np.float32(draw.choice([0.0, 0.0, 0.3, -0.3]))
         v = y + slope * x
         edge = smoothstep(low, low + 2 / draw.unit, v) * smoothstep(
-            2 / draw.unit, 0, v - low - np.float32(draw.uniform(0.05, 0.4))
+            2 / draw.unit, 0, v - low - draw.uniform(0.05, 0.4)
         )
         body = mix(body, band, edge)
     centers: list[tuple[float, float]] = []
@@ -61,17 +61,15 @@ def bottle(draw: Draw) -> Surface:
     half, neck = draw.uniform(0.16, 0.3), draw.uniform(0.06, 0.15)
     neck, shoulder = min(neck, 0.8 * half), np.float32(draw.uniform(-0.55, -0.25) * long)
     outline = half + (neck - half) * smoothstep(shoulder + 0.08, shoulder - 0.08, y)
-    distance = np.maximum(np.abs(x) - outline, np.abs(y) - long * 0.95).astype(np.float32)
+    distance = np.maximum(np.abs(x) - outline, np.abs(y) - long * 0.95)
     t = x / outline
     glint = np.exp(-(((t - draw.uniform(-0.6, 0.6)) / 0.12) ** 2))
-    light = (
-        0.5 + 0.55 * np.sqrt(np.clip(1 - t * t, 0, 1)) + np.float32(draw.uniform(0, 0.5)) * glint
-    )
+    light = 0.5 + 0.55 * np.sqrt(np.clip(1 - t * t, 0, 1)) + draw.uniform(0, 0.5) * glint
     glass = draw.color(saturation=(0.0, 0.9), value=(0.15, 0.95))
-    body = shade(glass, light.astype(np.float32))
+    body = shade(glass, light)
     top = np.float32(-0.95 * long + draw.uniform(0.06, 0.12))
-    ribs = 1 + 0.12 * np.sin(np.arcsin(np.clip(t, -1, 1)) * np.float32(40))
-    cap = shade(draw.color(value=(0.2, 0.95)), (light * ribs).astype(np.float32))
+    ribs = 1 + 0.12 * np.sin(np.arcsin(np.clip(t, -1, 1)) * 40)
+    cap = shade(draw.color(value=(0.2, 0.95)), light * ribs)
     body = mix(body, cap, smoothstep(top + 1 / draw.unit, top - 1 / draw.unit, y))
     low, high = (
         np.float32(draw.uniform(-0.05, 0.1) * long),
@@ -81,7 +79,7 @@ def bottle(draw: Draw) -> Surface:
     label = np.broadcast_to(paper, (*draw.shape, 3)).copy()
     center = (draw.height / 2 + float(low + high) / 2 * draw.unit, draw.width / 2)
     lay(label, hardware.text(draw, draw.unit * draw.uniform(0.1, 0.16), paper), center, "text")
-    wrapped = shade(label, (0.55 + 0.5 * np.sqrt(np.clip(1 - t * t, 0, 1))).astype(np.float32))
+    wrapped = shade(label, 0.55 + 0.5 * np.sqrt(np.clip(1 - t * t, 0, 1)))
     body = mix(
         body,
         wrapped,
@@ -100,7 +98,7 @@ def block(draw: Draw) -> Surface:
     tall, wide = draw.uniform(0.25, 0.6), draw.uniform(0.25, 0.6)
     if draw.chance(0.5):
         tall = wide
-    lean, rise = np.float32(draw.uniform(-0.12, 0.12)), np.float32(draw.uniform(0, 0.15))
+    lean, rise = draw.uniform(-0.12, 0.12), draw.uniform(0, 0.15)
     corner = float(draw.choice([0.0, 0.012, 0.03]))
     front = shapes.box(v, u, tall, wide, corner)
     # The top and a side are the front moved back along the line of sight.
@@ -117,9 +115,9 @@ def block(draw: Draw) -> Surface:
     on_top = (v < -tall / 2 + 0.002).astype(np.float32)
     sides = draw.uniform(0.5, 1.15, 2).astype(np.float32)
     light = sides[0] * on_top + sides[1] * 0.8 * (1 - on_top)
-    light = light + (1 - light) * face + np.float32(draw.uniform(-0.15, 0.15)) * v
-    light = light + np.float32(draw.uniform(0, 0.03)) * draw.fractal(draw.unit * 0.1, 3)
-    body = shade(paint, light.astype(np.float32))
+    light = light + (1 - light) * face + draw.uniform(-0.15, 0.15) * v
+    light = light + draw.uniform(0, 0.03) * draw.fractal(draw.unit * 0.1, 3)
+    body = shade(paint, light)
     return place(draw, back, np.clip(body, 0, 1), swept, swept - 0.03)
 
 
@@ -136,13 +134,13 @@ def housing(draw: Draw) -> Surface:
     light = np.ones(draw.shape, np.float32)
     grain = draw.smooth(max(1.5, draw.unit / 100))
     light += lit(grain, 0.7, draw.uniform(0, 0.05)) + 0.04 * draw.smooth(draw.unit * 0.5)
-    step = np.abs(distance + np.float32(draw.uniform(0.03, 0.08)))
-    light -= np.float32(draw.uniform(0.1, 0.35)) * smoothstep(0.012, 0.003, step)
+    step = np.abs(distance + draw.uniform(0.03, 0.08))
+    light -= draw.uniform(0.1, 0.35) * smoothstep(0.012, 0.003, step)
     if draw.chance(0.5):  # vents
-        pitch, reach = np.float32(draw.uniform(0.03, 0.06)), draw.uniform(0.08, 0.2)
-        cy, cx = draw.uniform(-0.2, 0.2, 2).astype(np.float32)
+        pitch, reach = draw.uniform(0.03, 0.06), draw.uniform(0.08, 0.2)
+        cy, cx = draw.uniform(-0.2, 0.2, 2)
         inside = np.maximum(np.abs(v - cy) - reach, np.abs(u - cx) - reach * 1.4) < 0
-        light = light * np.where(inside & ((v / pitch) % 1 < 0.45), np.float32(0.3), np.float32(1))
+        light = light * np.where(inside & ((v / pitch) % 1 < 0.45), 0.3, np.float32(1))
     body = shade(paint, light)
     surface = place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
     assert surface.region is not None
@@ -172,17 +170,15 @@ def lens(draw: Draw) -> Surface:
     body = mix(back, tint, draw.uniform(0.2, 0.7))
     light = 1 - 0.3 * r * r
     if draw.chance(0.5):  # optics: rings or facets
-        light = light + 0.12 * np.sin(r * np.float32(draw.uniform(15, 50)))
+        light = light + 0.12 * np.sin(r * draw.uniform(15, 50))
     light = light - 0.4 * smoothstep(0.06, 0, np.abs(r - 0.96))
-    body = shade(body, light.astype(np.float32))
+    body = shade(body, light)
     for _ in range(draw.integers(1, 4)):
         angle, at = draw.uniform(0, 6.3), draw.uniform(0.2, 0.7)
         d = np.hypot(v / size - at * math.sin(angle), u / size - at * math.cos(angle))
         body = (
             body
-            + (smoothstep(draw.uniform(0.08, 0.25), 0.02, d) * np.float32(draw.uniform(0.2, 0.7)))[
-                ..., None
-            ]
+            + (smoothstep(draw.uniform(0.08, 0.25), 0.02, d) * draw.uniform(0.2, 0.7))[..., None]
         )
-    distance = ((r - 1) * size).astype(np.float32)
+    distance = (r - 1) * size
     return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)

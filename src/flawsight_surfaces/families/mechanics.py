@@ -22,12 +22,12 @@ def washers(draw: Draw) -> Surface:
     r = np.hypot(y, x) / (size / 2)
     bore = draw.uniform(0.35, 0.7)
     light, _ = dome(y, x, size, draw)
-    light += 0.06 * np.sin(r * np.float32(draw.uniform(20, 60)))
+    light += 0.06 * np.sin(r * draw.uniform(20, 60))
     light += 0.25 * smoothstep(0.06, 0, np.abs(r - bore)) - 0.2 * smoothstep(0.1, 0, 1 - r)
     paint = draw.gray(0.3, 0.85) if draw.chance(0.7) else draw.color(value=(0.1, 0.9))
     ring = np.maximum(r - 1, bore - r) * (size / 2)
     shadow = 0.35 * shapes.solid(ring - 1, 0.35)
-    stamp = Stamp(shapes.solid(ring), shade(paint, light.astype(np.float32)), shadow)
+    stamp = Stamp(shapes.solid(ring), shade(paint, light), shadow)
     return gather(backdrop(draw), centers, lambda: stamp, "washer")
 
 
@@ -52,7 +52,7 @@ def gears(draw: Draw) -> Surface:
     light, lamp = dome(y, x, size * 2, draw)
     hub = draw.uniform(0.35, 0.6)
     light = light - 0.25 * smoothstep(0.04, 0, np.abs(r - hub))
-    light = light * np.where(r < hub, np.float32(draw.uniform(0.75, 1.2)), np.float32(1))
+    light = light * np.where(r < hub, draw.uniform(0.75, 1.2), np.float32(1))
     if holes > 2:
         sector = 2 * math.pi / holes
         phi = np.arctan2(y, x) % sector - sector / 2
@@ -61,7 +61,7 @@ def gears(draw: Draw) -> Surface:
         distance = np.maximum(distance, -hole * radius)
     paint = draw.gray(0.3, 0.85) if draw.chance(0.6) else draw.color(value=(0.3, 0.98))
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, radius * 0.95, lamp, 0.07 * radius), 0.2)
-    stamp = Stamp(shapes.solid(distance), shade(paint, light.astype(np.float32)), shadow)
+    stamp = Stamp(shapes.solid(distance), shade(paint, light), shadow)
     return gather(backdrop(draw), centers, lambda: stamp, "gear")
 
 
@@ -77,12 +77,12 @@ def bearing(draw: Draw) -> Surface:
         draw.uniform(0.48, 0.56),
         draw.uniform(0.76, 0.84),
     )
-    fan = np.cos(2 * np.arctan2(y, x) + np.float32(draw.uniform(0, 6)))
-    light = 0.95 + np.float32(draw.uniform(0.05, 0.2)) * fan + 0.05 * np.sin(r * 90)
+    fan = np.cos(2 * np.arctan2(y, x) + draw.uniform(0, 6))
+    light = 0.95 + draw.uniform(0.05, 0.2) * fan + 0.05 * np.sin(r * 90)
     for edge in (bore, inner, outer, 1.0):
         light = light - 0.35 * smoothstep(0.035, 0, np.abs(r - edge))
     steel = draw.gray(0.45, 0.85)
-    body = shade(steel, light.astype(np.float32))
+    body = shade(steel, light)
     groove = smoothstep(inner - 0.01, inner + 0.01, r) * smoothstep(outer + 0.01, outer - 0.01, r)
     body = mix(body, draw.gray(0.04, 0.2), groove)
     ring = np.maximum(r - 1, bore - r) * (size / 2)
@@ -125,7 +125,7 @@ def screws(draw: Draw) -> Surface:
     shank, head = long * draw.uniform(0.14, 0.24), long * draw.uniform(0.3, 0.45)
     y, x = shapes.sheet(head, long, 3)
     cap = shapes.box(y, x + 0.38 * long, head, 0.24 * long, 0.03 * long)
-    thread = np.sin(x * np.float32(2 * math.pi / max(3.0, long * draw.uniform(0.05, 0.1))))
+    thread = np.sin(x * (2 * math.pi / max(3.0, long * draw.uniform(0.05, 0.1))))
     rod = np.maximum(np.abs(y) - shank / 2 - 0.03 * long * thread, np.abs(x) - long / 2)
     distance = np.minimum(cap, rod)
     light = 0.5 + 0.5 * np.sqrt(np.clip(1 - (y / (head / 2)) ** 2, 0, 1))
@@ -133,7 +133,7 @@ def screws(draw: Draw) -> Surface:
     metal = draw.gray(0.35, 0.9) if draw.chance(0.7) else draw.color((0.08, 0.14), (0.3, 0.7))
     stamp = Stamp(
         shapes.solid(distance),
-        shade(metal, light.astype(np.float32)),
+        shade(metal, light),
         0.4 * shapes.solid(distance - 1, 0.35),
     )
     turn = draw.uniform(0, 360)

@@ -36,14 +36,14 @@ def machined_disc(draw: Draw) -> Surface:
     v, u, lamp = _pose(draw)
     size = draw.uniform(0.3, 0.44)
     r = np.hypot(v, u)
-    rings = np.sin(r * np.float32(draw.uniform(150, 400)))
+    rings = np.sin(r * draw.uniform(150, 400))
     fan = np.cos(2 * np.arctan2(v, u))
     light = 1 + 0.04 * rings + draw.uniform(0.05, 0.2) * fan
     step = draw.uniform(0.4, 0.75) * size
     light *= np.where(r < step, draw.uniform(0.75, 1.2), 1.0)
     light -= 0.35 * smoothstep(0.012, 0.0, np.abs(r - step))
     light -= 0.3 * smoothstep(size - 0.03, size, r)
-    body = shade(_different(draw, back, 0.4, 0.85), light.astype(np.float32))
+    body = shade(_different(draw, back, 0.4, 0.85), light)
     distance = r - size
     bore = draw.uniform(0.15, 0.3) * size
     count = int(draw.integers(0, 7))
@@ -69,7 +69,7 @@ def moulded_cap(draw: Draw) -> Surface:
     light -= 0.25 * smoothstep(0.82 * size, 0.86 * size, r)
     light += 0.15 * np.sin(phi * teeth) * (r > 0.86 * size)
     shine = np.hypot(v / size - 0.4 * lamp[0], u / size - 0.4 * lamp[1])
-    body = shade(draw.color(saturation=(0.0, 0.95), value=(0.3, 0.98)), light.astype(np.float32))
+    body = shade(draw.color(saturation=(0.0, 0.95), value=(0.3, 0.98)), light)
     body = body + (smoothstep(0.35, 0.0, shine) * draw.uniform(0, 0.5))[..., None]
     shadow = np.hypot(v + 0.04 * lamp[0], u + 0.04 * lamp[1]) - size
     return place(draw, back, body, distance, shadow)
@@ -87,7 +87,7 @@ def pill(draw: Draw) -> Surface:
     coat = draw.color(saturation=(0.0, 0.8), value=(0.6, 0.98))
     if draw.chance(0.5):
         light -= 0.3 * smoothstep(0.014, 0.004, np.abs(u)) * (distance < -0.03)
-    body = shade(coat, light.astype(np.float32))
+    body = shade(coat, light)
     if draw.chance(0.3):
         freckles = smoothstep(1.3, 1.9, draw.smooth(draw.unit * 0.015))
         body = mix(body, draw.color(value=(0.2, 0.6)), freckles * 0.5)
@@ -103,12 +103,12 @@ def capsule(draw: Draw) -> Surface:
     distance = np.hypot(v, np.maximum(np.abs(u) - long, 0)) - size
     light = 0.6 + 0.45 * np.sqrt(np.clip(1 - (v / size) ** 2, 0, 1))
     halves = [draw.color(saturation=(0.0, 0.9), value=(0.3, 0.98)) for _ in range(2)]
-    joint = smoothstep(-0.006, 0.006, u - np.float32(draw.uniform(-0.08, 0.08)))
+    joint = smoothstep(-0.006, 0.006, u - draw.uniform(-0.08, 0.08))
     body = shade(mix(halves[0], halves[1], joint), light)
     offset = draw.uniform(0.2, 0.5) * size
     shine = smoothstep(0.03, 0.0, np.abs(v - offset)) * (np.abs(u) < long)
     body = body + (shine * draw.uniform(0.1, 0.5))[..., None]
-    return place(draw, back, body.astype(np.float32), distance, distance - 0.01)
+    return place(draw, back, body, distance, distance - 0.01)
 
 
 def shelled_nut(draw: Draw) -> Surface:
@@ -118,15 +118,15 @@ def shelled_nut(draw: Draw) -> Surface:
     size, ratio = draw.uniform(0.27, 0.4), draw.uniform(0.75, 1.0)
     wobble = draw.smooth(draw.unit * 0.3) * 0.012
     r = np.hypot(v, u / ratio)
-    distance = (r - size + wobble + 0.1 * size * np.cos(np.arctan2(u, v))).astype(np.float32)
+    distance = r - size + wobble + 0.1 * size * np.cos(np.arctan2(u, v))
     shell = draw.color((0.04, 0.1), (0.4, 0.75), (0.3, 0.7))
     bent = 1.5 * draw.smooth(draw.unit * 0.15)
     ribs = np.sin(np.arctan2(v, u) * int(draw.integers(15, 40)) + bent)
     light = 1 - 0.45 * (r / size) ** 2 + 0.5 * (v * lamp[0] + u * lamp[1])
     light += 0.06 * ribs + 0.07 * draw.fractal(draw.unit * 0.06, 4, 0.7)
-    body = shade(shell, light.astype(np.float32))
+    body = shade(shell, light)
     pale = smoothstep(0.35, 0.25, np.hypot(v / size + 0.75, u / size)) * draw.uniform(0, 0.7)
-    body = mix(body, draw.color((0.08, 0.12), (0.2, 0.4), (0.6, 0.85)), pale.astype(np.float32))
+    body = mix(body, draw.color((0.08, 0.12), (0.2, 0.4), (0.6, 0.85)), pale)
     return place(draw, back, body, distance, distance - 0.02)
 
 
@@ -142,9 +142,9 @@ def circuit_board(draw: Draw) -> Surface:
     thick = pitch * draw.uniform(0.18, 0.3)
     v, u = (y, x) if draw.chance(0.5) else (x, y)
     # A bundle of tracks with one 45 degree jog.
-    jog = np.clip(u - np.float32(draw.uniform(-0.3, 0.3)), 0, np.float32(draw.uniform(0.05, 0.25)))
-    phase = np.abs(((v + jog) / np.float32(pitch)) % 1 - 0.5) * np.float32(pitch)
-    reach = smoothstep(edge, -edge, np.abs(v + jog) - np.float32(draw.uniform(0.2, 0.6)))
+    jog = np.clip(u - draw.uniform(-0.3, 0.3), 0, draw.uniform(0.05, 0.25))
+    phase = np.abs(((v + jog) / pitch) % 1 - 0.5) * pitch
+    reach = smoothstep(edge, -edge, np.abs(v + jog) - draw.uniform(0.2, 0.6))
     image = mix(image, trace, smoothstep(thick / 2 + edge, thick / 2 - edge, phase) * reach)
     pad = np.array([0.8, 0.66, 0.35], np.float32) if draw.chance(0.5) else draw.gray(0.65, 0.9)
     for _ in range(draw.integers(4, 12)):
@@ -179,7 +179,7 @@ def cube(draw: Draw) -> Surface:
     paint = draw.color(saturation=(0.0, 0.9), value=(0.4, 0.95))
     depth, drop = 0.3 * size, size * (0.85 + 0.2 * spin)
     # Seen from above: a top face, a left and a right side below it.
-    c = np.float32(spin * 0.5 * size)
+    c = spin * 0.5 * size
     lower = np.where(x < c, (x - c) * 0.35, -(x - c) * 0.35) + depth
     upper = -depth - 0.1 * size + 0.35 * np.abs(x + c) - 0.1
     wide = np.abs(x) - size * 0.75
@@ -190,10 +190,8 @@ def cube(draw: Draw) -> Surface:
     sides = draw.uniform(0.45, 0.95, 2)
     light = top + (1 - top) * (sides[0] + (sides[1] - sides[0]) * right)
     light += draw.uniform(0.01, 0.05) * draw.fractal(draw.unit * 0.1, 4, 0.7)
-    body = shade(paint, light.astype(np.float32))
-    return place(
-        draw, back, body, distance.astype(np.float32), (distance - 0.02).astype(np.float32)
-    )
+    body = shade(paint, light)
+    return place(draw, back, body, distance, distance - 0.02)
 
 
 def hex_nut(draw: Draw) -> Surface:
@@ -212,7 +210,7 @@ def hex_nut(draw: Draw) -> Surface:
     metal = _different(draw, back, 0.35, 0.8)
     if draw.chance(0.3):
         metal = draw.color((0.08, 0.14), (0.3, 0.6), (0.5, 0.85))
-    body = shade(metal, light.astype(np.float32))
+    body = shade(metal, light)
     return place(draw, back, body, distance, side - 0.02)
 
 
@@ -229,8 +227,8 @@ def bottle_mouth(draw: Draw) -> Surface:
         light += draw.uniform(-0.4, 0.7) * smoothstep(thick, 0, np.abs(r - ring))
     fan = (v * lamp[0] + u * lamp[1]) / (size * np.maximum(r, 0.1))
     light += 0.25 * fan * (r > 0.5)
-    body = shade(glass, light.astype(np.float32))
+    body = shade(glass, light)
     inside = smoothstep(0.55, 0.45, r)
-    body = mix(body, glass * np.float32(draw.uniform(0.1, 0.4)), inside)
-    distance = ((r - 1) * size).astype(np.float32)
+    body = mix(body, glass * draw.uniform(0.1, 0.4), inside)
+    distance = (r - 1) * size
     return place(draw, back, body, distance, distance - 0.01)

@@ -19,11 +19,11 @@ def tablets(draw: Draw) -> Surface:
     oblong = draw.uniform(0.55, 0.8) if draw.chance(0.3) else 1.0
     y, x = shapes.sheet(size, size, 4)
     distance = shapes.box(y, x, size * oblong, size, size * oblong / 2)
-    light, lamp = dome(y / np.float32(oblong), x, size, draw)
+    light, lamp = dome(y / oblong, x, size, draw)
     coat = draw.color(saturation=(0.0, 0.85), value=(0.5, 0.98))
     if draw.chance(0.4):
         light = light - 0.25 * smoothstep(0.05, 0.01, np.abs(x) / size) * (np.abs(y) < 0.35 * size)
-    body = shade(coat, light.astype(np.float32))
+    body = shade(coat, light)
     if draw.chance(0.4) and size > 16:
         body = stamped(body, lettering.text(size * 0.3, lettering.words(draw, 3)), coat * 0.6)
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.5, lamp, 0.06 * size), 0.3)
@@ -42,7 +42,7 @@ def gel_capsules(draw: Draw) -> Surface:
     first = draw.color(saturation=(0.2, 1), value=(0.3, 0.95))
     second = first if draw.chance(0.5) else draw.color(saturation=(0, 1), value=(0.4, 1))
     bulge = 0.55 + 0.5 * np.sqrt(np.clip(1 - (2 * y / high) ** 2, 0, 1))
-    body = shade(mix(first, second, shapes.solid(x)), bulge.astype(np.float32))
+    body = shade(mix(first, second, shapes.solid(x)), bulge)
     glint = smoothstep(0.12, 0.0, np.abs(y / high + 0.22)) * (np.abs(x) < 0.3 * long)
     body = np.clip(body + (glint * draw.uniform(0.2, 0.6))[..., None], 0, 1)
     stamp = Stamp(shapes.solid(distance), body, 0.35 * shapes.solid(distance - 1, 0.3))
@@ -63,12 +63,12 @@ def buttons(draw: Draw) -> Surface:
     light, lamp = dome(y, x, size, draw)
     rim = draw.uniform(0.6, 0.8)
     light = light - 0.2 * smoothstep(0.06, 0, np.abs(r - rim))
-    body = shade(draw.color(saturation=(0, 0.9), value=(0.15, 0.98)), light.astype(np.float32))
+    body = shade(draw.color(saturation=(0, 0.9), value=(0.15, 0.98)), light)
     off = 0.2 * size / 2 * (1 if draw.chance(0.5) else 1.2)
     distance = (r - 1) * (size / 2)
     spots = [(-1, -1), (1, 1), (-1, 1), (1, -1)][: int(draw.choice([2, 4]))]
     for i, j in spots:
-        hole = shapes.disc(y - np.float32(i * off), x - np.float32(j * off), 0.1 * size)
+        hole = shapes.disc(y - (i * off), x - (j * off), 0.1 * size)
         body = mix(body, draw.gray(0.02, 0.15), shapes.solid(hole))
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.5, lamp, 0.06 * size), 0.3)
     stamp = Stamp(shapes.solid(distance), body, shadow)
@@ -94,17 +94,15 @@ def seeds(draw: Draw) -> Surface:
         y, x = shapes.sheet(size, size, 4)
         h, w = y.shape
         wobble = 0.04 * draw.sized(h, w).smooth(size * 0.4)
-        v = y / np.float32(ratio) + np.float32(bend) * (x * x) / np.float32(size / 2)
+        v = y / ratio + bend * (x * x) / (size / 2)
         r = np.hypot(v, x) / (size / 2) + wobble
         light, lamp = dome(y, x, size, draw)
-        light -= 0.35 * r * r - np.float32(rough) * draw.sized(h, w).fractal(size * 0.15, 3)
+        light -= 0.35 * r * r - rough * draw.sized(h, w).fractal(size * 0.15, 3)
         if lines:
-            light += np.float32(rough) * np.sin((v / size) * np.float32(draw.uniform(15, 40)))
+            light += rough * np.sin((v / size) * draw.uniform(15, 40))
         tint = shell * draw.uniform(0.85, 1.15, 3).astype(np.float32)
         shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.46, lamp, 0.07 * size), 0.25)
-        stamp = Stamp(
-            shapes.solid((r - 1) * (size / 2)), shade(tint, light.astype(np.float32)), shadow
-        )
+        stamp = Stamp(shapes.solid((r - 1) * (size / 2)), shade(tint, light), shadow)
         return transformed(stamp, draw.uniform(0, 360))
 
     return gather(backdrop(draw), centers, seed, "seed")
@@ -121,10 +119,10 @@ def lids(draw: Draw) -> Surface:
     light, lamp = dome(y, x, size * 1.5, draw)
     for _ in range(draw.integers(0, 3)):
         at = draw.uniform(0.3, 0.95)
-        light += np.float32(draw.uniform(-0.3, 0.3)) * smoothstep(0.05, 0, np.abs(r - at))
-    light += np.float32(draw.uniform(0, 0.05)) * draw.sized(h, w).fractal(size * 0.1, 3)
+        light += draw.uniform(-0.3, 0.3) * smoothstep(0.05, 0, np.abs(r - at))
+    light += draw.uniform(0, 0.05) * draw.sized(h, w).fractal(size * 0.1, 3)
     paint = draw.color(saturation=(0, 0.9), value=(0.3, 0.98))
-    body = shade(paint, light.astype(np.float32))
+    body = shade(paint, light)
     if draw.chance(0.4):
         body = stamped(body, lettering.logo(draw, size * 0.5), np.clip(paint * 0.5, 0, 1))
     elif draw.chance(0.5):  # a wick, a stem or a centering hole
@@ -145,7 +143,7 @@ def blister_pack(draw: Draw) -> Surface:
     r = np.hypot(y, x) / (size / 2)
     wall = smoothstep(1.2, 1.1, r)
     light, _ = dome(y, x, size, draw)
-    pocket = shade(foil, (0.75 + 0.4 * (y + x) / size).astype(np.float32))
+    pocket = shade(foil, 0.75 + 0.4 * (y + x) / size)
     coat = draw.color(saturation=(0, 0.8), value=(0.5, 1))
     pill = Stamp(shapes.solid((r - 0.85) * (size / 2)), shade(coat, light))
     centers = rows(draw, pitch)
@@ -164,9 +162,7 @@ def toy_bricks(draw: Draw) -> Surface:
     y, x = shapes.sheet(size, size, 4)
     light, lamp = dome(y, x, size, draw)
     rim = smoothstep(0.1, 0, np.abs(np.hypot(y, x) / (size / 2) - 0.9))
-    top = shade(
-        paint, (light + 0.05 + 0.25 * rim * np.sign(y * lamp[0] + x * lamp[1])).astype(np.float32)
-    )
+    top = shade(paint, light + 0.05 + 0.25 * rim * np.sign(y * lamp[0] + x * lamp[1]))
     if draw.chance(0.5) and size > 16:
         top = stamped(top, lettering.text(size * 0.28, lettering.words(draw, 3)), paint * 0.8)
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.52, lamp, 0.1 * size), 0.3)

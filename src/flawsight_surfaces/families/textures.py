@@ -13,9 +13,7 @@ def _gloss(draw: Draw, strength: float) -> Field:
     """A soft highlight band somewhere over the image, (H, W) in [0, strength]."""
     v, _ = draw.turned(draw.uniform(0, 2 * math.pi))
     offset, spread = draw.uniform(-0.6, 0.6), draw.uniform(0.08, 0.4)
-    result: Field = np.float32(strength) * np.exp(-(((v - offset) / spread) ** 2)).astype(
-        np.float32
-    )
+    result: Field = strength * np.exp(-(((v - offset) / spread) ** 2))
     return result
 
 
@@ -52,10 +50,10 @@ def marble(draw: Draw) -> Surface:
         light_stone, dark_stone = dark_stone, light_stone
     v, _ = draw.turned(draw.uniform(0, 6.3))
     bend = draw.fractal(draw.unit * draw.uniform(0.25, 0.5), 5)
-    vein = 1 - np.abs(np.sin(v * np.float32(draw.uniform(3, 9)) + bend * draw.uniform(0.7, 1.6)))
-    vein = vein ** np.float32(draw.uniform(3, 9)) * np.float32(draw.uniform(0.3, 0.9))
+    vein = 1 - np.abs(np.sin(v * draw.uniform(3, 9) + bend * draw.uniform(0.7, 1.6)))
+    vein = vein ** draw.uniform(3, 9) * draw.uniform(0.3, 0.9)
     cloud = smoothstep(-1.5, 2.5, draw.fractal(draw.unit * 0.3)) * 0.3
-    return Surface(mix(light_stone, dark_stone, np.maximum(vein, cloud).astype(np.float32)))
+    return Surface(mix(light_stone, dark_stone, np.maximum(vein, cloud)))
 
 
 def anodised(draw: Draw) -> Surface:
@@ -63,7 +61,7 @@ def anodised(draw: Draw) -> Surface:
     base = draw.color(saturation=(0.4, 0.95), value=(0.25, 0.8))
     grain = draw.smooth(draw.unit / 150) * draw.uniform(0.02, 0.06)
     gloss = _gloss(draw, draw.uniform(0.05, 0.25))
-    return Surface(shade(base, 1 + grain.astype(np.float32)) + gloss[..., None])
+    return Surface(shade(base, 1 + grain) + gloss[..., None])
 
 
 def granite(draw: Draw) -> Surface:
@@ -92,10 +90,10 @@ def wood(draw: Draw) -> Surface:
     v, u = draw.turned(angle)
     bend = draw.smooth(draw.unit * draw.uniform(0.4, 0.9)) * draw.uniform(0.02, 0.12)
     rings = draw.uniform(4, 16)
-    wave = np.sin((v + bend + 0.15 * u * u) * np.float32(2 * math.pi * rings)) * 0.5 + 0.5
+    wave = np.sin((v + bend + 0.15 * u * u) * (2 * math.pi * rings)) * 0.5 + 0.5
     fibre = draw.streaks(draw.unit * 0.3, draw.unit / 120, -angle)
-    amount = 0.55 * wave ** np.float32(draw.uniform(1, 3)) + 0.12 * fibre + 0.1
-    return Surface(mix(pale, dark, np.clip(amount, 0, 1).astype(np.float32)))
+    amount = 0.55 * wave ** draw.uniform(1, 3) + 0.12 * fibre + 0.1
+    return Surface(mix(pale, dark, np.clip(amount, 0, 1)))
 
 
 def veneer(draw: Draw) -> Surface:
@@ -117,7 +115,7 @@ def leather(draw: Draw) -> Surface:
     pebble = smoothstep(0.0, 0.45, second - near)
     light = 1 - draw.uniform(0.15, 0.4) * (1 - pebble)
     light += 0.05 * draw.fractal(draw.unit * 0.3, 3)
-    return Surface(shade(base, light.astype(np.float32)))
+    return Surface(shade(base, light))
 
 
 def paper(draw: Draw) -> Surface:
@@ -130,7 +128,7 @@ def paper(draw: Draw) -> Surface:
     if draw.chance(0.4):  # ruled lines are part of good paper
         v, _ = draw.turned(draw.turn())
         period = draw.uniform(0.08, 0.2)
-        line = smoothstep(0.012, 0.004, np.abs((v / period) % 1 - 0.5) * np.float32(period))
+        line = smoothstep(0.012, 0.004, np.abs((v / period) % 1 - 0.5) * period)
         image = mix(image, draw.color(value=(0.2, 0.6)), line * draw.uniform(0.3, 0.8))
     return Surface(image)
 
@@ -140,19 +138,19 @@ def cardboard(draw: Draw) -> Surface:
     base = draw.color((0.07, 0.11), (0.25, 0.5), (0.5, 0.8))
     angle = draw.turn()
     v, _ = draw.turned(angle)
-    flutes = np.sin(v * np.float32(2 * math.pi * draw.uniform(10, 24)))
+    flutes = np.sin(v * (2 * math.pi * draw.uniform(10, 24)))
     fibres = draw.fractal(draw.unit * 0.03, 3, 0.8)
     light = 1 + draw.uniform(0.01, 0.06) * flutes + draw.uniform(0.02, 0.05) * fibres
-    return Surface(shade(base, light.astype(np.float32)))
+    return Surface(shade(base, light))
 
 
 def foil(draw: Draw) -> Surface:
     """Crumpled, shiny metal foil."""
     base = draw.gray(0.45, 0.75) if draw.chance(0.7) else draw.color(saturation=(0.3, 0.7))
     folds = draw.fractal(draw.unit * draw.uniform(0.1, 0.25), 3)
-    light = 1 + draw.uniform(0.12, 0.3) * np.sin(folds * np.float32(draw.uniform(1.5, 3)))
+    light = 1 + draw.uniform(0.12, 0.3) * np.sin(folds * draw.uniform(1.5, 3))
     light += _gloss(draw, draw.uniform(0.1, 0.4))
-    return Surface(shade(base, light.astype(np.float32)))
+    return Surface(shade(base, light))
 
 
 def rubber(draw: Draw) -> Surface:

@@ -159,8 +159,8 @@ def board_colors(draw: Draw) -> tuple[Field, Field]:
 def _etched(draw: Draw, cover: Field) -> Surface:
     """A pattern of two colors with the grain and clouds of both."""
     ground, ink = board_colors(draw)
-    grain = 1 + np.float32(draw.uniform(0, 0.04)) * draw.fractal(draw.unit * 0.05, 4, 0.8)
-    clouds = 1 + np.float32(draw.uniform(0, 0.08)) * draw.smooth(draw.unit * 0.3)
+    grain = 1 + draw.uniform(0, 0.04) * draw.fractal(draw.unit * 0.05, 4, 0.8)
+    clouds = 1 + draw.uniform(0, 0.08) * draw.smooth(draw.unit * 0.3)
     under, over = shade(ground, grain), shade(ink, clouds)
     return Surface(mix(under, over, cover), pattern=Pattern(cover, over, under))
 
@@ -175,12 +175,12 @@ def antenna(draw: Draw) -> Surface:
     y, x = draw.axes()
     dy, dx = draw.uniform(-0.3, 0.3, 2).astype(np.float32)
     y, x = y - dy, x - dx
-    square = np.maximum(np.abs(y), np.abs(x) * np.float32(draw.uniform(0.7, 1.4)))
+    square = np.maximum(np.abs(y), np.abs(x) * draw.uniform(0.7, 1.4))
     r = square if draw.chance(0.6) else np.hypot(y, x)
-    pitch, share = np.float32(draw.uniform(0.05, 0.13)), draw.uniform(0.35, 0.6)
+    pitch, share = draw.uniform(0.05, 0.13), draw.uniform(0.35, 0.6)
     inner, outer = draw.uniform(0.05, 0.2), draw.uniform(0.4, 0.9)
-    turns = r / pitch - np.arctan2(y, x) / np.float32(2 * math.pi)
-    near = (np.abs(turns % 1 - 0.5) - np.float32(share / 2)) * pitch
+    turns = r / pitch - np.arctan2(y, x) / (2 * math.pi)
+    near = (np.abs(turns % 1 - 0.5) - (share / 2)) * pitch
     first, last = math.ceil(inner / pitch), math.floor(outer / pitch)
     near = np.where((np.floor(turns) >= first) & (np.floor(turns) < last), near, pitch)
     if draw.chance(0.5):  # the pad in the middle
@@ -193,12 +193,12 @@ def comb_electrode(draw: Draw) -> Surface:
     y, x = draw.axes()
     v, u = (y, x) if draw.chance(0.5) else (x, y)
     pitch, share = np.float32(draw.uniform(0.05, 0.16)), draw.uniform(0.35, 0.6)
-    lane = v / pitch + np.float32(draw.random())
+    lane = v / pitch + draw.random()
     number = np.floor(lane)
-    finger = (np.abs(lane - number - 0.5) - np.float32(share / 2)) * pitch
+    finger = (np.abs(lane - number - 0.5) - (share / 2)) * pitch
     reach = float(np.abs(u).max()) * draw.uniform(0.5, 0.95)
     side = np.where(number % 2 == 0, 1, -1).astype(np.float32)
-    finger = np.maximum(finger, side * u - np.float32(reach - 1.2 * pitch))
-    spine = np.abs(np.abs(u) - np.float32(reach)) - np.float32(share / 2) * pitch
-    near = np.minimum(np.maximum(finger, np.abs(u) - np.float32(reach)), spine)
+    finger = np.maximum(finger, side * u - (reach - 1.2 * pitch))
+    spine = np.abs(np.abs(u) - reach) - (share / 2) * pitch
+    near = np.minimum(np.maximum(finger, np.abs(u) - reach), spine)
     return _etched(draw, solid(near, draw.unit))

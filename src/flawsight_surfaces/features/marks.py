@@ -26,7 +26,7 @@ def _across(
         angle += draw.uniform(-0.5, 0.5)
     v, u = draw.turned(angle)
     reach = float(np.abs(v[:, 0]).max() if angle < 1 else np.abs(v[0]).max())
-    return v - np.float32(draw.uniform(low, high) * 2 * reach), u, 1 / draw.unit
+    return v - (draw.uniform(low, high) * 2 * reach), u, 1 / draw.unit
 
 
 def _contrasting(draw: Draw, surface: Surface, step: float = 0.25) -> Field:
@@ -44,13 +44,13 @@ def seam(draw: Draw, surface: Surface) -> Drawn:
     v, u, pixel = _across(draw, surface)
     wide = draw.uniform(1.2, 3.0) * pixel
     gap = smoothstep(wide, wide * 0.4, np.abs(v))
-    lip = smoothstep(1.2 * wide, 0.4 * wide, np.abs(v - np.float32(1.6 * wide)))
+    lip = smoothstep(1.2 * wide, 0.4 * wide, np.abs(v - (1.6 * wide)))
     step = 1 + np.float32(draw.uniform(-0.08, 0.08)) * (v > 0)  # the two sides differ a little
-    image = shade(surface.image, (step - 0.6 * gap + 0.25 * lip).astype(np.float32))
+    image = shade(surface.image, step - 0.6 * gap + 0.25 * lip)
     where = gap
     if draw.chance(0.4):
-        period, off = draw.uniform(0.03, 0.07), np.float32(draw.uniform(0.02, 0.05))
-        dash = smoothstep(0.32, 0.28, np.abs((u / np.float32(period)) % 1 - 0.5))
+        period, off = draw.uniform(0.03, 0.07), draw.uniform(0.02, 0.05)
+        dash = smoothstep(0.32, 0.28, np.abs((u / period) % 1 - 0.5))
         stitch = dash * smoothstep(1.8 * pixel, 0.8 * pixel, np.abs(np.abs(v) - off))
         image = mix(image, _contrasting(draw, surface), stitch)
         where = np.maximum(where, stitch)
@@ -62,13 +62,13 @@ def weld_bead(draw: Draw, surface: Surface) -> Drawn:
     v, u, pixel = _across(draw, surface)
     half = np.float32(draw.uniform(0.02, 0.05))
     bend = np.sqrt(np.clip(1 - (v / half) ** 2, 0, 1))
-    ripple = np.sin((u + 0.6 * half * bend) * np.float32(2 * math.pi / draw.uniform(0.012, 0.035)))
+    ripple = np.sin((u + 0.6 * half * bend) * (2 * math.pi / draw.uniform(0.012, 0.035)))
     where = smoothstep(half + pixel, half - pixel, np.abs(v))
     light = 0.6 + 0.45 * bend + 0.14 * ripple - 0.25 * v / half
     metal = draw.gray(0.4, 0.8) if draw.chance(0.6) else surface.image.mean(axis=(0, 1))
-    heat = smoothstep(4 * half, half, np.abs(v)) * np.float32(draw.uniform(0, 0.25))
+    heat = smoothstep(4 * half, half, np.abs(v)) * draw.uniform(0, 0.25)
     tinted = mix(surface.image, np.array([0.3, 0.25, 0.3], np.float32), heat)
-    return mix(tinted, shade(metal, light.astype(np.float32)), where), where
+    return mix(tinted, shade(metal, light), where), where
 
 
 def ridge(draw: Draw, surface: Surface) -> Drawn:
@@ -79,7 +79,7 @@ def ridge(draw: Draw, surface: Surface) -> Drawn:
     slope = np.clip(v / half, -1, 1) * where * draw.sign()
     if draw.chance(0.5):  # flat on top
         slope *= np.abs(v) > 0.5 * half
-    return shade(surface.image, (1 + draw.uniform(0.2, 0.45) * slope).astype(np.float32)), where
+    return shade(surface.image, 1 + draw.uniform(0.2, 0.45) * slope), where
 
 
 def stripe(draw: Draw, surface: Surface) -> Drawn:
@@ -89,15 +89,15 @@ def stripe(draw: Draw, surface: Surface) -> Drawn:
     if draw.chance(0.3):
         v = np.abs(v) - 2 * half
     where = smoothstep(half + pixel, half - pixel, np.abs(v))
-    return mix(surface.image, _contrasting(draw, surface), where * np.float32(0.9)), where
+    return mix(surface.image, _contrasting(draw, surface), where * 0.9), where
 
 
 def scale_marks(draw: Draw, surface: Surface) -> Drawn:
     """Evenly spaced ticks along a line, every fifth longer."""
     v, u, pixel = _across(draw, surface)
-    pitch, long = np.float32(draw.uniform(0.025, 0.05)), draw.uniform(0.03, 0.06)
+    pitch, long = draw.uniform(0.025, 0.05), draw.uniform(0.03, 0.06)
     number = np.floor(u / pitch)
-    reach = np.where(number % 5 == 0, 1.6 * long, long).astype(np.float32)
+    reach = np.where(number % 5 == 0, 1.6 * long, long)
     tick = np.abs(u / pitch - number - 0.5) * pitch < 1.1 * pixel
     where = (tick & (v > 0) & (v < reach)).astype(np.float32)
     return mix(surface.image, _contrasting(draw, surface, 0.4), where), where
@@ -106,7 +106,7 @@ def scale_marks(draw: Draw, surface: Surface) -> Drawn:
 def machining_lines(draw: Draw, surface: Surface) -> Drawn:
     """Faint straight lines from edge to edge, evenly spaced."""
     v, _, pixel = _across(draw, surface)
-    pitch = np.float32(draw.uniform(0.03, 0.15))
+    pitch = draw.uniform(0.03, 0.15)
     phase = np.abs((v / pitch) % 1 - 0.5) * pitch
     where = smoothstep(1.5 * pixel, 0.5 * pixel, phase)
     gain = 1 + np.float32(draw.uniform(0.08, 0.25) * draw.choice([-1, 1])) * where
@@ -117,11 +117,11 @@ def tool_marks(draw: Draw, surface: Surface) -> Drawn:
     """Regular arcs or lines of a cutter over a wide zone."""
     v, u, _ = _across(draw, surface)
     bend = draw.uniform(0, 0.6) if draw.chance(0.6) else 0.0
-    phase = (u + np.float32(bend) * v * v * 4) * np.float32(2 * math.pi / draw.uniform(0.015, 0.06))
-    zone = smoothstep(0.5, 0.45, np.abs(v) * np.float32(draw.uniform(0.6, 1.5)))
+    phase = (u + bend * v * v * 4) * (2 * math.pi / draw.uniform(0.015, 0.06))
+    zone = smoothstep(0.5, 0.45, np.abs(v) * draw.uniform(0.6, 1.5))
     wear = 1 + 0.3 * draw.smooth(draw.unit * 0.3)
     wave = np.sin(phase) * zone * wear
-    return shade(surface.image, (1 + draw.uniform(0.03, 0.09) * wave).astype(np.float32)), zone
+    return shade(surface.image, 1 + draw.uniform(0.03, 0.09) * wave), zone
 
 
 def edge(draw: Draw, surface: Surface) -> Drawn:
@@ -131,7 +131,7 @@ def edge(draw: Draw, surface: Surface) -> Drawn:
     wide = draw.uniform(0.02, 0.12)
     where = smoothstep(wide + 0.006, wide - 0.006, side)
     gain = float(draw.uniform(0.35, 0.8) if draw.chance(0.5) else draw.uniform(1.2, 1.7))
-    return shade(surface.image, 1 + np.float32(gain - 1) * where), where
+    return shade(surface.image, 1 + (gain - 1) * where), where
 
 
 def thread_run(draw: Draw, surface: Surface) -> Drawn:
@@ -139,9 +139,9 @@ def thread_run(draw: Draw, surface: Surface) -> Drawn:
     v, u, pixel = _across(draw, surface)
     half = draw.uniform(1.0, 3.0) * pixel
     where = smoothstep(half + pixel, half, np.abs(v))
-    beat = 0.75 + 0.25 * np.sin(u * np.float32(2 * math.pi / draw.uniform(0.02, 0.05)))
-    body = shade(_contrasting(draw, surface), beat.astype(np.float32))
-    return mix(surface.image, body, where * np.float32(0.8)), where
+    beat = 0.75 + 0.25 * np.sin(u * (2 * math.pi / draw.uniform(0.02, 0.05)))
+    body = shade(_contrasting(draw, surface), beat)
+    return mix(surface.image, body, where * 0.8), where
 
 
 def dust(draw: Draw, surface: Surface) -> Drawn:
@@ -155,7 +155,7 @@ def dust(draw: Draw, surface: Surface) -> Drawn:
     where[rows, columns] = draw.uniform(0.4, 1.0, count)
     where[rows + 1, columns] = draw.uniform(0, 0.6, count)
     pale = np.full(3, float(draw.choice([0.1, 0.85, 0.95])), np.float32)
-    return mix(surface.image, pale, where * np.float32(draw.uniform(0.15, 0.3))), where
+    return mix(surface.image, pale, where * draw.uniform(0.15, 0.3)), where
 
 
 def soiling(draw: Draw, surface: Surface) -> Drawn:
@@ -167,55 +167,55 @@ def soiling(draw: Draw, surface: Surface) -> Drawn:
         cloud = 0.5 * cloud + 0.7 * drawn_out
     where = smoothstep(-0.3, 1.8, cloud)
     tint = draw.color((0.03, 0.12), (0.0, 0.7), (0.1, 0.5))
-    return mix(surface.image, tint, where * np.float32(draw.uniform(0.1, 0.4))), where
+    return mix(surface.image, tint, where * draw.uniform(0.1, 0.4)), where
 
 
 def watermark(draw: Draw, surface: Surface) -> Drawn:
     """Very faint broad rings of dried water."""
     field = draw.smooth(draw.unit * draw.uniform(0.3, 0.6))
-    ring = np.exp(-(((field - draw.uniform(-0.5, 0.5)) / 0.12) ** 2)).astype(np.float32)
-    return shade(surface.image, 1 + np.float32(draw.uniform(-0.07, 0.07)) * ring), ring
+    ring = np.exp(-(((field - draw.uniform(-0.5, 0.5)) / 0.12) ** 2))
+    return shade(surface.image, 1 + draw.uniform(-0.07, 0.07) * ring), ring
 
 
 def highlight(draw: Draw, surface: Surface) -> Drawn:
     """A lamp or window mirrored softly."""
     y, x = draw.axes()
     dy, dx = draw.uniform(-0.5, 0.5, 2).astype(np.float32)
-    ratio, size = np.float32(draw.uniform(0.4, 2.5)), draw.uniform(0.06, 0.3)
+    ratio, size = draw.uniform(0.4, 2.5), draw.uniform(0.06, 0.3)
     if draw.chance(0.3):  # a window
         r = np.maximum(np.abs(y - dy) * ratio, np.abs(x - dx) / ratio) / size
         where = smoothstep(1.05, 0.9, r)
     else:
         where = smoothstep(1.3, 0.1, np.hypot((y - dy) * ratio, (x - dx) / ratio) / size)
-    return surface.image + (where * np.float32(draw.uniform(0.12, 0.5)))[..., None], where
+    return surface.image + (where * draw.uniform(0.12, 0.5))[..., None], where
 
 
 def shadow(draw: Draw, surface: Surface) -> Drawn:
     """The soft shadow of something out of view."""
     v, u = draw.turned(draw.uniform(0, 2 * math.pi))
     soft = draw.uniform(0.03, 0.2)
-    where = smoothstep(-soft, soft, v - np.float32(draw.uniform(0.05, 0.45)))
+    where = smoothstep(-soft, soft, v - draw.uniform(0.05, 0.45))
     if draw.chance(0.4):  # a bar
-        where *= smoothstep(-soft, soft, np.float32(draw.uniform(0.1, 0.3)) - np.abs(u))
-    return shade(surface.image, 1 - np.float32(draw.uniform(0.15, 0.5)) * where), where
+        where *= smoothstep(-soft, soft, draw.uniform(0.1, 0.3) - np.abs(u))
+    return shade(surface.image, 1 - draw.uniform(0.15, 0.5) * where), where
 
 
 def clamp(draw: Draw, surface: Surface) -> Drawn:
     """A gripper, nozzle or stop that reaches into the image as far as the part."""
     v, u = draw.turned(float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.06))
-    middle = np.float32(draw.uniform(-0.15, 0.15))
+    middle = draw.uniform(-0.15, 0.15)
     reach = float(u.max())
     if surface.region is not None and (surface.region > 0.5).any():
         reach = float(u[surface.region > 0.5].max()) - draw.uniform(-0.01, 0.06)
     pixel, where = 1 / draw.unit, np.zeros(draw.shape, np.float32)
     image, half = surface.image, draw.uniform(0.05, 0.16)
     for part in range(int(draw.integers(1, 4))):  # each part farther back is wider or narrower
-        start = np.float32(reach + part * draw.uniform(0.04, 0.12))
+        start = reach + part * draw.uniform(0.04, 0.12)
         half *= draw.uniform(0.6, 1.7)
         tone = draw.gray(0.02, 0.3) if draw.chance(0.7) else draw.gray(0.4, 0.9)
         bulge = 0.6 + 0.5 * np.sqrt(np.clip(1 - ((v - middle) / half) ** 2, 0, 1))
         cover = smoothstep(pixel, -pixel, np.maximum(np.abs(v - middle) - half, start - u))
-        image = mix(image, shade(tone, bulge.astype(np.float32)), cover)
+        image = mix(image, shade(tone, bulge), cover)
         where = np.maximum(where, cover)
     return image, where
 
@@ -224,20 +224,20 @@ def knot(draw: Draw, surface: Surface) -> Drawn:
     """A sound knot: rings of the wood's own color, denser inwards."""
     y, x = draw.axes()
     dy, dx = draw.uniform(-0.35, 0.35, 2).astype(np.float32)
-    size, ratio = draw.uniform(0.04, 0.1), np.float32(draw.uniform(0.6, 1.6))
+    size, ratio = draw.uniform(0.04, 0.1), draw.uniform(0.6, 1.6)
     r = np.hypot((y - dy) * ratio, (x - dx) / ratio) / size
     r = r + 0.06 * draw.smooth(draw.unit * 0.08)
     where = smoothstep(1.25, 0.85, r)
-    light = 0.62 + 0.14 * np.sin(r * np.float32(draw.uniform(12, 20))) - 0.2 * smoothstep(0.5, 0, r)
-    ring = shade(surface.image.mean(axis=(0, 1)), light.astype(np.float32))
-    return mix(surface.image, ring, where * np.float32(0.9)), where
+    light = 0.62 + 0.14 * np.sin(r * draw.uniform(12, 20)) - 0.2 * smoothstep(0.5, 0, r)
+    ring = shade(surface.image.mean(axis=(0, 1)), light)
+    return mix(surface.image, ring, where * 0.9), where
 
 
 def grain_patch(draw: Draw, surface: Surface) -> Drawn:
     """A broad change of shade, as grain, batch or polish vary."""
     field = draw.smooth(draw.unit * draw.uniform(0.4, 0.9))
     where = smoothstep(-0.6, 1.2, field)
-    return shade(surface.image, 1 + np.float32(draw.uniform(-0.2, 0.2)) * where), where
+    return shade(surface.image, 1 + draw.uniform(-0.2, 0.2) * where), where
 
 
 def chamfer(draw: Draw, surface: Surface) -> Drawn:
