@@ -33,11 +33,7 @@ from .sample import DefectRegion, SurfaceSample
 
 FORMAT = 2
 LISTING = "samples.jsonl"
-_GROUPS = {
-    "train": TRAIN_FAMILIES,
-    "validation": VALIDATION_FAMILIES,
-    "test": TEST_FAMILIES,
-}
+_GROUPS = {"train": TRAIN_FAMILIES, "validation": VALIDATION_FAMILIES, "test": TEST_FAMILIES}
 _MIN_SIDE, _MAX_SIDE = 64, 1024
 
 

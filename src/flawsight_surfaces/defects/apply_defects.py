@@ -54,12 +54,7 @@ def visible_mask(alpha: Field) -> Mask:
 
 
 def apply_defects(
-    draw: Draw,
-    surface: Surface,
-    kinds: list[str],
-    number: int,
-    difficulty: float,
-    view: View,
+    draw: Draw, surface: Surface, kinds: list[str], number: int, difficulty: float, view: View
 ) -> tuple[Surface, list[tuple[str, Field]]]:
     """The surface with up to `number` defects that do not touch, and each's kind and alpha seen."""
     drawn: list[tuple[str, Field]] = []

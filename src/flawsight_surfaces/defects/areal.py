@@ -93,8 +93,7 @@ def stain(canvas: Canvas) -> Layer:
     soaked = mix(image, image * tint, 0.4 + 0.5 * canvas.contrast())
     rim = np.exp(-(((distance - 0.9) / 0.15) ** 2))
     return Layer(
-        canvas.disc(distance, radius, 0.2),
-        shade(soaked, 1 - canvas.uniform(0, 0.3) * rim),
+        canvas.disc(distance, radius, 0.2), shade(soaked, 1 - canvas.uniform(0, 0.3) * rim)
     )
 
 

@@ -1,5 +1,6 @@
 """Defects of one among several like things: each takes a canvas."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -29,8 +30,14 @@ def _pick(canvas: Canvas) -> Item | None:
     return chosen[canvas.integers(len(chosen))]
 
 
-def _nothing(canvas: Canvas) -> Layer:
-    return Layer(np.zeros(canvas.shape, np.float32), np.zeros(3, np.float32))
+def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Callable[[Canvas], Layer]:
+    """A defect of a picked item; nothing is drawn if no item is whole in view."""
+
+    def on_canvas(canvas: Canvas) -> Layer:
+        item = _pick(canvas)
+        return canvas.nothing() if item is None else draw(canvas, item)
+
+    return on_canvas
 
 
 def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
@@ -53,7 +60,9 @@ def _changed(canvas: Canvas, image: Field) -> Layer:
     return Layer(smoothstep(0.01, 0.03, change), image)
 
 
-def _replaced(canvas: Canvas, item: Item, stamp: Stamp, shift: tuple[float, float]) -> Layer:
+def _replaced(
+    canvas: Canvas, item: Item, stamp: Stamp, shift: tuple[float, float] = (0, 0)
+) -> Layer:
     """A layer that shows another stamp instead of a thing, its center shifted."""
     image, _ = _without(canvas, item)
     h, w = item.stamp.alpha.shape
@@ -61,35 +70,28 @@ def _replaced(canvas: Canvas, item: Item, stamp: Stamp, shift: tuple[float, floa
     return _changed(canvas, image)
 
 
-def missing(canvas: Canvas) -> Layer:
+@_of_an_item
+def missing(canvas: Canvas, item: Item) -> Layer:
     """One of several things is not there: its empty place shows."""
-    item = _pick(canvas)
-    if item is None:
-        return _nothing(canvas)
     image, where = _without(canvas, item)
     return Layer(where, image)
 
 
-def misplaced(canvas: Canvas) -> Layer:
+@_of_an_item
+def misplaced(canvas: Canvas, item: Item) -> Layer:
     """One of several things is shifted out of its row or turned."""
-    item = _pick(canvas)
-    if item is None:
-        return _nothing(canvas)
     side = min(item.stamp.alpha.shape)
-    shift = (
-        canvas.uniform(0.2, 0.55, 2) * side * canvas.choice([-1, 1], 2) * (canvas.random(2) < 0.75)
-    )
+    shift = canvas.uniform(0.2, 0.55, 2) * side * canvas.choice([-1, 1], 2)
+    shift = shift * (canvas.random(2) < 0.75)
     turn = float(canvas.choice([-1, 1]) * canvas.uniform(15, 90))
     if not shift.any():
         shift[int(canvas.integers(2))] = 0.35 * side
     return _replaced(canvas, item, transformed(item.stamp, turn), (shift[0], shift[1]))
 
 
-def extra(canvas: Canvas) -> Layer:
+@_of_an_item
+def extra(canvas: Canvas, item: Item) -> Layer:
     """One more of several things lies where none belongs."""
-    item = _pick(canvas)
-    if item is None:
-        return _nothing(canvas)
     stamp = transformed(item.stamp, canvas.uniform(0, 360))
     height, width = canvas.shape
     taken = labels(canvas.surface.items, canvas.shape) > 0
@@ -111,11 +113,9 @@ def extra(canvas: Canvas) -> Layer:
     return _changed(canvas, image)
 
 
-def miscolored(canvas: Canvas) -> Layer:
+@_of_an_item
+def miscolored(canvas: Canvas, item: Item) -> Layer:
     """One of several things has another color."""
-    item = _pick(canvas)
-    if item is None:
-        return _nothing(canvas)
     paint = item.stamp.paint
     luma = (paint @ _LUMA) / max(0.05, float((paint @ _LUMA).mean()))
     other = canvas.color(saturation=(0.3, 1), value=(0.15, 1))
@@ -129,26 +129,21 @@ def miscolored(canvas: Canvas) -> Layer:
     return _changed(canvas, image)
 
 
-def bent(canvas: Canvas) -> Layer:
+@_of_an_item
+def bent(canvas: Canvas, item: Item) -> Layer:
     """One of several things is sheared or squashed."""
-    item = _pick(canvas)
-    if item is None:
-        return _nothing(canvas)
     way = canvas.sign()
     if canvas.chance(0.6):
-        other = transformed(
-            item.stamp, way * canvas.uniform(0, 15), way * canvas.uniform(0.35, 0.8)
-        )
+        turn, shear = way * canvas.uniform(0, 15), way * canvas.uniform(0.35, 0.8)
+        other = transformed(item.stamp, turn, shear)
     else:
         other = transformed(item.stamp, canvas.uniform(0, 180), 0.0, canvas.uniform(0.5, 0.75))
-    return _replaced(canvas, item, other, (0.0, 0.0))
+    return _replaced(canvas, item, other)
 
 
-def broken(canvas: Canvas) -> Layer:
+@_of_an_item
+def broken(canvas: Canvas, item: Item) -> Layer:
     """A piece of one of several things is broken off along a rough line."""
-    item = _pick(canvas)
-    if item is None:
-        return _nothing(canvas)
     h, w = item.stamp.alpha.shape
     piece = canvas.sized(h, w)
     v, _ = piece.turned(piece.uniform(0, 6.3))
@@ -156,4 +151,4 @@ def broken(canvas: Canvas) -> Layer:
     rest = smoothstep(-0.02, 0.02, v + rough + canvas.uniform(-0.05, 0.25))
     shadow = None if item.stamp.shadow is None else item.stamp.shadow * rest
     other = replace(item.stamp, alpha=item.stamp.alpha * rest, shadow=shadow)
-    return _replaced(canvas, item, other, (0.0, 0.0))
+    return _replaced(canvas, item, other)

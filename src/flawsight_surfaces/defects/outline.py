@@ -105,7 +105,7 @@ def short_circuit(canvas: Canvas) -> Layer:
     pattern = canvas.surface.pattern
     found = None if pattern is None else _bridge(canvas, pattern.cover)
     if pattern is None or found is None:
-        return Layer(np.zeros(canvas.shape, np.float32), np.zeros(3, np.float32))
+        return canvas.nothing()
     start, end, gap = found
     points = np.linspace(start, end, 8) + canvas.normal(0, 0.06 * gap, (8, 2))
     points[0], points[-1] = start, end
@@ -119,7 +119,7 @@ def open_circuit(canvas: Canvas) -> Layer:
     pattern = canvas.surface.pattern
     found = None if pattern is None else _bridge(canvas, 1 - pattern.cover)
     if pattern is None or found is None:
-        return Layer(np.zeros(canvas.shape, np.float32), np.zeros(3, np.float32))
+        return canvas.nothing()
     start, end, wide = found
     off = (end - start) / max(1.0, wide) * 1.5
     points = np.linspace(start - off, end + off, 8) + canvas.normal(0, 0.05 * wide, (8, 2))

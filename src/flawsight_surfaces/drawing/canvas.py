@@ -39,6 +39,10 @@ class Canvas(Draw):
         self.surface, self.center = surface, center
         self.difficulty, self.shown = difficulty, shown
 
+    def nothing(self) -> Layer:
+        """The layer of a defect for which there is no place."""
+        return Layer(np.zeros(self.shape, np.float32), np.zeros(3, np.float32))
+
     def local_color(self) -> Field:
         """The mean color (3,) around the center."""
         reach = max(2, self.unit // 24)

@@ -22,6 +22,7 @@ class Draw:
     def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
         self.rng, self.height, self.width = rng, height, width
         self.unit = min(height, width)
+        self.tall, self.wide = height / self.unit, width / self.unit  # in units
         self.shape = (height, width)
         self.uniform, self.normal, self.random = rng.uniform, rng.normal, rng.random
         self.integers, self.choice = rng.integers, rng.choice

@@ -29,6 +29,34 @@ def rows(draw: Draw, pitch: float) -> Centers:
     ]
 
 
+def grid(draw: Draw, down: int, across: int, pitch: float) -> Centers:
+    """Rows and columns a pitch apart around the middle."""
+    top, left = draw.height / 2 - (down - 1) / 2 * pitch, draw.width / 2 - (across - 1) / 2 * pitch
+    return [(top + i * pitch, left + j * pitch) for i in range(down) for j in range(across)]
+
+
+def spread(draw: Draw, down: int, across: int) -> Centers:
+    """Rows and columns that share the image evenly."""
+    return [
+        ((i + 0.5) * draw.height / down, (j + 0.5) * draw.width / across)
+        for i in range(down)
+        for j in range(across)
+    ]
+
+
+def ring(center: tuple[float, float], radius: float, count: int, start: float) -> Centers:
+    """Places evenly around a center, from an angle in radians on."""
+    turns = np.arange(count) * (2 * math.pi / count) + start
+    return [(center[0] + radius * math.sin(t), center[1] + radius * math.cos(t)) for t in turns]
+
+
+def corners(draw: Draw, down: float, across: float) -> Centers:
+    """The four corners so far from the middle."""
+    return [
+        (draw.height / 2 + i * down, draw.width / 2 + j * across) for i in (-1, 1) for j in (-1, 1)
+    ]
+
+
 def scattered(draw: Draw, pitch: float, most: int) -> Centers:
     """Random places at least a pitch apart, away from the border."""
     chosen: Centers = []

@@ -37,6 +37,14 @@ def lay(
     return Item(kind, group, top, left, clipped, under, feature)
 
 
+def lay_all(
+    image: Field, stamp: Stamp, centers: Iterable[tuple[float, float]], kind: str
+) -> tuple[Item, ...]:
+    """Lay a stamp around each center; centers outside the image give no item."""
+    laid = (lay(image, stamp, center, kind) for center in centers)
+    return tuple(item for item in laid if item is not None)
+
+
 def over(under: Field, stamp: Stamp) -> Field:
     """What a stamp on a ground (h, w, 3) of its own size looks like."""
     ground = under if stamp.shadow is None else shade(under, 1 - stamp.shadow)

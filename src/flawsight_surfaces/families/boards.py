@@ -5,7 +5,8 @@ import numpy as np
 from ..drawing import components, hardware, lettering, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, shade, smoothstep
-from ..drawing.stamps import lay
+from ..drawing.layout import corners, grid, spread
+from ..drawing.stamps import lay, lay_all
 from ..drawing.surface import Field, Item, Stamp, Surface
 from .backdrop import backdrop
 from .plates import place
@@ -99,7 +100,7 @@ def module_board(draw: Draw) -> Surface:
     back = backdrop(draw)
     v, u = draw.axes()
     tall, wide = draw.uniform(0.4, 0.85), draw.uniform(0.5, 0.9)
-    tall, wide = tall * min(1.3, draw.height / draw.unit), wide * min(1.3, draw.width / draw.unit)
+    tall, wide = tall * min(1.3, draw.tall), wide * min(1.3, draw.wide)
     distance = shapes.box(v, u, tall, wide, float(draw.choice([0.0, 0.03])))
     ground, ink = board_colors(draw)
     body = mix(
@@ -111,15 +112,10 @@ def module_board(draw: Draw) -> Surface:
     assert surface.region is not None
     bench = _Bench(surface.image, surface.region)
     size = draw.unit * min(tall, wide)
-    inset = 0.09 * size
+    down, across = draw.unit * tall / 2 - 0.09 * size, draw.unit * wide / 2 - 0.09 * size
     bore = hardware.hole(draw, max(7.0, 0.09 * size), ground)
-    for i in (-1, 1):
-        for j in (-1, 1):
-            center = (
-                draw.height / 2 + i * (draw.unit * tall / 2 - inset),
-                draw.width / 2 + j * (draw.unit * wide / 2 - inset),
-            )
-            bench.put(bore, center, "bore", 90)
+    for center in corners(draw, down, across):
+        bench.put(bore, center, "bore", 90)
     big = components.can(draw, size * draw.uniform(0.25, 0.5))
     for j in (-1, 1) if draw.chance(0.6) else (0,):
         bench.put(big, (draw.height / 2, draw.width / 2 + j * 0.26 * draw.unit * wide), "can", 91)
@@ -127,12 +123,7 @@ def module_board(draw: Draw) -> Surface:
     pin = components.pin(draw, 0.1 * size, 0.035 * size, components.solder(draw))
     for i in range(pins):
         shift = (i - (pins - 1) / 2) * 0.07 * size
-        bench.put(
-            pin,
-            (draw.height / 2 + draw.unit * tall / 2 - 0.09 * size, draw.width / 2 + shift),
-            "pin",
-            92,
-        )
+        bench.put(pin, (draw.height / 2 + down, draw.width / 2 + shift), "pin", 92)
     _populate(draw, bench, size, int(draw.integers(3, 9)), ground)
     return Surface(bench.image, surface.region, surface.under, items=tuple(bench.items))
 
@@ -148,16 +139,11 @@ def solder_pads(draw: Draw) -> Surface:
     )
     hollow = draw.chance(0.3)
     rows, columns = int(draw.height / pitch), int(draw.width / pitch)
-    items: list[Item] = []
-    for i in range(rows):
-        for j in range(columns):
-            if hollow and 1 < i < rows - 2 and 1 < j < columns - 2:
-                continue
-            row, column = (i + 0.5) * draw.height / rows, (j + 0.5) * draw.width / columns
-            item = lay(image, stamp, (row, column), "pad")
-            if item is not None and len(items) < 120:
-                items.append(item)
-    return Surface(image, items=tuple(items), countable=len(items) <= 16)
+    inner = [1 < i < rows - 2 and 1 < j < columns - 2 for i, j in np.ndindex(rows, columns)]
+    centers = zip(spread(draw, rows, columns), inner, strict=True)
+    shown = [center for center, inside in centers if not (hollow and inside)]
+    items = lay_all(image, stamp, shown, "pad")[:120]
+    return Surface(image, items=items, countable=len(items) <= 16)
 
 
 def chip_package(draw: Draw) -> Surface:
@@ -168,16 +154,9 @@ def chip_package(draw: Draw) -> Surface:
     count = int(draw.integers(4, 12))
     metal, pitch = components.solder(draw), wide * 0.92 / count
     pin = components.pin(draw, draw.unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
-    items: list[Item] = []
-    for side in (-1, 1):
-        for i in range(count):
-            center = (
-                draw.height / 2 + side * (tall / 2 + 0.03 * draw.unit),
-                draw.width / 2 + (i - (count - 1) / 2) * pitch,
-            )
-            item = lay(image, pin, center, "pin")
-            if item is not None:
-                items.append(item)
+    away = tall / 2 + 0.03 * draw.unit
+    line = grid(draw, 1, count, pitch)
+    items = lay_all(image, pin, [(y + side * away, x) for side in (-1, 1) for y, x in line], "pin")
     y, x = draw.axes()
     distance = shapes.box(y * draw.unit, x * draw.unit, tall, wide, 0.02 * draw.unit)
     case = shapes.solid(distance)
@@ -194,7 +173,7 @@ def chip_package(draw: Draw) -> Surface:
     for item in items:
         np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
     # What the case covers of a leg is no part of it.
-    return Surface(image, region, under, items=tuple(items), countable=True)
+    return Surface(image, region, under, items=items, countable=True)
 
 
 def lamp_panel(draw: Draw) -> Surface:
@@ -204,15 +183,9 @@ def lamp_panel(draw: Draw) -> Surface:
     pitch = draw.unit * draw.uniform(0.16, 0.34)
     paint = draw.color(saturation=(0.1, 1), value=(0.6, 1))
     stamp = components.led(draw, pitch * draw.uniform(0.35, 0.65), paint)
-    rows, columns = max(1, int(draw.height / pitch)), max(1, int(draw.width / pitch))
-    items: list[Item] = []
-    for i in range(rows):
-        for j in range(columns):
-            center = ((i + 0.5) * draw.height / rows, (j + 0.5) * draw.width / columns)
-            item = lay(image, stamp, center, "lamp")
-            if item is not None:
-                items.append(item)
-    return Surface(image, items=tuple(items), countable=len(items) <= 16)
+    centers = spread(draw, max(1, int(draw.height / pitch)), max(1, int(draw.width / pitch)))
+    items = lay_all(image, stamp, centers, "lamp")
+    return Surface(image, items=items, countable=len(items) <= 16)
 
 
 def solar_cell(draw: Draw) -> Surface:

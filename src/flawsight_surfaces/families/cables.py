@@ -1,14 +1,15 @@
 """Cables and connectors."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ..drawing import components, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, shade, smoothstep
-from ..drawing.stamps import lay
-from ..drawing.surface import Item, Surface
+from ..drawing.stamps import lay_all
+from ..drawing.surface import Surface
 from .backdrop import backdrop
 from .plates import place
 
@@ -26,20 +27,17 @@ def pin_connector(draw: Draw) -> Surface:
     rim = smoothstep(0.02, 0.012, np.abs(distance + 0.03))
     light = 1 + 0.03 * draw.smooth(draw.unit * 0.2) - 0.35 * rim
     surface = place(draw, back, shade(paint, light), distance, distance - 0.03)
-    image = surface.image
     pitch = long * 0.88 * draw.unit / count
     size = pitch * draw.uniform(0.3, 0.55)
     metal = components.solder(draw)
     cell = components.pin(draw, size * draw.uniform(1, 1.8), size, metal)
-    items: list[Item] = []
-    for r in range(rows):
-        for i in range(count):
-            off = ((r - (rows - 1) / 2) * high / rows * draw.unit, (i - (count - 1) / 2) * pitch)
-            off = off if across else off[::-1]
-            item = lay(image, cell, (draw.height / 2 + off[0], draw.width / 2 + off[1]), "pin")
-            if item is not None:
-                items.append(item)
-    return Surface(image, surface.region, surface.under, items=tuple(items), countable=True)
+    centers = []
+    for r, i in np.ndindex(rows, count):
+        off = ((r - (rows - 1) / 2) * high / rows * draw.unit, (i - (count - 1) / 2) * pitch)
+        down, right = off if across else off[::-1]
+        centers.append((draw.height / 2 + down, draw.width / 2 + right))
+    items = lay_all(surface.image, cell, centers, "pin")
+    return replace(surface, items=items, countable=True)
 
 
 def cable_bundle(draw: Draw) -> Surface:

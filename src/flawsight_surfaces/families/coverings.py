@@ -7,8 +7,8 @@ import numpy as np
 from ..drawing import shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, shade, smoothstep
-from ..drawing.stamps import lay
-from ..drawing.surface import Item, Stamp, Surface
+from ..drawing.stamps import lay_all
+from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 from .plates import place
 
@@ -100,13 +100,7 @@ def rope(draw: Draw) -> Surface:
     light = light * (1 + 0.1 * fibre + 0.05 * draw.smooth(draw.unit / 80))
     distance = np.abs(v) - half * (0.94 + 0.06 * strand)
     base = draw.color(saturation=(0.0, 0.9), value=(0.3, 1.0))
-    return place(
-        draw,
-        back,
-        shade(base, np.clip(light, 0, 1.6)),
-        distance,
-        distance - 0.02,
-    )
+    return place(draw, back, shade(base, np.clip(light, 0, 1.6)), distance, distance - 0.02)
 
 
 def zipper(draw: Draw) -> Surface:
@@ -126,15 +120,11 @@ def zipper(draw: Draw) -> Surface:
     tooth = shapes.box(py, px, *((thick, long) if not across else (long, thick)), thick * 0.3)
     stamp = Stamp(shapes.solid(tooth), np.clip(body, 0, 1), 0.3 * shapes.solid(tooth - 1, 0.5))
     run = draw.width if across else draw.height
-    items: list[Item] = []
+    centers = []
     for i in range(min(100, int(run / pitch) + 1)):
-        off = (1 if i % 2 else -1) * long * 0.27
-        at = (i + 0.5) * pitch
-        center = (draw.height / 2 + off, at) if across else (at, draw.width / 2 + off)
-        item = lay(image, stamp, center, "tooth")
-        if item is not None:
-            items.append(item)
-    return Surface(image, items=tuple(items))
+        off, at = (1 if i % 2 else -1) * long * 0.27, (i + 0.5) * pitch
+        centers.append((draw.height / 2 + off, at) if across else (at, draw.width / 2 + off))
+    return Surface(image, items=lay_all(image, stamp, centers, "tooth"))
 
 
 def honeycomb(draw: Draw) -> Surface:

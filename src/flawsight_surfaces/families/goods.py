@@ -1,14 +1,16 @@
 """Packages and moulded goods."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ..drawing import hardware, lettering, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import lit, mix, shade, smoothstep
-from ..drawing.stamps import lay
-from ..drawing.surface import Item, Surface
+from ..drawing.layout import corners
+from ..drawing.stamps import lay, lay_all
+from ..drawing.surface import Surface
 from .backdrop import backdrop
 from .plates import place
 
@@ -18,8 +20,8 @@ def carton(draw: Draw) -> Surface:
     back = backdrop(draw)
     y, x = draw.axes()
     tall, wide = (
-        draw.height / draw.unit * draw.uniform(0.75, 0.95),
-        draw.width / draw.unit * draw.uniform(0.7, 0.95),
+        draw.tall * draw.uniform(0.75, 0.95),
+        draw.wide * draw.uniform(0.7, 0.95),
     )
     paper = draw.color(saturation=(0, 0.8), value=(0.4, 1))
     body = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3))
@@ -57,7 +59,7 @@ def bottle(draw: Draw) -> Surface:
     """A bottle or jar from the side, with a cap and a label round it."""
     back = backdrop(draw)
     y, x = draw.axes()
-    long = 0.48 * draw.height / draw.unit
+    long = 0.48 * draw.tall
     half, neck = draw.uniform(0.16, 0.3), draw.uniform(0.06, 0.15)
     neck, shoulder = min(neck, 0.8 * half), np.float32(draw.uniform(-0.55, -0.25) * long)
     outline = half + (neck - half) * smoothstep(shoulder + 0.08, shoulder - 0.08, y)
@@ -126,8 +128,8 @@ def housing(draw: Draw) -> Surface:
     back = backdrop(draw)
     v, u = draw.turned(draw.normal(0, 0.05))
     tall, wide = (
-        draw.height / draw.unit * draw.uniform(0.65, 0.9),
-        draw.width / draw.unit * draw.uniform(0.65, 0.9),
+        draw.tall * draw.uniform(0.65, 0.9),
+        draw.wide * draw.uniform(0.65, 0.9),
     )
     distance = shapes.box(v, u, tall, wide, draw.uniform(0.02, 0.15))
     paint = draw.gray(0.05, 0.95) if draw.chance(0.55) else draw.color(value=(0.2, 0.95))
@@ -143,21 +145,10 @@ def housing(draw: Draw) -> Surface:
         light = light * np.where(inside & ((v / pitch) % 1 < 0.45), 0.3, np.float32(1))
     body = shade(paint, light)
     surface = place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
-    assert surface.region is not None
-    stamp = (hardware.boss if draw.chance(0.5) else hardware.screw)(
-        draw, draw.unit * draw.uniform(0.07, 0.12), paint
-    )
-    items: list[Item] = []
-    for i in (-1, 1):
-        for j in (-1, 1):
-            center = (
-                draw.height / 2 + i * (tall / 2 - 0.12) * draw.unit,
-                draw.width / 2 + j * (wide / 2 - 0.12) * draw.unit,
-            )
-            item = lay(surface.image, stamp, center, "screw boss")
-            if item is not None:
-                items.append(item)
-    return Surface(surface.image, surface.region, surface.under, items=tuple(items))
+    fastener = hardware.boss if draw.chance(0.5) else hardware.screw
+    stamp = fastener(draw, draw.unit * draw.uniform(0.07, 0.12), paint)
+    centers = corners(draw, (tall / 2 - 0.12) * draw.unit, (wide / 2 - 0.12) * draw.unit)
+    return replace(surface, items=lay_all(surface.image, stamp, centers, "screw boss"))
 
 
 def lens(draw: Draw) -> Surface:

@@ -7,8 +7,9 @@ import numpy as np
 from ..drawing.draw import Draw
 from ..drawing.fields import lit, mix, shade, smoothstep
 from ..drawing.hardware import hole
-from ..drawing.stamps import lay
-from ..drawing.surface import Field, Item, Surface
+from ..drawing.layout import grid, ring
+from ..drawing.stamps import lay_all
+from ..drawing.surface import Field, Surface
 from .backdrop import backdrop
 from .plates import place
 
@@ -230,32 +231,15 @@ def drilled_plate(draw: Draw) -> Surface:
     stamp = hole(draw, size, image.mean(axis=(0, 1)))
     if draw.chance(0.4):
         count, radius = int(draw.integers(4, 10)), draw.unit * draw.uniform(0.25, 0.4)
-        turns = np.arange(count) * (2 * math.pi / count) + draw.uniform(0, 6.3)
-        centers = [
-            (draw.height / 2 + radius * math.sin(t), draw.width / 2 + radius * math.cos(t))
-            for t in turns
-        ]
+        middle = (draw.height / 2, draw.width / 2)
+        centers = ring(middle, radius, count, draw.uniform(0, 6.3))
     else:
         pitch = size * draw.uniform(1.6, 3.0)
-        down, across = (
-            max(1, min(5, int(draw.height / pitch - 0.6))),
-            max(2, int(draw.width / pitch - 0.6)),
-        )
-        down = 1 if draw.chance(0.3) else down
-        centers = [
-            (
-                draw.height / 2 + (i - (down - 1) / 2) * pitch,
-                draw.width / 2 + (j - (across - 1) / 2) * pitch,
-            )
-            for i in range(down)
-            for j in range(across)
-        ]
-    items: list[Item] = []
-    for center in centers[:60]:
-        item = lay(image, stamp, center, "bore")
-        if item is not None:
-            items.append(item)
-    return Surface(image, items=tuple(items), countable=len(items) <= 12)
+        down = max(1, min(5, int(draw.height / pitch - 0.6)))
+        across = max(2, int(draw.width / pitch - 0.6))
+        centers = grid(draw, 1 if draw.chance(0.3) else down, across, pitch)
+    items = lay_all(image, stamp, centers[:60], "bore")
+    return Surface(image, items=items, countable=len(items) <= 12)
 
 
 def rough_casting(draw: Draw) -> Surface:

@@ -8,8 +8,8 @@ from ..drawing import shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, shade, smoothstep
 from ..drawing.hardware import disc_shadow, screw
-from ..drawing.layout import arranged, dome, gather
-from ..drawing.stamps import lay, transformed
+from ..drawing.layout import arranged, dome, gather, ring
+from ..drawing.stamps import lay, lay_all, transformed
 from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 
@@ -72,11 +72,8 @@ def bearing(draw: Draw) -> Surface:
     under = image.copy()
     y, x = shapes.sheet(size, size, 4)
     r = np.hypot(y, x) / (size / 2)
-    bore, inner, outer = (
-        draw.uniform(0.25, 0.38),
-        draw.uniform(0.48, 0.56),
-        draw.uniform(0.76, 0.84),
-    )
+    bore = draw.uniform(0.25, 0.38)
+    inner, outer = draw.uniform(0.48, 0.56), draw.uniform(0.76, 0.84)
     fan = np.cos(2 * np.arctan2(y, x) + draw.uniform(0, 6))
     light = 0.95 + draw.uniform(0.05, 0.2) * fan + 0.05 * np.sin(r * 90)
     for edge in (bore, inner, outer, 1.0):
@@ -85,11 +82,10 @@ def bearing(draw: Draw) -> Surface:
     body = shade(steel, light)
     groove = smoothstep(inner - 0.01, inner + 0.01, r) * smoothstep(outer + 0.01, outer - 0.01, r)
     body = mix(body, draw.gray(0.04, 0.2), groove)
-    ring = np.maximum(r - 1, bore - r) * (size / 2)
+    race = np.maximum(r - 1, bore - r) * (size / 2)
     center = (draw.height / 2 + draw.normal(0, 3), draw.width / 2 + draw.normal(0, 3))
-    frame = lay(
-        image, Stamp(shapes.solid(ring), body, 0.35 * shapes.solid(ring - 2, 0.2)), center, ""
-    )
+    rings = Stamp(shapes.solid(race), body, 0.35 * shapes.solid(race - 2, 0.2))
+    frame = lay(image, rings, center, "")
     assert frame is not None
     region = np.zeros(draw.shape, np.float32)
     region[frame.box] = frame.stamp.alpha
@@ -104,14 +100,9 @@ def bearing(draw: Draw) -> Surface:
     )
     reach = (inner + outer) / 2 * size / 2
     count = min(14, int(2 * math.pi * reach / (ball * draw.uniform(1.15, 1.6))))
-    start = draw.uniform(0, 6.3)
-    items = []
-    for turn in start + np.arange(count) * (2 * math.pi / count):
-        at = (center[0] + reach * math.sin(turn), center[1] + reach * math.cos(turn))
-        item = lay(image, stamp, at, "ball")
-        if item is not None:
-            items.append(item)
-    return Surface(image, region, under, items=tuple(items), countable=True)
+    centers = ring(center, reach, count, draw.uniform(0, 6.3))
+    items = lay_all(image, stamp, centers, "ball")
+    return Surface(image, region, under, items=items, countable=True)
 
 
 def screws(draw: Draw) -> Surface:
@@ -132,9 +123,7 @@ def screws(draw: Draw) -> Surface:
     light = light + 0.2 * thread * (cap > 0)
     metal = draw.gray(0.35, 0.9) if draw.chance(0.7) else draw.color((0.08, 0.14), (0.3, 0.7))
     stamp = Stamp(
-        shapes.solid(distance),
-        shade(metal, light),
-        0.4 * shapes.solid(distance - 1, 0.35),
+        shapes.solid(distance), shade(metal, light), 0.4 * shapes.solid(distance - 1, 0.35)
     )
     turn = draw.uniform(0, 360)
     spread = 180 if draw.chance(0.5) else 4

@@ -7,7 +7,7 @@ from ..drawing.draw import Draw
 from ..drawing.fields import mix, shade, smoothstep
 from ..drawing.hardware import disc_shadow, stamped
 from ..drawing.layout import arranged, dome, gather, rows, scattered
-from ..drawing.stamps import lay, transformed
+from ..drawing.stamps import lay_all, transformed
 from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 
@@ -47,10 +47,7 @@ def gel_capsules(draw: Draw) -> Surface:
     body = np.clip(body + (glint * draw.uniform(0.2, 0.6))[..., None], 0, 1)
     stamp = Stamp(shapes.solid(distance), body, 0.35 * shapes.solid(distance - 1, 0.3))
     return gather(
-        backdrop(draw),
-        centers,
-        lambda: transformed(stamp, draw.uniform(0, 360)),
-        "capsule",
+        backdrop(draw), centers, lambda: transformed(stamp, draw.uniform(0, 360)), "capsule"
     )
 
 
@@ -73,10 +70,7 @@ def buttons(draw: Draw) -> Surface:
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.5, lamp, 0.06 * size), 0.3)
     stamp = Stamp(shapes.solid(distance), body, shadow)
     return gather(
-        backdrop(draw),
-        centers,
-        lambda: transformed(stamp, draw.uniform(0, 360)),
-        "button",
+        backdrop(draw), centers, lambda: transformed(stamp, draw.uniform(0, 360)), "button"
     )
 
 
@@ -147,10 +141,9 @@ def blister_pack(draw: Draw) -> Surface:
     coat = draw.color(saturation=(0, 0.8), value=(0.5, 1))
     pill = Stamp(shapes.solid((r - 0.85) * (size / 2)), shade(coat, light))
     centers = rows(draw, pitch)
-    for center in centers:
-        lay(image, Stamp(wall, pocket), center, "")
-    items = [item for center in centers[:80] if (item := lay(image, pill, center, "tablet"))]
-    return Surface(image, items=tuple(items), countable=len(items) <= 16)
+    lay_all(image, Stamp(wall, pocket), centers, "")
+    items = lay_all(image, pill, centers[:80], "tablet")
+    return Surface(image, items=items, countable=len(items) <= 16)
 
 
 def toy_bricks(draw: Draw) -> Surface:
@@ -167,6 +160,5 @@ def toy_bricks(draw: Draw) -> Surface:
         top = stamped(top, lettering.text(size * 0.28, lettering.words(draw, 3)), paint * 0.8)
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.52, lamp, 0.1 * size), 0.3)
     stamp = Stamp(shapes.solid(shapes.disc(y, x, size / 2)), np.clip(top, 0, 1), shadow)
-    centers = rows(draw, pitch)
-    items = [item for center in centers[:80] if (item := lay(image, stamp, center, "stud"))]
-    return Surface(image, items=tuple(items), countable=len(items) <= 16)
+    items = lay_all(image, stamp, rows(draw, pitch)[:80], "stud")
+    return Surface(image, items=items, countable=len(items) <= 16)

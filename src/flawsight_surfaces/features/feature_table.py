@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..drawing import hardware
 from ..drawing.draw import Draw
+from ..drawing.layout import Centers, corners, grid, ring
 from ..drawing.stamps import labels, lay
 from ..drawing.surface import Field, Item, Mark, Mask, Surface
 from . import marks
@@ -138,7 +139,7 @@ def _add_items(draw: Draw, surface: Surface, kind: str, benign: Benign, least: i
         stamp = benign.stamp(draw, size, near)
         places = [(float(row), float(column))]
         if least > 1 or (not benign.single and draw.chance(0.55)):
-            places = _layout(draw, height, width, max(stamp.alpha.shape), least)
+            places = _layout(draw, max(stamp.alpha.shape), least)
         fits = [place for place in places if _fits(free, stamp.alpha.shape, place)]
         if len(fits) < max(least, (len(places) + 1) // 2):
             continue
@@ -157,34 +158,23 @@ def _fits(free: NDArray[np.bool_], shape: tuple[int, ...], center: tuple[float, 
     return bool(free[top:bottom, left:right].all())
 
 
-def _layout(
-    draw: Draw, height: int, width: int, side: int, least: int
-) -> list[tuple[float, float]]:
+def _layout(draw: Draw, side: int, least: int) -> Centers:
     """Centers in a row, the corners, a grid or a circle."""
     inset = side * draw.uniform(0.8, 1.6)
     kind = draw.integers(4)
     if kind == 0:
-        rows, columns = (inset, height - inset), (inset, width - inset)
-        return [(r, c) for r in rows for c in columns]
+        return corners(draw, draw.height / 2 - inset, draw.width / 2 - inset)
     if kind == 1:
         count = max(int(draw.integers(3, 9)), least)
-        radius = draw.uniform(0.18, 0.42) * min(height, width)
-        turns = np.arange(count) * (2 * math.pi / count) + draw.uniform(0, 6.3)
-        return [
-            (height / 2 + radius * math.sin(t), width / 2 + radius * math.cos(t)) for t in turns
-        ]
+        radius = draw.uniform(0.18, 0.42) * draw.unit
+        return ring((draw.height / 2, draw.width / 2), radius, count, draw.uniform(0, 6.3))
     pitch = side * draw.uniform(1.15, 2.8)
-    across, down = (
-        max(1, int((width - 2 * inset) / pitch)),
-        max(1, int((height - 2 * inset) / pitch)),
-    )
-    if kind == 2:  # one row along the longer side or the shorter
-        if draw.chance(0.5):
-            row = draw.uniform(inset, max(inset + 1, height - inset))
-            return [(row, inset + (i + 0.5) * pitch) for i in range(min(across, 8))]
-        column = draw.uniform(inset, max(inset + 1, width - inset))
-        return [(inset + (i + 0.5) * pitch, column) for i in range(min(down, 8))]
-    across, down = min(across, 5), min(down, 5)
-    top = (height - (down - 1) * pitch) / 2
-    left = (width - (across - 1) * pitch) / 2
-    return [(top + i * pitch, left + j * pitch) for i in range(down) for j in range(across)]
+    across = max(1, int((draw.width - 2 * inset) / pitch))
+    down = max(1, int((draw.height - 2 * inset) / pitch))
+    if kind == 3:
+        return grid(draw, min(down, 5), min(across, 5), pitch)
+    if draw.chance(0.5):  # one row or one column
+        row = draw.uniform(inset, max(inset + 1, draw.height - inset))
+        return [(row, inset + (i + 0.5) * pitch) for i in range(min(across, 8))]
+    column = draw.uniform(inset, max(inset + 1, draw.width - inset))
+    return [(inset + (i + 0.5) * pitch, column) for i in range(min(down, 8))]
