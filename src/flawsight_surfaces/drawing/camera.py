@@ -106,8 +106,7 @@ def _lamp(draw: Draw, harsh: float) -> Field:
         bar = np.exp(-(((v - draw.uniform(-0.3, 0.3)) / draw.uniform(0.15, 0.5)) ** 2))
         light *= np.float32(draw.uniform(0.3, 0.8)) + np.float32(draw.uniform(0.4, 0.9)) * bar
     light += np.float32(draw.uniform(0, 0.06)) * draw.smooth(draw.unit * 0.7)
-    result: Field = np.clip(light, 0.12, 1.8).astype(np.float32)
-    return result
+    return np.asarray(np.clip(light, 0.12, 1.8), np.float32)
 
 
 def _curve(draw: Draw, harsh: float) -> Field:
@@ -121,8 +120,7 @@ def _curve(draw: Draw, harsh: float) -> Field:
     )
     contrast = np.float32(1 + harsh * draw.uniform(-0.4, 0.5))
     middle = np.float32(draw.uniform(0.35, 0.6))
-    result: Field = np.clip(middle + (t - middle) * contrast, 0, 1).astype(np.float32)
-    return result
+    return np.asarray(np.clip(middle + (t - middle) * contrast, 0, 1), np.float32)
 
 
 def draw_camera(draw: Draw, difficulty: float, binary: bool = False) -> Camera:

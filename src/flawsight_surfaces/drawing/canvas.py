@@ -96,8 +96,7 @@ class Canvas(Draw):
             # The rim only: noise far away would leave islands, and at the core would leave holes.
             near = np.clip(distance, 0, 1)
             distance = distance + np.float32(rough) * np.clip(wobble, -2, 2) * near
-        result: Field = distance
-        return result
+        return np.asarray(distance, np.float32)
 
     def disc(self, distance: Floats, radius: float, soft: float = 0.0) -> Field:
         """Alpha (H, W) inside a blob, its rim soft relative to the radius, at least one pixel."""

@@ -111,7 +111,7 @@ def led(draw: Draw, size: float, paint: Field) -> Stamp:
     return Stamp(shapes.solid(distance), np.clip(lens + 0.4 * glint[..., None], 0, 1))
 
 
-def pin(draw: Draw, height: float, width: float, metal: Field) -> Stamp:
+def pin(height: float, width: float, metal: Field) -> Stamp:
     """A straight contact pin, bright along its middle."""
     y, x = shapes.sheet(height, width, 1)
     across = np.abs(x) / (width / 2) if height > width else np.abs(y) / (height / 2)

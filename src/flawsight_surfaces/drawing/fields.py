@@ -10,8 +10,7 @@ from .surface import Field, Floats
 def smoothstep(low: float | np.floating, high: float | np.floating, field: Floats) -> Field:
     """0 below low, 1 above high, smooth between (low > high turns it round)."""
     t: Field = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
-    result: Field = t * t * (3 - 2 * t)
-    return result
+    return t * t * (3 - 2 * t)
 
 
 def mix(first: Field, second: Field, amount: Field | float) -> Field:
@@ -20,8 +19,7 @@ def mix(first: Field, second: Field, amount: Field | float) -> Field:
     amount: (H, W) or one number; colors: (H, W, 3) or (3,).
     """
     if isinstance(amount, float):
-        even: Field = first + (second - first) * np.float32(amount)
-        return even
+        return np.asarray(first + (second - first) * np.float32(amount), np.float32)
     result = np.empty((*amount.shape, 3), np.float32)
     for c in range(3):  # whole planes: numpy is slow along a last axis of three
         result[..., c] = first[..., c] + (second[..., c] - first[..., c]) * amount
@@ -39,12 +37,9 @@ def shade(color: Field, light: Floats) -> Field:
 
 def lit(height: Floats, angle: float, strength: float) -> Field:
     """The light change of a relief (H, W) under a lamp at an angle."""
-    gy = np.zeros_like(height)
-    gx = np.zeros_like(height)
+    gy, gx = np.zeros_like(height), np.zeros_like(height)
     gy[1:-1] = height[2:] - height[:-2]
     gx[:, 1:-1] = height[:, 2:] - height[:, :-2]
     gy[0], gy[-1], gx[:, 0], gx[:, -1] = gy[1], gy[-2], gx[:, 1], gx[:, -2]
-    result: Field = np.float32(strength) * (
-        np.float32(math.sin(angle)) * gy + np.float32(math.cos(angle)) * gx
-    )
-    return result
+    slope = np.float32(math.sin(angle)) * gy + np.float32(math.cos(angle)) * gx
+    return np.asarray(np.float32(strength) * slope, np.float32)

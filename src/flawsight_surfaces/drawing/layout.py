@@ -83,15 +83,15 @@ def gather(image: Field, centers: Centers, make: Callable[[], Stamp], kind: str)
     return Surface(image, region, under, items=tuple(items), countable=len(items) <= 12)
 
 
-def arranged(draw: Draw, reach: tuple[float, float] = (0.17, 0.5)) -> tuple[Centers, float, bool]:
-    """Places, the pitch in pixels between them, and whether they are in rows."""
+def arranged(draw: Draw, reach: tuple[float, float] = (0.17, 0.5)) -> tuple[Centers, float]:
+    """Places in rows or scattered, and the pitch in pixels between them."""
     pitch = draw.unit * draw.uniform(*reach)
     if draw.chance(0.55):
-        return rows(draw, pitch), pitch, True
-    return scattered(draw, pitch, int(draw.integers(3, 25))), pitch, False
+        return rows(draw, pitch), pitch
+    return scattered(draw, pitch, int(draw.integers(3, 25))), pitch
 
 
-def dome(y: Field, x: Field, size: float, draw: Draw) -> tuple[Field, tuple[float, float]]:
+def dome(draw: Draw, y: Field, x: Field, size: float) -> tuple[Field, tuple[float, float]]:
     """Light over a rounded thing, and the direction of the lamp."""
     angle = draw.uniform(0, 2 * math.pi)
     lamp = (math.sin(angle), math.cos(angle))

@@ -19,8 +19,7 @@ def sheet(height: float, width: float, margin: float = 2.0) -> tuple[Field, Fiel
 
 def solid(distance: NDArray[np.floating], scale: float = 1.0) -> Field:
     """Alpha of a shape with an edge one pixel wide; scale: pixels in a unit of distance."""
-    result: Field = np.clip(0.5 - distance * np.float32(scale), 0, 1).astype(np.float32)
-    return result
+    return np.asarray(np.clip(0.5 - distance * np.float32(scale), 0, 1), np.float32)
 
 
 def line(distance: NDArray[np.floating], width: float, scale: float = 1.0) -> Field:
@@ -30,8 +29,7 @@ def line(distance: NDArray[np.floating], width: float, scale: float = 1.0) -> Fi
 
 def disc(y: Field, x: Field, radius: float) -> Field:
     """A circle."""
-    result: Field = np.hypot(y, x) - np.float32(radius)
-    return result
+    return np.asarray(np.hypot(y, x) - np.float32(radius), np.float32)
 
 
 def box(y: Field, x: Field, height: float, width: float, corner: float = 0.0) -> Field:
@@ -41,16 +39,14 @@ def box(y: Field, x: Field, height: float, width: float, corner: float = 0.0) ->
     dx = np.abs(x) - np.float32(width / 2 - corner)
     outside: Field = np.hypot(np.maximum(dy, 0), np.maximum(dx, 0))
     inside: Field = np.minimum(np.maximum(dy, dx), 0)
-    result: Field = outside + inside - np.float32(corner)
-    return result
+    return np.asarray(outside + inside - np.float32(corner), np.float32)
 
 
 def polygon(y: Field, x: Field, radius: float, corners: int, turn: float = 0.0) -> Field:
     """A regular polygon; radius is that of the circle inside it."""
     sector = 2 * math.pi / corners
     phi = (np.arctan2(y, x) + np.float32(turn)) % sector - sector / 2
-    result: Field = (np.hypot(y, x) * np.cos(phi) - radius).astype(np.float32)
-    return result
+    return np.asarray((np.hypot(y, x) * np.cos(phi) - radius), np.float32)
 
 
 def gear(y: Field, x: Field, radius: float, teeth: int, depth: float, turn: float) -> Field:
@@ -58,23 +54,18 @@ def gear(y: Field, x: Field, radius: float, teeth: int, depth: float, turn: floa
     phi = np.arctan2(y, x) + np.float32(turn)
     tooth = np.clip(1.8 * np.sin(phi * teeth), -1, 1)
     reach = np.float32(radius) * (1 + np.float32(depth / 2) * tooth)
-    result: Field = (np.hypot(y, x) - reach).astype(np.float32)
-    return result
+    return np.asarray((np.hypot(y, x) - reach), np.float32)
 
 
 def star(y: Field, x: Field, radius: float, points: int, depth: float) -> Field:
     """A star or flower with soft points."""
     phi = np.arctan2(y, x)
-    result: Field = np.hypot(y, x) - np.float32(radius) * (
-        1 - np.float32(depth) * (0.5 - 0.5 * np.cos(phi * points))
-    )
-    return result
+    reach = 1 - np.float32(depth) * (0.5 - 0.5 * np.cos(phi * points))
+    return np.asarray(np.hypot(y, x) - np.float32(radius) * reach, np.float32)
 
 
 def cross(y: Field, x: Field, radius: float, width: float) -> Field:
     """A plus sign."""
-    result: Field = np.minimum(
-        np.maximum(np.abs(y) - radius, np.abs(x) - width / 2),
-        np.maximum(np.abs(x) - radius, np.abs(y) - width / 2),
-    ).astype(np.float32)
-    return result
+    upright = np.maximum(np.abs(y) - radius, np.abs(x) - width / 2)
+    level = np.maximum(np.abs(x) - radius, np.abs(y) - width / 2)
+    return np.asarray(np.minimum(upright, level), np.float32)

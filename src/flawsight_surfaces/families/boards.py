@@ -120,7 +120,7 @@ def module_board(draw: Draw) -> Surface:
     for j in (-1, 1) if draw.chance(0.6) else (0,):
         bench.put(big, (draw.height / 2, draw.width / 2 + j * 0.26 * draw.unit * wide), "can", 91)
     pins = int(draw.integers(3, 9))
-    pin = components.pin(draw, 0.1 * size, 0.035 * size, components.solder(draw))
+    pin = components.pin(0.1 * size, 0.035 * size, components.solder(draw))
     for i in range(pins):
         shift = (i - (pins - 1) / 2) * 0.07 * size
         bench.put(pin, (draw.height / 2 + down, draw.width / 2 + shift), "pin", 92)
@@ -153,7 +153,7 @@ def chip_package(draw: Draw) -> Surface:
     tall, wide = draw.uniform(0.25, 0.45) * draw.unit, draw.uniform(0.45, 0.7) * draw.unit
     count = int(draw.integers(4, 12))
     metal, pitch = components.solder(draw), wide * 0.92 / count
-    pin = components.pin(draw, draw.unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
+    pin = components.pin(draw.unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
     away = tall / 2 + 0.03 * draw.unit
     line = grid(draw, 1, count, pitch)
     items = lay_all(image, pin, [(y + side * away, x) for side in (-1, 1) for y, x in line], "pin")

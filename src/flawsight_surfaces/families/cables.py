@@ -30,7 +30,7 @@ def pin_connector(draw: Draw) -> Surface:
     pitch = long * 0.88 * draw.unit / count
     size = pitch * draw.uniform(0.3, 0.55)
     metal = components.solder(draw)
-    cell = components.pin(draw, size * draw.uniform(1, 1.8), size, metal)
+    cell = components.pin(size * draw.uniform(1, 1.8), size, metal)
     centers = []
     for r, i in np.ndindex(rows, count):
         off = ((r - (rows - 1) / 2) * high / rows * draw.unit, (i - (count - 1) / 2) * pitch)

@@ -113,8 +113,7 @@ def _round(v: Field, half: float, draw: Draw) -> Field:
     bulge = np.sqrt(1 - t * t)
     tilt = draw.uniform(-0.4, 0.4)
     glint = np.exp(-(((t - tilt) / draw.uniform(0.08, 0.35)) ** 2))
-    result: Field = 0.25 + 0.6 * bulge + draw.uniform(0, 0.5) * glint
-    return result
+    return np.asarray(0.25 + 0.6 * bulge + draw.uniform(0, 0.5) * glint, np.float32)
 
 
 def threaded_rod(draw: Draw) -> Surface:

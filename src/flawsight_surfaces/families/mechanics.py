@@ -16,12 +16,12 @@ from .backdrop import backdrop
 
 def washers(draw: Draw) -> Surface:
     """Flat rings of metal, rubber or plastic."""
-    centers, pitch, _ = arranged(draw, (0.2, 0.6))
+    centers, pitch = arranged(draw, (0.2, 0.6))
     size = pitch * draw.uniform(0.65, 0.9)
     y, x = shapes.sheet(size, size, 4)
     r = np.hypot(y, x) / (size / 2)
     bore = draw.uniform(0.35, 0.7)
-    light, _ = dome(y, x, size, draw)
+    light, _ = dome(draw, y, x, size)
     light += 0.06 * np.sin(r * draw.uniform(20, 60))
     light += 0.25 * smoothstep(0.06, 0, np.abs(r - bore)) - 0.2 * smoothstep(0.1, 0, 1 - r)
     paint = draw.gray(0.3, 0.85) if draw.chance(0.7) else draw.color(value=(0.1, 0.9))
@@ -40,7 +40,7 @@ def gears(draw: Draw) -> Surface:
             1.0 * draw.unit,
         )
     else:
-        centers, pitch, _ = arranged(draw, (0.35, 0.6))
+        centers, pitch = arranged(draw, (0.35, 0.6))
     size = pitch * draw.uniform(0.65, 0.88)
     y, x = shapes.sheet(size * 1.1, size * 1.1, 4)
     teeth, radius = int(draw.integers(8, 36)), size / 2
@@ -49,7 +49,7 @@ def gears(draw: Draw) -> Surface:
     r = np.hypot(y, x) / radius
     bore, holes = draw.uniform(0.12, 0.3), int(draw.integers(0, 7))
     distance = np.maximum(distance, (bore - r) * radius)
-    light, lamp = dome(y, x, size * 2, draw)
+    light, lamp = dome(draw, y, x, size * 2)
     hub = draw.uniform(0.35, 0.6)
     light = light - 0.25 * smoothstep(0.04, 0, np.abs(r - hub))
     light = light * np.where(r < hub, draw.uniform(0.75, 1.2), np.float32(1))
@@ -91,7 +91,7 @@ def bearing(draw: Draw) -> Surface:
     region[frame.box] = frame.stamp.alpha
     ball = (outer - inner) * size / 2 * 0.9
     by, bx = shapes.sheet(ball, ball)
-    bulge, _ = dome(by, bx, ball, draw)
+    bulge, _ = dome(draw, by, bx, ball)
     glint = smoothstep(0.3, 0.05, np.hypot(by / ball + 0.15, bx / ball + 0.15) * 2)
     metal = steel if draw.chance(0.6) else draw.color(value=(0.4, 0.95))
     stamp = Stamp(
@@ -107,7 +107,7 @@ def bearing(draw: Draw) -> Surface:
 
 def screws(draw: Draw) -> Surface:
     """Screw heads standing in a tray, or bolts lying on a table."""
-    centers, pitch, _ = arranged(draw, (0.2, 0.4))
+    centers, pitch = arranged(draw, (0.2, 0.4))
     ground = backdrop(draw)
     if draw.chance(0.5):
         stamp = screw(draw, pitch * draw.uniform(0.5, 0.8), ground.mean(axis=(0, 1)))

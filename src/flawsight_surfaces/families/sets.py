@@ -14,12 +14,12 @@ from .backdrop import backdrop
 
 def tablets(draw: Draw) -> Surface:
     """Tablets or sweets, all alike."""
-    centers, pitch, _ = arranged(draw)
+    centers, pitch = arranged(draw)
     size = pitch * draw.uniform(0.6, 0.85)
     oblong = draw.uniform(0.55, 0.8) if draw.chance(0.3) else 1.0
     y, x = shapes.sheet(size, size, 4)
     distance = shapes.box(y, x, size * oblong, size, size * oblong / 2)
-    light, lamp = dome(y / oblong, x, size, draw)
+    light, lamp = dome(draw, y / oblong, x, size)
     coat = draw.color(saturation=(0.0, 0.85), value=(0.5, 0.98))
     if draw.chance(0.4):
         light = light - 0.25 * smoothstep(0.05, 0.01, np.abs(x) / size) * (np.abs(y) < 0.35 * size)
@@ -53,11 +53,11 @@ def gel_capsules(draw: Draw) -> Surface:
 
 def buttons(draw: Draw) -> Surface:
     """Buttons with two or four holes."""
-    centers, pitch, _ = arranged(draw, (0.25, 0.8))
+    centers, pitch = arranged(draw, (0.25, 0.8))
     size = pitch * draw.uniform(0.65, 0.9)
     y, x = shapes.sheet(size, size, 4)
     r = np.hypot(y, x) / (size / 2)
-    light, lamp = dome(y, x, size, draw)
+    light, lamp = dome(draw, y, x, size)
     rim = draw.uniform(0.6, 0.8)
     light = light - 0.2 * smoothstep(0.06, 0, np.abs(r - rim))
     body = shade(draw.color(saturation=(0, 0.9), value=(0.15, 0.98)), light)
@@ -90,7 +90,7 @@ def seeds(draw: Draw) -> Surface:
         wobble = 0.04 * draw.sized(h, w).smooth(size * 0.4)
         v = y / ratio + bend * (x * x) / (size / 2)
         r = np.hypot(v, x) / (size / 2) + wobble
-        light, lamp = dome(y, x, size, draw)
+        light, lamp = dome(draw, y, x, size)
         light -= 0.35 * r * r - rough * draw.sized(h, w).fractal(size * 0.15, 3)
         if lines:
             light += rough * np.sin((v / size) * draw.uniform(15, 40))
@@ -110,7 +110,7 @@ def lids(draw: Draw) -> Surface:
     y, x = shapes.sheet(size, size, 4)
     h, w = y.shape
     r = np.hypot(y, x) / (size / 2)
-    light, lamp = dome(y, x, size * 1.5, draw)
+    light, lamp = dome(draw, y, x, size * 1.5)
     for _ in range(draw.integers(0, 3)):
         at = draw.uniform(0.3, 0.95)
         light += draw.uniform(-0.3, 0.3) * smoothstep(0.05, 0, np.abs(r - at))
@@ -136,7 +136,7 @@ def blister_pack(draw: Draw) -> Surface:
     y, x = shapes.sheet(size * 1.2, size * 1.2, 2)
     r = np.hypot(y, x) / (size / 2)
     wall = smoothstep(1.2, 1.1, r)
-    light, _ = dome(y, x, size, draw)
+    light, _ = dome(draw, y, x, size)
     pocket = shade(foil, 0.75 + 0.4 * (y + x) / size)
     coat = draw.color(saturation=(0, 0.8), value=(0.5, 1))
     pill = Stamp(shapes.solid((r - 0.85) * (size / 2)), shade(coat, light))
@@ -153,7 +153,7 @@ def toy_bricks(draw: Draw) -> Surface:
     pitch = draw.unit * draw.uniform(0.18, 0.4)
     size = pitch * draw.uniform(0.55, 0.7)
     y, x = shapes.sheet(size, size, 4)
-    light, lamp = dome(y, x, size, draw)
+    light, lamp = dome(draw, y, x, size)
     rim = smoothstep(0.1, 0, np.abs(np.hypot(y, x) / (size / 2) - 0.9))
     top = shade(paint, light + 0.05 + 0.25 * rim * np.sign(y * lamp[0] + x * lamp[1]))
     if draw.chance(0.5) and size > 16:

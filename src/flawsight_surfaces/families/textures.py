@@ -13,8 +13,7 @@ def _gloss(draw: Draw, strength: float) -> Field:
     """A soft highlight band somewhere over the image, (H, W) in [0, strength]."""
     v, _ = draw.turned(draw.uniform(0, 2 * math.pi))
     offset, spread = draw.uniform(-0.6, 0.6), draw.uniform(0.08, 0.4)
-    result: Field = strength * np.exp(-(((v - offset) / spread) ** 2))
-    return result
+    return np.asarray(strength * np.exp(-(((v - offset) / spread) ** 2)), np.float32)
 
 
 def brushed_metal(draw: Draw) -> Surface:

@@ -14,10 +14,8 @@ from ..drawing.surface import Field, Surface
 Drawn = tuple[Field, Field]
 
 
-def _across(
-    draw: Draw, surface: Surface, low: float = -0.42, high: float = 0.42
-) -> tuple[Field, Field, float]:
-    """(v, u, pixel) of a straight line over the whole image, along an axis as parts mostly lie.
+def _across(draw: Draw) -> tuple[Field, Field, float]:
+    """(v, u, pixel) of a straight line over the whole image, mostly along an axis.
 
     v: units from the line, u: units along it; pixel: the size of one in units.
     """
@@ -26,7 +24,7 @@ def _across(
         angle += draw.uniform(-0.5, 0.5)
     v, u = draw.turned(angle)
     reach = float(np.abs(v[:, 0]).max() if angle < 1 else np.abs(v[0]).max())
-    return v - (draw.uniform(low, high) * 2 * reach), u, 1 / draw.unit
+    return v - (draw.uniform(-0.42, 0.42) * 2 * reach), u, 1 / draw.unit
 
 
 def _contrasting(draw: Draw, surface: Surface, step: float = 0.25) -> Field:
@@ -41,7 +39,7 @@ def _contrasting(draw: Draw, surface: Surface, step: float = 0.25) -> Field:
 
 def seam(draw: Draw, surface: Surface) -> Drawn:
     """A joint of two sheets over the whole surface, at times with stitches beside it."""
-    v, u, pixel = _across(draw, surface)
+    v, u, pixel = _across(draw)
     wide = draw.uniform(1.2, 3.0) * pixel
     gap = smoothstep(wide, wide * 0.4, np.abs(v))
     lip = smoothstep(1.2 * wide, 0.4 * wide, np.abs(v - (1.6 * wide)))
@@ -59,7 +57,7 @@ def seam(draw: Draw, surface: Surface) -> Drawn:
 
 def weld_bead(draw: Draw, surface: Surface) -> Drawn:
     """A straight bead of evenly overlapping ripples."""
-    v, u, pixel = _across(draw, surface)
+    v, u, pixel = _across(draw)
     half = np.float32(draw.uniform(0.02, 0.05))
     bend = np.sqrt(np.clip(1 - (v / half) ** 2, 0, 1))
     ripple = np.sin((u + 0.6 * half * bend) * (2 * math.pi / draw.uniform(0.012, 0.035)))
@@ -73,7 +71,7 @@ def weld_bead(draw: Draw, surface: Surface) -> Drawn:
 
 def ridge(draw: Draw, surface: Surface) -> Drawn:
     """A straight rib or groove, one flank light and one dark."""
-    v, _, pixel = _across(draw, surface)
+    v, _, pixel = _across(draw)
     half = np.float32(draw.uniform(0.008, 0.04))
     where = smoothstep(half + pixel, half - pixel, np.abs(v))
     slope = np.clip(v / half, -1, 1) * where * draw.sign()
@@ -84,7 +82,7 @@ def ridge(draw: Draw, surface: Surface) -> Drawn:
 
 def stripe(draw: Draw, surface: Surface) -> Drawn:
     """A painted band or two with sharp edges."""
-    v, _, pixel = _across(draw, surface)
+    v, _, pixel = _across(draw)
     half = np.float32(draw.uniform(0.01, 0.08))
     if draw.chance(0.3):
         v = np.abs(v) - 2 * half
@@ -94,7 +92,7 @@ def stripe(draw: Draw, surface: Surface) -> Drawn:
 
 def scale_marks(draw: Draw, surface: Surface) -> Drawn:
     """Evenly spaced ticks along a line, every fifth longer."""
-    v, u, pixel = _across(draw, surface)
+    v, u, pixel = _across(draw)
     pitch, long = draw.uniform(0.025, 0.05), draw.uniform(0.03, 0.06)
     number = np.floor(u / pitch)
     reach = np.where(number % 5 == 0, 1.6 * long, long)
@@ -105,7 +103,7 @@ def scale_marks(draw: Draw, surface: Surface) -> Drawn:
 
 def machining_lines(draw: Draw, surface: Surface) -> Drawn:
     """Faint straight lines from edge to edge, evenly spaced."""
-    v, _, pixel = _across(draw, surface)
+    v, _, pixel = _across(draw)
     pitch = draw.uniform(0.03, 0.15)
     phase = np.abs((v / pitch) % 1 - 0.5) * pitch
     where = smoothstep(1.5 * pixel, 0.5 * pixel, phase)
@@ -115,7 +113,7 @@ def machining_lines(draw: Draw, surface: Surface) -> Drawn:
 
 def tool_marks(draw: Draw, surface: Surface) -> Drawn:
     """Regular arcs or lines of a cutter over a wide zone."""
-    v, u, _ = _across(draw, surface)
+    v, u, _ = _across(draw)
     bend = draw.uniform(0, 0.6) if draw.chance(0.6) else 0.0
     phase = (u + bend * v * v * 4) * (2 * math.pi / draw.uniform(0.015, 0.06))
     zone = smoothstep(0.5, 0.45, np.abs(v) * draw.uniform(0.6, 1.5))
@@ -136,7 +134,7 @@ def edge(draw: Draw, surface: Surface) -> Drawn:
 
 def thread_run(draw: Draw, surface: Surface) -> Drawn:
     """Some threads of another color that run through the whole cloth."""
-    v, u, pixel = _across(draw, surface)
+    v, u, pixel = _across(draw)
     half = draw.uniform(1.0, 3.0) * pixel
     where = smoothstep(half + pixel, half, np.abs(v))
     beat = 0.75 + 0.25 * np.sin(u * (2 * math.pi / draw.uniform(0.02, 0.05)))
