@@ -1,15 +1,16 @@
-"""Procedural surfaces: endless pairs of normal and defective images with exact masks.
+"""Procedural surfaces: pairs of normal and defective images with exact masks and facts.
 
-An image is made in this order, and `render.py` reads so:
+`pairs.render_pair` goes through the steps in order:
 
-    families.py   the perfect surface or parts: textures, patterned, coverings, machined, mechanics,
-                  parts, sets, boards, tracks, cables, goods, food; with noise, shapes, layout,
-                  components, lettering; plates, backdrop: what they lie on
-    features.py   what belongs there or does no harm: hardware, marks
-    defects.py    what does not: defects_linear, _areal, _items, _shape, _foreign, on a canvas
-    geometry.py   where the camera stands
-    camera.py     light, optics, sensor, file
-    facts.py      what is then true of the image, in the words of words.py
+    families/         a perfect surface or part (family_table.py lists all)
+    features/         what belongs on it or does no harm
+    defects/          what is wrong with it
+    drawing/          what the three draw with: Draw (noise, colors), shapes, stamps, Canvas;
+                      geometry.py: the view; camera.py: light, optics, sensor, file
+    defect_regions.py each defect strong enough to be seen, and its mask
+    facts.py          what is then true of the image, in the words of words.py
+
+`make_dataset.py` writes data sets in the layout of MVTec-AD.
 """
 
 from .defects.defect_table import DEFECTS, TEST_DEFECTS, TRAIN_DEFECTS

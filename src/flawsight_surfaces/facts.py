@@ -1,4 +1,4 @@
-"""What is true of an image: its features, color and count, read from where things are in it."""
+"""Facts of an image: its features, color and count, from where things are in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing.geometry import View
+from .drawing.geometry import View, bounds
 from .drawing.stamps import labels
 from .drawing.surface import Mask, Surface
 from .sample import DefectRegion, Feature
@@ -21,7 +21,7 @@ _LEAST = 12  # pixels: less of a feature is not reported
 
 @dataclass(frozen=True)
 class Placed:
-    """Where the things of a surface are in the image: numbers (H, W) of items, masks of marks."""
+    """Where things are in the image: item numbers (H, W), marks and region as masks (H, W)."""
 
     surface: Surface
     numbers: NDArray[np.uint8]
@@ -30,7 +30,7 @@ class Placed:
 
     @property
     def background(self) -> bool:
-        """Whether more than a rim of what lies behind the part is in view."""
+        """Whether more than a rim of the background is in view."""
         return self.region is not None and float(self.region.mean()) < 0.97
 
 
@@ -63,7 +63,7 @@ def color_of(placed: Placed, image: NDArray[np.uint8], monochrome: bool) -> str 
 
 
 def count_of(placed: Placed, regions: Sequence[DefectRegion]) -> int | None:
-    """How many like items the family shows, None where one is cut off or hidden."""
+    """The number of items that the family shows, None if one is cut off or hidden."""
     items = placed.surface.items
     own = [i for i, item in enumerate(items, 1) if not item.feature]
     if not placed.surface.countable or not own or len(items) > 254:
@@ -90,7 +90,7 @@ def count_of(placed: Placed, regions: Sequence[DefectRegion]) -> int | None:
 def features_of(
     placed: Placed, image: NDArray[np.uint8], regions: Sequence[DefectRegion], monochrome: bool
 ) -> tuple[Feature, ...]:
-    """The features that can be made out in the final image (H, W, 3) beside the defects."""
+    """The features that are visible in the final image (H, W, 3) and not covered by defects."""
     found: list[tuple[str, Mask, int, bool]] = []
     defective = union_of(regions, image.shape[:2])
     groups: dict[tuple[str, int], list[int]] = {}
@@ -115,24 +115,22 @@ def features_of(
     return tuple(
         _feature(kind, mask, count, image, monochrome or not crisp)
         for kind, mask, count, crisp in found
-        if _stands_out(mask, image, crisp)
+        if _is_visible(mask, image, crisp)
     )
 
 
-def _stands_out(mask: Mask, image: NDArray[np.uint8], crisp: bool) -> bool:
-    """Whether a thing differs from the ring of pixels around its box; marks are drawn so."""
+def _is_visible(mask: Mask, image: NDArray[np.uint8], crisp: bool) -> bool:
+    """Whether a thing differs from the pixels around it; marks are only kept if they do."""
     if not crisp:
         return True
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = np.s_[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3]
+    top, left, bottom, right = bounds(mask)
+    box = np.s_[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2]
     return float(image[box].mean(axis=2).std()) > 10
 
 
 def _feature(
     kind: str, mask: Mask, count: int, image: NDArray[np.uint8], colorless: bool
 ) -> Feature:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     color = None if colorless else color_word(image[mask])
     place = None if kind in _EVERYWHERE else span_words(mask)
-    return Feature(kind, color, place, box, count)
+    return Feature(kind, color, place, bounds(mask), count)

@@ -1,14 +1,14 @@
 """Procedural data sets of any size on disk, in the folder layout of MVTec-AD.
 
     made.json                                     what the set was made with
-    samples.jsonl                                 one object an image, with its truth in words
+    samples.jsonl                                 one object per image, with its facts
     FAMILY/train/good/NNNNNN.png                  normal
     FAMILY/test/good/NNNNNN.png                   normal
-    FAMILY/test/DEFECT/NNNNNN.png                 its twin with defects
+    FAMILY/test/DEFECT/NNNNNN.png                 the same with defects
     FAMILY/ground_truth/DEFECT/NNNNNN_mask.png    0 or 255
 
-DEFECT is "combined" where several kinds meet. Every sample has a random stream of its own, so that
-a set made larger keeps what it had.
+DEFECT is "combined" if an image has several kinds. Every pair has a random stream of its own: a set
+made larger keeps its images.
 """
 
 import io
@@ -46,8 +46,8 @@ class Recipe:
         sizes: (height, width) in pixels, taken in turns; sides of 64 to 1024.
         difficulty: in [0, 1]; 0 large plain defects, 1 small and faint ones too.
         defects: most defects in an image, 1 to 4.
-        kinds: of defects: "train", or "test" for those that no training set holds; of these, an
-            image has one kind.
+        kinds: of defects: "train", or "test" for those that no training set holds (one kind per
+            image).
     """
 
     seed: int = 0
@@ -102,15 +102,15 @@ def make_dataset(
     train: int = 0,
     on_images: Callable[[int], None] | None = None,
 ) -> int:
-    """Render a set into a folder, or go on with one; return how many images are new.
+    """Render a set into a folder, or resume one; return the number of new images.
 
     Args:
         folder: made if it does not exist.
         recipe: seed, sizes and difficulty.
-        families: keys of `surfaces.FAMILIES`.
+        families: keys of `FAMILIES`.
         pairs: test images of each family, as many normal as defective.
         train: normal training images of each family.
-        on_images: called with how many images are done, made now or found.
+        on_images: called with the number of images just rendered or found.
 
     Raises:
         DatasetError: if the folder holds something else, or a set of another recipe.
@@ -124,10 +124,9 @@ def make_dataset(
                     if index >= number:
                         continue
                     if (family, split, index) not in done:
-                        twins = _render(recipe, family, split, index)
-                        rows = [_write(folder, s, split, index) for s in twins[:images]]
-                        # The rows come after their files, so that a stopped run lists no file
-                        # that is not there.
+                        pair = _render(recipe, family, split, index)
+                        rows = [_write(folder, s, split, index) for s in pair[:images]]
+                        # Rows follow their files: a stopped run lists no missing file.
                         listing.write("".join(json.dumps(row) + "\n" for row in rows))
                         listing.flush()
                         made += images
@@ -151,7 +150,7 @@ def _describe(region: DefectRegion) -> str:
 def _render(
     recipe: Recipe, family: str, split: str, index: int
 ) -> tuple[SurfaceSample, SurfaceSample]:
-    """Draw from a stream that depends on the seed and the place in the set, and on nothing else."""
+    """Render a pair from a random stream of its seed and place in the set."""
     name = zlib.crc32(f"{split}/{family}".encode())
     rng = np.random.default_rng([recipe.seed, name, index])
     size = recipe.sizes[index % len(recipe.sizes)]
@@ -171,13 +170,12 @@ def _write(folder: Path, sample: SurfaceSample, split: str, index: int) -> dict[
     kind = kinds.pop().replace(" ", "_") if len(kinds) == 1 else "combined"
     image = Path(category, split, kind, f"{index:06d}.png")
     _write_png(folder / image, sample.image)
-    mask = None
+    mask = Path(category, "ground_truth", kind, f"{index:06d}_mask.png")
     if sample.label == 1:
-        mask = Path(category, "ground_truth", kind, f"{index:06d}_mask.png")
         _write_png(folder / mask, sample.gt_mask.astype(np.uint8) * 255)
     return {
         "path": image.as_posix(),
-        "mask": None if mask is None else mask.as_posix(),
+        "mask": mask.as_posix() if sample.label == 1 else None,
         "label": sample.label,
         "category": category,
         "split": split,
@@ -229,13 +227,13 @@ def _open_folder(folder: Path, recipe: Recipe) -> set[tuple[str, str, int]]:
     if found != about:
         raise DatasetError(
             f"{folder} was made with {found}, not {about}. Give the same seed, sizes, "
-            "difficulty and defects to go on with it, or name a new folder."
+            "difficulty and defects to resume it, or name a new folder."
         )
     return _read_listing(folder)
 
 
 def _read_listing(folder: Path) -> set[tuple[str, str, int]]:
-    """Return what is complete; rows of which a part is missing are taken out of the list."""
+    """Return what is complete; incomplete rows are removed from the list."""
     listing = folder / LISTING
     if not listing.is_file():
         return set()

@@ -15,7 +15,7 @@ from .drawing.surface import Field, Surface
 from .facts import color_of, count_of, features_of, locate, union_of
 from .families.family_table import FAMILIES, TRAIN_FAMILIES, Family
 from .families.plates import cut_out
-from .features.feature_table import add_feature, add_features
+from .features.add_features import add_feature, add_features
 from .sample import SurfaceSample
 
 _SETS = ("bore", "screw", "rivet", "drill dimple", "sticker", "slot")

@@ -1,15 +1,20 @@
-"""The words that are true of what an image shows: places, tones and colors."""
+"""Words for places, tones and colors, each only where it is clearly true."""
 
 import colorsys
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .drawing.geometry import bounds
 from .drawing.surface import Field, Mask
 
 TONES = (
     "dark", "bright", "shaded", "reddish", "yellowish", "brownish", "greenish", "bluish",
 )  # fmt: skip
+_SPANS = {  # of what is wide (True) or tall
+    True: ("along the upper edge", "across the center", "along the lower edge"),
+    False: ("along the left edge", "down the center", "along the right edge"),
+}
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "center", "right")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -46,7 +51,7 @@ def _hue_word(color: Field, luma_change: float) -> str | None:
 
 
 def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
-    """An adjective that is true of the defect beside its surroundings, None when none is clear.
+    """How the defect differs from its surroundings: one of TONES, or None.
 
     normal, defective: (H, W, 3) in [0, 1]; mask: (H, W), non-empty.
     """
@@ -65,15 +70,12 @@ def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
         return "shaded"
     mean_change = change.mean(axis=0)
     own_color: Field = after[inside].mean(axis=0)
-    if inside.all():
-        around: Field = own_color - mean_change
-    else:
-        around = after[~inside].mean(axis=0)
+    around: Field = own_color - mean_change if inside.all() else after[~inside].mean(axis=0)
     # A hue is named only when the color moved towards it and the defect itself shows it.
     if float(np.ptp(mean_change)) > max(0.04, 0.9 * abs(luma_change)):
         word = _hue_word(own_color, luma_change)
         shift: Field = mean_change - mean_change.min()
-        known = _hue_word(around, luma_change)  # a hue that all has would tell nothing
+        known = _hue_word(around, luma_change)  # a hue that the surroundings share says nothing
         if word and word != known and _same_hue(shift, own_color):
             return word
     contrast = float((own_color - around) @ _LUMA)
@@ -90,27 +92,20 @@ def _same_hue(first: Field, second: Field) -> bool:
 
 
 def span_words(mask: Mask) -> str | None:
-    """Where something lies that may be longer than a cell, None where no few words are true."""
+    """The place of something that may be longer than a cell, or None."""
     height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom = rows[0] / height, (rows[-1] + 1) / height
-    left, right = columns[0] / width, (columns[-1] + 1) / width
+    top, left, bottom, right = bounds(mask)
+    top, bottom, left, right = top / height, bottom / height, left / width, right / width
     tall, wide = bottom - top > 0.55, right - left > 0.55
-    if not tall and not wide:
-        return place_word(mask)
-    if wide and not tall:
-        if bottom < 0.4:
-            return "along the upper edge"
-        if top > 0.6:
-            return "along the lower edge"
-        return "across the center" if top > 0.25 and bottom < 0.75 else None
-    if tall and not wide:
-        if right < 0.4:
-            return "along the left edge"
-        if left > 0.6:
-            return "along the right edge"
-        return "down the center" if left > 0.25 and right < 0.75 else None
-    return None
+    if tall == wide:
+        return None if tall else place_word(mask)
+    low, high = (top, bottom) if wide else (left, right)
+    first, middle, last = _SPANS[wide]
+    if high < 0.4:
+        return first
+    if low > 0.6:
+        return last
+    return middle if low > 0.25 and high < 0.75 else None
 
 
 def color_words(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -121,14 +116,8 @@ def color_words(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
     saturation = spread / np.maximum(high, 1e-3)
     red, green, blue = rgb.T
     gap = np.maximum(spread, 1e-6)
-    hue = (
-        np.where(
-            high == red,
-            ((green - blue) / gap) % 6,
-            np.where(high == green, (blue - red) / gap + 2, (red - green) / gap + 4),
-        )
-        * 60
-    )
+    other = np.where(high == green, (blue - red) / gap + 2, (red - green) / gap + 4)
+    hue = np.where(high == red, ((green - blue) / gap) % 6, other) * 60
     plain = (saturation < 0.14) | (spread < 0.05)
     hued = (saturation > 0.28) & (spread > 0.1)
     warm = hued & (hue > 14) & (hue < 42)

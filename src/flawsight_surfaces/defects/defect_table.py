@@ -1,12 +1,10 @@
-"""The registry of all defects and of the materials they occur on."""
+"""All kinds of defect, and the materials they occur on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..drawing.canvas import Canvas, Layer
-from . import areal, foreign, linear
-from . import of_items as items
-from . import outline as shape
+from . import areal, foreign, linear, of_items, outline
 
 
 @dataclass(frozen=True)
@@ -54,19 +52,19 @@ DEFECTS: dict[str, Defect] = {
     "chip": Defect(areal.chip, _on("stone coated wood part organic board tracks"), at_rim=True),
     "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
     "misprint": Defect(areal.misprint, _on("sheet fabric board tracks")),
-    "missing component": Defect(items.missing, _OTHER, of_outline=True, of_items=True),
-    "extra component": Defect(items.extra, _OTHER, of_outline=True, of_items=True),
-    "misplaced component": Defect(items.misplaced, _OTHER, of_outline=True, of_items=True),
-    "miscolored component": Defect(items.miscolored, _OTHER, of_outline=True, of_items=True),
-    "bent component": Defect(items.bent, _OTHER, of_outline=True, of_items=True),
-    "broken component": Defect(items.broken, _OTHER, of_outline=True, of_items=True),
-    "burr": Defect(shape.burr, _on("part tracks"), at_rim=True, of_outline=True),
+    "missing component": Defect(of_items.missing, _OTHER, of_outline=True, of_items=True),
+    "extra component": Defect(of_items.extra, _OTHER, of_outline=True, of_items=True),
+    "misplaced component": Defect(of_items.misplaced, _OTHER, of_outline=True, of_items=True),
+    "miscolored component": Defect(of_items.miscolored, _OTHER, of_outline=True, of_items=True),
+    "bent component": Defect(of_items.bent, _OTHER, of_outline=True, of_items=True),
+    "broken component": Defect(of_items.broken, _OTHER, of_outline=True, of_items=True),
+    "burr": Defect(outline.burr, _on("part tracks"), at_rim=True, of_outline=True),
     "deformation": Defect(
-        shape.deformation, _on("part fabric tracks"), at_rim=True, of_outline=True
+        outline.deformation, _on("part fabric tracks"), at_rim=True, of_outline=True
     ),
-    "break": Defect(shape.break_, _on("part organic")),
-    "short circuit": Defect(shape.short_circuit, _on("tracks"), of_outline=True),
-    "open circuit": Defect(shape.open_circuit, _on("tracks"), of_outline=True),
+    "break": Defect(outline.break_, _on("part organic")),
+    "short circuit": Defect(outline.short_circuit, _on("tracks"), of_outline=True),
+    "open circuit": Defect(outline.open_circuit, _on("tracks"), of_outline=True),
     "droplet": Defect(foreign.droplet, _OTHER - _on("fabric")),
     "swarf": Defect(foreign.swarf, _on("metal coated part board tracks")),
     "foreign particle": Defect(foreign.particle, _ALL),
@@ -80,7 +78,7 @@ DEFECTS: dict[str, Defect] = {
 }
 
 
-# Drawn only when named, so that scores on them tell how well an unseen kind is found.
+# Drawn only if named: scores on them measure how well unseen kinds are found.
 TEST_DEFECTS: tuple[str, ...] = (
     "cut", "bubble", "swarf", "porosity", "extra component",
 )  # fmt: skip

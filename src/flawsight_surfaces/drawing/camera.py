@@ -14,7 +14,6 @@ from .fields import shade
 from .surface import Field
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-FRESH_GRAIN = 0.5  # chance that the images of a pair differ in their noise, as two photos do
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Camera:
     """Lengths in pixels; the image range is 0..1.
 
     light: (H, W, 3) gain of lamp, lens and white balance; curve: (1024,) of the tones.
-    grain: deviation of the sensor noise, in cells of `cell` pixels; levels: gray levels, 0 all.
+    grain: deviation of the sensor noise, in cells of `cell` pixels; fresh: the images of a pair
+    differ in it, as two photos do; levels: gray levels, 0 all.
     """
 
     light: Field
@@ -124,7 +124,7 @@ def _curve(draw: Draw, harsh: float) -> Field:
 
 
 def draw_camera(draw: Draw, difficulty: float, binary: bool = False) -> Camera:
-    """A camera that is the cleaner the lower the difficulty; binary: as a scanned board."""
+    """A random camera, cleaner at low difficulty; binary: a scanner of boards."""
     harsh = difficulty * float(draw.random() < 0.45)
 
     balance = 1 + draw.uniform(-0.05, 0.05, 3).astype(np.float32)
@@ -156,7 +156,7 @@ def draw_camera(draw: Draw, difficulty: float, binary: bool = False) -> Camera:
         grain=float(difficulty * draw.uniform(0, 0.035) * draw.chance(0.7)),
         cell=float(reduced if reduced > 1 else draw.choice([1.0, 1.0, 1.6])),
         colored=draw.chance(0.4),
-        fresh=draw.chance(FRESH_GRAIN),
+        fresh=draw.chance(0.5),
         levels=int(draw.integers(14, 40)) if draw.chance(0.05 * difficulty) else 0,
         jpeg_quality=int(draw.integers(40, 96))
         if draw.chance(0.3 * min(1.0, 2 * difficulty))

@@ -1,4 +1,4 @@
-"""Where the camera stands: how a surface is seen turned, tilted and cropped, without any border."""
+"""The view of the camera: a surface turned, tilted and cropped, without any border."""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .surface import Field, Mask
+
+
+def bounds(mask: Mask) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of a non-empty mask (H, W), ends excluded."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What is printed, stamped or engraved: text, codes and marks, each as alpha (h, w) in [0, 1]."""
 
-import string
 from functools import lru_cache
+from string import ascii_uppercase
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,7 +10,6 @@ from . import shapes
 from .draw import Draw
 from .surface import Field
 
-_LETTERS = string.ascii_uppercase
 _WORDS = (
     "LOT", "REV", "MADE IN", "TYPE", "MAX", "NO.", "PART", "OK", "TOP", "BATCH", "CLASS", "IN",
     "OUT", "MODEL", "SERIE", "FRAGILE", "KEEP DRY", "EXP", "NET", "QC PASS", "PUSH", "OPEN",
@@ -24,19 +23,19 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def words(draw: Draw, length: int = 8) -> str:
     """A serial number, a word or a value such as are printed on parts."""
-    letters = "".join(_LETTERS[i] for i in draw.integers(26, size=draw.integers(1, 4)))
+    letters = "".join(ascii_uppercase[i] for i in draw.integers(26, size=draw.integers(1, 4)))
     number = "".join(str(i) for i in draw.integers(10, size=draw.integers(2, 6)))
     word = _WORDS[draw.integers(len(_WORDS))]
     choices = (f"{letters}{number}", f"{letters}-{number}", f"{word} {number}", word, number)
     return choices[draw.integers(len(choices))][:length]
 
 
-def text(height: float, said: str) -> Field:
+def text(height: float, string: str) -> Field:
     """One line of text with letters about `height` pixels high."""
     font = _font(max(6, round(height * 1.35)))
-    left, top, right, bottom = font.getbbox(said)
+    left, top, right, bottom = font.getbbox(string)
     plane = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
-    ImageDraw.Draw(plane).text((1 - left, 1 - top), said, fill=255, font=font)
+    ImageDraw.Draw(plane).text((1 - left, 1 - top), string, fill=255, font=font)
     return np.asarray(plane, np.float32) / np.float32(255)
 
 
@@ -45,8 +44,8 @@ def paragraph(draw: Draw, height: int, width: int, size: float) -> Field:
     result = np.zeros((height, width), np.float32)
     pitch = max(int(size * 1.6), 4)
     for top in range(0, height - int(size) - 1, pitch):
-        said = " ".join(words(draw) for _ in range(1 + width // max(1, int(size * 5))))
-        line = text(size, said)[: height - top, : int(width * draw.uniform(0.5, 1.0))]
+        string = " ".join(words(draw) for _ in range(1 + width // max(1, int(size * 5))))
+        line = text(size, string)[: height - top, : int(width * draw.uniform(0.5, 1.0))]
         result[top : top + line.shape[0], : line.shape[1]] = line
     return result
 
@@ -88,7 +87,7 @@ def logo(draw: Draw, side: float) -> Field:
     if kind == 4:
         return shapes.solid(shapes.cross(y, x, r * 0.9, r * draw.uniform(0.4, 0.8)))
     frame = shapes.line(shapes.box(y, x, side * 0.9, side * 0.9, side * 0.2), side * 0.08)
-    letter = text(side * 0.5, _LETTERS[draw.integers(26)])
+    letter = text(side * 0.5, ascii_uppercase[draw.integers(26)])
     top, left = (frame.shape[0] - letter.shape[0]) // 2, (frame.shape[1] - letter.shape[1]) // 2
     if top >= 0 and left >= 0:
         part = frame[top : top + letter.shape[0], left : left + letter.shape[1]]

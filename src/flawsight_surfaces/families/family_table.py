@@ -1,4 +1,4 @@
-"""The registry of all families of surfaces and their split."""
+"""All families of surfaces, and their split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from . import (
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of surfaces is drawn and what one calls it.
+    """How a family of surfaces is drawn and named.
 
     material: decides which defects and features it gets; made_of, noun: words that are true of it;
     items: what its like parts are called, in the singular; binary: also seen as a scan in black
@@ -133,7 +133,7 @@ FAMILIES: dict[str, Family] = {
     "fruit": Family(food.fruit, "organic", "skin", "fruit"),
 }
 
-# Held out whole and of every kind, so that scores on them tell how well the unseen is judged.
+# Held out as a whole: scores on them measure how well unseen surfaces are judged.
 VALIDATION_FAMILIES: tuple[str, ...] = (
     "marble", "denim", "perforated sheet", "moulded cap", "threaded rod", "pin connector", "fruit",
 )  # fmt: skip
