@@ -41,7 +41,7 @@ def _visible(normal: Field, defective: Field, alpha: Field, mask: Mask, floor: f
 
 
 def _floor(normal: Field, mask: Mask, share: float, difficulty: float, grain: float) -> float:
-    """The least mean change of a defect: more where it is small or the texture is busy."""
+    """The least mean change of a defect: more if it is small or the texture is busy."""
     small = float(np.clip((0.008 / share) ** 0.3, 1.0, 2.0))
     rows, columns = np.nonzero(mask)
     box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]

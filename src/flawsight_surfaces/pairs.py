@@ -29,7 +29,7 @@ def _perfect(draw: Draw, family: Family, defect: str | None, features: int) -> S
     if plain and draw.chance(0.25):
         surface = cut_out(draw, surface)
     if defect is not None and DEFECTS[defect].of_items and not surface.items:
-        for least in (3, 3, 2, 1):  # it needs several like things
+        for least in (3, 3, 2, 1):  # it needs several items
             if not surface.items:
                 surface = add_feature(draw, surface, str(draw.choice(_SETS)), least)
     return add_features(draw, surface, family.material, features)
@@ -78,8 +78,8 @@ def render_pair(
         size: (height, width), sides of 64..1024 px.
         family: key of FAMILIES; None draws one of TRAIN_FAMILIES.
         defect: key of DEFECTS; None draws from the TRAIN_DEFECTS that suit the family. A defect of
-            like things brings such things with it if the family has none. If they do not fit,
-            another kind is drawn.
+            items brings items with it if the family has none. If they do not fit, another kind is
+            drawn.
         difficulty: in [0, 1]; 0: large, high-contrast defects and a clean camera; 1: small and
             faint ones too and a noisy camera.
         defects: how many, 1..4; fewer if there is no room.

@@ -14,7 +14,7 @@ class DefectRegion:
 
     mask: Mask  # (H, W), not empty
     kind: str  # key of DEFECTS
-    tone: str | None  # one of TONES, where one is clearly true
+    tone: str | None  # one of TONES, if one is clearly true
     place: str  # one of the nine cells of a 3x3 grid
 
     @property
@@ -28,10 +28,10 @@ class Feature:
     """Something harmless that belongs on the surface, or several alike as one."""
 
     kind: str  # in the singular, such as "screw"
-    color: str | None  # a plain color word, where one is clearly true
+    color: str | None  # one of COLORS, if one is clearly true
     place: str | None  # one of the nine cells or a span such as "along the left edge"
     box: tuple[int, int, int, int]  # top, left, bottom, right in pixels, ends excluded
-    count: int = 1  # how many are seen
+    count: int = 1  # how many are visible
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class SurfaceSample:
     """One image of a surface with all that is known about it; all facts are of the final image."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
-    gt_mask: Mask  # (H, W), the union of all regions, all False where normal
+    gt_mask: Mask  # (H, W), the union of all regions, all False if normal
     label: int  # 1 defective, 0 normal
     family: str  # key of FAMILIES
     defects: tuple[DefectRegion, ...] = ()  # the largest first
     features: tuple[Feature, ...] = ()
-    color: str | None = None  # of the surface or part, where one word is clearly true
-    count: int | None = None  # of the like parts that a family shows, see Family.noun
-    background: bool = False  # whether what lies behind the part is seen
+    color: str | None = None  # of the surface or part, if one word is clearly true
+    count: int | None = None  # of the items that the family shows, see Family.items
+    background: bool = False  # whether the background of the part is visible
 
     @property
     def defect(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Words for places, tones and colors, each only where it is clearly true."""
+"""Words for places, tones and colors, each given only if it is clearly true."""
 
 import colorsys
 

@@ -40,8 +40,7 @@ def bump(canvas: Canvas) -> Layer:
 
 def bubble(canvas: Canvas) -> Layer:
     """A ring with a highlight, alone or with a few smaller ones beside it."""
-    radius = canvas.radius(0.03)
-    distance = canvas.blob(radius, 0.03, 1.2)
+    radius, distance = canvas.spot(0.03, 0.03, 1.2)
     ring = np.exp(-(((distance - 0.8) / 0.18) ** 2))
     dy, dx = canvas.offsets()
     angle = canvas.uniform(0, 2 * math.pi)
@@ -56,8 +55,7 @@ def bubble(canvas: Canvas) -> Layer:
 
 def pit(canvas: Canvas) -> Layer:
     """A small dark hollow whose rim catches the light on one side."""
-    radius = canvas.radius(0.015)
-    distance = canvas.blob(radius, 0.2, 1.5)
+    radius, distance = canvas.spot(0.015, 0.2, 1.5)
     rim = lit(smoothstep(1.2, 0.6, distance) * (-radius), canvas.uniform(0, 6.3), 0.3)
     deep = smoothstep(1.0, 0.4, distance) * (0.5 + 0.45 * canvas.contrast())
     image = shade(canvas.surface.image, 1 - deep) + 0.3 * np.maximum(rim, 0)[..., None]
@@ -76,8 +74,7 @@ def hole(canvas: Canvas) -> Layer:
 
 def spot(canvas: Canvas) -> Layer:
     """A small speck of one color."""
-    radius = canvas.radius(0.012)
-    distance = canvas.blob(radius, 0.1, 1.3)
+    radius, distance = canvas.spot(0.012, 0.1, 1.3)
     paint = _away(canvas, canvas.contrast())
     if canvas.chance(0.4):
         paint = canvas.color(saturation=(0.6, 1.0), value=(0.3, 0.95))
@@ -86,8 +83,7 @@ def spot(canvas: Canvas) -> Layer:
 
 def stain(canvas: Canvas) -> Layer:
     """A translucent tint with a denser rim, as a dried drop leaves it."""
-    radius = canvas.radius(0.16)
-    distance = canvas.blob(radius, 0.3)
+    radius, distance = canvas.spot(0.16, 0.3)
     tint = canvas.color((0.0, 1.0), (0.3, 0.9), (0.3, 0.85))
     image = canvas.surface.image
     soaked = mix(image, image * tint, 0.4 + 0.5 * canvas.contrast())
@@ -99,8 +95,7 @@ def stain(canvas: Canvas) -> Layer:
 
 def discoloration(canvas: Canvas) -> Layer:
     """A soft-edged change of hue or lightness that keeps the texture."""
-    radius = canvas.radius(0.15) * 1.15
-    distance = canvas.blob(radius, 0.25)
+    radius, distance = canvas.spot(0.15, 0.25, grow=1.15)
     strength = canvas.contrast()
     if canvas.chance(0.5):
         gain = 1 + canvas.uniform(0.3, 0.8) * strength * (1 if canvas.local_luma() < 0.5 else -0.6)
@@ -113,8 +108,7 @@ def discoloration(canvas: Canvas) -> Layer:
 
 def corrosion(canvas: Canvas) -> Layer:
     """Rust or a blotchy bloom, broken up by fine grain."""
-    radius = canvas.radius()
-    distance = canvas.blob(radius, 0.35)
+    radius, distance = canvas.spot(rough=0.35)
     grain = canvas.fractal(max(2.0, radius * 0.3), 3, 0.8)
     rust = canvas.color((0.02, 0.08), (0.6, 0.9), (0.3, 0.65))
     if canvas.chance(0.25):
@@ -140,8 +134,7 @@ def smear(canvas: Canvas) -> Layer:
 
 def worn_patch(canvas: Canvas) -> Layer:
     """Rubbed through: the texture is gone and another shade shows."""
-    radius = canvas.radius() * 1.1
-    distance = canvas.blob(radius, 0.5)
+    radius, distance = canvas.spot(rough=0.5, grow=1.1)
     grain = canvas.fractal(max(1.5, canvas.unit / 60), 2)
     base = canvas.local_color()
     shown = mix(base, _away(canvas, 0.9, 0.4), 0.35 + 0.3 * canvas.contrast())
@@ -151,8 +144,7 @@ def worn_patch(canvas: Canvas) -> Layer:
 
 def burn(canvas: Canvas) -> Layer:
     """A charred core that fades out through brown."""
-    radius = canvas.radius() * 1.15
-    distance = canvas.blob(radius, 0.3, 1.5)
+    radius, distance = canvas.spot(rough=0.3, stretch=1.5, grow=1.15)
     char = smoothstep(0.95, 0.25, distance) * (0.4 + 0.55 * canvas.contrast())
     brown = canvas.surface.image * np.array([0.72, 0.5, 0.32], np.float32)
     black = np.array([0.06, 0.045, 0.04], np.float32)
@@ -180,8 +172,7 @@ def chip(canvas: Canvas) -> Layer:
 
 def missing_piece(canvas: Canvas) -> Layer:
     """A larger part is gone and the background or a dark void shows."""
-    radius = canvas.radius(0.12) * 1.25
-    distance = canvas.blob(radius, 0.2, 1.8)
+    radius, distance = canvas.spot(0.12, 0.2, 1.8, grow=1.25)
     alpha = canvas.disc(distance, radius)
     if canvas.surface.under is not None:
         return Layer(alpha, canvas.surface.under)

@@ -13,7 +13,7 @@ class Defect:
 
     at_rim: on an object or pattern it sits at the outline rather than anywhere.
     of_outline: it reaches beyond the object.
-    of_items: something is wrong with one of several like things.
+    of_items: something is wrong with one of several items.
     """
 
     draw: Callable[[Canvas], Layer]

@@ -91,8 +91,7 @@ def fingerprint(canvas: Canvas) -> Layer:
 
 def residue(canvas: Canvas) -> Layer:
     """A heap of powder, crumbs or flux: dense in the middle, single grains around."""
-    radius = canvas.radius(0.04)
-    distance = canvas.blob(radius, 0.3)
+    _, distance = canvas.spot(0.04, 0.3)
     grain = canvas.smooth(max(1.5, canvas.unit / 110))
     dense = smoothstep(0.1, 0.5, grain + 1.6 * (0.75 - distance))
     alpha = dense * smoothstep(1.7, 1.3, distance)

@@ -1,4 +1,4 @@
-"""Defects of one among several like things: each takes a canvas."""
+"""Defects of one of several items: each takes a canvas and returns one layer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _pick(canvas: Canvas) -> Item | None:
-    """One thing that is whole in view, of the largest groups more often than of small ones."""
+    """An item that is whole in view, of a group of at least three if there is one."""
     height, width = canvas.shape
     whole = []
     for item in canvas.surface.items:
@@ -41,13 +41,13 @@ def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Callable[[Canvas], Lay
 
 
 def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
-    """(image, where): the surface without a thing, and where the thing was."""
+    """(image, where): the surface without an item, and where the item was."""
     image = canvas.surface.image.copy()
     where = np.zeros(canvas.shape, np.float32)
     where[item.box] = footprint(item.stamp)
     now, under = image[item.box], item.under
     bare = item.stamp.alpha < 0.05
-    if bare.sum() > 8:  # soiling or a shadow may have been laid over it since
+    if bare.sum() > 8:  # soiling or a shadow may have been drawn over it since
         gain = (now[bare].mean(axis=0) + 0.02) / (under[bare].mean(axis=0) + 0.02)
         under = np.clip(under * np.clip(gain, 0.4, 1.8), 0, 1)
     image[item.box] = mix(now, under, where[item.box])
@@ -63,7 +63,7 @@ def _changed(canvas: Canvas, image: Field) -> Layer:
 def _replaced(
     canvas: Canvas, item: Item, stamp: Stamp, shift: tuple[float, float] = (0, 0)
 ) -> Layer:
-    """A layer that shows another stamp instead of a thing, its center shifted."""
+    """A layer that shows another stamp instead of an item, its center shifted."""
     image, _ = _without(canvas, item)
     h, w = item.stamp.alpha.shape
     lay(image, stamp, (item.top + h / 2 + shift[0], item.left + w / 2 + shift[1]), item.kind)
@@ -72,14 +72,14 @@ def _replaced(
 
 @_of_an_item
 def missing(canvas: Canvas, item: Item) -> Layer:
-    """One of several things is not there: its empty place shows."""
+    """One item is missing: its empty place shows."""
     image, where = _without(canvas, item)
     return Layer(where, image)
 
 
 @_of_an_item
 def misplaced(canvas: Canvas, item: Item) -> Layer:
-    """One of several things is shifted out of its row or turned."""
+    """One item is shifted out of its row or turned."""
     side = min(item.stamp.alpha.shape)
     shift = canvas.uniform(0.2, 0.55, 2) * side * canvas.choice([-1, 1], 2)
     shift = shift * (canvas.random(2) < 0.75)
@@ -91,14 +91,14 @@ def misplaced(canvas: Canvas, item: Item) -> Layer:
 
 @_of_an_item
 def extra(canvas: Canvas, item: Item) -> Layer:
-    """One more of several things lies where none belongs."""
+    """One more item lies where none belongs."""
     stamp = transformed(item.stamp, canvas.uniform(0, 360))
     height, width = canvas.shape
     taken = labels(canvas.surface.items, canvas.shape) > 0
     if canvas.shown is not None:
         taken |= ~canvas.shown
     h, w = stamp.alpha.shape
-    # Beside the others where there is room; else half over one of them.
+    # Next to the others if there is room; else half over one of them.
     side = min(item.stamp.alpha.shape) / 2
     row, column = item.top + h / 2 + side, item.left + w / 2 + side
     for _ in range(40):
@@ -115,7 +115,7 @@ def extra(canvas: Canvas, item: Item) -> Layer:
 
 @_of_an_item
 def miscolored(canvas: Canvas, item: Item) -> Layer:
-    """One of several things has another color."""
+    """One item has another color."""
     paint = item.stamp.paint
     luma = (paint @ _LUMA) / max(0.05, float((paint @ _LUMA).mean()))
     other = canvas.color(saturation=(0.3, 1), value=(0.15, 1))
@@ -131,7 +131,7 @@ def miscolored(canvas: Canvas, item: Item) -> Layer:
 
 @_of_an_item
 def bent(canvas: Canvas, item: Item) -> Layer:
-    """One of several things is sheared or squashed."""
+    """One item is sheared or squashed."""
     way = canvas.sign()
     if canvas.chance(0.6):
         turn, shear = way * canvas.uniform(0, 15), way * canvas.uniform(0.35, 0.8)
@@ -143,7 +143,7 @@ def bent(canvas: Canvas, item: Item) -> Layer:
 
 @_of_an_item
 def broken(canvas: Canvas, item: Item) -> Layer:
-    """A piece of one of several things is broken off along a rough line."""
+    """A piece of one item is broken off along a rough line."""
     h, w = item.stamp.alpha.shape
     piece = canvas.sized(h, w)
     v, _ = piece.turned(piece.uniform(0, 6.3))

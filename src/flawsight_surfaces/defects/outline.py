@@ -22,8 +22,7 @@ def _cover(canvas: Canvas) -> Field:
 
 def burr(canvas: Canvas) -> Layer:
     """Material that stands out over the outline: flash, a spur, a drop of solder."""
-    radius = canvas.radius(0.02)
-    distance = canvas.blob(radius, 0.3, 2.5)
+    radius, distance = canvas.spot(0.02, 0.3, 2.5)
     cover = _cover(canvas)
     alpha = canvas.disc(distance, radius) * (1 - cover)
     row, column = (int(c) for c in canvas.center)

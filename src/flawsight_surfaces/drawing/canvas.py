@@ -1,4 +1,4 @@
-"""What a defect is drawn on and with: where it may lie, how large it is, and the basic shapes."""
+"""What a defect is drawn on: its place and size, and the basic shapes."""
 
 import math
 from dataclasses import dataclass
@@ -97,6 +97,13 @@ class Canvas(Draw):
             near = np.clip(distance, 0, 1)
             distance = distance + np.float32(rough) * np.clip(wobble, -2, 2) * near
         return np.asarray(distance, np.float32)
+
+    def spot(
+        self, largest: float = 0.09, rough: float = 0.25, stretch: float = 1.8, grow: float = 1.0
+    ) -> tuple[float, Field]:
+        """A random radius in pixels, times `grow`, and the distances of a blob of that radius."""
+        radius = self.radius(largest) * grow
+        return radius, self.blob(radius, rough, stretch)
 
     def disc(self, distance: Floats, radius: float, soft: float = 0.0) -> Field:
         """Alpha (H, W) inside a blob, its rim soft relative to the radius, at least one pixel."""

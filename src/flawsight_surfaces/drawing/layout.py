@@ -1,4 +1,4 @@
-"""Where several like things lie, and laying them there."""
+"""Places of several items, and laying items there."""
 
 import math
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def scattered(draw: Draw, pitch: float, most: int) -> Centers:
 
 
 def gather(image: Field, centers: Centers, make: Callable[[], Stamp], kind: str) -> Surface:
-    """Things at their places on a background, which is changed."""
+    """Items on a background, which is changed in place."""
     under = image.copy()
     items: list[Item] = []
     region = np.zeros(image.shape[:2], np.float32)

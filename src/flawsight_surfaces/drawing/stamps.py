@@ -18,7 +18,7 @@ def lay(
     group: int = 0,
     feature: bool = False,
 ) -> Item | None:
-    """Draw a stamp into an image (H, W, 3), around a (row, column); None where it lies outside."""
+    """Draw a stamp into an image (H, W, 3), around a (row, column); None if it lies outside."""
     height, width = image.shape[:2]
     h, w = stamp.alpha.shape
     top, left = round(center[0] - h / 2), round(center[1] - w / 2)
@@ -46,7 +46,7 @@ def lay_all(
 
 
 def over(under: Field, stamp: Stamp) -> Field:
-    """What a stamp on a ground (h, w, 3) of its own size looks like."""
+    """A stamp drawn on a ground (h, w, 3) of its own size."""
     ground = under if stamp.shadow is None else shade(under, 1 - stamp.shadow)
     return mix(ground, stamp.paint, stamp.alpha)
 

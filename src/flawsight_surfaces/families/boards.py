@@ -1,4 +1,4 @@
-"""Populated boards and packages: electronics made of like parts."""
+"""Populated boards and packages: electronics made of many components."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class _Bench:
         self.taken = np.zeros(image.shape[:2], np.bool_) if free is None else free < 0.98
 
     def put(self, stamp: Stamp, center: tuple[float, float], kind: str, group: int) -> bool:
-        """Lay a stamp where there is room for it."""
+        """Lay a stamp if there is room for it."""
         h, w = stamp.alpha.shape
         top, left = round(center[0] - h / 2), round(center[1] - w / 2)
         box = np.s_[max(0, top) : top + h, max(0, left) : left + w]
@@ -59,7 +59,7 @@ def _turned(stamp: Stamp) -> Stamp:
 
 
 def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) -> None:
-    """Rows of like parts and some single ones."""
+    """Rows of equal components and some single ones."""
     height, width = bench.image.shape[:2]
     for group in range(1, rows + 1):
         kind, stamp = _stamp(draw, unit, ground)

@@ -26,7 +26,7 @@ class Family:
     """How a family of surfaces is drawn and named.
 
     material: decides which defects and features it gets; made_of, noun: words that are true of it;
-    items: what its like parts are called, in the singular; binary: also seen as a scan in black
+    items: the name of the items on it, in the singular; binary: also seen as a scan in black
     and white.
     """
 

@@ -1,4 +1,4 @@
-"""Several like goods in one image: in rows, in a tray or scattered over a table."""
+"""Several equal goods in one image: in rows, in a tray or scattered over a table."""
 
 import numpy as np
 

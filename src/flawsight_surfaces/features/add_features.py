@@ -1,4 +1,4 @@
-"""Adds benign features to a surface where there is room for them."""
+"""Adds benign features to a surface that has room for them."""
 
 import math
 from dataclasses import replace
@@ -41,7 +41,7 @@ def add_feature(draw: Draw, surface: Surface, kind: str, least: int = 1) -> Surf
         clipped: Field = np.clip(image, 0, 1)
         there = where[..., None] > 0.5
         change = float(np.abs(clipped - surface.image).mean(where=there)) if there.any() else 0.0
-        # What is too faint to be seen is drawn all the same, but not spoken of.
+        # What is too faint to be seen is drawn, but not reported.
         known = (Mark(kind, where),) if change > 0.035 else ()
         return replace(surface, image=clipped, marks=surface.marks + known)
     return _add_items(draw, surface, kind, benign, max(least, benign.least))

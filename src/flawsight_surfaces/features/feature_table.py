@@ -15,7 +15,7 @@ class Benign:
 
     stamp: a small thing, one or several alike; mark: one that runs over the surface.
     size: of a stamp, in units; single: never several; least: never fewer, since alone it would
-    look like a defect; outside: also beside the part.
+    look like a defect; outside: also drawn on the background.
     """
 
     materials: frozenset[str]
