@@ -23,6 +23,8 @@ class Draw:
         self.rng, self.height, self.width = rng, height, width
         self.unit = min(height, width)
         self.tall, self.wide = height / self.unit, width / self.unit  # in units
+        self.pixel = 1 / self.unit  # its size in units
+        self.center = (height / 2, width / 2)
         self.shape = (height, width)
         self.uniform, self.normal, self.random = rng.uniform, rng.normal, rng.random
         self.integers, self.choice = rng.integers, rng.choice

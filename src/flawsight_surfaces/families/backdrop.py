@@ -57,7 +57,7 @@ def _belt(draw: Draw) -> Field:
     rail = draw.gray(0.35, 0.9) if draw.chance(0.7) else draw.color(value=(0.3, 0.9))
     reach = float(np.abs(v).max()) * draw.uniform(0.7, 1.1)
     light = 0.85 + 0.3 * np.cos((np.abs(v) - reach) * np.float32(30))
-    cover = smoothstep(reach - 1 / draw.unit, reach + 1 / draw.unit, np.abs(v))
+    cover = smoothstep(reach - draw.pixel, reach + draw.pixel, np.abs(v))
     return mix(image, shade(rail, light.astype(np.float32)), cover)
 
 
@@ -70,12 +70,11 @@ def _grid(draw: Draw) -> Field:
     period = np.float32(draw.uniform(0.07, 0.25))
     b, a = (v / period) % 1 - 0.5, (u / period) % 1 - 0.5
     if draw.chance(0.5):
-        near = (0.5 - np.maximum(np.abs(a), np.abs(b))) * period - np.float32(
-            draw.uniform(0.002, 0.01)
-        )
+        near = (0.5 - np.maximum(np.abs(a), np.abs(b))) * period
+        near = near - np.float32(draw.uniform(0.002, 0.01))
     else:
         near = (np.hypot(a, b) - draw.uniform(0.15, 0.4)) * period
-    cover = smoothstep(1 / draw.unit, -1 / draw.unit, near)
+    cover = smoothstep(draw.pixel, -draw.pixel, near)
     ink = base * np.float32(draw.uniform(0.3, 0.8) if draw.chance(0.6) else draw.uniform(1.2, 1.6))
     return mix(shade(base, 1 + 0.03 * draw.smooth(draw.unit / 60)), ink, cover)
 
@@ -84,7 +83,7 @@ def _parted(draw: Draw) -> Field:
     """A table and what is beyond its straight edge."""
     v, _ = draw.turned(float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.1))
     offset = np.float32(draw.uniform(-0.45, 0.45))
-    pixel = 1 / draw.unit
+    pixel = draw.pixel
     near, far = _even(draw), _even(draw)
     return mix(near, far, smoothstep(-pixel, pixel, v - offset))
 

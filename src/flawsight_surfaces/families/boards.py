@@ -46,9 +46,8 @@ def _stamp(draw: Draw, unit: float, ground: Field) -> tuple[str, Stamp]:
     if kind == 2:
         return "lamp", components.led(draw, size, draw.color(saturation=(0.5, 1), value=(0.6, 1)))
     if kind == 3:
-        return "pad", components.pad(
-            draw, size, size * draw.uniform(0.7, 1.6), draw.chance(0.5), ground
-        )
+        wide = size * draw.uniform(0.7, 1.6)
+        return "pad", components.pad(draw, size, wide, draw.chance(0.5), ground)
     return "resistor", components.resistor(draw, size * 0.7, size * 1.5)
 
 
@@ -75,23 +74,24 @@ def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) 
             bench.put(stamp, center, kind, group)
 
 
+def _bare(draw: Draw, clouds: float, ink_share: float, busy: float) -> tuple[Field, Field]:
+    """The lacquer color (3,) and the image of a board without components."""
+    ground, ink = board_colors(draw)
+    lacquer = shade(ground, 1 + clouds * draw.smooth(draw.unit * 0.2))
+    return ground, mix(lacquer, mix(ground, ink, ink_share), draw_tracks(draw, busy))
+
+
 def component_board(draw: Draw) -> Surface:
     """A board full of parts, filling the image."""
-    ground, ink = board_colors(draw)
-    image = mix(
-        shade(ground, 1 + 0.02 * draw.smooth(draw.unit * 0.2)),
-        mix(ground, ink, 0.6),
-        draw_tracks(draw, 0.6),
-    )
+    ground, image = _bare(draw, 0.02, 0.6, 0.6)
     bench = _Bench(image)
     scale = draw.unit * draw.uniform(0.7, 1.5)
     _populate(draw, bench, scale, int(draw.integers(6, 16)), ground)
     for _ in range(draw.integers(0, 5)):  # printed reference names
-        name = lettering.text(
-            max(5.0, scale * 0.03), "RCDQLU"[draw.integers(6)] + str(draw.integers(99))
-        )
+        name = "RCDQLU"[draw.integers(6)] + str(draw.integers(99))
+        drawn = lettering.text(max(5.0, scale * 0.03), name)
         center = (draw.uniform(0, draw.height), draw.uniform(0, draw.width))
-        bench.put(hardware.printed(name, draw.gray(0.85, 1.0)), center, "print", 99)
+        bench.put(hardware.printed(drawn, draw.gray(0.85, 1.0)), center, "print", 99)
     return Surface(bench.image, items=tuple(bench.items))
 
 
@@ -102,12 +102,7 @@ def module_board(draw: Draw) -> Surface:
     tall, wide = draw.uniform(0.4, 0.85), draw.uniform(0.5, 0.9)
     tall, wide = tall * min(1.3, draw.tall), wide * min(1.3, draw.wide)
     distance = shapes.box(v, u, tall, wide, float(draw.choice([0.0, 0.03])))
-    ground, ink = board_colors(draw)
-    body = mix(
-        shade(ground, 1 + 0.03 * draw.smooth(draw.unit * 0.2)),
-        mix(ground, ink, 0.5),
-        draw_tracks(draw, 0.4),
-    )
+    ground, body = _bare(draw, 0.03, 0.5, 0.4)
     surface = place(draw, back, body, distance, distance - 0.02)
     assert surface.region is not None
     bench = _Bench(surface.image, surface.region)
@@ -134,9 +129,8 @@ def solder_pads(draw: Draw) -> Surface:
     image = shade(ground, 1 + 0.03 * draw.smooth(draw.unit * 0.1))
     pitch = draw.unit * draw.uniform(0.1, 0.22)
     size = pitch * draw.uniform(0.45, 0.75)
-    stamp = components.pad(
-        draw, size, size * float(draw.choice([1.0, 0.6])), draw.chance(0.6), ground
-    )
+    wide = size * float(draw.choice([1.0, 0.6]))
+    stamp = components.pad(draw, size, wide, draw.chance(0.6), ground)
     hollow = draw.chance(0.3)
     rows, columns = int(draw.height / pitch), int(draw.width / pitch)
     inner = [1 < i < rows - 2 and 1 < j < columns - 2 for i, j in np.ndindex(rows, columns)]
@@ -194,7 +188,7 @@ def solar_cell(draw: Draw) -> Surface:
     v, u = draw.turned(draw.axis())
     facets = draw.smooth(draw.unit * 0.04) * np.float32(draw.choice([0.0, 0.12]))
     image = shade(base, 1 + facets + 0.04 * draw.smooth(draw.unit * 0.4))
-    silver, pixel = draw.gray(0.6, 0.9), 1 / draw.unit
+    silver, pixel = draw.gray(0.6, 0.9), draw.pixel
     fine = draw.uniform(0.02, 0.05)
     finger = smoothstep(1.4 * pixel, 0.5 * pixel, np.abs((v / fine) % 1 - 0.5) * fine)
     image = mix(image, silver, finger * draw.uniform(0.3, 0.7))

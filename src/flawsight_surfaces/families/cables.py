@@ -51,15 +51,11 @@ def cable_bundle(draw: Draw) -> Surface:
     number = np.clip(np.floor(place_in), 0, count - 1).astype(np.intp)
     alike = draw.color(saturation=(0, 0.9), value=(0.1, 0.95))
     paints = np.stack(
-        [
-            alike if draw.chance(0.4) else draw.color(saturation=(0, 1), value=(0.1, 1))
-            for _ in range(count)
-        ]
+        [alike if draw.chance(0.4) else draw.color((0, 1), (0, 1), (0.1, 1)) for _ in range(count)]
     )
     t = (place_in - number - 0.5) * 2
-    light = (
-        0.4 + 0.65 * np.sqrt(np.clip(1 - t * t, 0, 1)) + 0.2 * smoothstep(0.25, 0, np.abs(t + 0.3))
-    )
+    bulge = np.sqrt(np.clip(1 - t * t, 0, 1))
+    light = 0.4 + 0.65 * bulge + 0.2 * smoothstep(0.25, 0, np.abs(t + 0.3))
     light = light * (1 + 0.02 * draw.smooth(draw.unit * 0.1))
     distance = np.abs(v) - (count * wire / 2)
     body = shade(paints[number], light)

@@ -22,9 +22,8 @@ def tyre_tread(draw: Draw) -> Surface:
     column = np.floor(w / lane)
     b = (w / lane) % 1
     a = ((u + slant * w) / period + 0.37 * column) % 1
-    groove = np.maximum(
-        smoothstep(0.12, 0.06, np.minimum(b, 1 - b)), smoothstep(0.14, 0.08, np.minimum(a, 1 - a))
-    )
+    across = smoothstep(0.14, 0.08, np.minimum(a, 1 - a))
+    groove = np.maximum(smoothstep(0.12, 0.06, np.minimum(b, 1 - b)), across)
     sipe = smoothstep(0.05, 0.02, np.abs(a - 0.5)) * np.float32(draw.choice([0, 0.5]))
     light = 1 - 0.75 * groove - 0.4 * sipe + 0.05 * draw.smooth(draw.unit / 120)
     light += 0.1 * draw.smooth(draw.unit * 0.4)

@@ -96,13 +96,11 @@ def fruit(draw: Draw) -> Surface:
     angle = draw.uniform(0, 6.3)
     fan = (v * math.sin(angle) + u * math.cos(angle)) / size
     light = 1.05 - 0.5 * (r / size) ** 2 + 0.3 * fan
-    shine = smoothstep(
-        0.3, 0.0, np.hypot(v / size - 0.4 * math.sin(angle), u / size - 0.4 * math.cos(angle))
-    )
+    away = np.hypot(v / size - 0.4 * math.sin(angle), u / size - 0.4 * math.cos(angle))
+    shine = smoothstep(0.3, 0.0, away)
     body = shade(body, light) + (shine * draw.uniform(0, 0.5))[..., None]
     if draw.chance(0.6):
         stalk = np.hypot(v / size + 0.05, (u / size - 0.1) * 1.2)
-        body = mix(
-            body, draw.color((0.06, 0.2), (0.3, 0.6), (0.15, 0.4)), smoothstep(0.14, 0.07, stalk)
-        )
+        brown = draw.color((0.06, 0.2), (0.3, 0.6), (0.15, 0.4))
+        body = mix(body, brown, smoothstep(0.14, 0.07, stalk))
     return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)

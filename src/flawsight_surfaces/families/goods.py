@@ -19,10 +19,7 @@ def carton(draw: Draw) -> Surface:
     """A printed box front: fields of color, a title, text and a bar code."""
     back = backdrop(draw)
     y, x = draw.axes()
-    tall, wide = (
-        draw.tall * draw.uniform(0.75, 0.95),
-        draw.wide * draw.uniform(0.7, 0.95),
-    )
+    tall, wide = draw.tall * draw.uniform(0.75, 0.95), draw.wide * draw.uniform(0.7, 0.95)
     paper = draw.color(saturation=(0, 0.8), value=(0.4, 1))
     body = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3))
     for _ in range(draw.integers(1, 4)):
@@ -30,16 +27,13 @@ def carton(draw: Draw) -> Surface:
         low = np.float32(draw.uniform(-0.5, 0.4) * tall)
         slope = np.float32(draw.choice([0.0, 0.0, 0.3, -0.3]))
         v = y + slope * x
-        edge = smoothstep(low, low + 2 / draw.unit, v) * smoothstep(
-            2 / draw.unit, 0, v - low - draw.uniform(0.05, 0.4)
-        )
+        edge = smoothstep(low, low + 2 / draw.unit, v)
+        edge = edge * smoothstep(2 / draw.unit, 0, v - low - draw.uniform(0.05, 0.4))
         body = mix(body, band, edge)
     centers: list[tuple[float, float]] = []
+    title = lettering.text(draw.unit * draw.uniform(0.08, 0.14), lettering.words(draw))
     marks = [
-        hardware.printed(
-            lettering.text(draw.unit * draw.uniform(0.08, 0.14), lettering.words(draw)),
-            hardware.ink(draw, paper),
-        ),
+        hardware.printed(title, hardware.ink(draw, paper)),
         hardware.label(draw, draw.unit * draw.uniform(0.12, 0.2), paper),
         hardware.logo(draw, draw.unit * draw.uniform(0.12, 0.25), paper),
         hardware.text(draw, draw.unit * 0.12, paper),
@@ -72,21 +66,16 @@ def bottle(draw: Draw) -> Surface:
     top = np.float32(-0.95 * long + draw.uniform(0.06, 0.12))
     ribs = 1 + 0.12 * np.sin(np.arcsin(np.clip(t, -1, 1)) * 40)
     cap = shade(draw.color(value=(0.2, 0.95)), light * ribs)
-    body = mix(body, cap, smoothstep(top + 1 / draw.unit, top - 1 / draw.unit, y))
-    low, high = (
-        np.float32(draw.uniform(-0.05, 0.1) * long),
-        np.float32(draw.uniform(0.5, 0.8) * long),
-    )
+    body = mix(body, cap, smoothstep(top + draw.pixel, top - draw.pixel, y))
+    low = np.float32(draw.uniform(-0.05, 0.1) * long)
+    high = np.float32(draw.uniform(0.5, 0.8) * long)
     paper = draw.color(saturation=(0, 0.6), value=(0.6, 1))
     label = np.broadcast_to(paper, (*draw.shape, 3)).copy()
     center = (draw.height / 2 + float(low + high) / 2 * draw.unit, draw.width / 2)
     lay(label, hardware.text(draw, draw.unit * draw.uniform(0.1, 0.16), paper), center, "text")
     wrapped = shade(label, 0.55 + 0.5 * np.sqrt(np.clip(1 - t * t, 0, 1)))
-    body = mix(
-        body,
-        wrapped,
-        smoothstep(low, low + 1 / draw.unit, y) * smoothstep(high, high - 1 / draw.unit, y),
-    )
+    around = smoothstep(low, low + draw.pixel, y) * smoothstep(high, high - draw.pixel, y)
+    body = mix(body, wrapped, around)
     return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
 
 
@@ -105,15 +94,13 @@ def block(draw: Draw) -> Surface:
     front = shapes.box(v, u, tall, wide, corner)
     # The top and a side are the front moved back along the line of sight.
     swept = front
-    for step in np.linspace(0, 1, 9)[1:]:
-        moved = shapes.box(
-            v + rise * np.float32(step), u - lean * np.float32(step), tall, wide, corner
-        )
+    for step in np.linspace(0, 1, 9, dtype=np.float32)[1:]:
+        moved = shapes.box(v + rise * step, u - lean * step, tall, wide, corner)
         swept = np.minimum(swept, moved)
     paint = draw.color(saturation=(0.0, 1.0), value=(0.35, 0.98))
     if draw.chance(0.15):
         paint = draw.gray(0.1, 0.9)
-    face = smoothstep(1 / draw.unit, -1 / draw.unit, front)
+    face = smoothstep(draw.pixel, -draw.pixel, front)
     on_top = (v < -tall / 2 + 0.002).astype(np.float32)
     sides = draw.uniform(0.5, 1.15, 2).astype(np.float32)
     light = sides[0] * on_top + sides[1] * 0.8 * (1 - on_top)
@@ -127,10 +114,7 @@ def housing(draw: Draw) -> Surface:
     """A moulded case with ribs, windows, screw bosses and an engraved mark."""
     back = backdrop(draw)
     v, u = draw.turned(draw.normal(0, 0.05))
-    tall, wide = (
-        draw.tall * draw.uniform(0.65, 0.9),
-        draw.wide * draw.uniform(0.65, 0.9),
-    )
+    tall, wide = draw.tall * draw.uniform(0.65, 0.9), draw.wide * draw.uniform(0.65, 0.9)
     distance = shapes.box(v, u, tall, wide, draw.uniform(0.02, 0.15))
     paint = draw.gray(0.05, 0.95) if draw.chance(0.55) else draw.color(value=(0.2, 0.95))
     light = np.ones(draw.shape, np.float32)
@@ -167,9 +151,7 @@ def lens(draw: Draw) -> Surface:
     for _ in range(draw.integers(1, 4)):
         angle, at = draw.uniform(0, 6.3), draw.uniform(0.2, 0.7)
         d = np.hypot(v / size - at * math.sin(angle), u / size - at * math.cos(angle))
-        body = (
-            body
-            + (smoothstep(draw.uniform(0.08, 0.25), 0.02, d) * draw.uniform(0.2, 0.7))[..., None]
-        )
+        shine = smoothstep(draw.uniform(0.08, 0.25), 0.02, d) * draw.uniform(0.2, 0.7)
+        body = body + shine[..., None]
     distance = (r - 1) * size
     return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)

@@ -148,9 +148,8 @@ def screw_shaft(draw: Draw) -> Surface:
     hollow += draw.uniform(-0.3, 0.3) * (along - 0.5)
     light = _round(v, half, draw) * np.where(groove, hollow, draw.uniform(0.8, 1.2))
     step = np.minimum(np.abs(phase - share), np.minimum(phase, 1 - phase)) * pitch
-    light = light * (
-        1 - draw.uniform(0.2, 0.6) * smoothstep(2.5 / draw.unit, 0.5 / draw.unit, step)
-    )
+    rim = smoothstep(2.5 / draw.unit, 0.5 / draw.unit, step)
+    light = light * (1 - draw.uniform(0.2, 0.6) * rim)
     lines = np.sin((u + lead * v) * draw.uniform(150, 400))
     light = light * (1 + 0.04 * lines + 0.04 * draw.smooth(draw.unit * 0.05))
     distance = np.abs(v) - half
@@ -190,9 +189,7 @@ def welded_plate(draw: Draw) -> Surface:
     ripple = np.sin((u + half * bend) * (2 * math.pi / draw.uniform(0.02, 0.06)))
     light = 0.55 + 0.5 * bend + 0.13 * ripple - 0.2 * v / half
     bead = shade(draw.gray(0.35, 0.7), light)
-    return Surface(
-        mix(image, bead, smoothstep(half + 1 / draw.unit, half - 1 / draw.unit, np.abs(v)))
-    )
+    return Surface(mix(image, bead, smoothstep(half + draw.pixel, half - draw.pixel, np.abs(v))))
 
 
 def bracket(draw: Draw) -> Surface:
@@ -230,8 +227,7 @@ def drilled_plate(draw: Draw) -> Surface:
     stamp = hole(draw, size, image.mean(axis=(0, 1)))
     if draw.chance(0.4):
         count, radius = int(draw.integers(4, 10)), draw.unit * draw.uniform(0.25, 0.4)
-        middle = (draw.height / 2, draw.width / 2)
-        centers = ring(middle, radius, count, draw.uniform(0, 6.3))
+        centers = ring(draw.center, radius, count, draw.uniform(0, 6.3))
     else:
         pitch = size * draw.uniform(1.6, 3.0)
         down = max(1, min(5, int(draw.height / pitch - 0.6)))

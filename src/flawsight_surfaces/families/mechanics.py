@@ -33,12 +33,9 @@ def washers(draw: Draw) -> Surface:
 
 def gears(draw: Draw) -> Surface:
     """One or several toothed wheels with a bore and lightening holes."""
-    single = draw.chance(0.6)
-    if single:
-        centers, pitch = (
-            [(draw.height / 2 + draw.normal(0, 3), draw.width / 2 + draw.normal(0, 3))],
-            1.0 * draw.unit,
-        )
+    if draw.chance(0.6):
+        row, column = draw.center
+        centers, pitch = [(row + draw.normal(0, 3), column + draw.normal(0, 3))], 1.0 * draw.unit
     else:
         centers, pitch = arranged(draw, (0.35, 0.6))
     size = pitch * draw.uniform(0.65, 0.88)
@@ -94,10 +91,8 @@ def bearing(draw: Draw) -> Surface:
     bulge, _ = dome(draw, by, bx, ball)
     glint = smoothstep(0.3, 0.05, np.hypot(by / ball + 0.15, bx / ball + 0.15) * 2)
     metal = steel if draw.chance(0.6) else draw.color(value=(0.4, 0.95))
-    stamp = Stamp(
-        shapes.solid(shapes.disc(by, bx, ball / 2)),
-        np.clip(shade(metal, bulge) + 0.5 * glint[..., None], 0, 1),
-    )
+    shiny = np.clip(shade(metal, bulge) + 0.5 * glint[..., None], 0, 1)
+    stamp = Stamp(shapes.solid(shapes.disc(by, bx, ball / 2)), shiny)
     reach = (inner + outer) / 2 * size / 2
     count = min(14, int(2 * math.pi * reach / (ball * draw.uniform(1.15, 1.6))))
     centers = ring(center, reach, count, draw.uniform(0, 6.3))
@@ -122,11 +117,12 @@ def screws(draw: Draw) -> Surface:
     light = 0.5 + 0.5 * np.sqrt(np.clip(1 - (y / (head / 2)) ** 2, 0, 1))
     light = light + 0.2 * thread * (cap > 0)
     metal = draw.gray(0.35, 0.9) if draw.chance(0.7) else draw.color((0.08, 0.14), (0.3, 0.7))
-    stamp = Stamp(
-        shapes.solid(distance), shade(metal, light), 0.4 * shapes.solid(distance - 1, 0.35)
-    )
+    shadow = 0.4 * shapes.solid(distance - 1, 0.35)
+    stamp = Stamp(shapes.solid(distance), shade(metal, light), shadow)
     turn = draw.uniform(0, 360)
     spread = 180 if draw.chance(0.5) else 4
-    return gather(
-        ground, centers, lambda: transformed(stamp, turn + draw.uniform(-spread, spread)), "screw"
-    )
+
+    def bolt() -> Stamp:
+        return transformed(stamp, turn + draw.uniform(-spread, spread))
+
+    return gather(ground, centers, bolt, "screw")

@@ -104,7 +104,7 @@ def _layout(draw: Draw, side: int, least: int) -> Centers:
     if kind == 1:
         count = max(int(draw.integers(3, 9)), least)
         radius = draw.uniform(0.18, 0.42) * draw.unit
-        return ring((draw.height / 2, draw.width / 2), radius, count, draw.uniform(0, 6.3))
+        return ring(draw.center, radius, count, draw.uniform(0, 6.3))
     pitch = side * draw.uniform(1.15, 2.8)
     across = max(1, int((draw.width - 2 * inset) / pitch))
     down = max(1, int((draw.height - 2 * inset) / pitch))

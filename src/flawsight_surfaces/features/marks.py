@@ -24,7 +24,7 @@ def _across(draw: Draw) -> tuple[Field, Field, float]:
         angle += draw.uniform(-0.5, 0.5)
     v, u = draw.turned(angle)
     reach = float(np.abs(v[:, 0]).max() if angle < 1 else np.abs(v[0]).max())
-    return v - (draw.uniform(-0.42, 0.42) * 2 * reach), u, 1 / draw.unit
+    return v - (draw.uniform(-0.42, 0.42) * 2 * reach), u, draw.pixel
 
 
 def _contrasting(draw: Draw, surface: Surface, step: float = 0.25) -> Field:
@@ -205,7 +205,7 @@ def clamp(draw: Draw, surface: Surface) -> Drawn:
     reach = float(u.max())
     if surface.region is not None and (surface.region > 0.5).any():
         reach = float(u[surface.region > 0.5].max()) - draw.uniform(-0.01, 0.06)
-    pixel, where = 1 / draw.unit, np.zeros(draw.shape, np.float32)
+    pixel, where = draw.pixel, np.zeros(draw.shape, np.float32)
     image, half = surface.image, draw.uniform(0.05, 0.16)
     for part in range(int(draw.integers(1, 4))):  # each part farther back is wider or narrower
         start = reach + part * draw.uniform(0.04, 0.12)
