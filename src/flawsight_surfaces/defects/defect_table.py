@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..drawing.canvas import Canvas, Layer
+from ..drawing.surface import materials as _on
 from . import areal, foreign, linear, of_items, outline
 
 
@@ -21,10 +22,6 @@ class Defect:
     at_rim: bool = False
     of_outline: bool = False
     of_items: bool = False
-
-
-def _on(materials: str) -> frozenset[str]:
-    return frozenset(materials.split())
 
 
 _OTHER = _on("metal coated stone wood soft fabric sheet part board organic")

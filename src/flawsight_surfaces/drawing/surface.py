@@ -10,6 +10,11 @@ Floats = NDArray[np.floating]  # of any precision
 Mask = NDArray[np.bool_]
 
 
+def materials(names: str) -> frozenset[str]:
+    """The set of materials named, with blanks between; see `Family.material`."""
+    return frozenset(names.split())
+
+
 @dataclass(frozen=True)
 class Stamp:
     """A small picture: paint (h, w, 3) by alpha (h, w); shadow (h, w) darkens the ground."""

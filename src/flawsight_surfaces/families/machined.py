@@ -97,14 +97,15 @@ def rail(draw: Draw) -> Surface:
     return place(draw, back, body, distance, distance - 0.03)
 
 
-def _shaft(draw: Draw) -> tuple[Field, Field, float]:
-    """(v, u, half): across and along a round bar, and its half width in units."""
+def _shaft(draw: Draw) -> tuple[Field, Field, Field, float]:
+    """(back, v, u, half): backdrop, across and along a round bar, its half width in units."""
+    back = backdrop(draw)
     v, u = draw.turned(draw.axis(0.03))
     filled = draw.chance(0.4)
     half = draw.uniform(0.5, 0.9) if filled else draw.uniform(0.15, 0.42)
     if filled and draw.height != draw.width:
         half *= max(draw.shape) / draw.unit
-    return v, u, half
+    return back, v, u, half
 
 
 def _round(v: Field, half: float, draw: Draw) -> Field:
@@ -118,8 +119,7 @@ def _round(v: Field, half: float, draw: Draw) -> Field:
 
 def threaded_rod(draw: Draw) -> Surface:
     """A bolt or rod with a fine sharp thread."""
-    back = backdrop(draw)
-    v, u, half = _shaft(draw)
+    back, v, u, half = _shaft(draw)
     pitch = draw.uniform(0.03, 0.1)
     lead = pitch * np.float32(draw.uniform(0.2, 0.6)) / half
     phase = ((u + lead * v) / pitch) % 1
@@ -135,8 +135,7 @@ def threaded_rod(draw: Draw) -> Surface:
 
 def screw_shaft(draw: Draw) -> Surface:
     """Wide round grooves that wind along a polished bar, lands between them."""
-    back = backdrop(draw)
-    v, u, half = _shaft(draw)
+    back, v, u, half = _shaft(draw)
     pitch = draw.uniform(0.15, 0.5)
     lead = np.float32(draw.uniform(0.1, 0.5)) * pitch / half
     sag = np.float32(draw.uniform(-0.3, 0.3)) * pitch * (v / half) ** 2

@@ -11,13 +11,14 @@ from .backdrop import backdrop
 from .plates import place
 
 
-def _pose(draw: Draw) -> tuple[Field, Field, Field]:
-    """(v, u, lamp) of an object a little off the center: its axes and the lamp direction (2,)."""
+def _pose(draw: Draw) -> tuple[Field, Field, Field, Field]:
+    """(back, v, u, lamp): backdrop, axes of an object near the center, lamp direction (2,)."""
+    back = backdrop(draw)
     v, u = draw.turned(draw.uniform(0, 2 * math.pi))
     dv, du = draw.uniform(-0.06, 0.06, 2).astype(np.float32)
     angle = draw.uniform(0, 2 * math.pi)
     lamp = np.array([math.sin(angle), math.cos(angle)], np.float32)
-    return v - dv, u - du, lamp
+    return back, v - dv, u - du, lamp
 
 
 def _different(draw: Draw, back: Field, low: float, high: float) -> Field:
@@ -32,8 +33,7 @@ def _different(draw: Draw, back: Field, low: float, high: float) -> Field:
 
 def machined_disc(draw: Draw) -> Surface:
     """A turned disc, often with a bore and screw holes."""
-    back = backdrop(draw)
-    v, u, lamp = _pose(draw)
+    back, v, u, lamp = _pose(draw)
     size = draw.uniform(0.3, 0.44)
     r = np.hypot(v, u)
     rings = np.sin(r * draw.uniform(150, 400))
@@ -60,8 +60,7 @@ def machined_disc(draw: Draw) -> Surface:
 
 def moulded_cap(draw: Draw) -> Surface:
     """A domed screw cap with a toothed rim."""
-    back = backdrop(draw)
-    v, u, lamp = _pose(draw)
+    back, v, u, lamp = _pose(draw)
     size, teeth = draw.uniform(0.28, 0.43), int(draw.integers(16, 48))
     r, phi = np.hypot(v, u), np.arctan2(v, u)
     distance = r - size * (1 + 0.025 * np.sin(phi * teeth))
@@ -77,8 +76,7 @@ def moulded_cap(draw: Draw) -> Surface:
 
 def pill(draw: Draw) -> Surface:
     """A round or oblong tablet, at times scored or freckled."""
-    back = backdrop(draw)
-    v, u, lamp = _pose(draw)
+    back, v, u, lamp = _pose(draw)
     size, long = draw.uniform(0.16, 0.26), draw.uniform(0.0, 0.2)
     along = np.maximum(np.abs(u) - long, 0)
     distance = np.hypot(v, along) - size
@@ -97,8 +95,7 @@ def pill(draw: Draw) -> Surface:
 
 def capsule(draw: Draw) -> Surface:
     """A two-colored capsule with a highlight."""
-    back = backdrop(draw)
-    v, u, _ = _pose(draw)
+    back, v, u, _ = _pose(draw)
     size, long = draw.uniform(0.11, 0.17), draw.uniform(0.2, 0.28)
     distance = np.hypot(v, np.maximum(np.abs(u) - long, 0)) - size
     light = 0.6 + 0.45 * np.sqrt(np.clip(1 - (v / size) ** 2, 0, 1))
@@ -113,8 +110,7 @@ def capsule(draw: Draw) -> Surface:
 
 def shelled_nut(draw: Draw) -> Surface:
     """A brown nut with ribs and a pale base."""
-    back = backdrop(draw)
-    v, u, lamp = _pose(draw)
+    back, v, u, lamp = _pose(draw)
     size, ratio = draw.uniform(0.27, 0.4), draw.uniform(0.75, 1.0)
     wobble = draw.smooth(draw.unit * 0.3) * 0.012
     r = np.hypot(v, u / ratio)
@@ -196,8 +192,7 @@ def cube(draw: Draw) -> Surface:
 
 def hex_nut(draw: Draw) -> Surface:
     """A hexagonal nut from above."""
-    back = backdrop(draw)
-    v, u, lamp = _pose(draw)
+    back, v, u, lamp = _pose(draw)
     size = draw.uniform(0.28, 0.4)
     r, phi = np.hypot(v, u), np.arctan2(v, u)
     sector = math.pi / 3
@@ -216,8 +211,7 @@ def hex_nut(draw: Draw) -> Surface:
 
 def bottle_mouth(draw: Draw) -> Surface:
     """A bottle from above: rings of glass round a dark neck."""
-    back = backdrop(draw)
-    v, u, lamp = _pose(draw)
+    back, v, u, lamp = _pose(draw)
     size = draw.uniform(0.36, 0.45)
     r = np.hypot(v, u) / size
     glass = draw.color((0.05, 0.45), (0.2, 0.9), (0.15, 0.7))

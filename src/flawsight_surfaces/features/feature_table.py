@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..drawing import hardware
 from ..drawing.draw import Draw
 from ..drawing.surface import Surface
+from ..drawing.surface import materials as _on
 from . import marks
 
 
@@ -25,10 +26,6 @@ class Benign:
     single: bool = False
     outside: bool = False
     least: int = 1
-
-
-def _on(materials: str) -> frozenset[str]:
-    return frozenset(materials.split())
 
 
 _HARD = _on("metal coated part wood board stone")
