@@ -52,6 +52,7 @@ from flawsight.metrics.ranking import auroc, average_precision
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
+from flawsight_surfaces.make_dataset import Recipe, choose_families, make_dataset
 
 PRESET = TRAIN_PRESETS["default-model"]
 MAPS = {

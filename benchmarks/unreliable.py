@@ -20,6 +20,7 @@ from flawsight.cgro.shared_prompt import Completions, run_candidates
 from flawsight.cgro.train_settings import TRAIN_PRESETS
 from flawsight.data.surfaces import SurfaceSample, render_twins
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import SurfaceSample, render_pair
 
 sys.path.append(str(Path(__file__).parent.parent / "recipes" / "default_model"))
 from text import inspection, respond
@@ -58,7 +59,7 @@ def make_unreliable(folder: Path) -> Path:
         drawn = [
             pair
             for _ in range(PAIRS)
-            for pair in texts(render_twins(rng, (240, 240), difficulty=rng.uniform() ** 0.5), rng)
+            for pair in texts(render_pair(rng, (240, 240), difficulty=rng.uniform() ** 0.5), rng)
         ]
         prompts = collate(
             [encode_image(mllm, Image.fromarray(sample.image), settings) for sample, _ in drawn],

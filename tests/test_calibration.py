@@ -175,7 +175,7 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     photos = tmp_path / "line3"
     photos.mkdir()
     rng = np.random.default_rng(4)
-    for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 96))):
+    for index, sample in enumerate(render_pair(rng, (96, 96)) + render_pair(rng, (96, 96))):
         Image.fromarray(sample.image).save(photos / f"{index}.png")
     out = tmp_path / "c.json"
     # Whatever is above a flat map is a region.

@@ -12,9 +12,9 @@ from text import Piece, Twins, draw_question, draw_verdict, respond, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flawsight.data.surfaces import TRAIN_DEFECTS, render_twins
-from flawsight.data.surfaces.features import FEATURES
 from flawsight.mllm.processor import ImageProcessor
+from flawsight_surfaces import TRAIN_DEFECTS, render_pair
+from flawsight_surfaces.features.feature_table import FEATURES
 
 # (rows, columns) of the patch grid, about 225 patches each; square twice as often as the rest.
 GRIDS = [(15, 15), (15, 15), (12, 18), (18, 12), (10, 22), (22, 10), (13, 17), (17, 13)]
@@ -38,7 +38,7 @@ def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[
     scale = rng.choice(SCALES) * image_side / 15
     size = (round(rows * scale), round(columns * scale))
     return [
-        render_twins(
+        render_pair(
             rng,
             size,
             difficulty=rng.uniform() ** 0.5,
@@ -51,7 +51,7 @@ def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[
 def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
     """Yield texts for the tokenizer: questions about `pairs` rendered twins, and the answers."""
     for _ in range(pairs):
-        twins = render_twins(rng, (64, 64), defects=int(rng.integers(1, 4)))
+        twins = render_pair(rng, (64, 64), defects=int(rng.integers(1, 4)))
         for question in (draw_verdict(rng), draw_question(twins, SUBJECTS, rng)):
             yield question.text
             for sample in twins:

@@ -12,8 +12,8 @@ from text import PLACES
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flawsight.data.surfaces import FAMILIES, TRAIN_DEFECTS, SurfaceSample
-from flawsight.data.surfaces.features import FEATURES
+from flawsight_surfaces import FAMILIES, TRAIN_DEFECTS, SurfaceSample
+from flawsight_surfaces.features.feature_table import FEATURES
 
 KINDS = (*TRAIN_DEFECTS, *FEATURES)
 _KIND_INDEX = {kind: index for index, kind in enumerate(KINDS)}

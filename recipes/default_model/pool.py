@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from text import PLACES, Twins
 
-from flawsight.data.surfaces import SurfaceSample, render_twins
+from flawsight_surfaces import SurfaceSample, render_pair
 
 DEFECT_COUNTS = ([1, 2, 3, 4], [0.7, 0.2, 0.07, 0.03])  # how many, how often
 
@@ -37,7 +37,7 @@ def render_part(folder: Path, part: int, pairs: int, side: int) -> None:
     facts: list[SurfaceSample] = []
     for index in range(pairs):
         count = int(rng.choice(DEFECT_COUNTS[0], p=DEFECT_COUNTS[1]))
-        twins = render_twins(rng, (side, side), difficulty=rng.uniform() ** 0.5, defects=count)
+        twins = render_pair(rng, (side, side), difficulty=rng.uniform() ** 0.5, defects=count)
         images[2 * index], images[2 * index + 1] = twins[0].image, twins[1].image
         facts += [_without_pixels(sample) for sample in twins]
     folder.mkdir(parents=True, exist_ok=True)

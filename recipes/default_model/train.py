@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import Qwen2Tokenizer
 
-from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
 from flawsight.mllm.contradiction import telling_sentence
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import VALIDATION_FAMILIES, render_pair
 
 
 def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
@@ -84,7 +84,7 @@ def validate(folder: Path, pairs: int) -> dict[str, float]:
     samples = [
         sample
         for index in range(pairs)
-        for sample in render_twins(rng, (240, 240), family=families[index % len(families)])
+        for sample in render_pair(rng, (240, 240), family=families[index % len(families)])
     ]
     inspector = Inspector.from_pretrained(folder)
     outcomes = inspector.inspect_batch([sample.image for sample in samples])

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from tower import grow, look_around, see
 from train import make_optimizers, rate, save_checkpoint
 
-from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import VALIDATION_FAMILIES, render_pair
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # the processor's
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -37,7 +37,7 @@ def validation_images(pairs: int, side: int) -> Tensor:
     """Render twins of families kept out of training: (2 pairs, 3, S, S), normalised."""
     rng, families = np.random.default_rng(1), sorted(VALIDATION_FAMILIES)
     twins = [
-        render_twins(rng, (side, side), family=families[index % len(families)])
+        render_pair(rng, (side, side), family=families[index % len(families)])
         for index in range(pairs)
     ]
     pixels = np.stack([sample.image for pair in twins for sample in pair])

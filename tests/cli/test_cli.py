@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
     rng = np.random.default_rng(4)
     folder = tmp_path / "photos"
     folder.mkdir()
-    for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 128))):
+    for index, sample in enumerate(render_pair(rng, (96, 96)) + render_pair(rng, (96, 128))):
         Image.fromarray(sample.image).save(folder / f"{index}.png")
     return folder
 

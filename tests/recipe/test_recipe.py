@@ -26,8 +26,6 @@ from tower import _angles, _distinct, _rotate, grow, look_around, see
 from train_tower import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from flawsight.data.surfaces import SurfaceSample, render_twins
-from flawsight.data.surfaces.words import place_word
 from flawsight.mllm.contradiction import contradicts, telling_sentence
 from flawsight.mllm.response import follows_form, parse_response
 from flawsight.prompt import INSTRUCTION
@@ -263,7 +261,7 @@ def test_heads_begin_by_looking_at_a_neighbour(untrained: Any) -> None:
 def test_a_turned_image_keeps_its_truth(across: bool, down: bool, turn: bool) -> None:
     rng = np.random.default_rng(4)
     for _ in range(6):
-        _, sample = render_twins(rng, (96, 96), defects=2)
+        _, sample = render_pair(rng, (96, 96), defects=2)
         turned = _turned(sample, sample.image, across, down, turn)
         for before, after in zip(sample.defects, turned.defects, strict=True):
             marked = np.repeat(before.mask[..., None], 3, axis=2).astype(np.uint8)
@@ -277,7 +275,7 @@ def test_a_turned_image_keeps_its_truth(across: bool, down: bool, turn: bool) ->
 
 
 def test_facts_are_those_of_the_image() -> None:
-    samples = [s for _ in range(8) for s in render_twins(np.random.default_rng(5), (96, 96))]
+    samples = [s for _ in range(8) for s in render_pair(np.random.default_rng(5), (96, 96))]
     facts = facts_of(samples)
     for row, sample in enumerate(samples):
         kinds = {KINDS[column] for column in facts.present[row].nonzero().flatten()}
@@ -295,7 +293,7 @@ def said(question: Question, sample: SurfaceSample, seed: int) -> str:
 def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
     rng = np.random.default_rng(0)
     for seed in range(40):
-        for sample in render_twins(rng, (64, 64), defects=2):
+        for sample in render_pair(rng, (64, 64), defects=2):
             text = said(inspection(), sample, seed)
             assert follows_form(text)
             response = parse_response(text)
@@ -314,7 +312,7 @@ def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
     rng = np.random.default_rng(1)
     abouts = set()
     for seed in range(150):
-        twins = render_twins(rng, (64, 64), difficulty=0.0)
+        twins = render_pair(rng, (64, 64), difficulty=0.0)
         question = draw_question(twins, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
         abouts.add(question.about)
         normal, defective = (said(question, sample, seed) for sample in twins)
@@ -329,7 +327,7 @@ def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
 
 
 def test_a_second_look_counts_the_answer_alone() -> None:
-    normal, defective = render_twins(np.random.default_rng(2), (64, 64))
+    normal, defective = render_pair(np.random.default_rng(2), (64, 64))
     pieces = list(second_look(inspection(), normal, defective, np.random.default_rng(3)))
     assert [piece for piece, weight in pieces if weight] == ["No"]
     assert f"{defective.defect} in the {defective.place}" in "".join(p for p, _ in pieces)

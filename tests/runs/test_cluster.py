@@ -23,6 +23,7 @@ from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_pair
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'flawsight[ray]'")
 ray_data = pytest.importorskip("ray.data", reason="needs ray[data]: pip install 'flawsight[ray]'")
@@ -35,7 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cluster") / "photos"
     folder.mkdir()
     for index in range(10):
-        for side, sample in enumerate(render_twins(rng, [(96, 96), (64, 120)][index % 2])):
+        for side, sample in enumerate(render_pair(rng, [(96, 96), (64, 120)][index % 2])):
             Image.fromarray(sample.image).save(folder / f"{2 * index + side:02}.png")
     (folder / "05-broken.png").write_bytes(b"no image")
     return folder
