@@ -42,7 +42,6 @@ from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.cgro.training_data import LabelledImage, TrainingData
 from flawsight.cgro.validation import figures
 from flawsight.data.dataset import Sample, read_gt_mask
-from flawsight.data.make import Recipe, choose_families, make_dataset
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError
 from flawsight.io.images import read_image

@@ -30,7 +30,6 @@ from PIL import Image
 from results import write_section
 
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.integrations.trl import (
     ConsistencyReward,
     accuracy_reward,

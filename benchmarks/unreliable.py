@@ -18,7 +18,6 @@ from flawsight.cgro.encoded_images import collate, encode_image
 from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.shared_prompt import Completions, run_candidates
 from flawsight.cgro.train_settings import TRAIN_PRESETS
-from flawsight.data.surfaces import SurfaceSample, render_twins
 from flawsight.mllm.load import load_mllm
 from flawsight_surfaces import SurfaceSample, render_pair
 

@@ -24,10 +24,10 @@ from flawsight.calibration import (
 )
 from flawsight.cli import app
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import CalibrationError
 from flawsight.evaluate.plot_histogram import draw_histogram
 from flawsight.runs.read import read_rows
+from flawsight_surfaces import render_pair
 
 MODEL = {"name": "some", "sha256": "a" * 64}
 

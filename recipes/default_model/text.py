@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flawsight.data.surfaces import FAMILIES, DefectRegion, Feature, SurfaceSample
 from flawsight.prompt import INSTRUCTION, QUESTION
+from flawsight_surfaces import FAMILIES, DefectRegion, Feature, SurfaceSample
 
 VERDICT = 4.0
 PLACE = 2.0

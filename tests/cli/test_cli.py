@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flawsight.data.surfaces import render_twins
 from flawsight.runs.read import read_rows
 from flawsight.settings import preset
+from flawsight_surfaces import render_pair
 from helpers.command_line import flawsight
 
 

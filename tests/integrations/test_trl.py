@@ -12,7 +12,6 @@ from PIL import Image
 from flawsight.cgro.policy import LORA_TARGETS
 from flawsight.cgro.score_rollout import Consistency, Score, score_trace
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.errors import SettingsError
 from flawsight.integrations.trl import (
     ConsistencyReward,

@@ -13,7 +13,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.io.images import find_images
 from flawsight.report.write_report import write_report

@@ -16,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.io.images import find_images
 from flawsight.runs.batch import inspect_into

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import flawsight.runs.folder as module
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import FlawsightError, RunFolderError
 from flawsight.inspector import Inspector
 from flawsight.io.overlay import MAX_SIDE, draw_overlay
