@@ -13,17 +13,25 @@ import pytest
 import torch
 import yaml
 from build import build_model, build_processor, build_tokenizer
+from conversation import (
+    PLACES,
+    Question,
+    draw_question,
+    draw_verdict,
+    inspection,
+    respond,
+    second_look,
+)
 from data import SUBJECTS
+from encoder import _angles, _distinct, _rotate, grow, look_around, see
 from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
 from parallel import average_gradients, processes
 from PIL import Image
 from pool import _turned
 from safetensors.torch import load_file
-from text import PLACES, Question, draw_question, draw_verdict, inspection, respond, second_look
 from torch import multiprocessing
-from tower import _angles, _distinct, _rotate, grow, look_around, see
-from train_tower import MEAN, STD
+from train_encoder import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.data.surfaces import SurfaceSample, render_twins
@@ -82,7 +90,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["tower"] |= {"grown_from": None, "start_from": None, "frozen_until": 1, "compile": False}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     run(
-        "train_tower.py",
+        "train_encoder.py",
         "--pool",
         pool,
         "--out",
@@ -94,7 +102,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(stages: Path, out: str, *arguments: str) -> None:
-    run("train.py", "--out", stages / out, "--config", stages / "config.yaml", *arguments)
+    run("train_language.py", "--out", stages / out, "--config", stages / "config.yaml", *arguments)
 
 
 def test_training_resumed_gives_the_weights_of_training_uninterrupted(stages: Path) -> None:
@@ -116,9 +124,9 @@ def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
     whole = load_file(stages / "tower/tower.safetensors")
     # Killed after its first checkpoint: what it wrote later is not there yet.
     arguments = ("--pool", stages / "pool", "--out", stages / "again", "--config")
-    run("train_tower.py", *arguments, stages / "config.yaml", "--stop-after", "3")
+    run("train_encoder.py", *arguments, stages / "config.yaml", "--stop-after", "3")
     assert torch.load(stages / "again/checkpoint.pt", weights_only=True)["step"] == 2
-    run("train_tower.py", *arguments, stages / "config.yaml")
+    run("train_encoder.py", *arguments, stages / "config.yaml")
     again = load_file(stages / "again/tower.safetensors")
     assert config["tower"]["steps"] == 4
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
@@ -134,7 +142,7 @@ def test_a_warm_restart_begins_with_the_weights_it_is_given(stages: Path, source
     out = stages / f"again-{source[:4]}"
     (stages / "still.yaml").write_text(yaml.safe_dump(config))
     arguments = ("--pool", stages / "pool", "--out", out, "--config", stages / "still.yaml")
-    run("train_tower.py", *arguments)
+    run("train_encoder.py", *arguments)
     again = load_file(out / "tower.safetensors")
     given = load_file(next((stages / source).glob("*.safetensors"), stages / source))
     if source == "told/model":  # the head is new
@@ -157,7 +165,7 @@ def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) ->
         "2",
     ]
     arguments = ["--out", str(stages / "two"), "--config", str(stages / "config.yaml")]
-    command = [*torchrun, str(RECIPE / "train.py"), *arguments]
+    command = [*torchrun, str(RECIPE / "train_language.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert torch.load(stages / "two/checkpoint.pt", weights_only=True)["step"] == CONFIG["steps"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from conversation import Piece, Twins, draw_question, draw_verdict, respond, second_look
 from pool import DEFECT_COUNTS, Pool
-from text import Piece, Twins, draw_question, draw_verdict, respond, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 

@@ -1,14 +1,15 @@
-"""What is true of a rendered image as targets, and the head that a vision tower learns them by.
+"""What is true of a rendered image as targets, and the head that reads it from image tokens.
 
-The facts are those of the texts (`text.py`): whether there is a defect, which kinds of defect and
-of benign feature are seen, in which place, on which family. The head is thrown away afterwards.
+The facts are those of the texts (`conversation.py`): whether there is a defect, which kinds of
+defect and benign feature are present, in which place, on which family. The head is needed for
+training only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from text import PLACES
+from conversation import PLACES
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -1,6 +1,6 @@
 """The command line of a training, on several processes, each with its share of every step's pairs.
 
-    torchrun --nproc-per-node 2 recipes/default_model/train.py --out RUN
+    torchrun --nproc-per-node 2 recipes/default_model/train_language.py --out RUN
 
 Two processes of one thread use two cores better than one process of two: the products are small.
 """

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from conversation import PLACES, Twins
 from numpy.typing import NDArray
-from text import PLACES, Twins
 
 from flawsight.data.surfaces import SurfaceSample, render_twins
 

@@ -1,6 +1,6 @@
 """Stage one: the vision tower learns to see, from the facts that the texts tell. No mask, no map.
 
-    python recipes/default_model/train_tower.py --pool POOL --out RUN [--config config.yaml]
+    python recipes/default_model/train_encoder.py --pool POOL --out RUN [--config config.yaml]
 
 The counterpart of the contrastive training that a large model's tower comes from. Stop it at any
 time; the same command goes on. RUN/tower.safetensors holds the tower and its head in bfloat16,
@@ -17,14 +17,14 @@ import numpy as np
 import torch
 import yaml
 from build import build_model, build_tokenizer
+from encoder import grow, look_around, see
 from facts import FactHead, Facts, facts_of, loss_of
 from parallel import average_gradients, run
 from pool import Pool
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from tower import grow, look_around, see
-from train import make_optimizers, rate, save_checkpoint
+from train_language import make_optimizers, rate, save_checkpoint
 
 from flawsight.data.surfaces import VALIDATION_FAMILIES, render_twins
 from flawsight.mllm.load import load_mllm

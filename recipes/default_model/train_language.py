@@ -1,6 +1,6 @@
 """Stage two: the language model learns to tell what the tower sees. Text alone, no mask, no map.
 
-    python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
+    python recipes/default_model/train_language.py --out RUN [--stop-after STEP]
 
 With the tower of stage one (`tower_from`) and random language weights or those of another model
 (`language_from`); or by a warm restart of a whole model (`start_from`). Stop it at any time; the
@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import encoder  # noqa: F401 registers the attention of its windows
 import numpy as np
 import torch
-import tower  # noqa: F401 registers the attention of its windows
 import yaml
 from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
