@@ -22,7 +22,7 @@ from flawsight.mllm.load import load_mllm
 from flawsight_surfaces import SurfaceSample, render_pair
 
 sys.path.append(str(Path(__file__).parent.parent / "recipes" / "default_model"))
-from text import inspection, respond
+from conversation import inspection, respond
 
 MISSED, FLIPPED = 0.6, 0.2
 STEPS, PAIRS, LEARNING_RATE = 120, 8, 1e-3

@@ -1,8 +1,8 @@
-"""Render samples/: four surfaces of unseen families, each without and with a defect.
+"""Render samples/: four surfaces of test families, each without and with a defect.
 
     python recipes/default_model/make_samples.py
 
-The seed was fixed before any model had seen them; none is chosen by its result.
+The seed was fixed before any model was run on them; no image was selected by its result.
 """
 
 from pathlib import Path

@@ -10,6 +10,7 @@ from PIL import Image
 from flawsight.evaluate.ablation import ablation_specs
 from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight_surfaces import render_pair
 from helpers.command_line import flawsight
 
 

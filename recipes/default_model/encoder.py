@@ -1,8 +1,8 @@
-"""The vision tower run fast on square images, where its heads look at first, and how it grows.
+"""The vision encoder: a fast forward pass on square images, its initialisation and its growth.
 
-The computation is that of transformers' Qwen2.5-VL tower, on its own modules (a test compares the
-two); stock transformers runs every window and every image in a product of its own, which costs half
-of the time at this size.
+The forward pass computes what transformers' Qwen2.5-VL vision encoder computes, on the same modules
+(a test compares the two). Stock transformers multiplies window by window and image by image, which
+takes half of the time at this size.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ _WRITERS = ("patch_embed.proj", "attn.proj", "down_proj", "merger.mlp.2")
 _OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 
 
-def see(visual: Any, images: Tensor, twins: bool = False) -> Tensor:
+def encode_images(visual: Any, images: Tensor, pairs: bool = False) -> Tensor:
     """Return the image tokens of square images, in reading order.
 
     Args:
         visual: `Qwen2_5_VisionTransformerPretrainedModel` that attends within windows only.
-        images: (B, 3, S, S), normalised as the processor does; a whole number of windows a side.
-        twins: the images are twins in turn; a window that both share is computed once.
+        images: (B, 3, S, S), normalised as by the processor; S is a multiple of the window size.
+        pairs: the images are pairs in turn; a window that both share is computed once.
 
     Returns:
         (B, tokens, width of the language model).
@@ -31,20 +31,20 @@ def see(visual: Any, images: Tensor, twins: bool = False) -> Tensor:
     window, across = config.window_size, images.shape[-1] // config.window_size
     windows = images.reshape(-1, 3, across, window, across, window)
     windows = windows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
-    if twins:
+    if pairs:
         own, source = _distinct(windows.view(-1, 2, across**2, 3, window, window))
-        tokens = see_windows(visual, windows[own])[source]
+        tokens = encode_windows(visual, windows[own])[source]
     else:
-        tokens = see_windows(visual, windows)
+        tokens = encode_windows(visual, windows)
     cells = window // config.patch_size // config.spatial_merge_size
     tokens = tokens.view(len(images), across, across, cells, cells, -1)
     return tokens.transpose(2, 3).reshape(len(images), (across * cells) ** 2, -1)
 
 
-def see_windows(visual: Any, windows: Tensor) -> Tensor:
+def encode_windows(visual: Any, windows: Tensor) -> Tensor:
     """Return the image tokens of (N, 3, W, W) windows, in reading order: (N, tokens, width).
 
-    Rotary embedding depends on differences of place only, so that each window may count from 0.
+    Rotary embedding depends on differences of position only, so each window counts from 0.
     """
     config = visual.config
     side, merge = config.window_size // config.patch_size, config.spatial_merge_size
@@ -77,9 +77,9 @@ def attend_by_length(
     cu_seq_lens_q: Tensor,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within the sequences of a packed batch, all those of one length in one product.
+    """Attend within the sequences of a packed batch; one product for all sequences of one length.
 
-    Registered under a name with "flash" in it, the tower hands its windows over unsplit.
+    The vision encoder passes its windows unsplit to implementations with "flash" in their name.
     query, key, value: (1, heads, N, d); the output: (1, N, heads, d).
     """
     starts, lengths = cu_seq_lens_q[:-1], cu_seq_lens_q.diff()
@@ -97,12 +97,12 @@ def attend_by_length(
 AttentionInterface.register("flash_by_length", attend_by_length)
 
 
-def look_around(visual: Any, strength: float = 2.0) -> None:
-    """Let each head of the tower begin by looking at one neighbour of its patch.
+def initialize_attention(visual: Any, strength: float = 2.0) -> None:
+    """Let each head attend to one neighbour of its patch at initialisation.
 
-    Queries and keys get constant parts (biases), whose product after rotary embedding peaks at a
-    fixed offset, as a convolution's taps do; what depends on the image begins small. In the manner
-    of structured initialisation of vision transformers (Zheng et al., 2024).
+    The biases of queries and keys are set; their product after rotary embedding peaks at a fixed
+    offset, like a tap of a convolution. The weights are scaled down. After structured
+    initialisation of vision transformers (Zheng et al., 2024).
     """
     heads = visual.config.num_heads
     for block in visual.blocks:
@@ -122,11 +122,11 @@ def look_around(visual: Any, strength: float = 2.0) -> None:
 
 
 def grow(small: Any, large: Any) -> None:
-    """Give a wider and deeper tower the function of a smaller one, in the manner of Net2Net.
+    """Give a wider and deeper vision encoder the function of a smaller one, after Net2Net.
 
-    Both merge into one width; the heads of `large` are k times as wide, or as many. Features, units
-    and heads that are new are read with the weights that `large` has and written with 0; a new
-    layer begins as the identity.
+    Both have the same output width; `large` has k times as wide or as many heads. New features,
+    units and heads keep their input weights from `large` and have output weights of 0. A new layer
+    is the identity.
     """
     old, cell = dict(small.named_parameters()), small.config.spatial_merge_size**2
     heads, more_heads = small.config.num_heads, large.config.num_heads
@@ -149,7 +149,7 @@ def grow(small: Any, large: Any) -> None:
             source = source * (len(old[name]) / len(new)) ** 0.5
         a, b, c, d = source.shape
         if "qkv" in layer:
-            # A head of k times the size has the frequencies of the small one in every k-th place.
+            # A head of k times the size has the frequencies of the small one at every k-th index.
             k = target.shape[2] // c
             target[1, :b] = 0
             target[:, :b, ::k, :d] = source * torch.tensor([k**0.5, 1, 1]).view(3, 1, 1, 1)
@@ -160,9 +160,9 @@ def grow(small: Any, large: Any) -> None:
 
 
 def _distinct(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the windows to compute, and which of those each window is.
+    """Return the indices of distinct windows, and for each window its index among those.
 
-    windows: (pairs, 2, windows of an image, 3, W, W). Both results index the flattened windows.
+    windows: (pairs, 2, windows per image, 3, W, W). The indices are of the flattened windows.
     """
     pairs, _, count = windows.shape[:3]
     same = (windows[:, 0] == windows[:, 1]).flatten(2).all(2)
@@ -201,14 +201,14 @@ def _frequencies(head_size: int) -> Tensor:
 
 def _angles(side: int, head_size: int) -> Tensor:
     """Return (side², head_size), the angles of the rotary embedding by row and column."""
-    place = torch.arange(side**2)
+    position = torch.arange(side**2)
     rows, columns = (
-        axis[:, None] * _frequencies(head_size) for axis in (place // side, place % side)
+        axis[:, None] * _frequencies(head_size) for axis in (position // side, position % side)
     )
     return torch.cat([rows, columns], dim=1).repeat(1, 2)
 
 
 def _cell_order(side: int, merge: int) -> Tensor:
-    """Return (side²,) the patches so that those of one merged token follow each other."""
+    """Return (side²,) the order of patches in which those of one merged token are adjacent."""
     cells = torch.arange(side**2).view(side // merge, merge, side // merge, merge)
     return cells.transpose(1, 2).reshape(-1)

@@ -1,11 +1,8 @@
-"""Stage two: the language model learns to tell what the tower sees. Text alone, no mask, no map.
+"""Stage 2: train the language model on the frozen vision encoder, with text only. No mask, no map.
 
-    python recipes/default_model/train.py --out RUN [--config config.yaml] [--stop-after STEP]
-
-With the tower of stage one (`tower_from`) and random language weights or those of another model
-(`language_from`); or by a warm restart of a whole model (`start_from`). Stop it at any time; the
-same command goes on from the last checkpoint and ends in the same weights. RUN/model is the model
-folder, RUN/log.jsonl the curve.
+The language model begins with random weights. The output folder holds model, the model folder, and
+log.jsonl, the curve. Rerun the same command to resume from the last checkpoint; the weights are the
+same as without the interruption.
 """
 
 import argparse
@@ -15,24 +12,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+import encoder  # noqa: F401 registers flash_by_length
 import numpy as np
 import torch
-import tower  # noqa: F401 registers the attention of its windows
 import yaml
 from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
 from muon import Muon
 from parallel import average_gradients, run
+from pool import Pool
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
-from transformers import Qwen2Tokenizer
 
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
 from flawsight.mllm.contradiction import telling_sentence
-from flawsight.mllm.load import load_mllm
 from flawsight_surfaces import VALIDATION_FAMILIES, render_pair
 
 
@@ -56,8 +52,8 @@ def rate(step: int, config: dict[str, Any]) -> float:
     return float(min(1.0, warm_up, decay))
 
 
-def read_tower(path: str) -> dict[str, Tensor]:
-    """Return the weights of stage one's tower, without its head."""
+def read_encoder(path: Path) -> dict[str, Tensor]:
+    """Return the weights of the vision encoder of stage 1, without its head."""
     learned = load_file(path).items()
     return {name.removeprefix("visual."): w for name, w in learned if name.startswith("visual.")}
 
@@ -78,7 +74,7 @@ def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
 
 
 def validate(folder: Path, pairs: int) -> dict[str, float]:
-    """Inspect twins of families kept out of training with the weights in `folder`."""
+    """Inspect pairs of the validation families with the model in `folder`."""
     rng = np.random.default_rng(1)
     families = sorted(VALIDATION_FAMILIES)
     samples = [
@@ -95,7 +91,7 @@ def validate(folder: Path, pairs: int) -> dict[str, float]:
     ]
     labels = [sample.label for sample, _ in answered]
     verdicts = [inspection.pred_label for _, inspection in answered]
-    told = [
+    defective = [
         (sample, telling_sentence(inspection.explanation, "Yes"), inspection)
         for sample, inspection in answered
         if sample.label
@@ -106,44 +102,37 @@ def validate(folder: Path, pairs: int) -> dict[str, float]:
         "answered": len(answered) / len(samples),
         "image_auroc": float(roc_auc_score(labels, [i.pred_score for _, i in answered])),
         "balanced_accuracy": float(balanced_accuracy_score(labels, verdicts)),
-        "place_right": float(np.mean([f"the {s.place}" in said for s, said, _ in told])),
-        "defect_right": float(np.mean([f" {s.defect} " in said for s, said, _ in told])),
+        "place_right": float(np.mean([f"the {s.place}" in text for s, text, _ in defective])),
+        "defect_right": float(np.mean([f" {s.defect} " in text for s, text, _ in defective])),
         "pixel_auroc": float(
-            np.mean([roc_auc_score(s.gt_mask.ravel(), i.anomaly_map.ravel()) for s, _, i in told])
+            np.mean(
+                [roc_auc_score(s.gt_mask.ravel(), i.anomaly_map.ravel()) for s, _, i in defective]
+            )
         ),
     }
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write the checkpoint whole or not at all."""
+    """Write the checkpoint atomically."""
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 
 
 def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
-    """Run stage two, as one of `world_size` processes."""
-    config = yaml.safe_load(arguments.config.read_text())
+    """Run stage 2, as one of `world_size` processes."""
+    settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
+    config = settings["language"]
     arguments.out.mkdir(parents=True, exist_ok=True)
     steps: int = config["steps"]
 
     torch.manual_seed(config["seed"])
-    if config["start_from"]:
-        loaded = load_mllm(config["start_from"], device="cpu", dtype="float32")
-        processor, model = loaded.processor, loaded.model.train().requires_grad_(True)
-    else:
-        if config["language_from"]:
-            tokenizer = Qwen2Tokenizer.from_pretrained(config["language_from"])
-        else:
-            texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
-            tokenizer = build_tokenizer(texts, config["vocab_size"])
-        processor = build_processor(tokenizer, config["image_side"])
-        model = build_model(tokenizer, **config["model"])
-        if config["language_from"]:
-            other = load_mllm(config["language_from"], device="cpu", dtype="float32").model.model
-            model.model.language_model.load_state_dict(other.language_model.state_dict())
-        if config["tower_from"]:
-            model.model.visual.load_state_dict(read_tower(config["tower_from"]))
-    # All windows in one product; for short sequences plain products beat the fused kernel.
+    texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
+    tokenizer = build_tokenizer(texts, config["vocab_size"])
+    processor = build_processor(tokenizer, settings["image_side"])
+    model = build_model(tokenizer, **settings["model"])
+    model.model.visual.load_state_dict(read_encoder(arguments.encoder))
+    model.model.visual.requires_grad_(False)
+    # One product for all windows; for short sequences plain products are faster than SDPA.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "flash_by_length"})
     optimizers = make_optimizers(model, config)
     print(
@@ -154,7 +143,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
     checkpoint, start = arguments.out / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        if state["config"] != config:
+        if state["settings"] != settings:
             raise SystemExit(f"{arguments.out} holds a run with other settings; choose another.")
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -163,7 +152,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
 
     loader = DataLoader(
         Subset(
-            PairBatches(processor, config, config["pairs"] // world_size),
+            PairBatches(processor, Pool(arguments.pool), settings, config["pairs"] // world_size),
             range(
                 start * world_size + rank,
                 (arguments.stop_after or steps) * world_size,
@@ -181,7 +170,6 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
         for optimizer, base in zip(optimizers, base_rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(done - 1, config)
-        model.model.visual.requires_grad_(done > config["tower_frozen_until"])
         loss = loss_of(model, batch)
         torch.autograd.backward(loss)
         average_gradients(model.parameters())
@@ -198,7 +186,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
             losses = []
         if rank == 0 and (done % config["checkpoint_every"] == 0 or done == steps):
             state = {
-                "config": config,
+                "settings": settings,
                 "step": done,
                 "model": model.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -215,4 +203,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
 
 
 if __name__ == "__main__":
-    run(train, argparse.ArgumentParser(description=__doc__))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
+    parser.add_argument("--encoder", type=Path, required=True, help="of stage 1")
+    run(train, parser)

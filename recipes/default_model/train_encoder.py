@@ -1,10 +1,9 @@
-"""Stage one: the vision tower learns to see, from the facts that the texts tell. No mask, no map.
+"""Stage 1: train the vision encoder to predict the facts of an image. No mask, no map.
 
-    python recipes/default_model/train_tower.py --pool POOL --out RUN [--config config.yaml]
-
-The counterpart of the contrastive training that a large model's tower comes from. Stop it at any
-time; the same command goes on. RUN/tower.safetensors holds the tower and its head in bfloat16,
-RUN/log.jsonl the curve.
+Without --grow-from it trains the small encoder from random weights. With it, it trains the encoder
+of full size, which begins with the function of the small one. The output folder holds
+encoder.safetensors, the encoder and its head in bfloat16, and log.jsonl, the curve. Rerun the same
+command to resume.
 """
 
 import argparse
@@ -17,36 +16,41 @@ import numpy as np
 import torch
 import yaml
 from build import build_model, build_tokenizer
+from encoder import encode_images, grow, initialize_attention
 from facts import FactHead, Facts, facts_of, loss_of
 from parallel import average_gradients, run
 from pool import Pool
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from tower import grow, look_around, see
-from train import make_optimizers, rate, save_checkpoint
+from train_language import make_optimizers, rate, save_checkpoint
 
-from flawsight.mllm.load import load_mllm
 from flawsight_surfaces import VALIDATION_FAMILIES, render_pair
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # the processor's
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 
 
+def build_visual(settings: dict[str, Any], config: dict[str, Any]) -> Any:
+    """Build a vision encoder of the size that `config` names, with random weights."""
+    sizes = settings["model"] | config["size"]
+    return build_model(build_tokenizer([], 280), **sizes).model.visual
+
+
 def validation_images(pairs: int, side: int) -> Tensor:
-    """Render twins of families kept out of training: (2 pairs, 3, S, S), normalised."""
+    """Render pairs of the validation families: (2 pairs, 3, S, S), normalised."""
     rng, families = np.random.default_rng(1), sorted(VALIDATION_FAMILIES)
-    twins = [
+    rendered = [
         render_pair(rng, (side, side), family=families[index % len(families)])
         for index in range(pairs)
     ]
-    pixels = np.stack([sample.image for pair in twins for sample in pair])
+    pixels = np.stack([sample.image for pair in rendered for sample in pair])
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - MEAN) / STD
 
 
 def draw(pool: Pool, rng: np.random.Generator, pairs: int) -> tuple[Tensor, Facts]:
-    """Draw twins in a light of their own: (2 pairs, 3, S, S), normalised; no fact tells a color."""
-    samples = [sample for twins in pool.draw(rng, pairs) for sample in twins]
+    """Draw pairs, with random gain, gamma and channel order: (2 pairs, 3, S, S), normalised."""
+    samples = [sample for pair in pool.draw(rng, pairs) for sample in pair]
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))
     images = images.permute(0, 3, 1, 2).contiguous() / 255
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, (pairs, 3, 1, 1)).astype(np.float32))
@@ -59,43 +63,36 @@ def draw(pool: Pool, rng: np.random.Generator, pairs: int) -> tuple[Tensor, Fact
 
 @torch.no_grad()
 def validate(visual: nn.Module, head: FactHead, images: Tensor) -> dict[str, float]:
-    """Tell defective from normal images, and which of two twins is defective."""
+    """Score the verdicts over all images, and within pairs."""
     scores = torch.cat(
-        [head(see(visual, part))["present"][:, -1] for part in torch.split(images, 40)]
+        [head(encode_images(visual, part))["present"][:, -1] for part in torch.split(images, 40)]
     )
     labels = torch.arange(len(images)) % 2
     return {
         "image_auroc": round(float(roc_auc_score(labels, scores)), 3),
-        "twins_told": round(float((scores[1::2] > scores[::2]).float().mean()), 3),
+        "pair_accuracy": round(float((scores[1::2] > scores[::2]).float().mean()), 3),
     }
 
 
 def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
-    """Run stage one, as one of `world_size` processes."""
+    """Run stage 1, as one of `world_size` processes."""
     settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
-    config = settings["tower"]
+    config = settings["encoder" if arguments.grow_from else "small_encoder"]
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(config["seed"])
-    visual = build_model(build_tokenizer([], 280), **settings["model"]).model.visual
-    look_around(visual)
+    visual = build_visual(settings, config)
+    initialize_attention(visual)
     side = settings["image_side"]
     head = FactHead(settings["model"]["width"], (side // 16) ** 2)
     learned = nn.ModuleDict({"visual": visual, "head": head})
     optimizers = make_optimizers(learned, config)
-    if config["grown_from"]:
-        state = torch.load(Path(config["grown_from"]["run"]) / "checkpoint.pt", weights_only=True)
-        sizes = settings["model"] | config["grown_from"]["model"]
-        small = build_model(build_tokenizer([], 280), **sizes).model.visual
+    if arguments.grow_from:
+        small = build_visual(settings, settings["small_encoder"])
         before = nn.ModuleDict({"visual": small, "head": head})
-        before.load_state_dict(state["learned"])
+        before.load_state_dict(load_file(arguments.grow_from))
         grow(small, visual)
-    if config["start_from"] and Path(config["start_from"]).is_dir():
-        whole = load_mllm(config["start_from"], device="cpu", dtype="float32").model
-        visual.load_state_dict(whole.model.visual.state_dict())
-    elif config["start_from"]:
-        learned.load_state_dict(load_file(config["start_from"]))
-    looking = torch.compile(see, dynamic=True) if config["compile"] else see
+    encode = torch.compile(encode_images, dynamic=True) if config["compile"] else encode_images
     checkpoint, start = arguments.out / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -115,11 +112,10 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
         ):
             for group in optimizer.param_groups:
                 group["lr"] = base * rate(step, config)
-        visual.requires_grad_(step >= config["frozen_until"])
         rng = np.random.default_rng([config["seed"], step * world_size + rank])
         images, facts = draw(pool, rng, config["pairs"] // world_size)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = head(looking(visual, images, twins=True))
+            logits = head(encode(visual, images, pairs=True))
         losses = loss_of(logits, facts, config["weights"])
         torch.autograd.backward(losses["total"])
         average_gradients(learned.parameters())
@@ -147,7 +143,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
                 },
             )
             rounded = {name: weights.bfloat16() for name, weights in learned.state_dict().items()}
-            save_file(rounded, arguments.out / "tower.safetensors")
+            save_file(rounded, arguments.out / "encoder.safetensors")
             row |= validate(visual, head, held_out)
         if row and rank == 0:
             line = json.dumps({"step": done, **row})
@@ -158,4 +154,5 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
+    parser.add_argument("--grow-from", type=Path, help="encoder.safetensors of the small encoder")
     run(train, parser)

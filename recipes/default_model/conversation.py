@@ -1,12 +1,12 @@
-"""Facts of a rendered surface → what is asked of it and what the model learns to say.
+"""Facts of a rendered surface → a question and the response that the model learns.
 
-One sentence frame, "There is a … in the …", serves what belongs on a part and what does not, and
-one question frame, "Are there any … in the image?", asks for either: which of them is told, only
-the question decides. So the words that name a defect have a reason to read the question.
+Defects and benign features share one sentence frame, "There is a … in the …", and one question
+frame, "Are there any … in the image?". Only the question decides which of them the response names,
+so the tokens that name a defect must attend to the question.
 
-The reasoning describes the part and what belongs on it, and then commits to a verdict, so that a
-greedy decoder cannot change its mind half way. Each piece has a weight in the loss: what decides
-weighs most, the words around it least.
+The reasoning first describes the part and its benign features and then commits to a verdict in one
+token; a greedy decoder cannot change the verdict half way. Each piece of text has a weight in the
+loss: the deciding tokens weigh most, the tokens of the frame least.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ FACT = 0.7
 TEMPLATE = 0.1
 
 Piece = tuple[str, float]
-Twins = tuple[SurfaceSample, SurfaceSample]
+Pair = tuple[SurfaceSample, SurfaceSample]
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _OPENINGS = ("This shows", "The image shows", "Here one sees")
@@ -32,7 +32,7 @@ _BELONGS = (", as there should be", ", as intended", " by design")
 _WRONG = (", which should not be there", ", out of place there")
 # Kinds that are not counted; those in the plural need no article either.
 _MASS = {"dust", "engraving", "shading", "soiling", "text"}
-# In reading order; what lies along an edge or across comes last, and then what is everywhere.
+# In reading order; places along an edge or across the image come last.
 PLACES = (
     "upper left", "upper center", "upper right", "middle left", "center", "middle right",
     "lower left", "lower center", "lower right", "along the upper edge", "along the lower edge",
@@ -54,12 +54,12 @@ _VERDICTS = (
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of both twins.
+    """A question about both images of a pair.
 
     Attributes:
-        text: the user's words, with the instruction where the answer is Yes or No.
+        text: the user's text, with the instruction if the answer is Yes or No.
         about: key of `_RESPONSES`.
-        subject: the kind of feature or defect that it asks for; empty where it asks for none.
+        subject: the kind of feature or defect in question; empty if there is none.
     """
 
     text: str
@@ -68,27 +68,27 @@ class Question:
 
 
 def inspection() -> Question:
-    """Return the question that flawsight puts."""
+    """Return the question that flawsight asks."""
     return Question(f"{QUESTION} {INSTRUCTION}", "verdict")
 
 
 def draw_verdict(rng: np.random.Generator) -> Question:
-    """Draw a question for the verdict: flawsight's own, five times of six."""
+    """Draw a question for the verdict; five out of six are flawsight's own."""
     if rng.random() < 5 / 6:
         return inspection()
     return Question(f"{rng.choice(_VERDICTS)} {INSTRUCTION}", "verdict")
 
 
-def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) -> Question:
-    """Draw a question other than for the verdict that makes sense for both twins.
+def draw_question(pair: Pair, kinds: Sequence[str], rng: np.random.Generator) -> Question:
+    """Draw a question other than for the verdict that makes sense for both images.
 
     Args:
-        twins: normal and defective.
-        kinds: of features and defects that may be asked for though they are not there.
-        rng: of the draw.
+        pair: normal and defective.
+        kinds: features and defects that a question may name although they are absent.
+        rng: random state of the draw.
     """
     draw = rng.random()
-    normal, defective = twins
+    normal, defective = pair
     there = [feature.kind for feature in defective.features]
     there += [region.kind for region in defective.defects]
     if draw < 0.5:
@@ -114,20 +114,21 @@ def draw_question(twins: Twins, kinds: Sequence[str], rng: np.random.Generator) 
 def respond(question: Question, sample: SurfaceSample, rng: np.random.Generator) -> Iterator[Piece]:
     """Yield the response in pieces, each with its weight in the loss.
 
-    Twins get the same wording from streams of the same state, so that they differ in facts alone.
+    With equal random states both images of a pair get the same wording and differ in facts alone.
     """
     return _RESPONSES[question.about](question, sample, rng)
 
 
-def second_look(
-    question: Question, sample: SurfaceSample, twin: SurfaceSample, rng: np.random.Generator
+def respond_swapped(
+    question: Question, sample: SurfaceSample, other: SurfaceSample, rng: np.random.Generator
 ) -> Iterator[Piece]:
-    """Yield the twin's reasoning, wrong for this image, and then the right answer.
+    """Yield the reasoning of the pair's other image, wrong here, and then the right answer.
 
-    Only the answer counts in the loss. Without these, the answer is copied from the reasoning, and
-    P(Yes) is 0 or 1; with them it has to look at the image again, and ranks images.
+    Only the answer counts in the loss. Without such responses the model copies the answer from the
+    reasoning, and P(Yes) is 0 or 1. With them the answer depends on the image, and P(Yes) ranks
+    images.
     """
-    for piece, _ in respond(question, twin, rng):
+    for piece, _ in respond(question, other, rng):
         right = "Yes" if sample.label else "No"
         yield (right, VERDICT) if piece in ("Yes", "No") else (piece, 0.0)
 
@@ -237,7 +238,7 @@ class _Thing:
 
 
 def _features(sample: SurfaceSample) -> list[_Thing]:
-    """In the order of their places, so that there is one right text."""
+    """Sort the features by place: there is one right text."""
     ordered: list[Feature] = sorted(sample.features, key=_reading_order)
     return [_Thing(f.kind, f.color, f.place, f.count) for f in ordered]
 
@@ -248,7 +249,7 @@ def _reading_order(feature: Feature) -> tuple[int, str]:
 
 
 def _defects(regions: Sequence[DefectRegion]) -> list[_Thing]:
-    """The largest first."""
+    """List the defects, the largest first."""
     return [_Thing(region.kind, region.tone, region.place) for region in regions]
 
 
@@ -291,7 +292,7 @@ def _there_is(things: Sequence[_Thing], ending: str, commitment: float = FACT) -
 
 
 def _preposition(place: str) -> str:
-    """Return what stands before a place; a span such as "along the edge" brings its own."""
+    """Return the preposition of a place; "along the edge" already has one."""
     return (
         "" if place.startswith(("along", "across", "around", "all", "over", "down")) else " in the"
     )
@@ -312,7 +313,7 @@ def _is_plural(kind: str) -> bool:
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a regular noun, or of one that is in the plural."""
+    """Return the plural of a regular noun; a plural stays as it is."""
     if _is_plural(noun):
         return noun
     if noun.endswith(("s", "x", "ch", "sh")):
