@@ -419,7 +419,7 @@ def test_the_verb_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         cli, ["serve", "--host", "0.0.0.0", "--store", str(tmp_path)]
     )
     assert result.exit_code == 2
-    no_store = ["export", str(tmp_path / "none"), "--labels", "--out", str(tmp_path / "out")]
+    no_store = ["labels", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     both = ["export", str(tmp_path), "--labels", "--out", str(tmp_path / "out"), "--to", "csv"]
     for refused in (no_store, both, ["export", str(tmp_path), "--labels"]):
         assert CliRunner().invoke(cli, refused).exit_code == 2
@@ -438,7 +438,7 @@ def test_the_export_of_labels(make: Make, tmp_path: Path) -> None:
         id = client.post("/v1/inspect", files=form(picture(width))).json()["results"][0]["id"]
         client.put(f"/v1/inspections/{id}/review", json={"verdict": "right"})
     out = tmp_path / "out"
-    result = CliRunner().invoke(cli, ["export", str(tmp_path), "--labels", "--out", str(out)])
+    result = CliRunner().invoke(cli, ["labels", str(tmp_path), "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert {p.read_bytes(): p.parent.name for p in out.glob("*/*.png")} == {
         picture(20): "bad",

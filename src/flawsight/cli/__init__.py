@@ -1,4 +1,4 @@
-"""The command line: one thin function a verb.
+"""The command line: one thin function per verb.
 
 Exit code 0: all is well; 1: some images failed, or a check found something; 2: a wrong argument,
 file or model; 130: stopped.
@@ -8,9 +8,13 @@ import typer
 
 from .bench_command import bench
 from .calibrate_command import calibrate
-from .data_commands import app as data_app
+from .data_check_command import check
+from .data_list_command import list_
+from .data_make_command import make
+from .data_mix_command import mix
 from .export_command import export
 from .inspect_command import inspect
+from .labels_command import labels
 from .prior_command import prior
 from .report_command import report
 from .serve_command import serve
@@ -32,7 +36,16 @@ app.command()(prior)
 app.command()(train)
 app.command()(export)
 app.command()(serve)
-app.add_typer(data_app, name="data")
+app.command()(labels)
+
+data = typer.Typer(
+    help="Check, list, make and mix data sets.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+data.command()(check)
+data.command("list")(list_)
+data.command()(make)
+data.command()(mix)
+app.add_typer(data, name="data")
 
 
 @app.callback()

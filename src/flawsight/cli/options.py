@@ -1,5 +1,6 @@
 """Options of the verbs that load a model, told once."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,9 @@ Attention = Annotated[str, typer.Option(help="sdpa or flash_attention_2.")]
 Threshold = Annotated[
     float | None,
     typer.Option(help="Defective is a score above it, in place of the model's Yes."),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the known data sets. Default: $FLAWSIGHT_DATA.")
 ]
 
 

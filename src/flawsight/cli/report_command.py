@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DatasetError
-from .data_commands import DataRoot
+from .options import DataRoot
 from .shell import console, explained
 
 

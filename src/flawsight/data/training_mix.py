@@ -209,3 +209,22 @@ def file_hashes(images: Sequence[Path]) -> dict[Path, bytes]:
         except OSError as error:
             raise DatasetError(f"Cannot read {image}: {error}") from error
     return hashes
+
+
+def training_mix_apart(
+    datasets: Sequence[Dataset], images: int, seed: int, tested: Sequence[Dataset]
+) -> tuple[list[MixedSample], int]:
+    """Mix without any file whose bytes the test data hold too; return how many those are."""
+    forbidden = set(file_hashes([s.image for d in tested for s in d.samples]).values())
+    hashes: dict[Path, bytes] = {}
+    copies: set[Path] = set()
+    while True:
+        chosen = training_mix(datasets, images, seed, without=copies, test_datasets=tested)
+        if not forbidden:
+            return chosen, 0
+        drawn = [mixed.sample.image for mixed in chosen]
+        hashes |= file_hashes([image for image in drawn if image not in hashes])
+        found = {image for image in drawn if hashes[image] in forbidden}
+        if not found:
+            return chosen, len(copies)
+        copies |= found

@@ -1,0 +1,70 @@
+"""`flawsight data make`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from ..errors import SettingsError
+from .shell import console, explained, progress_columns
+
+
+def make(
+    out: Annotated[Path, typer.Argument(help="Folder of the set; one begun before is continued.")],
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Test pairs of each family: one image normal, one not.")
+    ],
+    families: Annotated[
+        str, typer.Option(help="train, validation, test, all, or names with commas.")
+    ] = "test",
+    train: Annotated[int, typer.Option(min=0, help="Normal training images of each family.")] = 0,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SIDE|WIDTHxHEIGHT", help="In pixels, default 240; several take turns."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
+    difficulty: Annotated[
+        float, typer.Option(min=0, max=1, help="0: large plain defects; 1: small faint ones too.")
+    ] = 1.0,
+    defects: Annotated[int, typer.Option(min=1, max=4, help="Most defects in an image.")] = 1,
+    kinds: Annotated[
+        str, typer.Option(help="Of defects: train, or test for those kept out of training.")
+    ] = "train",
+) -> None:
+    """Render procedural surfaces with exact masks, in the layout of MVTec-AD, as many as wanted.
+
+    Examples:
+
+        flawsight data make sets/surfaces --pairs 100
+
+        flawsight data make sets/two --pairs 50 --families 'leather,hex nut' --size 240 --size 320x180
+
+    A larger number of pairs later adds to the set and changes nothing in it.
+    """  # noqa: E501
+    from flawsight_surfaces.make_dataset import Recipe, choose_families, make_dataset
+
+    with explained():
+        recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty, defects, kinds)
+        chosen = choose_families(families)
+        total = len(chosen) * (2 * pairs + train)
+        with Progress(*progress_columns("Rendering"), console=console, transient=True) as progress:
+            bar = progress.add_task("", total=total)
+            made = make_dataset(
+                out, recipe, chosen, pairs, train, lambda count: progress.advance(bar, count)
+            )
+        before = f" ({total - made} were there before)" if made < total else ""
+        console.print(
+            f"{made} images of {len(chosen)} families made{before}: {out}", soft_wrap=True
+        )
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Turn "240" or "320x180" (width × height) into (height, width)."""
+    width, cross, height = text.lower().partition("x")
+    try:
+        return int(height if cross else width), int(width)
+    except ValueError:
+        raise SettingsError(f"--size takes 240 or 320x180, not {text!r}.") from None

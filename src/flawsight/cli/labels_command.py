@@ -1,0 +1,37 @@
+"""`flawsight labels`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import MissingExtraError, StoreError
+from .shell import console, explained
+
+
+def labels(
+    store: Annotated[str, typer.Argument(help="Folder or database URL of flawsight serve.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, with good/ and bad/.")],
+    product: Annotated[
+        str | None, typer.Option(help="Product whose photos are written. Default: all.")
+    ] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="Folder of the photos of a database URL.")
+    ] = None,
+) -> None:
+    """Write the reviewed photos of a store as a data set to train on.
+
+    Example:
+
+        flawsight labels flawsight-store --out corrections
+    """
+    with explained():
+        try:
+            from ..serve.review_labels import write_labels
+            from ..serve.store import Store
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(str(error.name), "serve") from error
+        if "://" not in store and not Path(store).is_dir():
+            raise StoreError(f"There is no store {store}.")
+        counts = write_labels(Store(store, files), out, product)
+        console.print(f"{counts.good} good, {counts.bad} bad: {out}", soft_wrap=True)
