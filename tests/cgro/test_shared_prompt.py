@@ -16,10 +16,10 @@ from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
 from flawsight.cgro.shared_prompt import CandidateForward, Completions, packed_mask, run_candidates
 from flawsight.errors import ModelError
-from flawsight.mllm.capture import decoder_layers, head_weights
+from flawsight.mllm.capture import chosen_layers
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
 
@@ -76,8 +76,8 @@ def shared(
 ) -> tuple[Tensor, Tensor, Tensor | None, Completions, Prompts]:
     prompts = collate([encode_image(mllm, image, SETTINGS) for image in images], mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
-    weights = head_weights(len(decoder_layers(mllm.model)), 4, None, None) if captures else None
-    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, mllm.attention, weights)
+    layers = chosen_layers(mllm.model, None) if captures else None
+    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, mllm.attention, layers)
     return (*outcome, done, prompts)
 
 

@@ -23,8 +23,8 @@ from flawsight.integrations.trl import (
     training_rows,
 )
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 
 # A model that reads the anomaly words little: J of .1 is common, and both classes earn some.
