@@ -1,4 +1,4 @@
-"""A whole training: what it leaves, how it goes on, and that more processes change nothing."""
+"""A whole training: its files, how it resumes, and that more processes change nothing."""
 
 import json
 import os

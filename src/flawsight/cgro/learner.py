@@ -175,7 +175,7 @@ class Learner:
         table = CandidateTable()
         norm = 0.0
         self.mllm.model.train()
-        # Before the policy's passes, so that the two never hold memory at the same time.
+        # Before the policy's passes, which then have the memory to themselves.
         references = [self._reference_log_probs(rollout) for rollout in rollouts]
         for rollout, reference in zip(rollouts, references, strict=True):
             with accelerator.accumulate(self.forward):

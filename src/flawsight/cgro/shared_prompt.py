@@ -52,7 +52,7 @@ class Completions:
 
 
 class CandidateForward(nn.Module):
-    """The policy's pass as a module of its own, so that one forward belongs to one backward.
+    """The policy's pass as a module of its own: DDP pairs one forward with one backward.
 
     Args:
         model: the transformers or PEFT model.
@@ -201,7 +201,7 @@ class _Run:
         if self.attention != "sdpa":  # flash attention takes (B · G, P + L − 1)
             return torch.cat([prompt.repeat_interleave(self.group, dim=0), self.mask], dim=1)
         # Each layer keeps its mask for the backward pass, so one serves all if no prompt is padded.
-        # The completions are padded on the right, where no token of theirs looks.
+        # The completions are padded on the right, behind every token that counts.
         prompt = prompt[:1] if prompt.all() else prompt.repeat_interleave(self.group, dim=0)
         own = torch.ones(length, length, dtype=torch.bool, device=prompt.device).tril()
         seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
