@@ -1,4 +1,4 @@
-"""CGRO with TRL's own trainer, for those whose training runs on it already.
+"""CGRO's rewards in the GRPOTrainer of Hugging Face TRL.
 
     pip install 'flawsight[trl]'
     flawsight data make lines --pairs 20 --families leather
@@ -30,12 +30,12 @@ from flawsight.mllm.load import load_mllm
 def main() -> None:
     """Train an adapter and save it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", help="a folder with good/ and bad/, or anything `inspect` takes")
-    parser.add_argument("--model", help="folder or hub name; without it, the bundled model")
-    parser.add_argument("--out", type=Path, default=Path("runs/trl"))
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--images", type=int, default=16, help="of one step")
-    parser.add_argument("--candidates", type=int, default=8, help="of each image")
+    parser.add_argument("data", help="folder with good/ and bad/, or another labelled data set")
+    parser.add_argument("--model", help="folder or hub name (default: the bundled model)")
+    parser.add_argument("--out", type=Path, default=Path("runs/trl"), help="folder of the adapter")
+    parser.add_argument("--steps", type=int, default=20, help="number of weight updates")
+    parser.add_argument("--images", type=int, default=16, help="images per step")
+    parser.add_argument("--candidates", type=int, default=8, help="responses sampled per image")
     arguments = parser.parse_args()
 
     mllm = load_mllm(arguments.model)

@@ -10,25 +10,25 @@ from flawsight.cgro.score_rollout import Consistency, score_text, score_trace
 from flawsight.inspection import Trace
 from flawsight.settings import Settings
 
-WORDS = ["<think>", "A", " dark", " dent", ".", "</think>", "<answer>", "Yes", "</answer>", ""]
+TOKENS = ["<think>", "A", " dark", " dent", ".", "</think>", "<answer>", "Yes", "</answer>", ""]
 PLACES = {"A": 3, " dark": 40, " dent": 40, ".": 40}
 
 
-def trace_of(words: list[str], places: dict[str, int] = PLACES) -> Trace:
-    """Each word of `places` looks at one cell of an 8×8 grid, in its own row; the others nowhere.
+def trace_of(tokens: list[str], places: dict[str, int] = PLACES) -> Trace:
+    """Return a trace in which each token of `places` attends to one cell of an 8×8 grid.
 
-    " dent" and "." read the anomaly word, so that they weigh most.
+    The others have flat maps. " dent" and "." attend to the anomaly word and have the highest w_r.
     """
-    ends = [len("".join(words[: count + 1])) for count in range(len(words))]
-    rows = len(words)
+    ends = [len("".join(tokens[: count + 1])) for count in range(len(tokens))]
+    rows = len(tokens)
     image, question = torch.full((rows, 8, 8), 1 / 64), torch.full((rows, 4), 0.1)
-    for index, word in enumerate(words[:-1]):
-        if word in places:
-            image[index + 1].view(-1)[places[word]] = 1.0
-        if word in (" dent", "."):
+    for index, token in enumerate(tokens[:-1]):
+        if token in places:
+            image[index + 1].view(-1)[places[token]] = 1.0
+        if token in (" dent", "."):
             question[index + 1, 2] = 0.9
     return Trace(
-        text="".join(words),
+        text="".join(tokens),
         token_spans=tuple(zip([0, *ends[:-1]], ends, strict=True)),
         image_attention=image,
         question_attention=question,
@@ -37,46 +37,31 @@ def trace_of(words: list[str], places: dict[str, int] = PLACES) -> Trace:
     )
 
 
-def test_three_words_that_look_at_one_place_earn_consistency_for_a_defect_alone() -> None:
+def test_three_tokens_with_maps_at_one_place_earn_consistency_for_a_defect_alone() -> None:
     settings = Settings()
-    # The supports of " dent", "." and of the earlier of the light words, "A": 1, 0, 0.
-    score = score_trace(trace_of(WORDS), True, settings, Consistency())
+    # The supports of " dent", "." and of the earlier of the light tokens, "A": 1, 0, 0.
+    score = score_trace(trace_of(TOKENS), True, settings, Consistency())
     assert score.top == (3, 4, 1)
     assert score.agreement == pytest.approx(1 / 3)
     assert (score.format, score.accuracy, score.consistency, score.total) == (1, 1, 0, 2)
-    assert score_trace(trace_of(WORDS), False, settings, Consistency()).consistency == 1
+    assert score_trace(trace_of(TOKENS), False, settings, Consistency()).consistency == 1
 
-    together = trace_of(WORDS, PLACES | {"A": 40})
+    together = trace_of(TOKENS, PLACES | {"A": 40})
     assert score_trace(together, True, settings, Consistency()).total == 3
     normal = score_trace(together, False, settings, Consistency())
     assert (normal.format, normal.accuracy, normal.consistency) == (1, 0, 0)
 
 
-def test_a_sink_that_all_words_share_earns_no_agreement_relative_to_good_images() -> None:
-    settings, trace = Settings(), trace_of(WORDS, {"A": 30, " dent": 40, ".": 50})
-    image = trace.image_attention.clone()
-    image[1:, 0, 0:3] = 0.3  # the support of a map of 64 cells is 4 of them
-    usual = torch.full((8, 8), 0.5)
-    usual[0, 0:3] = 10.0
-    sunk = replace(trace, image_attention=image)
-    assert score_trace(sunk, True, settings, Consistency()).agreement >= 3 / 5
-    freed = score_trace(sunk, True, settings, Consistency(usual=usual))
-    assert freed.agreement == 0
-    assert freed.top == score_trace(sunk, True, settings, Consistency()).top
-
-
-def test_settings_decide_which_words_are_compared() -> None:
-    trace = trace_of(WORDS)
-    words_only = score_trace(trace, True, Settings(words_only=True), Consistency())
-    assert words_only.top == (3, 1, 2)
+def test_settings_decide_which_tokens_are_compared() -> None:
+    trace = trace_of(TOKENS)
     two = score_trace(trace, True, Settings(selection="vanilla"), Consistency(top_t=2))
     assert (two.top, two.agreement, two.consistency) == ((3, 4), 1.0, 1.0)
     apart = score_trace(trace, True, Settings(), Consistency(jaccard_of="all"))
     assert apart.agreement == 0
 
 
-def test_the_row_that_predicts_a_token_speaks_for_it_if_asked() -> None:
-    trace = trace_of(WORDS)
+def test_the_previous_row_may_count_as_a_tokens() -> None:
+    trace = trace_of(TOKENS)
     earlier = replace(
         trace,
         image_attention=trace.image_attention.roll(-1, 0),
@@ -88,7 +73,7 @@ def test_the_row_that_predicts_a_token_speaks_for_it_if_asked() -> None:
 
 
 @pytest.mark.parametrize("label", [True, False])
-def test_one_word_or_no_answer_has_nothing_to_compare(label: bool) -> None:
+def test_one_token_or_no_answer_has_nothing_to_compare(label: bool) -> None:
     one = score_trace(
         trace_of(["<think>", "A", "</think>", "<answer>Yes</answer>", ""]),
         label,
@@ -97,15 +82,15 @@ def test_one_word_or_no_answer_has_nothing_to_compare(label: bool) -> None:
     )
     assert math.isnan(one.agreement)
     assert (one.format, one.consistency) == (1, 0)
-    endless = score_trace(trace_of(WORDS[:5]), label, Settings(), Consistency())
+    endless = score_trace(trace_of(TOKENS[:5]), label, Settings(), Consistency())
     assert endless.total == 0
     assert math.isnan(endless.agreement)
     empty = score_trace(trace_of(["<answer>Yes</answer>", ""]), label, Settings(), Consistency())
     assert (empty.consistency, empty.top) == (0, ())
 
 
-def test_words_alone_earn_format_and_accuracy() -> None:
-    assert score_text("".join(WORDS), True).total == 2
-    assert score_text("".join(WORDS), False).total == 1
+def test_text_alone_earns_format_and_accuracy() -> None:
+    assert score_text("".join(TOKENS), True).total == 2
+    assert score_text("".join(TOKENS), False).total == 1
     assert score_text("I see a dent. Answer: Yes", True).accuracy == 1
     assert score_text("", True).total == 0

@@ -1,6 +1,6 @@
 """A sharded model samples as the whole one does, and its state goes to disk and back.
 
-In a group of one process; two are in `test_cgro_trainer.py`.
+In a group of one process; two are in `test_trainer.py`.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,6 @@ from torch.distributed.tensor import DTensor
 from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint, training_state
 from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.shard import shard, whole
-from flawsight.cgro.train_settings import TrainSettings
-from flawsight.errors import SettingsError
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from helpers.training import INSPECTION
@@ -30,7 +28,7 @@ def _group(tmp_path: Path) -> Iterator[None]:
 
 
 def sharded(checkpoint: Path) -> MLLM:
-    mllm = make_trainable(load_mllm(checkpoint, device="cpu"), "lora", 4, 8, seed=0)
+    mllm = make_trainable(load_mllm(checkpoint, device="cpu"), 4, 8, seed=0)
     shard(mllm.model, mllm.device, 1)
     return mllm
 
@@ -64,8 +62,3 @@ def test_a_sharded_model_samples_and_is_saved_whole(tiny_checkpoint: Path, tmp_p
     for _, value in trainable_parameters(other.model):
         value.grad = torch.randn_like(value)
     fresh.step()  # with moments in the parameters' slices
-
-
-def test_full_training_is_not_sharded() -> None:
-    with pytest.raises(SettingsError, match="use trainable lora"):
-        TrainSettings(shard=True, trainable="full")

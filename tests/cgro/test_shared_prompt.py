@@ -16,23 +16,33 @@ from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
 from flawsight.cgro.shared_prompt import CandidateForward, Completions, packed_mask, run_candidates
 from flawsight.errors import ModelError
-from flawsight.mllm.capture import decoder_layers, head_weights
+from flawsight.mllm.capture import chosen_layers
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
 
 SETTINGS = Settings(image_tokens=12)
 IMAGES = [photo(90, 60, seed=1), photo(64, 64, seed=2)]
 GROUP = 3
-SHARINGS = ["cache", "packed", "repeated"]
+SHARINGS = ["cache", "packed"]
+
+
+def fully_trainable(checkpoint: Path) -> MLLM:
+    """A model without an adapter, of which the language layers and the merger train."""
+    mllm = load_mllm(checkpoint, device="cpu")
+    for name, parameter in mllm.model.named_parameters():
+        frozen = "visual." in name and "visual.merger." not in name
+        parameter.requires_grad_(not frozen)
+    return mllm
 
 
 @pytest.fixture(scope="module", params=["lora", "full"])
 def policy(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> MLLM:
-    mllm = load_mllm(tiny_checkpoint, device="cpu")
-    mllm = make_trainable(mllm, request.param, rank=4, alpha=8, seed=0)
+    if request.param == "full":
+        return fully_trainable(tiny_checkpoint)
+    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), rank=4, alpha=8, seed=0)
     # LoRA begins as the identity, and then half of its gradients are 0.
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -76,8 +86,8 @@ def shared(
 ) -> tuple[Tensor, Tensor, Tensor | None, Completions, Prompts]:
     prompts = collate([encode_image(mllm, image, SETTINGS) for image in images], mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
-    weights = head_weights(len(decoder_layers(mllm.model)), 4, None, None) if captures else None
-    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, mllm.attention, weights)
+    layers = chosen_layers(mllm.model, None) if captures else None
+    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, mllm.attention, layers)
     return (*outcome, done, prompts)
 
 
@@ -136,11 +146,10 @@ def test_the_attention_rows_are_those_of_a_replay(policy: MLLM, sharing: str) ->
         torch.testing.assert_close(question, trace.question_attention, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("sharing", ["cache", "repeated"])
-def test_flash_attention_computes_the_same(flash_mllm: MLLM, tiny_mllm: MLLM, sharing: str) -> None:
+def test_flash_attention_computes_the_same(flash_mllm: MLLM, tiny_mllm: MLLM) -> None:
     ids = candidates(tiny_mllm)
-    expected, _, expected_rows, done, _ = shared(tiny_mllm, ids, sharing, captures=True)
-    found, _, rows, _, _ = shared(flash_mllm, ids, sharing, captures=True)
+    expected, _, expected_rows, done, _ = shared(tiny_mllm, ids, "cache", captures=True)
+    found, _, rows, _, _ = shared(flash_mllm, ids, "cache", captures=True)
     torch.testing.assert_close(found[done.mask], expected[done.mask], atol=1e-5, rtol=0)
     torch.testing.assert_close(rows[done.mask], expected_rows[done.mask], atol=1e-5, rtol=0)
 
@@ -162,15 +171,14 @@ def test_mixed_precision_computes_in_bfloat16_but_hands_out_float32(
     )
 
 
-@pytest.mark.parametrize("sharing", ["packed", "repeated"])
-def test_gradient_checkpointing_is_exact(tiny_checkpoint: Path, sharing: str) -> None:
-    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), "full", 1, 1, 0)
+def test_gradient_checkpointing_is_exact(tiny_checkpoint: Path) -> None:
+    mllm = fully_trainable(tiny_checkpoint)
     mllm.model.train()
     ids = candidates(mllm)
-    log_probs, _, rows, done, _ = shared(mllm, ids, sharing, captures=True)
+    log_probs, _, rows, done, _ = shared(mllm, ids, "packed", captures=True)
     expected = gradients(mllm, log_probs, done.mask)
     mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
-    again, _, same_rows, _, _ = shared(mllm, ids, sharing, captures=True)
+    again, _, same_rows, _, _ = shared(mllm, ids, "packed", captures=True)
     assert torch.equal(again, log_probs)
     assert torch.equal(same_rows, rows)
     found = gradients(mllm, again, done.mask)
@@ -202,7 +210,7 @@ def test_mlps_that_run_again_keep_less(policy: MLLM) -> None:
 
 
 def test_a_cache_that_checkpointing_would_drop_is_noticed(tiny_checkpoint: Path) -> None:
-    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), "full", 1, 1, 0)
+    mllm = fully_trainable(tiny_checkpoint)
     mllm.model.train().gradient_checkpointing_enable({"use_reentrant": False})
     with pytest.raises(AssertionError, match="cache"):
         shared(mllm, candidates(mllm), "cache")
@@ -246,9 +254,8 @@ def test_a_candidate_sees_the_prompt_and_itself(data: st.DataObject) -> None:
             assert mask[row, column] == ((earlier and exists[column]) or row == column)
 
 
-@pytest.mark.parametrize("trainable", ["lora", "full"])
-def test_only_language_and_merger_train(tiny_checkpoint: Path, trainable: str) -> None:
-    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), trainable, 4, 8, 0)
+def test_only_language_and_merger_train(tiny_checkpoint: Path) -> None:
+    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), 4, 8, 0)
     names = [name for name, _ in trainable_parameters(mllm.model)]
     assert any("language_model" in name for name in names)
     assert any("visual.merger" in name for name in names)
@@ -270,9 +277,7 @@ def test_a_merged_policy_computes_the_same_and_comes_back_bit_by_bit(policy: MLL
 
 
 def test_a_policy_in_bfloat16_is_not_merged(tiny_checkpoint: Path) -> None:
-    mllm = make_trainable(
-        load_mllm(tiny_checkpoint, device="cpu", dtype="bfloat16"), "lora", 4, 8, 0
-    )
+    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu", dtype="bfloat16"), 4, 8, 0)
     before = [parameter.data_ptr() for parameter in mllm.model.parameters()]
     with merged(mllm.model):
         assert [parameter.data_ptr() for parameter in mllm.model.parameters()] == before
@@ -284,7 +289,7 @@ def test_a_trainable_vision_encoder_is_refused(
     monkeypatch.setattr("flawsight.cgro.policy.LORA_TARGETS", r".*\.(q|k|v|gate|up|down)_proj")
     mllm = load_mllm(tiny_checkpoint, device="cpu")
     with pytest.raises(ModelError, match="vision encoder must stay frozen"):
-        make_trainable(mllm, "lora", 4, 8, 0)
+        make_trainable(mllm, 4, 8, 0)
 
 
 @pytest.mark.parametrize("keep", ["none", "memory", "disk"])

@@ -59,7 +59,7 @@ def test_dry_run_prints_the_reward_table_and_trains_nothing(photos: Path, tmp_pa
     out = tmp_path / "run"
     code, output = flawsight("train", "--data", photos, "--out", out, "--dry-run", *SMALL)
     assert code == 0
-    for heading in ("R_fmt", "R_acc", "R_cons", "J", "kept:", "<think>", "defective", "normal"):
+    for heading in ("R_fmt", "R_acc", "R_cons", "J", "compared:", "<think>", "defective", "normal"):
         assert heading in output
     assert "candidates that all earn the same" in output
     assert not out.exists()
@@ -86,19 +86,19 @@ def test_a_config_file_and_flags_that_win(
     monkeypatch.setattr(module, "_train", lambda *arguments: given.update(enumerate(arguments)))
     config = tmp_path / "config.yaml"
     config.write_text(
-        "steps: 7\nlearning_rate: 1e-3\nskip_uniform_groups: true\nreward: r1\n"
+        "steps: 7\nlearning_rate: 1e-3\nfeatures: disk\nreward: r1\n"
         "inspection:\n  max_new_tokens: 99\n  alpha: 2\n"
     )
     code, _ = flawsight(
         "train", "--data", photos, "--config", config, "--preset", "paper-3b", "--steps", 9,
-        "--defective-share", 0.25, "--set", "max_new_tokens=50", "--no-scale-advantages",
+        "--defective-share", 0.25, "--set", "max_new_tokens=50", "--no-recompute-mlps",
     )  # fmt: skip
     assert code == 0
     settings = next(value for value in given.values() if isinstance(value, TrainSettings))
     assert (settings.steps, settings.learning_rate, settings.reward) == (9, 1e-3, "r1")
     assert settings.defective_share == 0.25
-    assert settings.skip_uniform_groups
-    assert not settings.scale_advantages
+    assert settings.features == "disk"
+    assert not settings.recompute_mlps
     inspection = given[4]
     assert (inspection.max_new_tokens, inspection.alpha) == (50, 2)
     assert given[3] == "Qwen/Qwen2.5-VL-3B-Instruct"

@@ -1,4 +1,4 @@
-"""anomalib's predictions scored here, and its figures against ours; needs anomalib 2."""
+"""anomalib's predictions scored here, and its metrics against ours; needs anomalib 2."""
 
 import csv
 from collections.abc import Callable
@@ -28,7 +28,7 @@ models = pytest.importorskip("anomalib.models", reason=reason)
 pytestmark = pytest.mark.filterwarnings("ignore")
 Array = np.ndarray[Any, Any]
 SIDE = 64
-FIGURES: dict[str, Callable[[ThresholdCounts], Array]] = {
+METRICS: dict[str, Callable[[ThresholdCounts], Array]] = {
     "AUROC": auroc,
     "AUPR": average_precision,
     "F1Max": best_f1,
@@ -41,20 +41,20 @@ tied_maps = hnp.arrays(int, (3, 5, 5), elements=st.integers(0, 3)).map(
 
 
 def theirs(name: str, batches: list[Any], fields: tuple[str, str]) -> float:
-    figure = getattr(metrics, name)(fields=fields)
+    metric = getattr(metrics, name)(fields=fields)
     for batch in batches:
-        figure.update(batch)
-    return float(figure.compute())
+        metric.update(batch)
+    return float(metric.compute())
 
 
 def of_pixels(name: str, maps: Array, masks: Array) -> tuple[float, float]:
-    """Return our figure and anomalib's."""
+    """Return our value of a metric and anomalib's."""
     batch = data.ImageBatch(
         image=torch.zeros(len(maps), 3, 1, 1),
         anomaly_map=torch.from_numpy(maps),
         gt_mask=torch.from_numpy(masks),
     )
-    ours = float(FIGURES[name](count(list(zip(maps, masks, strict=True)))))
+    ours = float(METRICS[name](count(list(zip(maps, masks, strict=True)))))
     return ours, theirs(name, [batch], ("anomaly_map", "gt_mask"))
 
 
@@ -90,7 +90,7 @@ def mvtec(root: Path) -> Any:
     return data.MVTecAD(root, "leather", train_batch_size=3, eval_batch_size=3, num_workers=0)
 
 
-def test_a_bench_of_saved_predictions_has_the_figures_of_anomalib(
+def test_a_bench_of_saved_predictions_has_the_metrics_of_anomalib(
     surfaces: Path, predict: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     batches = predict(datamodule=mvtec(surfaces))
@@ -146,22 +146,22 @@ def test_words_without_score_or_map_are_saved(tmp_path: Path) -> None:
     assert found.explanation == "YES: a dent"
 
 
-# --- Figures
+# --- Metrics
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", METRICS)
 @settings(max_examples=40)
 @given(maps=st.one_of(unit_maps, tied_maps), masks=hnp.arrays(bool, (3, 5, 5)))
-def test_pixel_figures_are_those_of_anomalib(name: str, maps: Array, masks: Array) -> None:
+def test_pixel_metrics_are_those_of_anomalib(name: str, maps: Array, masks: Array) -> None:
     masks[:, 0, 0] = False  # of masks without a good pixel, see below
     ours, other = of_pixels(name, maps, masks)
     if not np.isnan(ours):
         assert ours == pytest.approx(other, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("kind", ["smooth", "all equal", "perfect", "opposite"])
-def test_pixel_figures_of_plain_cases_are_those_of_anomalib(name: str, kind: str) -> None:
+def test_pixel_metrics_of_plain_cases_are_those_of_anomalib(name: str, kind: str) -> None:
     maps, masks = (np.stack(arrays) for arrays in zip(*random_images(0, number=6), strict=True))
     maps = {
         "smooth": (maps - maps.min()) / np.ptp(maps),
@@ -180,7 +180,7 @@ def test_pixel_figures_of_plain_cases_are_those_of_anomalib(name: str, kind: str
         lambda pairs: len({label for label, _ in pairs}) == 2
     )
 )
-def test_image_figures_are_those_of_anomalib(name: str, ranked: list[tuple[bool, int]]) -> None:
+def test_image_metrics_are_those_of_anomalib(name: str, ranked: list[tuple[bool, int]]) -> None:
     labels, scores = np.array([a for a, _ in ranked]), np.array([b / 7 for _, b in ranked])
     batch = data.ImageBatch(
         image=torch.zeros(len(labels), 3, 1, 1),
@@ -188,10 +188,10 @@ def test_image_figures_are_those_of_anomalib(name: str, ranked: list[tuple[bool,
         gt_label=torch.from_numpy(labels),
     )
     expected = theirs(name, [batch], ("pred_score", "gt_label"))
-    assert float(FIGURES[name](counts_of(labels, scores))) == pytest.approx(expected, abs=1e-5)
+    assert float(METRICS[name](counts_of(labels, scores))) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("defective", [False, True])
 def test_where_one_class_defines_nothing_anomalib_gives_0_or_1(name: str, defective: bool) -> None:
     maps = np.random.default_rng(0).random((2, 6, 6), dtype=np.float32)

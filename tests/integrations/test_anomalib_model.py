@@ -117,7 +117,7 @@ def test_what_holds_no_answer_does_not_pass_for_good(
     assert batch.anomaly_map[1].any()
 
 
-def test_anomalibs_post_processor_rescales_but_does_not_judge(
+def test_anomalibs_post_processor_rescales_but_leaves_labels_and_masks(
     model: Flawsight, engine: Any, surfaces: Path
 ) -> None:
     plain = engine.predict(model=model, datamodule=mvtec(surfaces))

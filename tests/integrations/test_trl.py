@@ -22,12 +22,13 @@ from flawsight.integrations.trl import (
     training_rows,
 )
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from flawsight_surfaces import TEST_FAMILIES, render_pair
 
-# A model that reads the anomaly words little: J of .1 is common, and both classes earn some.
+# The bundled model attends little to the anomaly words: a J of .1 is common, and both classes earn
+# R_cons now and then.
 CONSISTENCY = Consistency(delta_anomalous=0.2, delta_normal=0.2)
 STEPS, IMAGES, CANDIDATES = 3, 2, 4
 

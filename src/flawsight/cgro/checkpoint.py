@@ -1,8 +1,8 @@
-"""A training on disk: a checkpoint to go on from, and the policy as others can load it.
+"""A training on disk: a checkpoint to resume from, and the policy as a PEFT adapter.
 
-Both are written beside their place and then moved to it, so that a killed save leaves what was.
-All randomness is a function of the seed and the step (`rollouts.py`, `data.py`): weights, optimizer
-and the number of steps are the whole state.
+Both are written under another name and then renamed, so a killed save leaves the earlier one.
+All randomness is a function of the seed and the step (`rollouts.py`, `training_data.py`): weights,
+optimizer and the number of steps are the whole state.
 """
 
 import io
@@ -25,7 +25,7 @@ _CHECKPOINT = "checkpoint.pt"
 
 
 def training_state(model: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Return weights and optimizer, gathered from all processes, which all must call this."""
+    """Return weights and optimizer, gathered from all processes, each of which must call this."""
     return {
         "weights": gathered(dict(trainable_parameters(model))),
         "optimizer": gathered(optimizer.state_dict()),
@@ -35,10 +35,10 @@ def training_state(model: nn.Module, optimizer: Any) -> dict[str, Any]:
 def save_checkpoint(
     folder: Path, state: dict[str, Any], step: int, validations: Sequence[Any]
 ) -> None:
-    """Write what a training needs to go on after `step` updates, from `training_state`.
+    """Write what a training needs to resume after `step` updates, from `training_state`.
 
     Raises:
-        RunFolderError: if the disk is full or forbidden; an earlier checkpoint is then kept.
+        RunFolderError: if the folder cannot be written; an earlier checkpoint is then kept.
     """
     content = io.BytesIO()  # on a full disk torch.save itself would not raise an OSError
     torch.save(state | {"step": step, "validations": list(validations)}, content)
@@ -49,10 +49,10 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Any
 ) -> tuple[int, list[dict[str, float]]]:
-    """Bring model and optimizer to where the checkpoint was written.
+    """Bring model and optimizer to the state that was saved.
 
     Returns:
-        How many updates were made, and the validations so far; 0 and none without a checkpoint.
+        The number of updates and the validations so far; 0 and [] without a checkpoint.
 
     Raises:
         RunFolderError: if the checkpoint is damaged or of another model.
@@ -64,7 +64,7 @@ def load_checkpoint(
         state = torch.load(path, map_location="cpu", weights_only=True)
         weights = dict(trainable_parameters(model))
         if weights.keys() != state["weights"].keys():
-            raise ValueError("it holds other weights than those that train")
+            raise ValueError("it holds weights of another model or adapter")
         with torch.no_grad():
             for name, value in state["weights"].items():
                 weights[name].copy_(sliced_like(value, weights[name]))
@@ -75,23 +75,20 @@ def load_checkpoint(
         optimizer.load_state_dict(state["optimizer"])
         return state["step"], state["validations"]
     except Exception as error:  # a damaged file makes torch raise nearly anything
-        raise RunFolderError(f"Cannot go on from {path}: {error}") from error
+        raise RunFolderError(f"Cannot resume from {path}: {error}") from error
 
 
-def save_policy(
-    target: Path, mllm: MLLM, base: Path, card: str, weights: dict[str, torch.Tensor]
-) -> None:
-    """Write the policy as a PEFT adapter or, trained in full, as a whole model folder.
+def save_policy(target: Path, mllm: MLLM, card: str, weights: dict[str, torch.Tensor]) -> None:
+    """Write the policy as a PEFT adapter.
 
     Args:
-        target: of which an earlier one is replaced.
+        target: folder of the adapter; an earlier one is replaced.
         mllm: the policy.
-        base: folder of the base model, whose processor goes with a whole model.
         card: its README.md.
         weights: of `training_state`.
 
     Raises:
-        RunFolderError: if the disk is full or forbidden.
+        RunFolderError: if the folder cannot be written.
     """
     fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     with writing_to(target.parent):
@@ -99,16 +96,9 @@ def save_policy(
             shutil.rmtree(left_over, ignore_errors=True)
         fresh.mkdir(parents=True)
         try:
-            full = not hasattr(mllm.model, "peft_config")
-            if full:
-                for path in base.iterdir():
-                    if path.suffix in (".json", ".jinja", ".txt") and "index" not in path.name:
-                        shutil.copy(path, fresh)
             with without_bars():
-                state = dict(mllm.model.state_dict()) | weights if full else weights
                 # An adapter never holds embeddings; peft would ask the network whether it should.
-                options = {} if full else {"save_embedding_layers": False}
-                mllm.model.save_pretrained(fresh, state_dict=state, **options)
+                mllm.model.save_pretrained(fresh, state_dict=weights, save_embedding_layers=False)
             (fresh / "README.md").write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise OSError(f"{error}") from error

@@ -1,4 +1,4 @@
-"""A look at what the base model would be rewarded for, before a step is taken."""
+"""Candidates of the base model and their rewards, before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,20 +17,20 @@ from .training_data import LabelledImage
 
 @dataclass(frozen=True)
 class Candidate:
-    """One response to one image, and what it earns.
+    """One response to one image, and its rewards.
 
     Attributes:
         image: the file.
         label: y, True for a defective image.
         text: the response.
-        kept: the tokens that R_cons compared, the heaviest first.
+        compared: the tokens whose maps R_cons compares, by falling w_r.
         score: its rewards.
     """
 
     image: Path
     label: bool
     text: str
-    kept: tuple[str, ...]
+    compared: tuple[str, ...]
     score: Score
 
 
@@ -46,26 +46,26 @@ def dry_run(
     Args:
         mllm: the base model, on the accelerator's device.
         inspection, settings: of the training.
-        images: to ask about.
+        images: to sample for.
         accelerator: from `make_accelerator`.
 
     Raises:
         ModelError: if the model computes NaN.
     """
     settings = replace(settings, images_per_forward=1, features="none")
-    mllm = make_trainable(mllm, settings.trainable, settings.lora_rank, settings.lora_alpha, 0)
+    mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, seed=0)
     learner = Learner(mllm, inspection, settings, accelerator, Path())
     tokenizer = mllm.processor.tokenizer
     candidates = []
     for rollout in learner.rollouts(images, range(len(images))):
-        scores = learner.try_out(rollout)
+        scores = learner.score_only(rollout)
         for ids, score in zip(rollout.ids, scores, strict=True):
             candidates.append(
                 Candidate(
                     image=rollout.images[0].path,
                     label=rollout.images[0].label,
                     text=tokenizer.decode(ids, skip_special_tokens=True),
-                    kept=tuple(tokenizer.decode([ids[token]]).strip() for token in score.top),
+                    compared=tuple(tokenizer.decode([ids[token]]).strip() for token in score.top),
                     score=score,
                 )
             )

@@ -1,7 +1,7 @@
-"""Images → what the policy needs of them: the prompt's ids, and features from before the merger.
+"""Images → token ids of the prompt, and vision features from before the merger.
 
-The vision encoder is frozen, so that an image is encoded once however many candidates and passes
-use it. The merger may train: it is applied to the kept features in every pass (`forward.py`).
+The vision encoder is frozen, so one encoding of an image serves all candidates and passes. The
+merger trains, so every pass applies it to the kept features (`embedded_prompt.py`).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class EncodedImage:
         columns: (C,) positions in the prompt of the image's tokens and then of the question's.
         anomaly_tokens: (Q,) bool, which of the question's tokens are anomaly words.
         features: (image tokens, merge² · width) the vision encoder's output, in the order of the
-            image tokens, each row the patches that the merger makes into one.
+            image tokens; each row is the patches that the merger merges into one token.
     """
 
     input_ids: Tensor
@@ -50,7 +50,7 @@ class Prompts:
     Attributes:
         input_ids, attention_mask, mm_token_type_ids: (B, P).
         image_grid_thw: (B, 3).
-        columns: (B, C) positions in the padded prompt; short rows are filled up with position 0.
+        columns: (B, C) positions in the padded prompt; short rows are padded with 0.
         grids: B (grid_h, grid_w) of image tokens.
         anomaly_tokens: (Q,) bool.
         features: (image tokens of all, merge² · width).
@@ -75,13 +75,13 @@ class Prompts:
 def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
     """Run the frozen vision encoder on one image.
 
-    Alone, not in a batch: what an image's features are must not depend on its neighbours.
+    Never in a batch: an image's features must not depend on the other images.
     """
     prompt = encode_prompts(mllm, [image], settings)
     visual = core(mllm.model).model.visual
     width = visual.config.hidden_size * visual.config.spatial_merge_size**2
 
-    # The encoder itself then brings the rows back from its windows into the image's order.
+    # After the merger, the encoder puts the rows from its windows back into the image's order.
     def unmerged(_module: object, inputs: tuple[Tensor], _merged: Tensor) -> Tensor:
         return inputs[0].view(-1, width)
 
@@ -127,13 +127,13 @@ def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
 
 
 class EncodedImages:
-    """Encodes image files, each once as long as it is kept.
+    """Encodes image files and keeps the results.
 
     Args:
         mllm: whose vision encoder is used.
         settings: the question and the size of the images.
-        keep: in "memory", on "disk", or "none" of them longer than a step needs it.
-        folder: where "disk" keeps them; it must belong to this model and these settings.
+        keep: place where they are kept: "memory", "disk" or "none".
+        folder: for "disk"; it must belong to this model and these settings.
     """
 
     def __init__(self, mllm: MLLM, settings: Settings, keep: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Keys and values of sequences that are being written, in tensors that have room for more."""
+"""A key-value cache for sampling, in tensors that have room for more tokens."""
 
 from typing import Any
 
@@ -6,15 +6,14 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-# Tokens that a layer has room for beyond those it was first given. More would hold more memory.
+# Free tokens of a new tensor. More would take more memory, fewer would copy more often.
 ROOM = 64
 
 
 class GrowableLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer that copies what it holds every `ROOM` tokens, where its parent does at every token.
+    """A layer that copies its keys and values every `ROOM` tokens; its parent does at every token.
 
-    It is for running without a gradient: what it returns are views of tensors that it goes on
-    writing to, behind what was returned.
+    For passes without a gradient only: it returns views of tensors, and later writes behind them.
     """
 
     keys: Tensor
@@ -39,24 +38,24 @@ class GrowableLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some of the sequences, and nothing that holds the others."""
+        """Keep some of the sequences and free the memory of the others."""
         super().batch_select_indices(indices)
         self._stored = None
 
     def _fits(self, stored: Tensor, length: int) -> bool:
-        # Sequences that were repeated are tensors of their own.
+        # Repeated sequences are new tensors without room.
         return stored.data_ptr() == self.keys.data_ptr() and length <= stored.shape[2]
 
 
 def _with_room(held: Tensor, length: int) -> Tensor:
-    """Copy (B, H_kv, tokens, D) to the beginning of a tensor with room for more than `length`."""
+    """Copy (B, H_kv, tokens, D) to the start of a tensor for `length` + `ROOM` tokens."""
     stored = held.new_empty(*held.shape[:2], length + ROOM, held.shape[3])
     stored[:, :, : held.shape[2]] = held
     return stored
 
 
 def growable_cache(text_config: Any) -> DynamicCache:
-    """Return the cache that transformers would make, with room in the layers that keep all."""
+    """Return the cache of transformers, growable in the layers that keep all tokens."""
     cache = DynamicCache(config=text_config)
     cache.layers = [
         GrowableLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers

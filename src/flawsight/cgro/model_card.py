@@ -1,34 +1,27 @@
-"""The model card that goes with an adapter: data, settings, versions and what was measured."""
+"""The model card of an adapter: data, settings, versions and validations."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
 
-def model_card(
-    about: dict[str, Any], step: int, validations: Sequence[dict[str, float]], adapter: bool
-) -> str:
-    """Write a README.md with the front matter of the Hugging Face hub.
+def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str, float]]) -> str:
+    """Return a README.md with the front matter of the Hugging Face hub.
 
     Args:
-        about: the run's description, see `trainer.describe_training`.
-        step: after which the weights are.
+        about: the run's description, see `describe_training`.
+        step: number of updates of the weights.
         validations: of the run so far.
-        adapter: False for a whole model.
     """
     base, settings, data = about["model"]["name"], about["settings"], about["data"]
     hub_name = base if base.count("/") == 1 and not base.startswith((".", "/")) else None
     front = ["---", "tags: [anomaly-detection, visual-inspection, flawsight]"]
     front += [f"base_model: {hub_name}"] if hub_name else []
-    front += ["library_name: peft"] if adapter else ["library_name: transformers"]
+    front += ["library_name: peft"]
     method = (
         "CGRO (R_fmt, R_acc and R_cons)" if settings["reward"] == "cgro" else "R1 (R_fmt and R_acc)"
     )
-    use = (
-        f"    flawsight inspect photos/ --model {base} --adapter PATH\n"
-        if base != "default" and adapter
-        else f"    flawsight inspect photos/ --{'adapter' if adapter else 'model'} PATH\n"
-    )
+    of_base = "" if base == "default" else f" --model {base}"
     rows = [
         f"| {row['step']:.0f} | {row['image_auroc']:.3f} | {row['balanced_accuracy']:.3f} | "
         f"{row['answered']:.1%} | {row['contradictions']:.1%} |"
@@ -41,16 +34,16 @@ def model_card(
     lines = [
         *front,
         "---",
-        f"# {'Adapter for' if adapter else 'Model trained from'} {base}",
+        f"# Adapter for {base}",
         "",
         f"Trained by flawsight with {method} for {step} of {settings['steps']} steps, from "
-        "image-level labels only: no masks, no texts.",
+        "image-level labels only. No masks or texts were used.",
         "",
-        use,
+        f"    flawsight inspect photos/{of_base} --adapter PATH\n",
         "## Validation",
         "",
-        "On images kept from the training, which chose the best step: a later test set is needed "
-        "for an unbiased figure.",
+        "On images kept from the training. The best step was chosen on them, so an unbiased "
+        "result needs another test set.",
         "",
         "| step | image AUROC | balanced accuracy | answered | contradictions |",
         "|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """CGRO's rewards R_fmt, R_acc and R_cons, and the advantages GRPO makes of them (paper §3.2).
 
 Pure functions. Each reward is 0 or 1 [paper], and the three are added with unit weights [paper].
-[figure] marks what only the paper's method figure shows, [ours] what it leaves open.
+[figure] marks what only the paper's method figure shows, [ours] what the paper leaves open.
 """
 
 import math
@@ -18,7 +18,7 @@ JaccardOf = Literal["pairs", "all"]
 def format_reward(text: str) -> float:
     """R_fmt: 1 if the response has the form ``<think>…</think><answer>Yes|No</answer>`` [paper].
 
-    White space around the tags is forgiven, an empty reasoning is not [ours].
+    White space around the tags is allowed, an empty reasoning is not [ours].
     """
     return float(follows_form(text))
 
@@ -27,8 +27,8 @@ def accuracy_reward(answer: Literal["Yes", "No"] | None, label: bool) -> float:
     """R_acc: 1 if the answer equals the image's label y [paper].
 
     Args:
-        answer: as `parse_response` reads it, in the right form or not: R_fmt pays for the form
-            [ours]. None, for a response without an answer, earns nothing.
+        answer: from `parse_response`, which also reads answers in a wrong form: the form is
+            R_fmt's part [ours]. None, for a response without an answer, earns 0.
         label: y, True for an anomalous image.
     """
     return float(answer == ("Yes" if label else "No"))
@@ -50,9 +50,9 @@ def top_tokens(weights: Tensor, count: int = 3) -> Tensor:
 def supports(maps: Tensor, quantile: float = 0.95) -> Tensor:
     """Binarise each map at its 95th percentile [paper]: the cells strictly above it [ours].
 
-    A map without ties keeps its ⌈0.05 (N − 1)⌉ highest cells (12 of 225). Cells equal to the
-    percentile are left out, so a sparse map keeps no more than its positive cells; a map that is
-    constant, or whose maximum more than 5 % of the cells share, looks nowhere and keeps none.
+    The support of a map without ties is its ⌈0.05 (N − 1)⌉ highest cells (12 of 225). Cells equal
+    to the percentile are left out, so the support of a sparse map holds positive cells only. It is
+    empty if the map is constant, or if more than 5 % of the cells share its maximum.
 
     Args:
         maps: (t, N) attention over the N image tokens, on any scale: only its order counts.
@@ -61,24 +61,24 @@ def supports(maps: Tensor, quantile: float = 0.95) -> Tensor:
     Returns:
         (t, N) bool.
     """
-    # Above the percentile that is interpolated between two ranks is above the lower one. The
-    # small number keeps a rank that is whole, 0.95 · 20, from being rounded down.
+    # A cell above the percentile, interpolated between two ranks, is above the lower one. The
+    # small number keeps a whole rank, like 0.95 · 20, from being rounded down.
     rank = math.floor(quantile * (maps.shape[-1] - 1) + 1e-6)
     return maps > maps.kthvalue(rank + 1, dim=-1, keepdim=True).values
 
 
 def jaccard(supports: Tensor, of: JaccardOf = "pairs") -> float:
-    """J, how far the chosen tokens look at the same place [paper].
+    """J, the Jaccard index of the supports of the top-t tokens [paper].
 
-    The Jaccard index is defined for two sets. For three, "pairs" is the mean over their pairs,
-    "all" is |∩ S_r| / |∪ S_r| [ours]. Sets that are all empty agree on no place: their J is 0.
+    The index is defined for two sets. For more, "pairs" is the mean over their pairs and "all" is
+    |∩ S_r| / |∪ S_r| [ours]. If all sets are empty, J is 0.
 
     Args:
         supports: (t, N) bool.
         of: see above.
 
     Returns:
-        In [0, 1]; NaN for fewer than two tokens, which can neither agree nor disagree.
+        In [0, 1]; NaN for fewer than two tokens.
     """
     if len(supports) < 2:
         return math.nan
@@ -93,12 +93,12 @@ def consistency_reward(
 ) -> float:
     """R_cons: 1 if (y = 1 and J > δ1) or (y = 0 and J < δ2), else 0 [paper].
 
-    What is defective is seen in one place; what is normal gives no place to agree on. The values
-    of δ1 and δ2 are not published: for y = 1, J = .76 earns 1 and J = .13 earns 0 [figure].
+    A defect has one place, so the maps should overlap; a normal image has none. The values of δ1
+    and δ2 are not published: for y = 1, J = .76 earns 1 and J = .13 earns 0 [figure].
 
     Args:
-        agreement: J in [0, 1]; NaN earns nothing for either label, so that one
-            word does not pay [ours].
+        agreement: J in [0, 1]; NaN earns 0 for either label, so a reasoning of one token never
+            earns R_cons [ours].
         label: y, True for an anomalous image.
         delta_anomalous: δ1 in [0, 1].
         delta_normal: δ2 in [0, 1].
@@ -106,20 +106,19 @@ def consistency_reward(
     return float(agreement > delta_anomalous if label else agreement < delta_normal)
 
 
-def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:
+def group_advantages(rewards: Tensor) -> Tensor:
     """Â = (R − mean R) / (std R + 1e-4) within the group of one image's candidates (GRPO).
 
-    The deviation is that of a sample (G − 1), and 1e-4 as in TRL.
+    The standard deviation is the sample's (G − 1), and 1e-4 is TRL's.
 
     Args:
         rewards: (…, G) summed rewards, G at least 2.
-        scale: False leaves out the division (Dr. GRPO, arXiv 2503.20783).
 
     Returns:
-        (…, G); 0 where all candidates earn the same.
+        (…, G); 0 if all candidates of a group earn the same.
     """
     centred = rewards - rewards.mean(dim=-1, keepdim=True)
-    return centred / (rewards.std(dim=-1, keepdim=True) + 1e-4) if scale else centred
+    return centred / (rewards.std(dim=-1, keepdim=True) + 1e-4)
 
 
 def _overlap(sets: Tensor) -> float:

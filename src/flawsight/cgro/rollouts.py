@@ -1,7 +1,7 @@
-"""Candidates sampled in batch: the prompt is run once an image, then its G candidates continue it.
+"""Sampling of candidates: the prompt is run once per image, then its G candidates continue it.
 
-Each image has random numbers of its own, drawn on the CPU, so that what is sampled depends
-neither on how images are batched nor on how many processes share the work.
+Each image has its own random numbers, drawn on the CPU. The candidates therefore depend neither on
+the batches nor on the number of processes.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from torch import Tensor
 from ..errors import ModelError
 from ..mllm.generate import end_tokens, until_end
 from ..mllm.load import MLLM
+from .embedded_prompt import embed_prompts
 from .encoded_images import Prompts
 from .growable_cache import growable_cache
 from .policy import core
-from .shared_prompt import Completions, embed_prompts
+from .shared_prompt import Completions
 from .training_data import LabelledImage, seed_of
 
-# Copying the cache of those that go on pays once a quarter of the rows have ended.
+# Copying the cache of unfinished candidates pays once a quarter of the rows have ended.
 _WORTH_DROPPING = 0.75
 
 
@@ -53,7 +54,7 @@ def uniforms(seed: int, draws: Sequence[int], candidates: int, length: int) -> T
         seed: of the training.
         draws: for each of B images, which draw of the whole training it is.
         candidates: G.
-        length: R, the most tokens that are sampled.
+        length: R, the maximum number of tokens.
 
     Returns:
         (B · G, R) in [0, 1).
@@ -70,13 +71,13 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     """Sample G candidates of each of B images from softmax(logits / temperature).
 
     Args:
-        mllm: the policy, in evaluation mode, for training may checkpoint and so drop the cache.
+        mllm: the policy, in evaluation mode: gradient checkpointing would drop the cache.
         prompts: of B images.
         numbers: (B · G, R) from `uniforms`; R is the length at which a response is cut off.
         temperature: above 0.
 
     Returns:
-        B · G lists of token ids, each up to and with its end token.
+        B · G lists of token ids, each up to and including its end token.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -86,7 +87,7 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     count, longest = numbers.shape
     group = count // prompts.batch_size
     if mllm.device.type == "mps":
-        numbers = numbers.float()  # it has no float64
+        numbers = numbers.float()  # MPS has no float64
     numbers = numbers.to(mllm.device)
     ends = torch.tensor(sorted(end_tokens(mllm)), device=mllm.device)
     prefix = embed_prompts(mllm.model, prompts)
@@ -103,20 +104,20 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     mask = prefix.mask.repeat_interleave(group, dim=0)
     position = prefix.next_position.repeat_interleave(group)[:, None]
     written = torch.full((count, longest), int(ends[0]), device=mllm.device)
-    rows = torch.arange(count, device=mllm.device)  # of the candidates that are still written
-    going = torch.ones_like(rows, dtype=torch.bool)
+    rows = torch.arange(count, device=mllm.device)  # the candidates that have not ended
+    unfinished = torch.ones_like(rows, dtype=torch.bool)
     for step in range(longest):
         token = draw(head(hidden)[:, 0].float() / temperature, numbers[rows, step])
         written[rows, step] = token
-        going &= ~torch.isin(token, ends)
-        left = int(going.sum())
+        unfinished &= ~torch.isin(token, ends)
+        left = int(unfinished.sum())
         if not left or step + 1 == longest:
             break
         if left <= _WORTH_DROPPING * len(rows):
-            kept = going.nonzero()[:, 0]
+            kept = unfinished.nonzero()[:, 0]
             cache.batch_select_indices(kept)
             rows, token, mask, position = rows[kept], token[kept], mask[kept], position[kept]
-            going = going[kept]
+            unfinished = unfinished[kept]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         hidden = language(
             inputs_embeds=base.get_input_embeddings()(token[:, None]),
@@ -134,18 +135,18 @@ def draw(logits: Tensor, numbers: Tensor) -> Tensor:
 
     Args:
         logits: (N, vocabulary) float32.
-        numbers: (N,) in [0, 1), in the precision in which probabilities are summed.
+        numbers: (N,) in [0, 1); their dtype is that of the sums.
 
     Returns:
-        (N,) token ids, none of which has a probability of 0.
+        (N,) token ids, each of a probability above 0.
 
     Raises:
         ModelError: if a logit is NaN or infinite.
     """
     if not torch.isfinite(logits).all():
         raise ModelError("The model computes NaN or infinity while it samples candidates.")
-    # The sum of 150,000 float32 numbers is off by more than many a token's probability.
+    # In float32 the error of a sum over 150,000 tokens exceeds the probability of many of them.
     cumulative = logits.softmax(dim=-1).to(numbers.dtype).cumsum(dim=-1)
     wanted = numbers[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, wanted, right=True)[:, 0]
-    return tokens.clamp(max=logits.shape[1] - 1)  # should rounding carry a number to 1
+    return tokens.clamp(max=logits.shape[1] - 1)  # if rounding makes a number 1

@@ -1,4 +1,4 @@
-"""One candidate → its three rewards: what it says, and whether it looks where it speaks of."""
+"""One candidate → its three rewards, from its text and its attention maps."""
 
 import math
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from .rewards import (
 
 @dataclass(frozen=True, kw_only=True)
 class Consistency:
-    """What R_cons leaves open. [paper] and [figure] as in `rewards`.
+    """Settings of R_cons. [paper], [figure] and [ours] as in `rewards`.
 
     Attributes:
         top_t: t, how many tokens are compared [figure].
@@ -48,8 +48,8 @@ class Score:
         format: R_fmt.
         accuracy: R_acc.
         consistency: R_cons.
-        agreement: J in [0, 1]; NaN where there were not two tokens to compare.
-        top: the response tokens that were compared, the heaviest first.
+        agreement: J in [0, 1]; NaN if there are fewer than two tokens to compare.
+        top: indices of the response tokens that were compared, by falling w_r.
     """
 
     format: float
@@ -65,7 +65,7 @@ class Score:
 
 
 def score_text(text: str, label: bool) -> Score:
-    """Score a response by its words alone: R_fmt and R_acc, with R_cons 0 (the baseline R1).
+    """Score a response by its text alone: R_fmt and R_acc, with R_cons 0 (the baseline R1).
 
     Args:
         text: the response, special tokens left out.
@@ -79,14 +79,14 @@ def score_text(text: str, label: bool) -> Score:
 
 
 def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Consistency) -> Score:
-    """Score a response by its words and by where the policy looked while it wrote them.
+    """Score a response by its text and by the attention maps of its top-t tokens.
 
-    A response without an answer has no telling where its reasoning ends, hence no J.
+    Without an answer, the end of the reasoning is unknown, so J is NaN and R_cons 0.
 
     Args:
         trace: of the policy that is trained.
         label: y, True for an anomalous image.
-        settings: how S_T and S_I are made; w_r is used even where `selection` is "vanilla".
+        settings: how S_T and S_I are computed; w_r is used even if `selection` is "vanilla".
         consistency: of R_cons.
     """
     score = score_text(trace.text, label)

@@ -1,7 +1,7 @@
-"""Candidates from a vLLM server, which is given the adapter anew whenever it has changed.
+"""Candidates from a vLLM server, which is sent the adapter whenever it has changed.
 
-The server samples and this process learns: the gradient pass runs the candidates through the policy
-anyway, so that log-probabilities and attention are its own, and only the texts are the server's.
+Only the texts come from the server. The gradient pass runs them through the policy here, which
+gives the log-probabilities and the attention.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from .training_data import seed_of
 
 
 class ServedPolicy:
-    """A server that samples with the weights of now.
+    """A server that samples with the current weights.
 
     Args:
-        generator: asks the server; its model is set to the adapter's name.
-        folder: for the adapter, on a disk that the server sees under the same path.
+        generator: client of the server; its model is set to the adapter's name.
+        folder: for the adapter; the server must see it under the same path.
         accelerator: of the training.
     """
 
@@ -35,13 +35,13 @@ class ServedPolicy:
         self._loaded: str | None = None
 
     def publish(self, mllm: MLLM) -> None:
-        """Let the server sample with these weights. All processes must call it.
+        """Send the current adapter to the server. All processes must call it.
 
-        The adapter's name there is the hash of its weights: a server keeps what it has computed
-        under a name, and an older adapter must never answer for a newer one.
+        Its name is the hash of its weights. Servers cache by name, so a new adapter must not have
+        the name of an older one.
 
         Raises:
-            DetectorError: if the server loads no adapters.
+            DetectorError: if the server does not load adapters.
             RunFolderError: if the adapter cannot be written.
         """
         weights = gathered(dict(trainable_parameters(mllm.model)))
@@ -76,14 +76,14 @@ class ServedPolicy:
         Args:
             mllm: whose processor is used.
             images: B.
-            draws: which draw of the training each image is.
+            draws: the number of each image's draw in the training.
             candidates: G.
             settings: question, length and temperature.
             seed: of the training.
 
         Returns:
-            B · G lists of token ids, each with its end token unless it was cut off. The texts are
-            tokenized anew, in the canonical way, which sampling may have departed from.
+            B · G lists of token ids, each with its end token unless it was cut off. They are the
+            tokenizer's for the text, which may differ from the tokens that were sampled.
 
         Raises:
             DetectorError: if the server refuses, or fails for an image.

@@ -1,9 +1,9 @@
-"""The model spread over the processes of a training (FSDP2), and gathered where it samples.
+"""The model sharded over the processes of a training (FSDP2), and gathered for sampling.
 
-The layers of the language model, nine tenths of the weights, and the merger lie in slices on the
-processes. A gradient pass gathers one layer at a time and drops it again. Sampling and validation
-are hundreds of passes, whose number differs from process to process, while gathering needs all of
-them at once: for these, every layer is gathered first.
+Each process holds a slice of every weight of the language layers, which are nine tenths of the
+model, and of the merger. A gradient pass gathers one layer at a time and frees it again. Sampling
+and validation take a different number of passes in each process, but gathering needs all processes
+at the same time. All layers are therefore gathered before them.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,14 @@ from .policy import core
 
 
 def shard(model: Any, device: torch.device, processes: int) -> None:
-    """Leave of each layer, and of the merger, this process' slice of every weight.
+    """Keep only this process's slice of every weight of the language layers and the merger.
+
+    All processes must call this.
 
     Args:
-        model: with its adapter, the same in all processes, which must all call this.
-        device: where it is.
-        processes: how many there are.
+        model: with its adapter, the same in all processes.
+        device: of the model.
+        processes: number of processes.
     """
     base = core(model)
     mesh = init_device_mesh(device.type, (processes,))
@@ -35,7 +37,7 @@ def shard(model: Any, device: torch.device, processes: int) -> None:
 
 @contextmanager
 def whole(model: nn.Module) -> Iterator[None]:
-    """Hold every weight in every process, which all must enter; nothing if none is sharded."""
+    """Gather every weight in every process. All processes must enter it."""
     modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for module in modules:
         module.set_reshard_after_forward(False, recurse=False)
@@ -49,7 +51,7 @@ def whole(model: nn.Module) -> Iterator[None]:
 
 
 def gathered(value: Any) -> Any:
-    """Return a state's tensors whole and on the CPU, in all processes, which all must call it."""
+    """Return a state's tensors whole and on the CPU. All processes must call it."""
     if isinstance(value, dict):
         return {name: gathered(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -60,7 +62,7 @@ def gathered(value: Any) -> Any:
 
 
 def sliced_like(value: Any, parameter: torch.Tensor) -> Any:
-    """Return what `gathered` made of a tensor in the slices of its parameter."""
+    """Return a tensor from `gathered`, sharded as its parameter is."""
     if not isinstance(parameter, DTensor) or getattr(value, "shape", None) != parameter.shape:
         return value
     return distribute_tensor(

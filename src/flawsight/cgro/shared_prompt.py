@@ -1,10 +1,12 @@
 """One pass over all candidates of some images: log-probabilities, entropies and attention rows.
 
-The G candidates of an image share its prompt, which is most of each sequence. "cache" runs the
-prompt once and gives its keys and values to the candidates; "packed" lays the prompt and its
-candidates into one row, under a mask that hides the candidates from each other, and so also works
-with gradient checkpointing, under which transformers drops every cache; "repeated" shares nothing.
-All three compute the same.
+The G candidates of an image share its prompt, which is most of each sequence. There are two ways to
+run it once, and both compute the same:
+
+"cache"   runs the prompt, and then the candidates on its repeated keys and values.
+"packed"  runs one row per image, the prompt and then all candidates, under a mask that hides the
+          candidates from each other. It is the one for gradient checkpointing, under which
+          transformers drops every cache.
 """
 
 from collections.abc import Sequence
@@ -17,11 +19,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ..mllm.capture import AttentionCapture, capture_attention
+from .embedded_prompt import Prefix, embed_prompts
 from .encoded_images import Prompts
 from .log_probs import token_log_probs
 from .policy import core, recomputed_mlps
 
-Sharing = Literal["cache", "packed", "repeated"]
+Sharing = Literal["cache", "packed"]
 
 
 @dataclass(frozen=True)
@@ -48,52 +51,16 @@ class Completions:
         return cls(padded.to(device), mask.to(device))
 
 
-@dataclass(frozen=True)
-class Prefix:
-    """Prompts brought to the language model's door.
-
-    Attributes:
-        embeds: (B, P, width), image features merged and in place.
-        mask: (B, P) bool.
-        positions: (3, B, P) rotary positions: time, height, width.
-        next_position: (B,) of the first token after the prompt.
-    """
-
-    embeds: Tensor
-    mask: Tensor
-    positions: Tensor
-    next_position: Tensor
-
-
-def embed_prompts(model: Any, prompts: Prompts) -> Prefix:
-    """Merge the features (the merger may train), and put them where the image tokens stand."""
-    base = core(model)
-    visual = base.model.visual
-    patches = prompts.features.view(-1, visual.config.hidden_size)
-    image = visual.merger(patches)
-    embeds = base.get_input_embeddings()(prompts.input_ids)
-    is_image = (prompts.input_ids == base.config.image_token_id)[..., None]
-    embeds = embeds.masked_scatter(is_image, image.to(embeds.dtype))
-    positions, _ = base.model.get_rope_index(
-        prompts.input_ids,
-        mm_token_type_ids=prompts.mm_token_type_ids,
-        image_grid_thw=prompts.image_grid_thw,
-        attention_mask=prompts.attention_mask,
-    )
-    # The prompt ends in text, whose three positions are one.
-    return Prefix(embeds, prompts.attention_mask.bool(), positions, positions[0, :, -1] + 1)
-
-
 class CandidateForward(nn.Module):
-    """The policy's pass as a module of its own, so that one forward belongs to one backward.
+    """The policy's pass as a module of its own: DDP pairs one forward with one backward.
 
     Args:
         model: the transformers or PEFT model.
         sharing: see above.
-        temperature: of the sampling, whose distribution the log-probabilities are of.
+        temperature: of the sampling; log-probabilities are those of this distribution.
         attention: implementation the model was loaded with.
-        layers: see `AttentionCapture`; None captures nothing and costs nothing.
-        recompute_mlps: keep less for the backward pass; see `recomputed_mlps`.
+        layers: see `AttentionCapture`; None captures nothing.
+        recompute_mlps: keep less for the backward pass, see `recomputed_mlps`.
     """
 
     def __init__(
@@ -117,8 +84,8 @@ class CandidateForward(nn.Module):
         """Run B prompts with their B · G completions of L tokens.
 
         Returns:
-            (B · G, L) log-probability of each token of the completions, with its gradient; what
-            stands at padding means nothing.
+            (B · G, L) log-probability of each token of the completions, with its gradient;
+            undefined at padding.
             (B · G, L) entropy of the distribution it was drawn from, without a gradient.
             (B · G, L, C) float32 attention of the position *before* each token to the prompt's
             columns, without a gradient; None if nothing is captured.
@@ -144,11 +111,11 @@ def run_candidates(
     attention: str,
     layers: tuple[int, ...] | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Do what `CandidateForward` says, with any model, like the KL reference."""
+    """Run the pass of `CandidateForward` with any model, like the KL reference."""
     base = core(model)
     group = len(completions.ids) // prompts.batch_size
     prefix = embed_prompts(model, prompts)
-    tokens = completions.ids[:, :-1]  # the last predicts nothing that counts
+    tokens = completions.ids[:, :-1]  # nothing follows the last one
     steps = torch.arange(tokens.shape[1], device=tokens.device)
     run = _Run(
         base=base,
@@ -161,7 +128,7 @@ def run_candidates(
         attention=attention,
         layers=layers,
     )
-    hidden, rows = {"cache": run.cached, "packed": run.packed, "repeated": run.repeated}[sharing]()
+    hidden, rows = run.cached() if sharing == "cache" else run.packed()
     head = base.get_output_embeddings()
     log_probs, entropy = token_log_probs(hidden, completions.ids, head, temperature)
     return log_probs, entropy, rows
@@ -169,10 +136,10 @@ def run_candidates(
 
 @dataclass(frozen=True)
 class _Run:
-    """The language model's part, in three ways.
+    """The language model's part of the pass.
 
-    Each returns (B · G, L, width) hidden states and (B · G, L, C) attention rows, or None, of the
-    positions before each token: the prompt's last, and then all of the completion's but its last.
+    Both ways return (B · G, L, width) hidden states and (B · G, L, C) attention rows, or None, of
+    the position before each token: the prompt's last, then all of the completion's but its last.
 
     Attributes:
         base: the transformers model.
@@ -181,7 +148,7 @@ class _Run:
         group: G.
         embeds: (B · G, L − 1, width) of the completions.
         mask: (B · G, L − 1) bool.
-        positions: (B · G, L − 1) rotary positions, for text has but one.
+        positions: (B · G, L − 1) rotary positions; the three of a text token are equal.
         attention, layers: see `CandidateForward`.
     """
 
@@ -229,19 +196,19 @@ class _Run:
         return hidden, rows
 
     def _continuation_mask(self) -> Tensor:
-        """Return what the completions see of the prompt and of themselves."""
+        """Return which positions of the prompt and of themselves the completions attend to."""
         prompt, length = self.prefix.mask, self.embeds.shape[1]
         if self.attention != "sdpa":  # flash attention takes (B · G, P + L − 1)
             return torch.cat([prompt.repeat_interleave(self.group, dim=0), self.mask], dim=1)
-        # Each layer keeps its mask for the backward pass: where no prompt is padded, one for all.
-        # That of the completions is behind them, where nothing that counts looks.
+        # Each layer keeps its mask for the backward pass, so one serves all if no prompt is padded.
+        # The completions are padded on the right, behind every token that counts.
         prompt = prompt[:1] if prompt.all() else prompt.repeat_interleave(self.group, dim=0)
         own = torch.ones(length, length, dtype=torch.bool, device=prompt.device).tril()
         seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
         return torch.cat(seen, dim=2)[:, None]
 
     def packed(self) -> tuple[Tensor, Tensor | None]:
-        """Run one row an image: the prompt and then its completions."""
+        """Run one row per image: the prompt and then its completions."""
         batch, prompt_length = self.prefix.mask.shape
         length = self.embeds.shape[1]
         in_row = self.group * length
@@ -259,38 +226,15 @@ class _Run:
             use_cache=False,
         )
         return (
-            self._spread(hidden[:, prompt_length - 1 :]),
-            None if rows is None else self._spread(rows),
+            self._unpacked(hidden[:, prompt_length - 1 :]),
+            None if rows is None else self._unpacked(rows),
         )
 
-    def _spread(self, row: Tensor) -> Tensor:
+    def _unpacked(self, row: Tensor) -> Tensor:
         """(B, 1 + G · (L − 1), X) → (B · G, L, X)."""
         first = row[:, :1].repeat_interleave(self.group, dim=0)
         own = row[:, 1:].reshape(len(first), self.embeds.shape[1], row.shape[-1])
         return torch.cat([first, own], dim=1)
-
-    def repeated(self) -> tuple[Tensor, Tensor | None]:
-        """Run every candidate with a prompt of its own."""
-        prefix, group = self.prefix, self.group
-        hidden, rows = self._language(
-            self.columns.repeat_interleave(group, dim=0),
-            self.embeds.shape[1] + 1,
-            inputs_embeds=torch.cat(
-                [prefix.embeds.repeat_interleave(group, dim=0), self.embeds], dim=1
-            ),
-            attention_mask=torch.cat(
-                [prefix.mask.repeat_interleave(group, dim=0), self.mask], dim=1
-            ),
-            position_ids=torch.cat(
-                [
-                    prefix.positions.repeat_interleave(group, dim=1),
-                    self.positions.expand(3, -1, -1),
-                ],
-                dim=2,
-            ),
-            use_cache=False,
-        )
-        return hidden[:, prefix.mask.shape[1] - 1 :], rows
 
     def _language(self, columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
         """Run the language model; return its hidden states and the attention of its last rows."""
@@ -298,21 +242,21 @@ class _Run:
         if self.layers is None:
             return language(**inputs).last_hidden_state, None
         capture = AttentionCapture(columns, self.layers, rows)
-        # Closed before the backward pass, which under gradient checkpointing runs it all again.
+        # Closed before the backward pass, which under gradient checkpointing runs the model again.
         with capture_attention(self.base, capture, self.attention):
             return language(**inputs).last_hidden_state, capture.rows
 
 
 def packed_mask(prompt: Tensor, candidates: Tensor) -> Tensor:
-    """Say what each position of a packed row sees: the prompt and its own candidate, backwards.
+    """Return what each position of a packed row attends to: the prompt and its own candidate.
 
     Args:
         prompt: (B, P) bool, True for tokens.
         candidates: (B, G, L) bool.
 
     Returns:
-        (B, 1, T, T) bool with T = P + G · L. Padding sees itself alone, for a softmax over
-        nothing is NaN.
+        (B, 1, T, T) bool with T = P + G · L, causal. Padding attends to itself alone, since a
+        softmax over nothing is NaN.
     """
     batch, group, length = candidates.shape
     owner = torch.arange(group, device=prompt.device).repeat_interleave(length) + 1

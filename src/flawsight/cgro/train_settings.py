@@ -1,6 +1,7 @@
-"""Every choice of a training, as one frozen object, saved with the run."""
+"""Every setting of a training, as one frozen object that is saved with the run."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,93 +11,91 @@ from ..settings import PRESETS as INSPECTION_PRESETS
 from ..settings import Settings, check_kinds
 
 
-def _is(default: Any, help: str) -> Any:
+def _setting(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Settings of a training. [paper] is stated by the paper; all else is our choice.
+    """Settings of a training; the command line shows the `help` of each.
 
-    What each means is said in its `help`, which the command line shows.
+    The paper states the three rewards, 16 images per step, 8 candidates, the 95th percentile and
+    LoRA on the language and merger layers. All other values are our choice.
     """
 
-    reward: Literal["cgro", "r1"] = _is(
-        "cgro", "cgro adds R_cons to the rewards of r1, R_fmt and R_acc [paper]."
+    reward: Literal["cgro", "r1"] = _setting(
+        "cgro", "Rewards: cgro adds R_fmt, R_acc and R_cons; r1 leaves out R_cons."
     )
-    steps: int = _is(500, "Updates of the weights.")
-    images_per_step: int = _is(16, "Images of an update, in all processes [paper: 16].")
-    candidates: int = _is(8, "Responses sampled of each image [paper: 8].")
-    temperature: float = _is(1.0, "Of sampling.")
-    defective_share: float | None = _is(
-        None, "Share of defective images drawn, like 0.5; default: that of the data."
+    steps: int = _setting(500, "Number of weight updates.")
+    images_per_step: int = _setting(16, "Images per update, over all processes.")
+    candidates: int = _setting(8, "Responses sampled per image.")
+    temperature: float = _setting(1.0, "Sampling temperature.")
+    defective_share: float | None = _setting(
+        None, "Share of defective images among those drawn, between 0 and 1."
     )
-    validation_share: float = _is(
-        0.1, "Share of each class kept for validation where the data has no validation split."
-    )
-
-    trainable: Literal["lora", "full"] = _is(
-        "lora", "lora: an adapter on language and merger layers [paper]; full: these themselves."
-    )
-    lora_rank: int = _is(64, "r of LoRA.")
-    lora_alpha: int = _is(128, "LoRA's output is scaled by alpha / r.")
-    learning_rate: float = _is(1e-5, "Of AdamW.")
-    schedule: Literal["constant", "linear", "cosine"] = _is(
-        "constant", "How the rate falls to 0 after the warm-up."
-    )
-    warmup_steps: int = _is(0, "Steps in which the rate rises from 0.")
-    weight_decay: float = _is(0.0, "Of AdamW.")
-    max_grad_norm: float = _is(1.0, "Longer gradients are shortened to this norm.")
-
-    kl_weight: float = _is(0.04, "Of the KL to the model before training; 0 leaves it out.")
-    unbiased_kl: bool = _is(False, "Multiply the KL by the probability ratio, as TRL does.")
-    epsilon: float = _is(0.2, "The probability ratio is clipped to 1 ± epsilon.")
-    iterations: int = _is(1, "Updates of the weights with the same candidates.")
-    normalization: Literal["grpo", "dr_grpo", "dapo"] = _is(
-        "grpo", "What a token's loss is divided by: grpo, dr_grpo or dapo."
-    )
-    scale_advantages: bool = _is(True, "Divide advantages by their group's deviation.")
-    skip_uniform_groups: bool = _is(
-        False, "Leave images out whose candidates all earn the same; else they add their KL."
+    validation_share: float = _setting(
+        0.1, "Share of each class kept for validation if the data has no validation split."
     )
 
-    top_t: int = _is(3, "t, the tokens of a response that R_cons compares.")
-    quantile: float = _is(0.95, "A token's support is what lies above it in its map [paper].")
-    jaccard_of: Literal["pairs", "all"] = _is(
-        "pairs", "J of t supports: mean over pairs, or of all at once."
+    lora_rank: int = _setting(64, "Rank r of the LoRA adapter.")
+    lora_alpha: int = _setting(
+        128, "Scale of the LoRA adapter, whose output is multiplied by alpha / r."
     )
-    delta_anomalous: float = _is(0.5, "δ1: a defective image earns R_cons if J is above it.")
-    delta_normal: float = _is(0.5, "δ2: a normal image earns R_cons if J is below it.")
+    learning_rate: float = _setting(1e-5, "Constant learning rate of AdamW.")
+    kl_weight: float = _setting(
+        0.04, "Weight of the KL divergence from the model before training; 0 leaves it out."
+    )
+    # With one update per roll-out the ratio is 1, so it is never clipped.
+    epsilon: float = _setting(
+        0.2, "Clip range of the probability ratio, 1 ± epsilon; one update never reaches it."
+    )
 
-    images_per_forward: int = _is(1, "Images, with all their candidates, in a gradient pass.")
-    images_per_rollout: int = _is(16, "Images whose candidates are sampled together.")
-    sharing: Literal["cache", "packed", "repeated"] = _is(
-        "cache", "How candidates share their prompt: cache, packed (one row), repeated (not)."
+    top_t: int = _setting(3, "Number of tokens per response whose maps R_cons compares.")
+    quantile: float = _setting(
+        0.95, "Quantile of a token's map above which a patch belongs to the token's support."
     )
-    recompute_mlps: bool = _is(
+    jaccard_of: Literal["pairs", "all"] = _setting(
+        "pairs", "Jaccard index J of the supports: mean over pairs, or of all at once."
+    )
+    delta_anomalous: float = _setting(
+        0.5, "Threshold δ1: a response to a defective image earns R_cons if J is above it."
+    )
+    delta_normal: float = _setting(
+        0.5, "Threshold δ2: a response to a normal image earns R_cons if J is below it."
+    )
+
+    images_per_forward: int = _setting(
+        1, "Images per gradient pass of a process, each with all its candidates."
+    )
+    images_per_rollout: int = _setting(
+        16, "Images per process whose candidates are sampled together."
+    )
+    recompute_mlps: bool = _setting(
         True, "Run the MLPs again in the backward pass: much less memory, a little more time."
     )
-    gradient_checkpointing: bool = _is(
-        False, "Run whole layers again: least memory, more time; needs sharing packed."
+    gradient_checkpointing: bool = _setting(
+        False, "Run whole layers again in the backward pass: least memory, more time."
     )
-    shard: bool = _is(
-        False, "Spread the layers over the processes (FSDP); sampling gathers them for a while."
+    shard: bool = _setting(
+        False, "Split the layers over the processes (FSDP2); sampling gathers them for a while."
     )
-    features: Literal["none", "memory", "disk"] = _is(
-        "none", "Where each image's vision features are kept from one epoch to the next."
+    features: Literal["none", "memory", "disk"] = _setting(
+        "none", "Place where vision features are kept between epochs: none, memory or disk."
     )
-    mixed_precision: Literal["no", "bf16"] = _is("no", "Autocast of the passes.")
+    mixed_precision: Literal["no", "bf16"] = _setting("no", "Autocast of the passes: no or bf16.")
 
-    validate_every: int = _is(50, "Steps from one validation to the next; 0: only at the end.")
-    validation_images: int = _is(200, "Most validation images, half of them defective.")
-    overlays: int = _is(4, "Validation images drawn with their maps, before and after.")
-    save_every: int = _is(10, "Steps from one checkpoint to the next.")
-    seed: int = _is(0, "Of the data's order, the sampling and the adapter's first weights.")
+    validate_every: int = _setting(50, "Steps between validations; 0 validates only at the end.")
+    validation_images: int = _setting(
+        200, "Maximum number of validation images, half of them defective."
+    )
+    overlays: int = _setting(4, "Number of images drawn with their maps per validation.")
+    save_every: int = _setting(10, "Steps between checkpoints.")
+    seed: int = _setting(0, "Random seed of the data's order, the sampling and the adapter.")
 
     def __post_init__(self) -> None:
         check_kinds(self)
         at_least_1 = (
-            "steps", "images_per_step", "lora_rank", "lora_alpha", "iterations", "top_t",
+            "steps", "images_per_step", "lora_rank", "lora_alpha", "top_t",
             "images_per_forward", "images_per_rollout", "save_every",
         )  # fmt: skip
         for name in at_least_1:
@@ -106,12 +105,11 @@ class TrainSettings:
             raise SettingsError(
                 f"candidates is {self.candidates}; an advantage needs 2 or more to compare."
             )
-        for name in ("temperature", "learning_rate", "max_grad_norm"):
+        for name in ("temperature", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be above 0.")
         for name in (
-            "warmup_steps", "weight_decay", "kl_weight", "epsilon", "validate_every",
-            "validation_images", "overlays", "seed",
+            "kl_weight", "epsilon", "validate_every", "validation_images", "overlays", "seed",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must not be negative.")
@@ -122,19 +120,15 @@ class TrainSettings:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be in [0, 1].")
         if self.defective_share is not None and not 0 < self.defective_share < 1:
-            raise SettingsError("defective_share must be above 0 and below 1.")
-        if self.shard and self.trainable == "full":
-            raise SettingsError("shard spreads frozen layers with an adapter: use trainable lora.")
-        if self.gradient_checkpointing and self.sharing == "cache":
             raise SettingsError(
-                "Gradient checkpointing would drop the prompt's cache: set sharing to packed."
+                f"defective_share is {self.defective_share}; it must be above 0 and below 1."
             )
 
     def images_per_process(self, processes: int) -> int:
-        """Return how many images of a step are each process'.
+        """Return how many images of a step each process takes.
 
         Raises:
-            SettingsError: if they cannot be shared out evenly over processes and gradient passes.
+            SettingsError: if they do not divide evenly over processes and gradient passes.
         """
         own, left = divmod(self.images_per_step, processes)
         if left or own % self.images_per_forward:
@@ -143,18 +137,6 @@ class TrainSettings:
                 f"images_per_forward ({self.images_per_forward}) times the {processes} processes."
             )
         return own
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the rate of update `step`, the first being 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        share = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        falling = {
-            "constant": 1.0,
-            "linear": 1 - share,
-            "cosine": 0.5 * (1 + math.cos(math.pi * share)),
-        }
-        return self.learning_rate * falling[self.schedule]
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
@@ -171,13 +153,41 @@ class TrainSettings:
         return replace(self, **values)
 
 
+# What version 0.1 had and is gone, with its default.
+_GONE = {
+    "trainable": "lora",
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "unbiased_kl": False,
+    "iterations": 1,
+    "normalization": "grpo",
+    "scale_advantages": True,
+    "skip_uniform_groups": False,
+    "relative_supports": False,
+}
+
+
+def upgraded_train_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the saved settings of a training by today's names.
+
+    A setting that is gone stays if it had another value than its default: such a training cannot
+    be continued with this version. `sharing` now follows from gradient checkpointing.
+    """
+    sharing = "packed" if values.get("gradient_checkpointing") else "cache"
+    gone = _GONE | {"sharing": sharing}
+    return {name: value for name, value in values.items() if gone.get(name, ...) != value}
+
+
 @dataclass(frozen=True)
 class TrainPreset:
-    """A named beginning: the model, how it is inspected while it trains, and the settings.
+    """A named starting point: the model and both kinds of settings.
 
     Attributes:
         model: folder or hub name; None is the bundled model.
-        inspection: question, size of the images, length of a response, and how w_r is made.
+        inspection: question, size of the images, maximum length of a response, and how w_r is
+            computed.
         settings: of the training.
     """
 
@@ -196,14 +206,14 @@ TRAIN_PRESETS = {
         replace(
             _PAPER,
             steps=200,
-            # At 3e-3 R1 fell into one short text for all images, and without the KL texts shrink;
-            # the same LoRA learns a line from targets at 1e-3 (docs/log.md).
+            # At 3e-3 R1 collapses to one short response for all images, and without the KL
+            # responses get shorter (docs/log.md).
             learning_rate=1e-3,
             defective_share=0.5,
             images_per_step=8,
             images_per_forward=8,
             features="memory",
-            # The median J of its responses: at 0.5, R_cons would tell no two of them apart.
+            # The median J of its responses: at 0.5, all of them would earn the same R_cons.
             delta_anomalous=0.06,
             delta_normal=0.06,
         ),
@@ -212,10 +222,10 @@ TRAIN_PRESETS = {
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a YAML file of settings by name, and "inspection" with those of `Settings`.
+    """Read a YAML file of settings; "inspection" holds those of `Settings`.
 
     Raises:
-        SettingsError: if it is not such a file.
+        SettingsError: if the file is not readable or holds something else.
         MissingExtraError: if PyYAML is missing.
     """
     try:
@@ -230,12 +240,14 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict) or not isinstance(values.get("inspection", {}), dict):
         raise SettingsError(f"{path} must hold NAME: VALUE lines, like candidates: 8.")
-    # YAML takes 1e-5, without a point, for a word.
+    # YAML reads 1e-5, which has no point, as a string.
     for setting in fields(TrainSettings):
         value = values.get(setting.name)
         if isinstance(value, str) and "float" in str(setting.type):
             try:
                 values[setting.name] = float(value)
             except ValueError:
-                raise SettingsError(f"{setting.name} in {path} is {value!r}, no number.") from None
+                raise SettingsError(
+                    f"{setting.name} in {path} is {value!r}, which is not a number."
+                ) from None
     return values

@@ -1,9 +1,9 @@
-"""A whole training: read top to bottom, it is the method's second half.
+"""A whole training, top to bottom. Its folder holds:
 
 run.json         model, settings, data, versions
-metrics.jsonl    one object a step; validations stand in the step after which they were made
-checkpoint.pt    to go on from
-last/, best/     the adapter (or model) after the last save, and at the best validation
+metrics.jsonl    one object per step; a validation is part of the step before it
+checkpoint.pt    to resume from
+last/, best/     the adapter at the last save, and at the best validation
 overlays/        validation images with their maps, by step
 trackers/        TensorBoard's files
 """
@@ -24,22 +24,22 @@ from ..endpoint.generator import ServedGenerator
 from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
 from ..io.files import write_atomically, writing_to
-from ..mllm.load import DEFAULT_MODEL, MLLM, local_folder
+from ..mllm.load import MLLM
 from ..refine.attention_prior import load_prior
 from ..runs.describe import check_same, versions
 from ..runs.read import read_description
-from ..settings import Settings
+from ..settings import Settings, upgraded
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
 from .learner import Learner
 from .model_card import model_card
 from .policy import make_trainable
 from .served_policy import ServedPolicy
 from .shard import whole
-from .train_settings import TrainSettings
+from .train_settings import TrainSettings, upgraded_train_settings
 from .training_data import Order, TrainingData
 from .validation import validate
 
-FORMAT = 1
+FORMAT = 2
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 Row = dict[str, float]
 
@@ -52,14 +52,14 @@ def make_accelerator(
     Each process holds the whole model, as under DDP, or with `shard` a part of it.
 
     Raises:
-        SettingsError: for a tracker that is not known or not installed, a launch that would shard
-            the model, or images that cannot be shared out evenly.
+        SettingsError: for a tracker that is not known or not installed, for a launch that would
+            shard the model, or if the images of a step do not divide evenly.
     """
     for name in trackers:
         if name not in TRACKERS or not TRACKERS[name]():
             raise SettingsError(
                 f"The tracker {name!r} is not {'installed' if name in TRACKERS else 'known'}; "
-                f"choose of {', '.join(TRACKERS)}."
+                f"choose one of {', '.join(TRACKERS)}."
             )
     accelerator = Accelerator(
         cpu=cpu,
@@ -69,10 +69,10 @@ def make_accelerator(
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise SettingsError(
-            f"{accelerator.distributed_type} would shard the model unknown to the sampling, which "
-            "needs it whole: launch with --multi_gpu, and use --shard of flawsight train."
+            f"{accelerator.distributed_type} would shard the model, but sampling needs it whole: "
+            "launch with --multi_gpu, and use --shard of flawsight train."
         )
-    # Passes from one update to the next; they depend on the number of processes.
+    # Passes per update; they depend on the number of processes.
     own = settings.images_per_process(accelerator.num_processes)
     passes = own // settings.images_per_forward
     accelerator.gradient_accumulation_steps = passes
@@ -86,7 +86,7 @@ def describe_training(
     data: TrainingData,
     sources: Sequence[str],
 ) -> dict[str, Any]:
-    """Return, as JSON types, all that the result of a training depends on."""
+    """Return, as JSON types, everything that the result of a training depends on."""
     listed = [[str(i.path), i.label] for part in (data.train, data.validation) for i in part]
     return {
         "format": FORMAT,
@@ -119,41 +119,37 @@ def train(
     on_step: Callable[[int, Row], None] = lambda step, row: None,
     generator: ServedGenerator | None = None,
 ) -> list[Row]:
-    """Train, or go on with the training that `out` holds.
+    """Train, or resume the training that `out` holds.
 
     Args:
         mllm: the base model, on the accelerator's device; it becomes the policy.
-        inspection: question, size of the images, length of a response, and how w_r is made.
+        inspection: question, size of the images, maximum length of a response, and how w_r is
+            computed.
         settings: of the training.
         data: images and labels.
         out: folder of the run.
         accelerator: from `make_accelerator`.
-        sources: what the user called the data, for the model card.
-        on_step: called with the number of steps done and the metrics.
-        generator: a vLLM server of the base model that samples the candidates; None: the policy.
+        sources: the names by which the user gave the data, for the model card.
+        on_step: called with the number of finished steps and the metrics.
+        generator: vLLM server of the base model that samples the candidates; None samples here.
 
     Returns:
         The validations: "step", "image_auroc", "balanced_accuracy", "answered", "contradictions".
 
     Raises:
         RunFolderError: if the folder holds another run or cannot be written.
-        ModelError: if the model computes NaN, or the memory does not suffice.
-        SettingsError: if the images of a step cannot be shared out evenly.
+        ModelError: if the model computes NaN, or there is not enough memory.
+        SettingsError: if the images of a step do not divide evenly.
     """
     about = describe_training(mllm, inspection, settings, data, sources)
     if generator is not None:
         about["sampler"] = "server"
-    base = local_folder(DEFAULT_MODEL if mllm.name == "default" else mllm.name)
     if accelerator.is_main_process:
         _open_folder(out, about)
     accelerator.wait_for_everyone()
-    mllm = make_trainable(
-        mllm, settings.trainable, settings.lora_rank, settings.lora_alpha, settings.seed
-    )
+    mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
     served = None
     if generator is not None:
-        if settings.trainable != "lora":
-            raise SettingsError("A server is sent adapters alone: use trainable lora.")
         served = ServedPolicy(generator, out / "served", accelerator)
     learner = Learner(mllm, inspection, settings, accelerator, out / "features", served)
     done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
@@ -175,11 +171,10 @@ def train(
     def save(step: int, validated: bool) -> None:
         state = training_state(mllm.model, learner.optimizer)
         if accelerator.is_main_process:
-            adapter = settings.trainable == "lora"
-            card = model_card(about, step, validations, adapter)
+            card = model_card(about, step, validations)
             if validated and _is_best(validations):
-                save_policy(out / "best", mllm, base, card, state["weights"])
-            save_policy(out / "last", mllm, base, card, state["weights"])
+                save_policy(out / "best", mllm, card, state["weights"])
+            save_policy(out / "last", mllm, card, state["weights"])
             save_checkpoint(out, state, step, validations)
         accelerator.wait_for_everyone()
 
@@ -198,14 +193,13 @@ def train(
             first = step * settings.images_per_step + accelerator.process_index * own
             draws = range(first, first + own)
             rollouts = learner.rollouts([order[draw] for draw in draws], draws)
-            table, norm = learner.update(rollouts, step)
-            row = table.metrics(accelerator)
-            row |= {"gradient_norm": norm, "learning_rate": settings.learning_rate_at(step)}
+            table, norm = learner.update(rollouts)
+            row = table.metrics(accelerator) | {"gradient_norm": norm}
             now = step + 1
             validated = now == settings.steps or _is_due(now, settings.validate_every)
             if validated:
                 row |= check(now)
-            report(now, row)  # first, for a resumed training drops what no checkpoint covers
+            report(now, row)  # before saving: a resumed training drops rows after its checkpoint
             if validated or _is_due(now, settings.save_every):
                 save(now, validated)
     accelerator.end_training()
@@ -217,7 +211,7 @@ def _is_due(step: int, every: int) -> bool:
 
 
 def _is_best(validations: Sequence[Row]) -> bool:
-    """Tell whether the last validation is the best of those after a step."""
+    """Return whether the last validation is the best of those after a step."""
     ranks = [(v["image_auroc"], v["balanced_accuracy"]) for v in validations if v["step"]]
     return ranks[-1] > max(ranks[:-1], default=(-1.0, -1.0))
 
@@ -226,16 +220,27 @@ def _open_folder(out: Path, about: dict[str, Any]) -> None:
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         if (out / "run.json").exists():
-            usual = {"settings": TrainSettings().to_json(), "inspection": Settings().to_json()}
-            check_same(out, read_description(out), about, **usual)
+            defaults = {"settings": TrainSettings().to_json(), "inspection": Settings().to_json()}
+            check_same(out, _upgraded_description(read_description(out)), about, **defaults)
         elif any(out.iterdir()):
             raise RunFolderError(f"{out} holds files but no training; choose another --out.")
         else:
             write_atomically(out / "run.json", (json.dumps(about, indent=2) + "\n").encode())
 
 
+def _upgraded_description(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a training of version 0.1 by today's names."""
+    if about.get("format") != 1:
+        return about
+    return about | {
+        "format": FORMAT,
+        "settings": upgraded_train_settings(about.get("settings", {})),
+        "inspection": upgraded(about.get("inspection", {})),
+    }
+
+
 def _truncate_metrics(out: Path, done: int) -> None:
-    """Drop the steps after the checkpoint, which will be made again."""
+    """Drop the steps after the checkpoint, which will be repeated."""
     path = out / "metrics.jsonl"
     if not path.exists():
         return
@@ -244,14 +249,14 @@ def _truncate_metrics(out: Path, done: int) -> None:
         try:
             if json.loads(line)["step"] <= done:
                 kept.append(line + "\n")
-        except ValueError:  # torn by a kill
+        except ValueError:  # a line cut off by a kill
             continue
     with writing_to(out):
         write_atomically(path, "".join(kept if done else []).encode())
 
 
 def _flat(about: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings in a form that every tracker takes."""
+    """Return the settings as values that every tracker takes."""
     return {
         name: value if isinstance(value, int | float | str | bool) else str(value)
         for name, value in about["settings"].items()
@@ -267,7 +272,7 @@ def _explained_memory() -> Iterator[None]:
         if not exhausted:
             raise
         raise ModelError(
-            "The memory does not suffice. Lower images_per_forward or images_per_rollout; or set "
-            "sharing to packed and gradient_checkpointing; or lower candidates, or max_new_tokens "
-            "or image_tokens (--set). Then use another --out."
+            "There is not enough memory. Lower images_per_forward or images_per_rollout, or set "
+            "gradient_checkpointing, or lower candidates, or max_new_tokens or image_tokens "
+            "(--set). Then use another --out."
         ) from error

@@ -1,6 +1,6 @@
-"""What a user names → images with labels to train on and to validate with, checked at the start.
+"""Names of data sets → labelled images to train on and to validate with, checked at the start.
 
-Labels only: masks and texts that a data set may hold are never read.
+Only labels are used. Masks and texts of a data set are never read.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def seed_of(*parts: int | str) -> int:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image file and y: True for a defective one."""
+    """An image file and its label y, True for defective."""
 
     path: Path
     label: bool
@@ -38,13 +38,13 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Both parts hold normal and defective images, and no image is in both."""
+    """Images to train on and to validate with, both of both classes; no image is in both."""
 
     train: tuple[LabelledImage, ...]
     validation: tuple[LabelledImage, ...]
 
     def balance(self) -> dict[str, dict[str, int]]:
-        """Count each part's images by class."""
+        """Return the number of images by part and class."""
         return {
             part: {
                 word: sum(image.label == bool(label) for image in images)
@@ -57,20 +57,21 @@ class TrainingData:
 def read_training_data(
     specs: Sequence[str], validation: Sequence[str], share: float, limit: int, seed: int
 ) -> TrainingData:
-    """Open data sets and part them.
+    """Open data sets and split them into training and validation images.
 
-    Where a set has images that are marked for training, those are taken, and its own validation
-    images; else all of its images. Without validation images, a share of each class is kept.
+    If a data set marks images for training, only those are trained on, and its validation images
+    are used for validation. Otherwise all of its images are trained on. Without any validation
+    images, a share of each class is kept for validation.
 
     Args:
         specs: see `open_datasets`.
-        validation: the same, of images to validate with; every image in them is taken.
-        share: kept for validation otherwise, in [0, 1).
-        limit: most images of the validation part, half of either class as far as they go.
-        seed: of the parting.
+        validation: the same, of data sets to validate with; all their images are used.
+        share: kept for validation if there are no other images for it, in [0, 1).
+        limit: maximum number of validation images, half of each class if there are enough.
+        seed: of the split.
 
     Raises:
-        DatasetError: if nothing is there, or one of the classes is missing.
+        DatasetError: if there are no images, or one of the classes is missing.
     """
     train: list[Sample] = []
     kept: list[Sample] = []
@@ -104,14 +105,14 @@ def read_training_data(
                 word for y, word in _CLASSES.items() if bool(y) not in {i.label for i in part}
             )
             raise DatasetError(
-                f"No {missing} images are left for {name}. Add images, name others with "
+                f"No {missing} images are left for {name}. Add images, give others with "
                 "--validation, or change validation_share."
             )
     return TrainingData(tuple(images), tuple(_limited(held_out, limit, seed)))
 
 
 def _labelled(samples: Sequence[Sample]) -> list[LabelledImage]:
-    """Drop the repetitions, and refuse a file that is called both normal and defective."""
+    """Drop repetitions, and refuse a file that is listed as both normal and defective."""
     found: dict[Path, LabelledImage] = {}
     for sample in samples:
         image = LabelledImage(sample.image, bool(sample.label))
@@ -152,14 +153,14 @@ def _check_classes(samples: Sequence[Sample], what: str) -> None:
 def check_readable(
     images: Sequence[LabelledImage], on_image: Callable[[], None] = lambda: None
 ) -> None:
-    """Decode every image once, so that none fails in hour three.
+    """Decode every image once, so that none fails late in a training.
 
     Args:
         images: to read.
-        on_image: called after each.
+        on_image: called after each image.
 
     Raises:
-        DatasetError: listing those that cannot be read.
+        DatasetError: listing the images that cannot be read.
     """
 
     def complaint(image: LabelledImage) -> str | None:
@@ -177,21 +178,21 @@ def check_readable(
     if complaints:
         more = len(complaints) - _SHOWN
         raise DatasetError(
-            f"{len(complaints)} of {len(images)} images cannot be read; remove or mend them:\n"
+            f"{len(complaints)} of {len(images)} images cannot be read; remove or repair them:\n"
             + "\n".join(complaints[:_SHOWN])
             + (f"\n… and {more} more" if more > 0 else "")
         )
 
 
 class Order:
-    """Which image is drawn when: a function of the seed and the draw's number alone.
+    """The image of each draw, a function of the seed and the number of the draw alone.
 
-    The classes take turns as their shares command, and each is shuffled anew in each of its
-    epochs.
+    The classes take turns in proportion to their shares. Each class is shuffled again in each of
+    its epochs.
 
     Args:
         images: normal and defective ones.
-        defective_share: in (0, 1); None: that of the images.
+        defective_share: in (0, 1); None takes the share among the images.
         seed: of the shuffling.
     """
 

@@ -1,4 +1,4 @@
-"""How well the policy inspects: image AUROC and balanced accuracy on images kept from training."""
+"""Validation: image AUROC and balanced accuracy of the policy on images kept from training."""
 
 import io
 from collections.abc import Sequence
@@ -27,26 +27,28 @@ def validate(
     overlays: int,
     folder: Path,
 ) -> dict[str, float]:
-    """Inspect the images, shared out over the processes, greedily as `flawsight inspect` does.
+    """Inspect the images with greedy decoding, as `flawsight inspect` does.
+
+    Each process takes its share of the images.
 
     Args:
         inspector: of the policy.
         images: normal and defective ones.
         accelerator: of the training.
-        overlays: how many are drawn with their maps, defective and normal ones in turns.
-        folder: for these drawings.
+        overlays: how many are drawn with their maps, defective and normal ones in turn.
+        folder: for the overlays.
 
     Returns:
-        The figures of `figures`.
+        See `validation_metrics`.
 
     Raises:
         ModelError: if the model computes NaN.
-        RunFolderError: if a drawing cannot be written.
+        RunFolderError: if an overlay cannot be written.
     """
     defective = [image for image in images if image.label]
     normal = [image for image in images if not image.label]
-    in_turns = [i.path for pair in zip(defective, normal, strict=False) for i in pair]
-    drawn = set(in_turns[:overlays])
+    in_turn = [i.path for pair in zip(defective, normal, strict=False) for i in pair]
+    drawn = set(in_turn[:overlays])
     own = images[accelerator.process_index :: accelerator.num_processes]
     outcomes: list[Outcome] = []
     inspector.mllm.model.eval()
@@ -61,7 +63,7 @@ def validate(
                 outcomes.append((image.label, one.pred_score, one.pred_label, one.contradiction))
                 if image.path in drawn:
                     _draw(image.path, one, folder)
-    return figures(gather_object(outcomes))
+    return validation_metrics(gather_object(outcomes))
 
 
 def _draw(path: Path, inspection: Inspection, folder: Path) -> None:
@@ -72,8 +74,8 @@ def _draw(path: Path, inspection: Inspection, folder: Path) -> None:
         write_atomically(folder / f"{slug(str(path))}.png", png.getbuffer())
 
 
-def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Compute the figures; an image without an answer is wrong, and ranks at the wrong end.
+def validation_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Compute the metrics; an image without an answer is wrong, and ranks at the wrong end.
 
     Args:
         outcomes: (y, pred_score or None, pred_label, contradiction) of each image.

@@ -1,7 +1,6 @@
 """`flawsight train`."""
 
 import inspect as python_inspect
-import math
 import signal
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -9,20 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
-from .shell import console, errors, explained, progress_columns
-
-_DRY_RUN_IMAGES = 4
+from .shell import console, explained, progress_columns
+from .train_output import balance_line, show_candidates, step_line
 
 
 def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[..., None]:
-    """Let typer see one option more for each field of TrainSettings; None leaves it as it is."""
+    """Add one option per field of TrainSettings; None leaves the preset's value."""
     shown = python_inspect.signature(command)
     own = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
     flags = [
@@ -33,9 +29,9 @@ def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[...
             annotation=Annotated[
                 _flag_type(setting) | None,
                 typer.Option(
-                    help=setting.metadata["help"],
+                    help=f"{setting.metadata['help'].removesuffix('.')} {_default(setting)}.",
                     show_default=False,
-                    rich_help_panel="Settings, by default the preset's",
+                    rich_help_panel="Settings",
                 ),
             ],
         )
@@ -44,6 +40,21 @@ def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[...
     command.__signature__ = shown.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*own, *flags]} | {"return": None}
     return command
+
+
+def _default(setting: Field[Any]) -> str:
+    """Return the default under the default preset and, if it differs, under the paper's."""
+    ours, paper = (
+        _shown(getattr(TRAIN_PRESETS[name].settings, setting.name))
+        for name in ("default-model", "paper-7b")
+    )
+    return f"(default {ours})" if ours == paper else f"(default {ours}, paper presets {paper})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "that of the data" if value is None else f"{value}"
 
 
 def _flag_type(setting: Field[Any]) -> Any:
@@ -57,63 +68,75 @@ def train(
     data: Annotated[
         list[str],
         typer.Option(
-            help="Images with labels: a folder with good/ and bad/ or laid out like MVTec-AD, a "
-            "meta.json, CSV or JSONL, or a known data set. May be repeated."
+            help="Labelled images: a folder with good/ and bad/ or laid out like MVTec-AD, a "
+            "meta.json, CSV or JSONL, or a known data set; may be repeated."
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of the run; an unfinished training in it is continued.")
+        Path, typer.Option(help="Folder of the run; an unfinished training in it is resumed.")
     ] = Path("flawsight-training"),
     preset: Annotated[
-        str, typer.Option(help=f"Settings to begin with: {', '.join(TRAIN_PRESETS)}.")
+        str, typer.Option(help=f"Preset to start from: {', '.join(TRAIN_PRESETS)}.")
     ] = "default-model",
     model: Annotated[
         str | None,
-        typer.Option(help="Qwen2.5-VL folder or hub name. Default: that of the preset."),
+        typer.Option(help="Qwen2.5-VL folder or hub name (default: the preset's)."),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file of settings, by the names below; inspection: holds --set's."),
+        typer.Option(
+            help="YAML file with the settings below, and under inspection: those of --set."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Override a setting of the inspection, like max_new_tokens, image_tokens, alpha.",
+            help="Inspection setting to override, like max_new_tokens or image_tokens; may be "
+            "repeated.",
         ),
     ] = None,
     validation: Annotated[
         list[str] | None,
-        typer.Option(help="Images to validate with, named as for --data. May be repeated."),
+        typer.Option(
+            help="Labelled images to validate with, given as for --data; may be repeated."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only sample a few candidates and show their rewards.")
+        bool, typer.Option("--dry-run", help="Sample a few candidates, show their rewards, stop.")
     ] = False,
     tracker: Annotated[
         list[str] | None,
-        typer.Option(help="tensorboard, wandb, none. Default: those installed. May be repeated."),
+        typer.Option(
+            help="Tracker to log to: tensorboard, wandb or none (default: all installed); may be "
+            "repeated."
+        ),
     ] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")] = False,
+    cpu: Annotated[
+        bool, typer.Option("--cpu", help="Train on the CPU even if there is a GPU.")
+    ] = False,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="Of the frozen weights: float32, bfloat16. Default: float32 on a CPU or where "
-            "all weights train, else bfloat16."
+            help="Data type of the frozen weights: float32 or bfloat16 (default: float32 on a "
+            "CPU, else bfloat16)."
         ),
     ] = None,
-    attention: Annotated[str, typer.Option(help="sdpa or flash_attention_2.")] = "sdpa",
+    attention: Annotated[
+        str, typer.Option(help="Attention implementation: sdpa or flash_attention_2.")
+    ] = "sdpa",
     generator: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="vLLM server of the base model that samples the candidates, with the adapter "
-            "that it is sent before each step. Default: the model samples here.",
+            help="Base URL of a vLLM server of the base model that samples the candidates "
+            "(default: sample here).",
         ),
     ] = None,
     **settings: Any,
 ) -> None:
-    """Train a model with labels of whole images alone: CGRO, or its baseline R1.
+    """Train a LoRA adapter with image-level labels: CGRO, or its baseline R1.
 
     Examples:
 
@@ -125,7 +148,7 @@ def train(
 
         accelerate launch --num-processes 4 -m flawsight train --data mix.jsonl --preset paper-7b
 
-    Running the same command again goes on where a training stopped.
+    Rerun the same command to resume.
     """
     with explained():
         given = {name: value for name, value in settings.items() if value is not None}
@@ -184,7 +207,7 @@ def _train(
         found = read_training_data(
             specs, validation, settings.validation_share, settings.validation_images, settings.seed
         )
-    console.print(_balance(found.balance(), settings))
+    console.print(balance_line(found.balance(), settings))
     images = [*found.train, *found.validation]
     if accelerator.is_main_process:
         with Progress(*progress_columns("Reading"), console=console, transient=True) as progress:
@@ -192,9 +215,7 @@ def _train(
             check_readable(images, lambda: progress.advance(bar))
     accelerator.wait_for_everyone()
     with console.status("Loading the model …"):
-        if dtype is None and settings.trainable == "full":
-            dtype = "float32"  # an update of 1e-5 is lost in bfloat16
-        # Of the CPU of several processes accelerate says "cpu:0".
+        # With several processes on a CPU, accelerate calls it "cpu:0".
         on = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
         mllm = load_mllm(model, device=on, dtype=dtype, attention=attention)
     served = None
@@ -203,17 +224,17 @@ def _train(
 
         served = ServedGenerator(generator, "the adapter")
     if dry_run:
-        _show_candidates(mllm, inspection, settings, found, accelerator)
+        show_candidates(mllm, inspection, settings, found, accelerator)
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress(*progress_columns("Training"), console=console, transient=True) as progress:
         bar = progress.add_task("", total=settings.steps)
 
         def on_step(step: int, row: dict[str, float]) -> None:
-            if progress.tasks[bar].completed == 0 and step > 1:  # a resumed one: for the ETA
+            if progress.tasks[bar].completed == 0 and step > 1:  # resumed: correct the ETA
                 progress.reset(bar, completed=step, total=settings.steps)
             progress.update(bar, completed=step)
-            progress.console.print(_line(step, row), highlight=False, soft_wrap=True)
+            progress.console.print(step_line(step, row), highlight=False, soft_wrap=True)
 
         validations = train(
             mllm, inspection, settings, found, out, accelerator, [*specs, *validation], on_step,
@@ -227,111 +248,8 @@ def _train(
         f"{before['balanced_accuracy']:.3f} and {best['balanced_accuracy']:.3f}."
     )
     if best["image_auroc"] <= before["image_auroc"]:
-        console.print("[yellow]No step was better than the model before the training.[/]")
-    kind = "--adapter" if settings.trainable == "lora" else "--model"
-    base = f" --model {model}" if model is not None and settings.trainable == "lora" else ""
-    console.print(f"Try it: flawsight inspect PHOTOS{base} {kind} {out / 'best'}", soft_wrap=True)
-
-
-def _balance(counts: dict[str, dict[str, int]], settings: TrainSettings) -> str:
-    parts = [
-        f"{part}: {count['normal']} normal and {count['defective']} defective images"
-        for part, count in counts.items()
-    ]
-    share = settings.defective_share
-    drawn = "as they are" if share is None else f"{share:.0%} of them defective"
-    return f"{'; '.join(parts)}. Training images are drawn {drawn}."
-
-
-def _line(step: int, row: dict[str, float]) -> str:
-    """One step in one line: what matters most while one watches."""
-    parts = [f"step {step}"]
-    if "loss" in row:
-        parts.append(
-            f"reward {row['reward_mean']:.2f} ± {row['reward_spread']:.2f} (format "
-            f"{row['format_mean']:.2f}, accuracy {row['accuracy_mean']:.2f}, consistency "
-            f"{row['consistency_mean']:.2f})"
-        )
-        found = [f"{n} {row[n]:.2f}" for n in ("J_defective", "J_normal") if n in row]
-        parts += [", ".join(found)] if found else []
-        parts.append(
-            f"uniform {row['uniform_groups']:.0%}, length {row['length']:.0f}, entropy "
-            f"{row['entropy']:.2f}, KL {row['kl']:.4f}"
-        )
-    if "validation_image_auroc" in row:
-        parts.append(
-            f"[bold]validation AUROC {row['validation_image_auroc']:.3f}, balanced accuracy "
-            f"{row['validation_balanced_accuracy']:.3f}[/]"
-        )
-    return "  ".join(parts)
-
-
-def _show_candidates(
-    mllm: Any, inspection: Settings, settings: TrainSettings, found: Any, accelerator: Any
-) -> None:
-    """Print the reward table, and warn of a model that cannot be taught by these rewards."""
-    from ..cgro.dry_run import dry_run
-
-    half = _DRY_RUN_IMAGES // 2
-    images = [
-        image
-        for label in (True, False)
-        for image in [i for i in found.train if i.label == label][:half]
-    ]
-    with console.status("Sampling …"):
-        candidates = dry_run(mllm, inspection, settings, images, accelerator)
-    _print_rewards(candidates, settings.reward == "cgro")
-    rewards = [candidate.score for candidate in candidates]
-    groups = [
-        {score.total for score in rewards[start : start + settings.candidates]}
-        for start in range(0, len(rewards), settings.candidates)
-    ]
-    uniform = sum(len(group) == 1 for group in groups)
-    console.print(f"{uniform} of {len(groups)} images have candidates that all earn the same.")
-    if not any(score.format for score in rewards):
-        errors.print(
-            "[bold yellow]Warning:[/] the model never wrote <think>…</think><answer>Yes|No"
-            "</answer>. Where no candidate earns R_fmt it cannot be learned: raise max_new_tokens "
-            "if the texts are cut off, or fine-tune the model on a few responses of that form "
-            "first.",
-            soft_wrap=True,
-        )
-    elif uniform == len(groups):
-        errors.print(
-            "[bold yellow]Warning:[/] there is nothing to learn where all candidates earn the "
-            "same: raise temperature or candidates, or change δ1 and δ2.",
-            soft_wrap=True,
-        )
-    for label, word in ((True, "defective"), (False, "normal")):
-        own = [c.score for c in candidates if c.label == label]
-        found = sorted(s.agreement for s in own if not math.isnan(s.agreement))
-        if settings.reward == "cgro" and found and len({s.consistency for s in own}) == 1:
-            delta = "delta_anomalous (δ1)" if label else "delta_normal (δ2)"
-            errors.print(
-                f"[bold yellow]Warning:[/] R_cons tells the candidates of {word} images not apart:"
-                f" J lies between {found[0]:.2f} and {found[-1]:.2f}. A {delta} near the median, "
-                f"{found[len(found) // 2]:.2f}, would.",
-                soft_wrap=True,
-            )
-
-
-def _print_rewards(candidates: Any, with_J: bool) -> None:
-    """Print one line a candidate, its text below its rewards."""
-    table = Table("R_fmt", "R_acc", *["R_cons", "J"] * with_J, "text", show_lines=True)
-    image = None
-    for candidate in candidates:
-        if candidate.image != image:
-            image = candidate.image
-            kind = "defective" if candidate.label else "normal"
-            blanks = [""] * (len(table.columns) - 1)
-            table.add_row(*blanks, f"[bold]{escape(image.name)}, {kind}[/]")
-        score = candidate.score
-        J = "–" if math.isnan(score.agreement) else f"{score.agreement:.2f}"
-        kept = escape(f"kept: {', '.join(candidate.kept)}\n") if candidate.kept else ""
-        table.add_row(
-            f"{score.format:.0f}",
-            f"{score.accuracy:.0f}",
-            *[f"{score.consistency:.0f}", J] * with_J,
-            f"[dim]{kept}[/]{escape(candidate.text)}",
-        )
-    console.print(table)
+        console.print("[yellow]No step was better than the model before training.[/]")
+    base = "" if model is None else f" --model {model}"
+    console.print(
+        f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}", soft_wrap=True
+    )

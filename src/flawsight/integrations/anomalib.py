@@ -28,16 +28,16 @@ class Flawsight(AnomalibModule):
     >>> Engine().test(model=Flawsight(), datamodule=MVTecAD("MVTecAD", "bottle"))
 
     A batch gets pred_score (B,) in [0, 1], pred_label (B,), anomaly_map (B, 1, height, width) in
-    [0, 1], pred_mask of that shape, and explanation, B texts. It is the batch's tensors that are
-    inspected, so that maps lie in the frame of the data module's masks, whatever it has resized.
-    An image whose response holds no answer is called defective with the score 0.5 and an empty
-    map, and its explanation is the error: nothing unjudged passes for good.
+    [0, 1], pred_mask of that shape, and explanation, B texts. The batch's tensors are inspected,
+    so maps are in the frame of the data module's masks, even if it resizes. An image whose response
+    holds no answer is predicted defective, with the score 0.5 and an empty map, and its explanation
+    is the error.
 
     Args:
         model: see `Inspector.from_pretrained`.
         map_threshold: pixels of the map above it make pred_mask.
-        post_processor: anomalib's own, or True for its default, rescales scores and maps by what
-            it finds on the labelled validation images. Verdicts and masks stay flawsight's.
+        post_processor: anomalib's, or True for its default: it normalizes scores and maps with
+            the labelled validation images. Predicted labels and masks stay flawsight's.
         evaluator: see anomalib.
         visualizer: see anomalib.
         **options: `settings`, `adapter`, `device`, `threshold` … of `Inspector.from_pretrained`.
@@ -52,18 +52,18 @@ class Flawsight(AnomalibModule):
         visualizer: Any = True,
         **options: Any,
     ) -> None:
-        # The Inspector resizes and normalizes by itself.
+        # False: no pre-processor, since the Inspector resizes and normalizes.
         super().__init__(False, post_processor, evaluator, visualizer)
-        # It is no Module: Lightning would move and save it, and it keeps to its own device.
+        # Not a Module, so Lightning neither moves nor saves it.
         self.inspector = Inspector.from_pretrained(model, **options)
         self.map_threshold = map_threshold
 
     def val_dataloader(self) -> list[Any]:
-        """Return no data: `Engine.predict(data_path=…)` validates too, where no data module is."""
+        """Return no data: `Engine.predict(data_path=…)` validates without a data module."""
         return []
 
     def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        """Inspect a batch for the post-processor; without one there is nothing to learn from it."""
+        """Inspect a batch for the post-processor, if there is one."""
         return batch if self.post_processor is None else self._inspect(batch)
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -84,7 +84,7 @@ class Flawsight(AnomalibModule):
         names = batch.image_path or [f"image {index}" for index in range(len(arrays))]
         for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, FlawsightError):
-                logger.warning("%s is called defective unseen: %s", name, outcome)
+                logger.warning("%s has no answer and is predicted defective: %s", name, outcome)
         inspected = [o if isinstance(o, Inspection) else None for o in outcomes]
         device, frame = batch.image.device, batch.image.shape[-2:]
         maps = torch.stack(

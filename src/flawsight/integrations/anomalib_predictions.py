@@ -1,4 +1,4 @@
-"""What anomalib 2 has predicted → a folder for `run:FOLDER`."""
+"""Predictions of anomalib 2 → a folder for `run:FOLDER`."""
 
 import json
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ def save_predictions(batches: Iterable[Any], folder: Path) -> None:
     Args:
         batches: with image_path, a list of B paths, and each of these or None: pred_score (B,) or
             (B, 1), pred_label (B,), anomaly_map (B, h, w) or (B, 1, h, w), explanation, a list of
-            B texts. A map shows all of its image, which must still be there; it is resized
-            bilinearly to it and turned upright with it.
+            B texts. A map covers its whole image, to which it is resized bilinearly and with which
+            it is turned upright; the image file must still exist.
         folder: made if it does not exist.
 
     Raises:
@@ -50,7 +50,7 @@ def save_predictions(batches: Iterable[Any], folder: Path) -> None:
 
 
 def _fit(anomaly_map: FloatArray, image: str) -> FloatArray:
-    """Bring a map (h, w) to its upright image, (height, width); anomalib looks at it as stored."""
+    """Resize a map (h, w) of the stored image, and turn it to the upright (height, width)."""
     try:
         with Image.open(image) as file:
             stored = Image.fromarray(anomaly_map).resize(file.size, Image.Resampling.BILINEAR)

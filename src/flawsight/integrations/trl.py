@@ -1,9 +1,9 @@
 """CGRO's rewards for the GRPOTrainer of Hugging Face TRL (tested with trl 1.16).
 
-TRL hands a reward function the completions but not the model, and R_cons is about where the model
-looked. `ConsistencyReward` therefore holds the model itself: PEFT puts its LoRA layers into the
-very modules it is given, so that the model handed to GRPOTrainer is the policy at every step. The
-completions are replayed through it by their token ids, in one forward pass without a gradient.
+TRL passes the completions to a reward function but not the model, whose attention R_cons needs.
+`ConsistencyReward` therefore holds the model itself. PEFT adds its LoRA layers to the modules of
+the model that it is given, so the model given to GRPOTrainer is the policy at every step. The token
+ids of the completions are replayed through it in one forward pass without a gradient.
 
     mllm = load_mllm("Qwen/Qwen2.5-VL-3B-Instruct")
     set_image_tokens(mllm.processor, 225)
@@ -16,8 +16,8 @@ completions are replayed through it by their token ids, in one forward pass with
         peft_config=LoraConfig(r=64, lora_alpha=128, target_modules=LORA_TARGETS),
     )
 
-`examples/train_with_trl.py` is a whole program. The policy must be whole on each process, as under
-DDP; FSDP and ZeRO-3 spread it.
+`examples/train_with_trl.py` is a whole program. Each process must hold the whole policy, as under
+DDP; FSDP and ZeRO-3 are not supported.
 """
 
 import statistics
@@ -52,17 +52,16 @@ def accuracy_reward(completions: list[Any], label: list[int], **_: Any) -> list[
 
 
 class ConsistencyReward:
-    """R_cons of each completion under the policy as it is now, see `score.score_trace`.
+    """R_cons of each completion under the current policy, see `score_rollout.score_trace`.
 
-    Besides the reward, J of defective and of normal images is logged, as "J/defective" and
-    "J/normal".
+    J of defective and of normal images is logged too, as "J/defective" and "J/normal".
 
     Args:
-        mllm: whose model and processor were handed to GRPOTrainer.
-        settings: how S_T and S_I are made. The size of the images is the processor's, whatever
-            `image_tokens` says, so that the policy sees the same image here and in TRL.
+        mllm: its model and processor must be those given to GRPOTrainer.
+        settings: how S_T and S_I are computed. `image_tokens` is ignored: the processor decides the
+            size of the images, here as in TRL.
         consistency: of R_cons; None takes its defaults.
-        batch_size: how many completions are replayed at once.
+        batch_size: number of completions replayed at once.
     """
 
     __name__ = "consistency_reward"  # TRL logs it under this name
@@ -86,7 +85,7 @@ class ConsistencyReward:
         log_metric: Callable[[str, float], None] | None = None,
         **_: Any,
     ) -> list[float]:
-        """Return the rewards of N completions. TRL passes the rows' columns and its own."""
+        """Return the rewards of N completions. TRL passes the columns of the rows by name."""
         scores = self.scores(image, completion_ids, label)
         if log_metric is not None:
             for name, wanted in (("J/defective", True), ("J/normal", False)):
@@ -105,15 +104,15 @@ class ConsistencyReward:
         """Replay N responses and score them; `label` is 1 for a defective image, else 0."""
         model = self.mllm.model
         was_training = model.training
-        model.eval()  # neither dropout nor gradient checkpointing, which would run layers twice
+        model.eval()  # no dropout, and no gradient checkpointing, which would run layers twice
         try:
             scores = []
             for start in range(0, len(responses), self.batch_size):
-                part = slice(start, start + self.batch_size)
-                traces = replay(self.mllm, images[part], responses[part], self.settings)
+                batch = slice(start, start + self.batch_size)
+                traces = replay(self.mllm, images[batch], responses[batch], self.settings)
                 scores += [
                     score_trace(trace, bool(y), self.settings, self.consistency)
-                    for trace, y in zip(traces, label[part], strict=True)
+                    for trace, y in zip(traces, label[batch], strict=True)
                 ]
             return scores
         finally:
@@ -121,7 +120,7 @@ class ConsistencyReward:
 
 
 def set_image_tokens(processor: Any, image_tokens: int) -> None:
-    """Let a processor scale every image to about this many tokens; 225 is the paper's 420×420."""
+    """Make a processor scale every image to about this many tokens; 225 is the paper's 420×420."""
     patch = processor.image_processor.patch_size * processor.image_processor.merge_size
     area = image_tokens * patch**2
     processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
@@ -130,7 +129,7 @@ def set_image_tokens(processor: Any, image_tokens: int) -> None:
 def training_rows(samples: Sequence[Sample], question: str = PRESETS["paper"].question) -> Any:
     """Return a `datasets.Dataset` with the columns prompt, image and label.
 
-    Images are read when they are needed, upright.
+    Images are read when a row is used, and turned upright.
 
     Raises:
         MissingExtraError: if `datasets` is not installed.
@@ -163,11 +162,11 @@ def paper_arguments(
     Args:
         images: of one step [paper: 16].
         candidates: G of each image [paper: 8].
-        batch_size: completions that one process trains on at once; a matter of memory alone.
-        processes: over which the step is spread.
+        batch_size: completions in one pass of a process; it changes memory alone.
+        processes: number of processes that share the step.
 
     Raises:
-        SettingsError: if the step cannot be cut into such batches.
+        SettingsError: if the step does not divide into such batches.
     """
     passes, rest = divmod(images * candidates, batch_size * processes)
     if rest or not passes:
@@ -179,10 +178,10 @@ def paper_arguments(
         "num_generations": candidates,
         "per_device_train_batch_size": batch_size,
         "gradient_accumulation_steps": passes,
-        # TRL's defaults are the DAPO loss and no KL, and if any, a corrected one.
+        # TRL's defaults are the DAPO loss, no KL, and a bias correction of the KL.
         "loss_type": "grpo",
         "use_bias_correction_kl": False,
-        # Not published; the rates are those of VLM-R1's LoRA recipe [ours].
+        # Not published; these are the values of VLM-R1's LoRA recipe [ours].
         "beta": 0.04,
         "learning_rate": 1e-5,
         "lr_scheduler_type": "constant",
@@ -191,5 +190,5 @@ def paper_arguments(
 
 
 def _text(completion: Any) -> str:
-    """Return a completion's text, be it plain or a list of messages."""
+    """Return the text of a completion, which is a string or a list of messages."""
     return completion if isinstance(completion, str) else str(completion[0]["content"])
