@@ -101,7 +101,7 @@ def test_loss_and_gradients_are_those_of_trl(tiny_checkpoint: Path) -> None:
     # As after an earlier update of the same roll-out: some ratios are clipped, some are not.
     noise = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(2))
     old = log_probs.detach() + 0.3 * noise
-    losses, _ = token_losses(log_probs, old, reference, ADVANTAGES, 0.2, 0.04)
+    losses, _ = token_losses(log_probs, old, reference, ADVANTAGES, 0.04)
     loss = candidate_means(losses, done.mask).mean()
     loss.backward()
     arguments = {"loss_type": "grpo", "beta": 0.04, "epsilon": 0.2}
@@ -126,14 +126,14 @@ def test_first_update_and_clipping(
 ) -> None:
     weights = torch.tensor(advantages)
     log_probs = torch.full((len(weights), 2), now, requires_grad=True)
-    losses, kl = token_losses(log_probs, log_probs.detach(), None, weights, epsilon, 0.04)
+    losses, kl = token_losses(log_probs, log_probs.detach(), None, weights, 0.04, epsilon)
     losses.sum().backward()
     torch.testing.assert_close(losses.detach(), -weights[:, None].expand(-1, 2))
     torch.testing.assert_close(log_probs.grad, -weights[:, None].expand(-1, 2))
     assert not kl.any()
     old = torch.full_like(log_probs, before).detach()
     log_probs.grad = None
-    losses, _ = token_losses(log_probs, old, None, weights, epsilon, 0.04)
+    losses, _ = token_losses(log_probs, old, None, weights, 0.04, epsilon)
     losses.sum().backward()
     ratio = torch.tensor(now - before).exp()
     for weight, gradient in zip(weights, log_probs.grad, strict=True):
@@ -146,7 +146,7 @@ def test_first_update_and_clipping(
 @given(st.floats(-6, 0), st.floats(-6, 0))
 def test_kl_is_never_negative(policy: float, reference: float) -> None:
     ours = torch.tensor([[policy]])
-    losses, kl = token_losses(ours, ours, torch.tensor([[reference]]), torch.zeros(1), 0.2, 0.5)
+    losses, kl = token_losses(ours, ours, torch.tensor([[reference]]), torch.zeros(1), 0.5)
     assert kl.item() >= -1e-6
     torch.testing.assert_close(losses, 0.5 * kl)
     assert (kl.item() > 1e-6) == (abs(policy - reference) > 2e-3) or abs(policy - reference) < 5e-3

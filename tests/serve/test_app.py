@@ -420,19 +420,12 @@ def test_the_verb_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     )
     assert result.exit_code == 2
     no_store = ["labels", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
-    both = ["export", str(tmp_path), "--labels", "--out", str(tmp_path / "out"), "--to", "csv"]
-    for refused in (no_store, both, ["export", str(tmp_path), "--labels"]):
+    for refused in (no_store, ["labels", str(tmp_path)], ["export", str(tmp_path)]):
         assert CliRunner().invoke(cli, refused).exit_code == 2
-    of_a_run = ["export", str(tmp_path), "--labels", "--map-threshold", "0.4"]
-    of_a_store = ["export", str(tmp_path), "--to", "csv", "--product", "lid"]
-    for refused in (of_a_run, of_a_store):
-        result = CliRunner().invoke(cli, refused)
-        assert result.exit_code == 2
-        assert f"{refused[-2]} goes with" in result.output
     assert not (tmp_path / "none").exists()
 
 
-def test_the_export_of_labels(make: Make, tmp_path: Path) -> None:
+def test_labels_copies_reviewed_photos(make: Make, tmp_path: Path) -> None:
     client = make()
     for width in (20, 21):
         id = client.post("/v1/inspect", files=form(picture(width))).json()["results"][0]["id"]

@@ -190,7 +190,6 @@ class Learner:
                     log_probs.detach(),
                     reference,
                     group_advantages(groups).flatten(),
-                    settings.epsilon,
                     settings.kl_weight,
                 )
                 each = candidate_means(losses, mask)

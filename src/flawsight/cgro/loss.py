@@ -4,13 +4,17 @@ import torch
 from torch import Tensor
 
 
+# ε, as in TRL. With one update per roll-out the ratio is 1 and never clipped.
+EPSILON = 0.2
+
+
 def token_losses(
     log_probs: Tensor,
     old_log_probs: Tensor,
     reference_log_probs: Tensor | None,
     advantages: Tensor,
-    epsilon: float,
     kl_weight: float,
+    epsilon: float = EPSILON,
 ) -> tuple[Tensor, Tensor]:
     """−min(ρ Â, clip(ρ, 1 ± ε) Â) + weight · KL of each token, ρ = π(token) / π_old(token).
 
@@ -22,8 +26,8 @@ def token_losses(
             `log_probs.detach()`: ρ is 1, but its gradient is not 0.
         reference_log_probs: (N, L) of the model before training; None leaves out the KL.
         advantages: (N,) of each candidate.
-        epsilon: ε.
         kl_weight: of the KL.
+        epsilon: ε.
 
     Returns:
         (N, L) loss, and (N, L) KL without a gradient, 0 without a reference.

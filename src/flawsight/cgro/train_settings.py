@@ -45,10 +45,6 @@ class TrainSettings:
     kl_weight: float = _setting(
         0.04, "Weight of the KL divergence from the model before training; 0 leaves it out."
     )
-    # With one update per roll-out the ratio is 1, so it is never clipped.
-    epsilon: float = _setting(
-        0.2, "Clip range of the probability ratio, 1 ± epsilon; one update never reaches it."
-    )
 
     top_t: int = _setting(3, "Number of tokens per response whose maps R_cons compares.")
     quantile: float = _setting(
@@ -108,9 +104,7 @@ class TrainSettings:
         for name in ("temperature", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        for name in (
-            "kl_weight", "epsilon", "validate_every", "validation_images", "overlays", "seed",
-        ):  # fmt: skip
+        for name in ("kl_weight", "validate_every", "validation_images", "overlays", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must not be negative.")
         for name in ("quantile", "validation_share"):
@@ -160,6 +154,7 @@ _GONE = {
     "warmup_steps": 0,
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
+    "epsilon": 0.2,
     "unbiased_kl": False,
     "iterations": 1,
     "normalization": "grpo",
