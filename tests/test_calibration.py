@@ -26,7 +26,7 @@ from flawsight.cli import app
 from flawsight.data.dataset import Sample
 from flawsight.data.surfaces import render_twins
 from flawsight.errors import CalibrationError
-from flawsight.evaluate.plot_histogram import draw_histogram
+from flawsight.evaluate.plots import draw_histogram
 from flawsight.runs.read import read_rows
 
 MODEL = {"name": "some", "sha256": "a" * 64}

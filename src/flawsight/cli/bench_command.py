@@ -42,13 +42,9 @@ def bench(
     data_root: Annotated[
         Path | None, typer.Option(help="Where known data sets lie; else $FLAWSIGHT_DATA.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of a category and class.")
-    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
     pixel_threshold: Annotated[float, typer.Option(help="Of pixel ACC.")] = 0.5,
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     sbert: Annotated[
         str | None, typer.Option(help="Sentence-transformers model; then SBERT is computed.")
     ] = None,
@@ -70,12 +66,12 @@ def bench(
             if not data:
                 raise SettingsError("Name at least one data set: --data PATH, or --from RUN.")
             complete = _run(
-                data, detector or ["flawsight"], out, split, data_root, limit, batch_size,
+                data, detector or ["flawsight"], out, split, data_root, batch_size,
                 (model, r1, cgro) if ablation else None,
             )  # fmt: skip
         else:
             out, complete = from_, True
-        sound = _report(out, resamples, seed, pixel_threshold, sbert)
+        sound = _report(out, resamples, pixel_threshold, sbert)
     raise typer.Exit(0 if complete and sound else 1)
 
 
@@ -85,18 +81,15 @@ def _run(
     out: Path,
     split: str,
     data_root: Path | None,
-    limit: int | None,
     batch_size: int,
     ablated: tuple[str | None, str | None, str | None] | None,
 ) -> bool:
-    """Fill the grid; return whether every detector went through."""
+    """Run every detector on every data set; return whether each got to the end."""
     from ..data.open import open_datasets
-    from ..evaluate.bench import check_names, run_cell
+    from ..evaluate.bench import check_names, run_detector
     from ..evaluate.detectors.spec import open_detector, parse_spec
 
     datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
-    if limit is not None:
-        datasets = [dataset.limited(limit) for dataset in datasets]
     if ablated is not None:
         from ..evaluate.ablation import ablation_specs
 
@@ -116,7 +109,7 @@ def _run(
                     progress.advance(bar)
 
                 try:
-                    run_cell(out, dataset, opened, on_row)
+                    run_detector(out, dataset, opened, on_row)
                 except RunFolderError:
                     raise
                 except FlawsightError as error:
@@ -125,30 +118,25 @@ def _run(
     return complete
 
 
-def _report(
-    out: Path, resamples: int, seed: int, pixel_threshold: float, sbert: str | None
-) -> bool:
+def _report(out: Path, resamples: int, pixel_threshold: float, sbert: str | None) -> bool:
     """Make the tables; return whether no image failed."""
-    from ..evaluate.bench import read_cells
+    from ..evaluate.bench import read_detector_runs
     from ..evaluate.plots import draw_sweeps
-    from ..evaluate.score_run import score_cell
+    from ..evaluate.score_run import score_run
     from ..evaluate.table_formats import terminal_tables, write_tables
+    from ..evaluate.tables import all_tables
 
-    figures, tallies = [], []
+    values, counts = [], []
     with console.status("Scoring …"):
-        for cell in read_cells(out):
-            scored, counted = score_cell(
-                cell,
-                resamples=resamples,
-                seed=seed,
-                pixel_threshold=pixel_threshold,
-                sbert_model=sbert,
+        for run in read_detector_runs(out):
+            of_run, counts_of_run = score_run(
+                run, resamples=resamples, pixel_threshold=pixel_threshold, sbert_model=sbert
             )
-            figures += scored
-            tallies += counted
-        written = write_tables(out, figures, tallies) + draw_sweeps(figures, out)
-    for table in terminal_tables(figures, tallies):
+            values += of_run
+            counts += counts_of_run
+        written = write_tables(out, values, counts) + draw_sweeps(values, out)
+    for table in terminal_tables(all_tables(values, counts)):
         console.print(table)
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True)
-    return not any(tally.failed or tally.missing for tally in tallies)
+    return not any(one.failed or one.missing for one in counts)
