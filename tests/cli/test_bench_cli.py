@@ -79,7 +79,7 @@ def test_help_shows_examples() -> None:
 def test_every_row_of_the_ablation_can_be_opened(tmp_path: Path) -> None:
     specs = [parse_spec(text) for text in ablation_specs(None, None, None)]
     assert len({spec.name for spec in specs}) == len(specs)
-    detectors = [open_detector(spec, tmp_path, tmp_path, 4) for spec in specs]
+    detectors = [open_detector(spec, tmp_path, 4) for spec in specs]
     assert all(isinstance(detector, FlawsightDetector) for detector in detectors)
     settings = [detector.about()["settings"] for detector in detectors]
     assert {s["selection"] for s in settings} == {"vanilla", "real"}

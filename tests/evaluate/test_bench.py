@@ -293,7 +293,7 @@ def test_specs(text: str, kind: str, argument: str | None, options: dict) -> Non
 )
 def test_a_wrong_spec_is_explained(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=words):
-        open_detector(parse_spec(text), tmp_path, tmp_path, 4)
+        open_detector(parse_spec(text), tmp_path, 4)
 
 
 def test_truth_is_what_was_given(dataset: Dataset, tmp_path: Path) -> None:

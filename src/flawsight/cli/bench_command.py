@@ -99,7 +99,7 @@ def _run(
     complete = True
     for spec in specs:
         with console.status(f"Loading {escape(spec.name)} …"):
-            opened = open_detector(spec, out / "traces", out / "answers", batch_size)
+            opened = open_detector(spec, out, batch_size)
         for dataset in datasets:
             title = f"{escape(dataset.name)} · {escape(spec.name)}"
             with Progress(*progress_columns(title), console=console, transient=True) as progress:
