@@ -109,7 +109,8 @@ def test_its_texts_replayed_here_are_the_inspections_made_here(
     base_url: str, answered_samples: list[Path]
 ) -> None:
     own = Inspector.from_pretrained(device="cpu")
-    served = Inspector(own.mllm, generator=ServedGenerator(base_url, "bundled"))
+    generator = ServedGenerator(base_url, "bundled")
+    served = Inspector(own.mllm, prior=own.prior, generator=generator)
     for inspection, expected in zip(
         served(answered_samples[:4]), own(answered_samples[:4]), strict=True
     ):

@@ -63,7 +63,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 class Scripted:
-    """Says what it is told to; counts what it is asked."""
+    """Gives scripted predictions; records the images it gets."""
 
     def __init__(self, name: str, script: dict[str, Prediction | FlawsightError]) -> None:
         self.name, self.batch_size, self.script = name, 3, script

@@ -300,7 +300,7 @@ def test_a_cached_answer_needs_no_request(
     assert len(server.requests) == 13
 
 
-def test_every_setting_that_matters_asks_anew_and_is_told(
+def test_every_setting_that_matters_asks_anew_and_is_described(
     server: ChatServer, images: list[Path], tmp_path: Path
 ) -> None:
     matters: list[dict[str, Any]] = [
@@ -316,9 +316,9 @@ def test_every_setting_that_matters_asks_anew_and_is_told(
     for one in made:
         predictions(one.predict(images[:1]))
     assert len(server.requests) == len(made)
-    told = [json.dumps(one.about(), sort_keys=True) for one in made]
-    assert len(set(told)) == len(made)
-    assert KEY not in "".join(told)
+    described = [json.dumps(one.about(), sort_keys=True) for one in made]
+    assert len(set(described)) == len(made)
+    assert KEY not in "".join(described)
     free = detector(server, name="x", concurrency=9, timeout=5, retries=1, price_in=1, budget=3)
     assert free.about() == made[0].about()
     assert (free.name, made[0].name) == ("x", "tester")

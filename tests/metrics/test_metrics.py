@@ -105,7 +105,7 @@ def test_all_equal_scores_tell_nothing() -> None:
     assert threshold == 0.5
 
 
-def test_of_several_best_thresholds_the_highest_is_told() -> None:
+def test_of_several_best_thresholds_the_highest_is_given() -> None:
     # 0.9 marks 1 of 2 rightly: 2/3; 0.3 marks 2 of 4: 4/6
     assert f1_max(counts_of([1, 0, 0, 1], [0.9, 0.5, 0.4, 0.3])) == (pytest.approx(2 / 3), 0.9)
 
@@ -376,16 +376,16 @@ def test_interval_passes_over_what_is_not_defined() -> None:
 
 
 def test_rouge_l_by_hand() -> None:
-    said = ["A scratch on the left.", "nothing", "scratches"]
-    wanted = ["the scratch is on the left", "a dent", "Scratch"]
+    texts = ["A scratch on the left.", "nothing", "scratches"]
+    references = ["the scratch is on the left", "a dent", "Scratch"]
     # the longest common subsequence is "scratch on the left": 4 of 5 words, 4 of 6
-    np.testing.assert_allclose(rouge_l(said, wanted), [2 * 4 / (5 + 6), 0, 1])
+    np.testing.assert_allclose(rouge_l(texts, references), [2 * 4 / (5 + 6), 0, 1])
 
 
 def test_sbert_knows_the_same_meaning_in_other_words() -> None:
-    said = ["The surface has a scratch.", "The surface has a scratch.", "The part is fine."]
-    wanted = ["The surface has a scratch.", "There is a scrape on it.", "A pizza with olives."]
-    same, similar, other = sbert(said, wanted, str(get_model_path()))
+    texts = ["The surface has a scratch.", "The surface has a scratch.", "The part is fine."]
+    references = ["The surface has a scratch.", "There is a scrape on it.", "A pizza with olives."]
+    same, similar, other = sbert(texts, references, str(get_model_path()))
     assert same == pytest.approx(1, abs=1e-5)
     assert same > similar > other + 0.2
 

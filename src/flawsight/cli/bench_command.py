@@ -14,42 +14,56 @@ from .shell import console, errors, explained, progress_columns
 def bench(
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Data set: a known name, NAME=PATH, a folder, meta.json, CSV or JSONL."),
+        typer.Option(
+            help="Data set: known name, NAME=PATH, folder, meta.json, CSV or JSONL; repeatable."
+        ),
     ] = None,
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="KIND[:ARGUMENT][,NAME=VALUE…] with the kinds flawsight, vlm, openai, run and "
-            "texture. Default: flawsight, the bundled model."
+            help="KIND[:ARGUMENT][,NAME=VALUE…] of kind flawsight, vlm, openai, run or texture; "
+            "repeatable. Default: flawsight, the bundled model."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the bench; what it holds is kept.")] = Path(
-        "flawsight-bench"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the bench; finished images in it are kept.")
+    ] = Path("flawsight-bench"),
     from_: Annotated[
         Path | None,
-        typer.Option("--from", help="Only make the tables again, of this bench, without a model."),
+        typer.Option("--from", help="Bench folder whose tables to remake, without a model."),
     ] = None,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="The paper's ablations instead of --detector.")
+        bool, typer.Option("--ablation", help="Run the paper's ablations instead of --detector.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="Of the ablation: the base model.")] = None,
-    r1: Annotated[str | None, typer.Option(help="Of the ablation: adapter trained by R1.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Base model of the ablation. Default: the bundled model.")
+    ] = None,
+    r1: Annotated[
+        str | None, typer.Option(help="Adapter of the ablation, trained without R_cons.")
+    ] = None,
     cgro: Annotated[
-        str | None, typer.Option(help="Of the ablation: adapter trained by CGRO.")
+        str | None, typer.Option(help="Adapter of the ablation, trained by CGRO.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Part of the data sets: test, train, …")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split of the data sets, like test or train.")
+    ] = "test",
     data_root: Annotated[
-        Path | None, typer.Option(help="Where known data sets lie; else $FLAWSIGHT_DATA.")
+        Path | None, typer.Option(help="Folder of known data sets. Default: $FLAWSIGHT_DATA.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
-    pixel_threshold: Annotated[float, typer.Option(help="Of pixel ACC.")] = 0.5,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap intervals.")] = 1000,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images at once, of detectors that run a model here.")
+    ] = 8,
+    pixel_threshold: Annotated[
+        float, typer.Option(help="Map value from which a pixel is marked, for pixel ACC.")
+    ] = 0.5,
+    resamples: Annotated[
+        int, typer.Option(min=1, help="Number of bootstrap resamples for the intervals.")
+    ] = 1000,
     sbert: Annotated[
-        str | None, typer.Option(help="Sentence-transformers model; then SBERT is computed.")
+        str | None, typer.Option(help="Sentence-transformers model that computes SBERT.")
     ] = None,
 ) -> None:
-    """Compare detectors on data sets: the paper's tables, resumable, with uncertainty.
+    """Compare detectors on data sets and write the paper's tables, with confidence intervals.
 
     Examples:
 
@@ -59,16 +73,18 @@ def bench(
 
         flawsight bench --from runs/7b
 
-    Exit code 1: some images failed, or a detector gave up; the tables say which.
+    Rerun the same command to resume. Exit code 1: images failed, or a detector stopped early.
     """  # noqa: E501
     with explained():
         if from_ is None:
             if not data:
                 raise SettingsError("Name at least one data set: --data PATH, or --from RUN.")
-            complete = _run(
-                data, detector or ["flawsight"], out, split, data_root, batch_size,
-                (model, r1, cgro) if ablation else None,
-            )  # fmt: skip
+            if ablation:
+                from ..evaluate.ablation import ablation_specs
+
+                detector = ablation_specs(model, r1, cgro)
+            detector = detector or ["flawsight"]
+            complete = _run(data, detector, out, split, data_root, batch_size)
         else:
             out, complete = from_, True
         sound = _report(out, resamples, pixel_threshold, sbert)
@@ -82,7 +98,6 @@ def _run(
     split: str,
     data_root: Path | None,
     batch_size: int,
-    ablated: tuple[str | None, str | None, str | None] | None,
 ) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
     from ..data.open import open_datasets
@@ -90,10 +105,6 @@ def _run(
     from ..evaluate.detectors.spec import open_detector, parse_spec
 
     datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
-    if ablated is not None:
-        from ..evaluate.ablation import ablation_specs
-
-        detectors = ablation_specs(*ablated)
     specs = [parse_spec(text) for text in detectors]
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
