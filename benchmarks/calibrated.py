@@ -14,14 +14,14 @@ import numpy as np
 from results import write_section
 
 from flawsight.calibration import conformal_threshold
-from flawsight.evaluate.bench import Cell, read_cells
+from flawsight.evaluate.bench import DetectorRun, read_detector_runs
 
 
-def scores_of(cell: Cell) -> tuple[list[float], list[float]]:
+def scores_of(run: DetectorRun) -> tuple[list[float], list[float]]:
     """Return the scores of the good and of the defective photos that were inspected."""
-    rows = cell.rows()
+    rows = run.rows()
     both: tuple[list[float], list[float]] = ([], [])
-    for sample in cell.samples:
+    for sample in run.samples:
         row = rows.get(str(sample.image), {})
         if "pred_score" in row:
             both[bool(sample.label)].append(row["pred_score"])
@@ -49,9 +49,9 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
         "| defective ones found | by the plain verdict |",
         "|---|---|---|---|---|---|",
     ]
-    for cell in read_cells(run):
-        good, defective = scores_of(cell)
-        if cell.detector != detector or len(good) < 20:
+    for one in read_detector_runs(run):
+        good, defective = scores_of(one)
+        if one.detector != detector or len(good) < 20:
             continue
         shares = np.array(measure(good, defective, rate, splits))
         plain = [100 * float((np.array(scores) > 0.5).mean()) for scores in (good, defective)]
@@ -61,7 +61,7 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
             for low, high in [100 * np.quantile(column, (0.025, 0.975))]
         )
         lines.append(
-            f"| {cell.dataset} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} "
+            f"| {one.dataset} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} "
             f"| {found} | {plain[1]:.0f} |"
         )
     return "\n".join(

@@ -25,7 +25,7 @@ from flawsight.calibration import (
 from flawsight.cli import app
 from flawsight.data.dataset import Sample
 from flawsight.errors import CalibrationError
-from flawsight.evaluate.plot_histogram import draw_histogram
+from flawsight.evaluate.plots import draw_histogram
 from flawsight.runs.read import read_rows
 from flawsight_surfaces import render_pair
 

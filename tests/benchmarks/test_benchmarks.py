@@ -15,7 +15,7 @@ from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
 
 from flawsight.data.dataset import Sample
-from flawsight.evaluate.bench import Cell
+from flawsight.evaluate.bench import DetectorRun
 from flawsight.inspection import Trace
 from flawsight.mllm.response import follows_form, parse_response
 from flawsight_surfaces import render_pair
@@ -162,7 +162,7 @@ def test_the_calibrated_table_counts_what_was_inspected(tmp_path: Path) -> None:
     scored = [{"image": str(s.image), "pred_score": 0.2 + 0.7 * s.label} for s in samples]
     scored[3] = {"image": str(samples[3].image), "error": "unreadable"}
     (tmp_path / "inspections.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in scored))
-    good, defective = scores_of(Cell("line", "flawsight", tmp_path, samples))
+    good, defective = scores_of(DetectorRun("line", "flawsight", tmp_path, samples))
     assert (good, defective) == ([0.2] * 19, [0.2 + 0.7] * 10)
 
 

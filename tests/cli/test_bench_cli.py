@@ -33,9 +33,9 @@ def test_a_bench_writes_tables_goes_on_and_makes_them_again(photos: Path, tmp_pa
     assert code == 0
     assert "image AUROC" in output
     assert "not run here" in output
-    for name in ("tables.md", "tables.tex", "figures.csv"):
+    for name in ("tables.md", "tables.tex", "metrics.csv"):
         assert (tmp_path / "run" / name).exists()
-    with (tmp_path / "run/figures.csv").open(newline="") as file:
+    with (tmp_path / "run/metrics.csv").open(newline="") as file:
         assert {"ours", "published"} <= {row["source"] for row in csv.DictReader(file)}
     first = (tmp_path / "run/tables.md").read_text()
     assert flawsight("bench", *arguments, "--out", tmp_path / "run")[0] == 0
@@ -79,10 +79,11 @@ def test_help_shows_examples() -> None:
 def test_every_row_of_the_ablation_can_be_opened(tmp_path: Path) -> None:
     specs = [parse_spec(text) for text in ablation_specs(None, None, None)]
     assert len({spec.name for spec in specs}) == len(specs)
-    detectors = [open_detector(spec, tmp_path, tmp_path, 4) for spec in specs]
+    detectors = [open_detector(spec, tmp_path, 4) for spec in specs]
     assert all(isinstance(detector, FlawsightDetector) for detector in detectors)
     settings = [detector.about()["settings"] for detector in detectors]
     assert {s["selection"] for s in settings} == {"vanilla", "real"}
+    assert [s["attention_row"] for s in settings].count("previous") == 1
     assert [[layer] for layer in range(4)] == [s["layers"] for s in settings if s["layers"]]
 
 

@@ -87,7 +87,7 @@ def test_the_answers_are_those_of_the_inspector(
     base_url: str, tmp_path: Path, answered_samples: list[Path]
 ) -> None:
     spec = f"openai:bundled,base_url={base_url},timeout=120,price_in=1,price_out=10,budget=1"
-    detector = open_detector(parse_spec(spec), tmp_path / "traces", tmp_path / "cache", 1)
+    detector = open_detector(parse_spec(spec), tmp_path, 1)
     found = detector.predict(answered_samples)
     expected = Inspector.from_pretrained(device="cpu")(answered_samples)
     for outcome, inspection in zip(found, expected, strict=True):
@@ -109,7 +109,8 @@ def test_its_texts_replayed_here_are_the_inspections_made_here(
     base_url: str, answered_samples: list[Path]
 ) -> None:
     own = Inspector.from_pretrained(device="cpu")
-    served = Inspector(own.mllm, generator=ServedGenerator(base_url, "bundled"))
+    generator = ServedGenerator(base_url, "bundled")
+    served = Inspector(own.mllm, prior=own.prior, generator=generator)
     for inspection, expected in zip(
         served(answered_samples[:4]), own(answered_samples[:4]), strict=True
     ):

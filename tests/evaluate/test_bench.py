@@ -1,4 +1,4 @@
-"""The grid on disk, the traces it shares, and the figures made of it."""
+"""A bench on disk, the traces that its detectors share, and the metric values made of it."""
 
 import json
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from flawsight.errors import (
     RunFolderError,
     SettingsError,
 )
-from flawsight.evaluate.bench import check_names, read_cells, run_cell
+from flawsight.evaluate.bench import check_names, read_detector_runs, run_detector
 from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
-from flawsight.evaluate.metric_values import Figure
-from flawsight.evaluate.score_run import score_cell
+from flawsight.evaluate.metric_values import MetricValue
+from flawsight.evaluate.score_run import score_run
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate
-from flawsight.runs.trace_store import load_trace, save_trace, trace_folder
+from flawsight.runs.trace_store import TraceFolder, load_trace, save_trace
 from flawsight.settings import PRESETS
 from flawsight_surfaces import render_pair
 
@@ -63,7 +63,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 class Scripted:
-    """Says what it is told to; counts what it is asked."""
+    """Gives scripted predictions; records the images it gets."""
 
     def __init__(self, name: str, script: dict[str, Prediction | FlawsightError]) -> None:
         self.name, self.batch_size, self.script = name, 3, script
@@ -95,9 +95,9 @@ def scripted(dataset: Dataset, seed: int = 0, maps: bool = True) -> Scripted:
     return Scripted("scripted", script)
 
 
-def value(figures: list[Figure], metric: str, group: str = "pooled") -> float | None:
-    (figure,) = [f for f in figures if f.metric == metric and f.group == group]
-    return figure.value
+def value(values: list[MetricValue], metric: str, group: str = "pooled") -> float | None:
+    (found,) = [v for v in values if v.metric == metric and v.group == group]
+    return found.value
 
 
 def ignore(_row: dict) -> None: ...
@@ -106,14 +106,12 @@ def ignore(_row: dict) -> None: ...
 def test_a_trace_on_disk_is_the_trace(inspector: Inspector, tmp_path: Path) -> None:
     image = Image.fromarray(render_pair(np.random.default_rng(1), (80, 120))[1].image)
     (trace,) = generate(inspector.mllm, [image], inspector.settings)
-    save_trace(tmp_path / "t.npz", trace, (80, 120))
+    save_trace(tmp_path / "t.npz", trace)
     loaded = load_trace(tmp_path / "t.npz")
     assert loaded is not None
-    again, size = loaded
-    assert size == (80, 120)
-    assert (again.text, again.token_spans) == (trace.text, trace.token_spans)
+    assert (loaded.text, loaded.token_spans) == (trace.text, trace.token_spans)
     for name in ("image_attention", "question_attention", "anomaly_tokens", "answer_margins"):
-        torch.testing.assert_close(getattr(again, name), getattr(trace, name), rtol=0, atol=0)
+        torch.testing.assert_close(getattr(loaded, name), getattr(trace, name), rtol=0, atol=0)
     (tmp_path / "t.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:200])
     assert load_trace(tmp_path / "t.npz") is None
     assert load_trace(tmp_path / "none.npz") is None
@@ -123,7 +121,8 @@ def test_traces_are_kept_apart_by_all_that_changes_them_and_nothing_else(
     inspector: Inspector, tmp_path: Path
 ) -> None:
     def folder(**values: object) -> Path:
-        return trace_folder(tmp_path, inspector.mllm, replace(PRESETS["paper"], **values))
+        settings = replace(PRESETS["paper"], **values)
+        return TraceFolder(tmp_path, inspector.mllm, settings, None).folder
 
     assert folder(tau_t=0.9, guided_filter=True) == folder()
     closer = [folder(crops=3, crop_share=0.5), folder(crops=3, crop_token_share=0.5)]
@@ -131,28 +130,34 @@ def test_traces_are_kept_apart_by_all_that_changes_them_and_nothing_else(
     assert len({folder(), *others}) == 6
 
 
-def test_the_detector_says_what_the_inspector_says_and_generates_once(
+def test_the_detector_gives_the_inspections_and_generates_once(
     inspector: Inspector, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [sample.image for sample in dataset.samples[:3]]
-    inspector = Inspector(inspector.mllm, replace(PRESETS["paper"], selection="vanilla"))
-    predictions = FlawsightDetector("vanilla", inspector, tmp_path / "traces").predict(images)
-    for prediction, inspection in zip(predictions, inspector(images), strict=True):
+
+    def detector(**values: object) -> FlawsightDetector:
+        settings = replace(PRESETS["paper"], **values)
+        store = TraceFolder(tmp_path / "traces", inspector.mllm, settings, None)
+        return FlawsightDetector(
+            "flawsight", Inspector(inspector.mllm, settings, trace_store=store)
+        )
+
+    alone = Inspector(inspector.mllm, replace(PRESETS["paper"], selection="vanilla"))
+    predictions = detector(selection="vanilla").predict(images)
+    for prediction, inspection in zip(predictions, alone(images), strict=True):
         assert isinstance(prediction, Prediction)
         assert prediction.pred_label is inspection.pred_label
         assert prediction.pred_score == pytest.approx(inspection.pred_score, abs=1e-5)
         np.testing.assert_allclose(prediction.anomaly_map, inspection.anomaly_map, atol=1e-5)
         assert prediction.explanation == inspection.explanation
 
-    def forbidden(*_: object) -> None:
+    def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("generated again")
 
-    monkeypatch.setattr("flawsight.runs.trace_store.look", forbidden)
-    paper = FlawsightDetector(
-        "paper", Inspector(inspector.mllm, PRESETS["paper"]), tmp_path / "traces"
-    )
+    monkeypatch.setattr(inspector.mllm.model, "generate", forbidden)
+    monkeypatch.setattr("flawsight.inspector.generate_from", forbidden)
     images.append(tmp_path / "missing.png")
-    *others, failed = paper.predict(images)
+    *others, failed = detector().predict(images)
     assert isinstance(failed, ImageError)
     for one, other in zip(predictions, others, strict=True):
         assert isinstance(one, Prediction)
@@ -161,42 +166,42 @@ def test_the_detector_says_what_the_inspector_says_and_generates_once(
         assert not np.array_equal(one.anomaly_map, other.anomaly_map)
 
 
-def test_a_stopped_cell_goes_on_and_tables_need_no_detector(
+def test_a_stopped_run_is_resumed_and_tables_need_no_detector(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     detector = scripted(dataset)
     detector.quits_after = 6
     with pytest.raises(DetectorError, match="key is refused"):
-        run_cell(tmp_path / "out", dataset, detector, ignore)
+        run_detector(tmp_path / "out", dataset, detector, ignore)
     assert len(detector.asked) == 6
-    (part,) = read_cells(tmp_path / "out")
-    assert score_cell(part, resamples=20)[1][-1].missing == 10
+    (part,) = read_detector_runs(tmp_path / "out")
+    assert score_run(part, resamples=20)[1][-1].missing == 10
     detector.quits_after = 10**9
-    whole = run_cell(tmp_path / "out", dataset, detector, ignore)
+    whole = run_detector(tmp_path / "out", dataset, detector, ignore)
     assert len(detector.asked) == len(set(detector.asked)) == 16
-    (read,) = read_cells(tmp_path / "out")
+    (read,) = read_detector_runs(tmp_path / "out")
     assert read == whole
-    assert score_cell(read, resamples=20) == score_cell(whole, resamples=20)
+    assert score_run(read, resamples=20) == score_run(whole, resamples=20)
     detector.about = lambda: {"kind": "another"}  # type: ignore[method-assign]
     with pytest.raises(RunFolderError, match="kind scripted"):
-        run_cell(tmp_path / "out", dataset, detector, ignore)
+        run_detector(tmp_path / "out", dataset, detector, ignore)
 
 
-def test_figures_are_those_of_independent_implementations(dataset: Dataset, tmp_path: Path) -> None:
+def test_values_are_those_of_independent_implementations(dataset: Dataset, tmp_path: Path) -> None:
     detector = scripted(dataset)
-    cell = run_cell(tmp_path / "out", dataset, detector, ignore)
-    figures, tallies = score_cell(cell, resamples=200)
+    run = run_detector(tmp_path / "out", dataset, detector, ignore)
+    values, counts = score_run(run, resamples=200)
     labels = [s.label for s in dataset.samples]
     said = [detector.script[str(s.image)] for s in dataset.samples]
     scores = [p.pred_score for p in said if isinstance(p, Prediction)]
-    assert value(figures, "image_auroc") == pytest.approx(roc_auc_score(labels, scores))
+    assert value(values, "image_auroc") == pytest.approx(roc_auc_score(labels, scores))
     verdicts = [score > 0.6 for score in scores if score is not None]
-    assert value(figures, "image_balanced_accuracy") == pytest.approx(
+    assert value(values, "image_balanced_accuracy") == pytest.approx(
         balanced_accuracy_score(labels, verdicts)
     )
     per_category = [roc_auc_score(labels[i : i + 8], scores[i : i + 8]) for i in (0, 8)]
-    assert value(figures, "image_auroc", "disc") == pytest.approx(per_category[0])
-    assert value(figures, "image_auroc", "macro") == pytest.approx(np.mean(per_category))
+    assert value(values, "image_auroc", "disc") == pytest.approx(per_category[0])
+    assert value(values, "image_auroc", "macro") == pytest.approx(np.mean(per_category))
     truth, marks = [], []
     for sample, prediction in zip(dataset.samples, said, strict=True):
         assert isinstance(prediction, Prediction)
@@ -207,19 +212,19 @@ def test_figures_are_those_of_independent_implementations(dataset: Dataset, tmp_
         truth.append(mask.ravel())
         marks.append(prediction.anomaly_map.astype(np.float16).ravel())
     expected = roc_auc_score(np.concatenate(truth), np.concatenate(marks))
-    assert value(figures, "pixel_auroc") == pytest.approx(expected, abs=1e-6)
-    assert value(figures, "contradiction_rate") == 0
-    assert value(figures, "sbert") is None
-    rouge = value(figures, "rouge_l")
+    assert value(values, "pixel_auroc") == pytest.approx(expected, abs=1e-6)
+    assert value(values, "contradiction_rate") == 0
+    assert value(values, "sbert") is None
+    rouge = value(values, "rouge_l")
     assert rouge is not None
     assert 0.5 < rouge < 1
-    for figure in figures:
-        if figure.low is not None and figure.high is not None:
-            assert figure.low <= figure.high
-    assert [t.group for t in tallies] == ["disc", "plate", "pooled", "macro"]
+    for one in values:
+        if one.low is not None and one.high is not None:
+            assert one.low <= one.high
+    assert [c.group for c in counts] == ["disc", "plate", "pooled", "macro"]
 
 
-def test_a_failed_image_counts_against_its_system(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_failed_image_counts_against_its_detector(dataset: Dataset, tmp_path: Path) -> None:
     detector = scripted(dataset)
     perfect = {
         str(s.image): Prediction(pred_score=float(s.label), pred_label=bool(s.label))
@@ -228,32 +233,32 @@ def test_a_failed_image_counts_against_its_system(dataset: Dataset, tmp_path: Pa
     failing = dataset.samples[1]
     assert failing.label == 1
     detector.script = {**perfect, str(failing.image): ImageError("broken")}
-    cell = run_cell(tmp_path / "out", dataset, detector, ignore)
-    figures, tallies = score_cell(cell, resamples=20)
-    assert tallies[-1].failed == 1
-    assert value(figures, "image_accuracy") == pytest.approx(15 / 16)
-    assert value(figures, "image_auroc") == pytest.approx(7 / 8)
+    run = run_detector(tmp_path / "out", dataset, detector, ignore)
+    values, counts = score_run(run, resamples=20)
+    assert counts[-1].failed == 1
+    assert value(values, "image_accuracy") == pytest.approx(15 / 16)
+    assert value(values, "image_auroc") == pytest.approx(7 / 8)
 
 
-def test_what_a_system_does_not_say_is_no_figure(dataset: Dataset, tmp_path: Path) -> None:
+def test_what_a_detector_does_not_say_has_no_value(dataset: Dataset, tmp_path: Path) -> None:
     detector = scripted(dataset)
     detector.script = {str(s.image): Prediction(pred_label=True) for s in dataset.samples}
-    figures, _ = score_cell(run_cell(tmp_path / "out", dataset, detector, ignore), resamples=20)
-    assert value(figures, "image_auroc") is None
-    assert value(figures, "pixel_auroc") is None
-    assert value(figures, "image_balanced_accuracy") == 0.5
+    values, _ = score_run(run_detector(tmp_path / "out", dataset, detector, ignore), resamples=20)
+    assert value(values, "image_auroc") is None
+    assert value(values, "pixel_auroc") is None
+    assert value(values, "image_balanced_accuracy") == 0.5
 
 
 def test_a_score_that_is_no_number_is_a_failure(dataset: Dataset, tmp_path: Path) -> None:
     detector = scripted(dataset)
     detector.script[str(dataset.samples[0].image)] = Prediction(pred_score=float("nan"))
-    _, tallies = score_cell(run_cell(tmp_path / "o", dataset, detector, ignore), resamples=20)
-    assert tallies[-1].failed == 1
+    _, counts = score_run(run_detector(tmp_path / "o", dataset, detector, ignore), resamples=20)
+    assert counts[-1].failed == 1
 
 
 def test_a_folder_without_a_bench_is_explained(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no bench"):
-        read_cells(tmp_path)
+        read_detector_runs(tmp_path)
     with pytest.raises(RunFolderError, match="share the folder"):
         check_names(["a b", "a  b"], [])
 
@@ -288,10 +293,10 @@ def test_specs(text: str, kind: str, argument: str | None, options: dict) -> Non
 )
 def test_a_wrong_spec_is_explained(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=words):
-        open_detector(parse_spec(text), tmp_path, tmp_path, 4)
+        open_detector(parse_spec(text), tmp_path, 4)
 
 
 def test_truth_is_what_was_given(dataset: Dataset, tmp_path: Path) -> None:
-    run_cell(tmp_path / "out", dataset, scripted(dataset, maps=False), ignore)
+    run_detector(tmp_path / "out", dataset, scripted(dataset, maps=False), ignore)
     lines = (tmp_path / "out/parts/truth.jsonl").read_text().splitlines()
     assert [Sample.from_json(json.loads(line)) for line in lines[1:]] == list(dataset.samples)

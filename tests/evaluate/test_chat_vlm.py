@@ -274,10 +274,10 @@ def test_a_family_that_needs_torchvision_says_so(tmp_path: Path) -> None:
 def test_a_spec_opens_it(folders: dict[str, Path], photos: list[Path], tmp_path: Path) -> None:
     write_adapter(tmp_path / "lora", folders["internvl"])
     text = f"vlm:{folders['internvl']},adapter={tmp_path / 'lora'},device=cpu,max_new_tokens=3"
-    opened = open_detector(parse_spec(text + ",name=tuned"), tmp_path, tmp_path, 4)
+    opened = open_detector(parse_spec(text + ",name=tuned"), tmp_path, 4)
     assert (opened.name, opened.batch_size) == ("tuned", 4)
     [prediction] = predictions(opened.predict(photos[:1]))
     assert len((prediction.explanation or "").split()) == 3
-    assert open_detector(parse_spec(text + ",batch_size=2"), tmp_path, tmp_path, 4).batch_size == 2
+    assert open_detector(parse_spec(text + ",batch_size=2"), tmp_path, 4).batch_size == 2
     with pytest.raises(SettingsError, match="beams"):
-        open_detector(parse_spec(text + ",beams=2"), tmp_path, tmp_path, 4)
+        open_detector(parse_spec(text + ",beams=2"), tmp_path, 4)

@@ -98,7 +98,7 @@ def test_a_bench_of_saved_predictions_has_the_metrics_of_anomalib(
     code, output = flawsight("bench", "--data", surfaces, "--detector", f"run:{tmp_path / 'padim'}",
                              "--resamples", "5", "--out", tmp_path / "bench")  # fmt: skip
     assert code == 0, output
-    with (tmp_path / "bench/figures.csv").open(newline="") as file:
+    with (tmp_path / "bench/metrics.csv").open(newline="") as file:
         found = {
             row["metric"]: float(row["value"])
             for row in csv.DictReader(file)

@@ -88,7 +88,7 @@ def test_metrics_are_those_of_a_bench(
     code, output = flawsight("bench", "--data", surfaces, "--detector", "flawsight,device=cpu",
                              "--resamples", "5", "--out", tmp_path / "bench")  # fmt: skip
     assert code == 0, output
-    with (tmp_path / "bench/figures.csv").open(newline="") as file:
+    with (tmp_path / "bench/metrics.csv").open(newline="") as file:
         figures = {
             row["metric"]: float(row["value"])
             for row in csv.DictReader(file)

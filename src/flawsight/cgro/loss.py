@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-
 # ε, as in TRL. With one update per roll-out the ratio is 1 and never clipped.
 EPSILON = 0.2
 

@@ -14,46 +14,59 @@ from .shell import console, errors, explained, progress_columns
 def bench(
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Data set: a known name, NAME=PATH, a folder, meta.json, CSV or JSONL."),
+        typer.Option(
+            help="Data set: known name, NAME=PATH, folder, meta.json, CSV or JSONL; repeatable."
+        ),
     ] = None,
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="KIND[:ARGUMENT][,NAME=VALUE…] with the kinds flawsight, vlm, openai, run and "
-            "texture. Default: flawsight, the bundled model."
+            help="KIND[:ARGUMENT][,NAME=VALUE…] of kind flawsight, vlm, openai, run or texture; "
+            "repeatable. Default: flawsight, the bundled model."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the bench; what it holds is kept.")] = Path(
-        "flawsight-bench"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the bench; finished images in it are kept.")
+    ] = Path("flawsight-bench"),
     from_: Annotated[
         Path | None,
-        typer.Option("--from", help="Only make the tables again, of this bench, without a model."),
+        typer.Option("--from", help="Bench folder whose tables to remake, without a model."),
     ] = None,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="The paper's ablations instead of --detector.")
+        bool, typer.Option("--ablation", help="Run the paper's ablations instead of --detector.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="Of the ablation: the base model.")] = None,
-    r1: Annotated[str | None, typer.Option(help="Of the ablation: adapter trained by R1.")] = None,
-    cgro: Annotated[
-        str | None, typer.Option(help="Of the ablation: adapter trained by CGRO.")
+    model: Annotated[
+        str | None, typer.Option(help="Base model of the ablation. Default: the bundled model.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Part of the data sets: test, train, …")] = "test",
+    r1: Annotated[
+        str | None, typer.Option(help="Adapter of the ablation, trained without R_cons.")
+    ] = None,
+    cgro: Annotated[
+        str | None, typer.Option(help="Adapter of the ablation, trained by CGRO.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Split of the data sets, like test or train.")
+    ] = "test",
     data_root: Annotated[
-        Path | None, typer.Option(help="Where known data sets lie; else $FLAWSIGHT_DATA.")
+        Path | None, typer.Option(help="Folder of known data sets. Default: $FLAWSIGHT_DATA.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of a category and class.")
+        int | None, typer.Option(min=1, help="Most images per category and class. Default: all.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images generated for at once.")] = 8,
-    pixel_threshold: Annotated[float, typer.Option(help="Of pixel ACC.")] = 0.5,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images at once, of detectors that run a model here.")
+    ] = 8,
+    pixel_threshold: Annotated[
+        float, typer.Option(help="Map value from which a pixel is marked, for pixel ACC.")
+    ] = 0.5,
+    resamples: Annotated[
+        int, typer.Option(min=1, help="Number of bootstrap resamples for the intervals.")
+    ] = 1000,
     sbert: Annotated[
-        str | None, typer.Option(help="Sentence-transformers model; then SBERT is computed.")
+        str | None, typer.Option(help="Sentence-transformers model that computes SBERT.")
     ] = None,
 ) -> None:
-    """Compare detectors on data sets: the paper's tables, resumable, with uncertainty.
+    """Compare detectors on data sets and write the paper's tables, with confidence intervals.
 
     Examples:
 
@@ -63,19 +76,21 @@ def bench(
 
         flawsight bench --from runs/7b
 
-    Exit code 1: some images failed, or a detector gave up; the tables say which.
+    Rerun the same command to resume. Exit code 1: images failed, or a detector stopped early.
     """  # noqa: E501
     with explained():
         if from_ is None:
             if not data:
                 raise SettingsError("Name at least one data set: --data PATH, or --from RUN.")
-            complete = _run(
-                data, detector or ["flawsight"], out, split, data_root, limit, batch_size,
-                (model, r1, cgro) if ablation else None,
-            )  # fmt: skip
+            if ablation:
+                from ..evaluate.ablation import ablation_specs
+
+                detector = ablation_specs(model, r1, cgro)
+            detector = detector or ["flawsight"]
+            complete = _run(data, detector, out, split, data_root, limit, batch_size)
         else:
             out, complete = from_, True
-        sound = _report(out, resamples, seed, pixel_threshold, sbert)
+        sound = _report(out, resamples, pixel_threshold, sbert)
     raise typer.Exit(0 if complete and sound else 1)
 
 
@@ -87,26 +102,21 @@ def _run(
     data_root: Path | None,
     limit: int | None,
     batch_size: int,
-    ablated: tuple[str | None, str | None, str | None] | None,
 ) -> bool:
-    """Fill the grid; return whether every detector went through."""
+    """Run every detector on every data set; return whether each got to the end."""
     from ..data.open import open_datasets
-    from ..evaluate.bench import check_names, run_cell
+    from ..evaluate.bench import check_names, run_detector
     from ..evaluate.detectors.spec import open_detector, parse_spec
 
     datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
     if limit is not None:
         datasets = [dataset.limited(limit) for dataset in datasets]
-    if ablated is not None:
-        from ..evaluate.ablation import ablation_specs
-
-        detectors = ablation_specs(*ablated)
     specs = [parse_spec(text) for text in detectors]
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
     for spec in specs:
         with console.status(f"Loading {escape(spec.name)} …"):
-            opened = open_detector(spec, out / "traces", out / "answers", batch_size)
+            opened = open_detector(spec, out, batch_size)
         for dataset in datasets:
             title = f"{escape(dataset.name)} · {escape(spec.name)}"
             with Progress(*progress_columns(title), console=console, transient=True) as progress:
@@ -116,7 +126,7 @@ def _run(
                     progress.advance(bar)
 
                 try:
-                    run_cell(out, dataset, opened, on_row)
+                    run_detector(out, dataset, opened, on_row)
                 except RunFolderError:
                     raise
                 except FlawsightError as error:
@@ -125,30 +135,25 @@ def _run(
     return complete
 
 
-def _report(
-    out: Path, resamples: int, seed: int, pixel_threshold: float, sbert: str | None
-) -> bool:
+def _report(out: Path, resamples: int, pixel_threshold: float, sbert: str | None) -> bool:
     """Make the tables; return whether no image failed."""
-    from ..evaluate.bench import read_cells
+    from ..evaluate.bench import read_detector_runs
     from ..evaluate.plots import draw_sweeps
-    from ..evaluate.score_run import score_cell
+    from ..evaluate.score_run import score_run
     from ..evaluate.table_formats import terminal_tables, write_tables
+    from ..evaluate.tables import all_tables
 
-    figures, tallies = [], []
+    values, counts = [], []
     with console.status("Scoring …"):
-        for cell in read_cells(out):
-            scored, counted = score_cell(
-                cell,
-                resamples=resamples,
-                seed=seed,
-                pixel_threshold=pixel_threshold,
-                sbert_model=sbert,
+        for run in read_detector_runs(out):
+            of_run, counts_of_run = score_run(
+                run, resamples=resamples, pixel_threshold=pixel_threshold, sbert_model=sbert
             )
-            figures += scored
-            tallies += counted
-        written = write_tables(out, figures, tallies) + draw_sweeps(figures, out)
-    for table in terminal_tables(figures, tallies):
+            values += of_run
+            counts += counts_of_run
+        written = write_tables(out, values, counts) + draw_sweeps(values, out)
+    for table in terminal_tables(all_tables(values, counts)):
         console.print(table)
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True)
-    return not any(tally.failed or tally.missing for tally in tallies)
+    return not any(one.failed or one.missing for one in counts)

@@ -15,7 +15,9 @@ from .shell import console, explained, progress_columns
 def calibrate(
     source: Annotated[
         Path,
-        typer.Argument(help="Run folder of good parts, bench cell, or folder of their photos."),
+        typer.Argument(
+            help="Run folder of good parts (also of a bench), or folder of their photos."
+        ),
     ],
     false_alarm_rate: Annotated[
         float, typer.Option(help="Share of good parts that may be called defective, like 0.01.")
@@ -53,7 +55,7 @@ def calibrate(
     """
     with explained():
         from ..calibration import POOLED, calibrate, save_calibration
-        from ..evaluate.plot_histogram import draw_histogram
+        from ..evaluate.plots import draw_histogram
         from ..runs.normal_scores import read_normal_scores
 
         if (source / "run.json").exists():

@@ -11,7 +11,7 @@ from .shell import console, explained
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, or cell of a bench (DATASET/DETECTOR).")],
+    run: Annotated[Path, typer.Argument(help="Run folder; of a bench, OUT/DATASET/DETECTOR.")],
     data: Annotated[
         str | None,
         typer.Option(
@@ -36,12 +36,12 @@ def report(
     """
     with explained():
         from ..data.open import open_datasets
-        from ..evaluate.bench import cell_samples
+        from ..evaluate.bench import samples_of_run
         from ..report.write_report import write_report
         from ..runs.read import read_rows
 
         samples = (
-            cell_samples(run)
+            samples_of_run(run)
             if data is None
             else [s for dataset in open_datasets(data, data_root) for s in dataset.samples]
         )

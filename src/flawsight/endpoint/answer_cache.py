@@ -1,4 +1,4 @@
-"""Answers of endpoints kept on disk, so that none is paid twice."""
+"""Answers of endpoints on disk, so none is paid for twice."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from .completion import Answer
 
 
 class AnswerCache:
-    """A folder with one JSON file an answer. Without a folder it keeps nothing."""
+    """A folder with one JSON file per answer. Without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -26,7 +26,7 @@ class AnswerCache:
         return hashlib.sha256(hashlib.sha256(described).digest() + image).hexdigest()
 
     def get(self, key: str) -> Answer | None:
-        """Return the answer kept under the key. A damaged file is as none."""
+        """Return the answer of a key; None if there is none or its file is damaged."""
         if self._folder is None:
             return None
         try:
@@ -44,14 +44,14 @@ class AnswerCache:
             return
         path = self._path(self._folder, key)
         try:
-            # Threads share the temporary name of a file that two of them write.
+            # Two threads that write the same file share its temporary name.
             with self._lock:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, (json.dumps(asdict(answer), indent=2) + "\n").encode())
         except OSError as error:
             raise DetectorError(
-                f"Cannot keep answers in {self._folder}: {error.strerror or error}. Make room or "
-                "mend the permissions, and run the same command again."
+                f"Cannot keep answers in {self._folder}: {error.strerror or error}. Free space or "
+                "correct the permissions, then rerun the same command to resume."
             ) from error
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What answers cost, and the money that may be spent on them."""
+"""The cost of answers, and a limit on it."""
 
 import threading
 
@@ -11,7 +11,7 @@ class Budget:
 
     Args:
         price_in, price_out: US$ per million tokens of input and output, at least 0.
-        limit: US$ that may be spent, above 0; None is no limit.
+        limit: US$ to spend at most, above 0; None is no limit.
 
     Raises:
         SettingsError: if an argument makes no sense, or there is a limit without prices.
@@ -28,19 +28,19 @@ class Budget:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Do nothing while there is money left.
+        """Check that the limit is not reached.
 
         Raises:
-            DetectorError: if there is none.
+            DetectorError: if it is.
         """
         if self._limit is not None and self._spent >= self._limit:
             raise DetectorError(
                 f"The budget of US$ {self._limit:g} is spent (US$ {self._spent:.4f}). The answers "
-                "so far are kept; raise the budget and run the same command again."
+                "so far are kept; raise the budget and rerun the same command to resume."
             )
 
     def add(self, answer: Answer) -> float:
-        """Return what a new answer cost in US$, and add it to what is spent.
+        """Return the cost of a new answer in US$, and add it to the total.
 
         Raises:
             DetectorError: if there is a limit, but the server does not count tokens.
@@ -48,8 +48,7 @@ class Budget:
         if answer.input_tokens is None or answer.output_tokens is None:
             if self._limit is not None:
                 raise DetectorError(
-                    "The server does not say how many tokens it used, so no budget can be kept; "
-                    "leave it out."
+                    "The server does not count tokens, so it allows no budget; leave it out."
                 )
             return 0.0
         price_in, price_out = self._prices

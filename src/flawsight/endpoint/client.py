@@ -1,13 +1,14 @@
-"""The connection to one OpenAI-compatible server: evenly paced, patient, plain about refusals."""
+"""The connection to one OpenAI-compatible server: even pace, retries, helpful errors."""
 
 import base64
 import io
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from PIL.Image import Image
@@ -15,37 +16,31 @@ from PIL.Image import Image
 from ..errors import DetectorError, MissingExtraError, SettingsError
 from .completion import Answer, read_completion
 
+T = TypeVar("T")
 OPENAI = "https://api.openai.com/v1"
 
-# Refusals that every further request would meet too: what the server says → what to do.
-_HOPELESS = {
+# Refusals that every further request would meet too: part of the server's message → what to do.
+_PERMANENT = {
     "insufficient_quota": "The account has no credit left.",
     "logprobs": "Leave out logprobs.",
     "unsupported_parameter": "Set token_limit to the other name, or temperature=null.",
     "unsupported_value": "Set temperature=null.",
     "model_not_found": "Name a model that the server has.",
-    # Gemini says so with status 400.
+    # Gemini, with status 400.
     "API key not valid": "Check the key in the environment.",
 }
 
 
-def encode_image(image: Image, kind: Literal["png", "jpeg"] = "png") -> bytes:
-    """Return an image file to send: "png" keeps the exact pixels, "jpeg" has quality 95."""
+def encode_png(image: Image) -> bytes:
+    """Return an image as a PNG file, which keeps the exact pixels."""
     content = io.BytesIO()
-    image.save(content, kind, quality=95)
+    image.save(content, "png")
     return content.getvalue()
 
 
-def with_image(
-    messages: Sequence[dict[str, Any]],
-    image: bytes,
-    kind: Literal["png", "jpeg"] = "png",
-    detail: str | None = None,
-) -> list[dict[str, Any]]:
-    """Return the chat of `user_message` as servers take it, with an image in its place."""
-    url = {"url": f"data:image/{kind};base64,{base64.b64encode(image).decode()}"}
-    if detail is not None:
-        url["detail"] = detail
+def with_image(messages: Sequence[dict[str, Any]], png: bytes) -> list[dict[str, Any]]:
+    """Return the chat of `user_message` in the servers' form, with the image in it."""
+    url = {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
     [message] = messages
     content = [
         {"type": "image_url", "image_url": url} if part["type"] == "image" else part
@@ -54,19 +49,35 @@ def with_image(
     return [{"role": message["role"], "content": content}]
 
 
-class OneImageError(Exception):
-    """A request failed in a way that says nothing of the other images."""
+def in_parallel(concurrency: int, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
+    """Return what `function` gives for each set of arguments, in order, several at once.
+
+    What it raises is raised at once; calls that have not begun are then cancelled.
+    """
+    with ThreadPoolExecutor(concurrency) as pool:
+        futures = [pool.submit(function, *each) for each in zip(*arguments, strict=True)]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 class EndpointClient:
-    """Sends requests, from several threads, and repeats those that fail for a while.
+    """Sends requests, from several threads, and repeats failed ones.
+
+    The `openai` client repeats on 408, 409, 429, 5xx, time-outs and lost connections, after the
+    time in Retry-After (up to the client's limit) or an exponentially growing one with jitter.
 
     Args:
         base_url: of the server; None is the variable OPENAI_BASE_URL, or else OpenAI.
         api_key_env: environment variable that holds the key.
-        timeout: seconds without a sign from the server after which a request has failed.
+        timeout: seconds without data from the server after which a request fails.
         retries: how often a failed request is repeated.
-        requests_per_minute: at most so many requests, repeated ones included; None is no limit.
+        requests_per_minute: limit, repeated requests included; None is no limit.
 
     Attributes:
         base_url: of the server.
@@ -81,10 +92,10 @@ class EndpointClient:
         self,
         base_url: str | None,
         *,
-        api_key_env: str,
         timeout: float,
         retries: int,
-        requests_per_minute: float | None,
+        api_key_env: str = "OPENAI_API_KEY",
+        requests_per_minute: float | None = None,
     ) -> None:
         try:
             import openai
@@ -100,7 +111,7 @@ class EndpointClient:
         self._key = os.environ.get(api_key_env, "").strip()
         if not self._key and not local:
             raise DetectorError(
-                f"There is no key for {self.base_url}: put it into the environment variable "
+                f"There is no key for {self.base_url}: set the environment variable "
                 f"{api_key_env}, or name another one with api_key_env=…."
             )
         self._openai = openai
@@ -113,26 +124,25 @@ class EndpointClient:
             base_url=self.base_url,
             timeout=timeout,
             max_retries=retries,
-            # The hook also sees the client's own repetitions.
+            # The hook also sees repeated requests.
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._wait_for_turn]}),
         )
 
-    def ask(self, request: dict[str, Any]) -> Answer:
-        """Return the answer to a chat completions request.
+    def ask(self, request: dict[str, Any]) -> Answer | DetectorError:
+        """Return the answer to a chat completions request, or why this request failed.
 
         Raises:
             DetectorError: for a refusal that every other request would meet too.
-            OneImageError: for any other failure.
         """
         openai = self._openai
         began = time.perf_counter()
         try:
             completion = self._client.chat.completions.create(**request)
         except openai.APIStatusError as error:
-            # The body is all that the server said; the error's own text leaves some forms out.
-            said = str(error.body or error)
-            self._raise_if_hopeless(error.status_code, said, request["model"])
-            reason = f"{error.status_code}: {self._shown(said)}"
+            # The body is the whole message; the error's own text leaves some forms out.
+            message = str(error.body or error)
+            self._raise_if_permanent(error.status_code, message, request["model"])
+            reason = f"{error.status_code}: {self._shown(message)}"
         except openai.APITimeoutError:
             reason = f"no answer within {self._timeout:g} s"
         except openai.APIConnectionError as error:
@@ -144,10 +154,10 @@ class EndpointClient:
             if answer is not None:
                 return answer
             reason = "no chat completion, but something else"
-        raise OneImageError(reason)
+        return DetectorError(f"{self.base_url}: {reason}.")
 
     def post(self, path: str, body: dict[str, str]) -> None:
-        """Ask the server for something that is not a completion.
+        """Send a request that is not a completion.
 
         Raises:
             DetectorError: if it refuses or cannot be reached.
@@ -155,21 +165,21 @@ class EndpointClient:
         try:
             self._client.post(path, body=body, cast_to=str)
         except self._openai.OpenAIError as error:
-            said = self._shown(getattr(error, "body", None) or error)
+            message = self._shown(getattr(error, "body", None) or error)
             raise DetectorError(
-                f"{self.base_url}{path}: {said}. vLLM loads adapters if it was started with "
+                f"{self.base_url}{path}: {message}. vLLM loads adapters if it was started with "
                 "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
             ) from error
 
-    def _raise_if_hopeless(self, status: int, said: str, model: str) -> None:
-        """Raise where every other image would fail the same way."""
-        for words, advice in _HOPELESS.items():
-            if words in said:
+    def _raise_if_permanent(self, status: int, message: str, model: str) -> None:
+        """Raise if every other request would fail in the same way."""
+        for part, advice in _PERMANENT.items():
+            if part in message:
                 raise DetectorError(
-                    f"{self.base_url} refuses: {self._shown(said)} {advice}"
+                    f"{self.base_url} refuses: {self._shown(message)} {advice}"
                 ) from None
         if status in (401, 403):
-            # The server's own words may repeat the key.
+            # The server's message may repeat the key.
             raise DetectorError(
                 f"{self.base_url} refuses the key or its rights (status {status}). Check the key "
                 "in the environment and what it allows."
@@ -177,12 +187,12 @@ class EndpointClient:
         if status == 404:
             raise DetectorError(
                 f"{self.base_url} knows no model {model!r}, or is no such endpoint (status 404): "
-                f"{self._shown(said)}. Check the model and base_url."
+                f"{self._shown(message)}. Check the model and base_url."
             ) from None
 
-    def _shown(self, said: object) -> str:
-        """Return what a server or an error said, short and without the key."""
-        text = " ".join(str(said).split())
+    def _shown(self, message: object) -> str:
+        """Return a message of a server or an error, short and without the key."""
+        text = " ".join(str(message).split())
         text = text.replace(self._key, "[key]") if self._key else text
         return text if len(text) <= 300 else f"{text[:300]}…"
 
@@ -196,10 +206,10 @@ class EndpointClient:
 
 
 def _is_local(base_url: str) -> bool:
-    """Tell whether a server is on this machine.
+    """Return whether a server is on this machine.
 
     Raises:
-        SettingsError: if the address is none, or holds a password.
+        SettingsError: if the address is invalid or holds a password.
     """
     parts = urlsplit(base_url)
     if parts.username or parts.query:

@@ -1,18 +1,17 @@
-"""The paper's ablations as detectors: every row of its tables, and every choice it leaves open."""
+"""The paper's ablations as detectors: the rows of its tables and the choices it leaves open."""
 
 from collections.abc import Iterator
 
 from ..errors import ModelError
 
-# One change from preset `paper` at a time. S_T only or S_I only: the other neither filters nor
-# weighs (paper, selection ablation).
+# One change from preset `paper` at a time. S_T only, S_I only: the other score neither filters nor
+# weights tokens (paper, selection ablation).
 _SELECTION = {
     "vanilla": "selection=vanilla",
     "ReAL": "",
     "S_T only": "beta=0,tau_i=-1",
     "S_I only": "alpha=0,tau_t=-1",
 }
-_ROW = {"row predicting": "attention_row=previous"}
 _THRESHOLDS = (0.0, 0.1, 0.25, 0.4, 0.6)
 _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LAYERS = 8
@@ -21,14 +20,14 @@ _LAYERS = 8
 def ablation_specs(model: str | None, r1: str | None, cgro: str | None) -> list[str]:
     """Return the detectors of the ablation grid.
 
-    Vanilla, ReAL and each score alone for the base model and for each adapter given; the row
-    convention, τ_t, τ_i, α : β and single layers (eight at most, spread) on the last of them. What
-    differs only in how responses are read shares them; each choice of layers is a run of its own.
+    Vanilla, ReAL and each score alone for the base model and for each adapter given; the attention
+    row, τ_t, τ_i, α : β and single layers (at most eight, evenly spaced) for the last of them.
+    Detectors that differ only in selection share their responses.
 
     Args:
         model: the base model; None is the bundled one.
-        r1: adapter trained by GRPO without R_cons.
-        cgro: adapter trained by CGRO.
+        r1: adapter trained by GRPO without R_cons, or None.
+        cgro: adapter trained by CGRO, or None.
 
     Raises:
         ModelError: if the model's configuration cannot be read.
@@ -59,7 +58,7 @@ def _layer_count(model: str | None) -> int:
 
 
 def _swept(layers: int) -> Iterator[tuple[str, str]]:
-    yield from _ROW.items()
+    yield "attention_row previous", "attention_row=previous"
     for tau in _THRESHOLDS:
         yield f"tau_t {tau}", f"tau_t={tau}"
     for tau in _THRESHOLDS:

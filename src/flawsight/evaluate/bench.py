@@ -1,9 +1,10 @@
-"""The grid of data sets × detectors on disk, cell by cell; whatever stops it, it goes on.
+"""Every detector on every data set, on disk and resumable.
 
-OUT/DATASET/truth.jsonl            what is true of each image, and where its mask is
+OUT/DATASET/truth.jsonl            label and mask of each image
 OUT/DATASET/DETECTOR/              a run folder: run.json, inspections.jsonl, maps/
 OUT/traces/                        responses with their attention, shared between settings
-OUT/tables.md, tables.tex, figures.csv
+OUT/answers/                       answers of endpoints
+OUT/tables.md, tables.tex, metrics.csv
 """
 
 import json
@@ -22,8 +23,8 @@ from .detectors.protocol import Detector, Prediction
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One data set seen by one detector: the truth and the rows of its run folder."""
+class DetectorRun:
+    """One detector on one data set: the samples, and the run folder with its predictions."""
 
     dataset: str
     detector: str
@@ -35,8 +36,8 @@ class Cell:
         return {row["image"]: row for row in read_rows(self.folder)}
 
 
-def write_truth(out: Path, dataset: Dataset) -> Path:
-    """Write what is true of a data set beside where its predictions will be.
+def _write_truth(out: Path, dataset: Dataset) -> Path:
+    """Write truth.jsonl of a data set, and return the folder that holds it.
 
     Raises:
         RunFolderError: if the folder's name was taken by another data set.
@@ -57,16 +58,22 @@ def write_truth(out: Path, dataset: Dataset) -> Path:
     return folder
 
 
-def run_cell(
+def run_detector(
     out: Path, dataset: Dataset, detector: Detector, on_row: Callable[[Row], None]
-) -> Cell:
-    """Predict what the cell does not hold yet, in batches.
+) -> DetectorRun:
+    """Run a detector on the images that its folder lacks, in batches.
+
+    Args:
+        out: folder of the bench.
+        dataset: its images are predicted.
+        detector: predicts them.
+        on_row: called with each new row.
 
     Raises:
         RunFolderError: if the folder was made by another detector or cannot be written.
-        FlawsightError: if the detector cannot go on; what is finished is kept.
+        FlawsightError: if the detector cannot continue; finished images are kept.
     """
-    folder = write_truth(out, dataset) / _folder_name(detector.name)
+    folder = _write_truth(out, dataset) / _folder_name(detector.name)
     run = RunFolder(folder, {**detector.about(), "detector": detector.name})
     missing = [s.image for s in dataset.samples if str(s.image) not in run.finished]
     for start in range(0, len(missing), detector.batch_size):
@@ -79,35 +86,35 @@ def run_cell(
                 on_row(run.add_error(str(image), error))
             else:
                 on_row(_add(run, image, outcome))
-    return Cell(dataset.name, detector.name, folder, dataset.samples)
+    return DetectorRun(dataset.name, detector.name, folder, dataset.samples)
 
 
-def read_cells(out: Path) -> list[Cell]:
-    """Return all cells of a bench's folder, without a model or a detector.
+def read_detector_runs(out: Path) -> list[DetectorRun]:
+    """Return all detector runs of a bench's folder; no detector is needed.
 
     Raises:
-        RunFolderError: if there is none, or a file of it is damaged.
+        RunFolderError: if there is none, or a file is damaged.
     """
-    cells = []
+    runs = []
     for truth in sorted(out.glob("*/truth.jsonl")):
         name, samples = _read_truth(truth)
         for description in sorted(truth.parent.glob("*/run.json")):
             detector = read_description(description.parent).get("detector")
             if not isinstance(detector, str):
-                raise RunFolderError(f"{description} is not of a bench: it names no detector.")
-            cells.append(Cell(name, detector, description.parent, samples))
-    if not cells:
+                raise RunFolderError(f"{description} names no detector, so it is of no bench.")
+            runs.append(DetectorRun(name, detector, description.parent, samples))
+    if not runs:
         raise RunFolderError(
             f"{out} holds no bench (no DATASET/truth.jsonl with run folders beside it)."
         )
-    return cells
+    return runs
 
 
-def cell_samples(folder: Path) -> tuple[Sample, ...]:
-    """Return the samples of a cell's data set; none for a run folder that is no cell.
+def samples_of_run(folder: Path) -> tuple[Sample, ...]:
+    """Return the samples of a detector run's data set; none for a run outside of a bench.
 
     Raises:
-        RunFolderError: if the truth is damaged.
+        RunFolderError: if truth.jsonl is damaged.
     """
     truth = folder.resolve().parent / "truth.jsonl"
     return _read_truth(truth)[1] if truth.exists() else ()
@@ -151,7 +158,7 @@ def check_names(datasets: Sequence[str], detectors: Sequence[str]) -> None:
             folder = _folder_name(name)
             if folder in seen:
                 raise RunFolderError(
-                    f"{seen[folder]} and {name} would share the folder {folder}; give one another "
-                    "name (NAME=PATH of a data set, ,name=NAME of a detector)."
+                    f"{seen[folder]} and {name} would share the folder {folder}; give one of "
+                    "them another name (NAME=PATH of a data set, ,name=NAME of a detector)."
                 )
             seen[folder] = name

@@ -1,21 +1,21 @@
-"""The figures that evaluation yields: one value of one metric, for one system on some images."""
+"""What evaluation yields: the value of one metric, for one detector on some images."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A measured value with its uncertainty.
+class MetricValue:
+    """A metric's value with its uncertainty.
 
     Attributes:
         dataset: name of the data set.
         group: one of its categories; "macro", the mean over categories; or "pooled", over all
             images together.
-        detector: name of the system.
+        detector: its name.
         metric: key of METRICS.
-        value: None where it is not defined, e.g. AUROC with one class only.
-        low, high: 95 % bootstrap interval over images; None where there is none.
-        note: anything that the reader must know, like why there is no value.
+        value: None if undefined, e.g. AUROC with one class only.
+        low, high: 95 % bootstrap interval over images, or None.
+        note: for the reader, e.g. why there is no value.
     """
 
     dataset: str
@@ -29,8 +29,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How many images a group's figures rest on."""
+class GroupCounts:
+    """How many images the metric values of a group are computed from."""
 
     dataset: str
     group: str
@@ -42,8 +42,8 @@ class Tally:
     missing: int
 
 
-# Names as shown, in the order of the tables. All are in [0, 1] and better when higher, but for the
-# contradiction rate. Regions found: of the regions of defect, with one false alarm an image.
+# Names as shown, in the order of the tables. All are in [0, 1], and higher is better except for the
+# contradiction rate. "regions found" is region recall at one false alarm per image.
 METRICS: dict[str, str] = {
     "image_auroc": "image AUROC",
     "image_aupr": "image AUPR",

@@ -1,25 +1,29 @@
-"""Figures of an ablation → pictures: how the map depends on τ_t, τ_i, α and the layer."""
+"""Pictures of results: metric values of an ablation, and the scores behind a calibration."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
-from .metric_values import METRICS, Figure
+import numpy as np
+
+from ..errors import CalibrationError, MissingExtraError
+from .metric_values import METRICS, MetricValue
 
 SHOWN = ("pixel_auroc", "pixel_aupr")
+BINS = 40
 _SWEPT = re.compile(r"(?:^|· )(tau_t|tau_i|alpha|layer) ([\d.]+)$")
 _TITLES = {"tau_t": "τ_t", "tau_i": "τ_i", "alpha": "α (β = 1 − α)", "layer": "layer"}
 
 
-def draw_sweeps(figures: Iterable[Figure], folder: Path) -> list[Path]:
-    """Draw the macro figures of each data set's swept detectors, with their intervals.
+def draw_sweeps(values: Iterable[MetricValue], folder: Path) -> list[Path]:
+    """Plot how the map depends on τ_t, τ_i, α and the layer, one picture per data set.
 
     Args:
-        figures: of a bench; detectors called "… tau_t 0.25" and the like are points of a curve.
-        folder: where ``sweep-DATASET.png`` go.
+        values: of a bench; detectors called "… tau_t 0.25" and the like are points of a curve,
+            with their macro values and intervals.
+        folder: for ``sweep-DATASET.png``.
 
     Returns:
         The pictures; none if nothing was swept.
@@ -27,38 +31,76 @@ def draw_sweeps(figures: Iterable[Figure], folder: Path) -> list[Path]:
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
-    points: dict[str, dict[str, dict[str, list[Figure]]]] = defaultdict(
+    points: dict[str, dict[str, dict[str, list[MetricValue]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for figure in figures:
-        swept = _SWEPT.search(figure.detector)
-        if (
-            swept
-            and figure.group == "macro"
-            and figure.metric in SHOWN
-            and figure.value is not None
-        ):
-            points[figure.dataset][swept[1]][figure.metric].append(figure)
-    return [_draw(dataset, points[dataset], folder) for dataset in sorted(points)]
+    for one in values:
+        swept = _SWEPT.search(one.detector)
+        if swept and one.group == "macro" and one.metric in SHOWN and one.value is not None:
+            points[one.dataset][swept[1]][one.metric].append(one)
+    return [_draw_sweep(dataset, points[dataset], folder) for dataset in sorted(points)]
 
 
-def _draw(dataset: str, swept: dict[str, dict[str, list[Figure]]], folder: Path) -> Path:
+def draw_histogram(
+    path: Path, scores: Sequence[float], threshold: float, false_alarm_rate: float
+) -> None:
+    """Write a PNG of the histogram of normal images' scores, with the threshold as a line.
+
+    Args:
+        path: of the PNG.
+        scores: at least one, of normal images.
+        threshold: a part is defective iff its score is above it.
+        false_alarm_rate: the target of the calibration, in (0, 1).
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+        CalibrationError: if the picture cannot be written.
+    """
+    low, high = min(0.0, *scores), max(1.0, *scores)
+    figure = _figure(7, 3.6)
+    axes = figure.add_subplot()
+    axes.hist(scores, bins=np.linspace(low, high, BINS + 1).tolist(), color="#4a7ebb")
+    above = sum(score > threshold for score in scores)
+    axes.axvline(
+        threshold,
+        color="#c0392b",
+        label=f"threshold {threshold:.4g}: {above} of {len(scores)} above",
+    )
+    axes.set_xlim(low - 0.01 * (high - low), high + 0.01 * (high - low))
+    axes.set_xlabel("pred_score of normal images")
+    axes.set_ylabel("images")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(f"False alarm rate at most {100 * false_alarm_rate:g} %", fontsize="medium")
+    # Outside of the axes it hides neither bars nor the line.
+    figure.legend(loc="outside lower center", frameon=False)
     try:
-        from matplotlib.figure import Figure as Canvas
+        figure.savefig(path, dpi=120, format="png")
+    except OSError as error:
+        raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def _figure(width: float, height: float) -> Any:
+    """Return an empty figure of a size in inches, without matplotlib's global state."""
+    try:
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "bench") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _draw_sweep(dataset: str, swept: dict[str, dict[str, list[MetricValue]]], folder: Path) -> Path:
     names = [name for name in _TITLES if name in swept]
-    canvas = Canvas(figsize=(3.4 * len(names), 5), layout="constrained")
-    axes: Any = canvas.subplots(len(SHOWN), len(names), squeeze=False, sharey="row")
+    figure = _figure(3.4 * len(names), 5)
+    axes = figure.subplots(len(SHOWN), len(names), squeeze=False, sharey="row")
     for row, metric in enumerate(SHOWN):
         axes[row, 0].set_ylabel(METRICS[metric])
         for column, name in enumerate(names):
             curve = sorted(swept[name][metric], key=_position)
-            panel, at = axes[row, column], [_position(figure) for figure in curve]
-            panel.plot(at, [figure.value for figure in curve], marker="o")
-            known = [f for f in curve if f.low is not None]
+            panel = axes[row, column]
+            panel.plot([_position(v) for v in curve], [v.value for v in curve], marker="o")
+            known = [v for v in curve if v.low is not None]
             panel.fill_between(
-                [_position(f) for f in known], [f.low for f in known], [f.high for f in known],
+                [_position(v) for v in known], [v.low for v in known], [v.high for v in known],
                 alpha=0.2,
             )  # fmt: skip
             panel.grid(alpha=0.3)
@@ -66,13 +108,13 @@ def _draw(dataset: str, swept: dict[str, dict[str, list[Figure]]], folder: Path)
                 panel.xaxis.get_major_locator().set_params(integer=True)
             if row == len(SHOWN) - 1:
                 panel.set_xlabel(_TITLES[name])
-    canvas.suptitle(f"{dataset}: one change from preset paper; band: 95 % over images")
+    figure.suptitle(f"{dataset}: one change from preset paper; band: 95 % over images")
     path = folder / f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', dataset)}.png"
-    canvas.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110)
     return path
 
 
-def _position(figure: Figure) -> float:
-    swept = _SWEPT.search(figure.detector)
+def _position(value: MetricValue) -> float:
+    swept = _SWEPT.search(value.detector)
     assert swept is not None
     return float(swept[2])

@@ -1,9 +1,9 @@
 """What papers report of this and other systems, for comparison only: none of it was run here.
 
-The figures lie in published.csv, in percent as printed. The image "AUROC" that Jin et al. give for
-systems that only answer fits the balanced accuracy of hard answers, not the AUROC of a score; it
-has a metric of its own, `image_auroc_published`, so that it never stands beside ours. Where the
-paper does not say which size of a model a figure is of, the system's name holds none.
+published.csv holds the values in percent as printed. Jin et al. give an image "AUROC" for systems
+that only answer. It fits the balanced accuracy of hard answers, not the AUROC of a score, so it is
+a metric of its own, `image_auroc_published`. A system's name holds no model size if the paper does
+not state it.
 """
 
 import csv
@@ -15,25 +15,25 @@ from .metric_values import METRICS
 
 REFERENCE = "Jin et al., CVPR 2026"
 AVERAGE = "average"
-# As shown. Only the first is no metric of ours.
+# Names as shown. Only the first is not in METRICS.
 PUBLISHED_METRICS: dict[str, str] = {
     "image_auroc_published": "image “AUROC” as published"
 } | METRICS
 
 
 @dataclass(frozen=True)
-class Published:
-    """One figure of a paper.
+class PublishedValue:
+    """The value of one metric in a paper.
 
     Attributes:
-        system: name and size of the model, and how it was trained and its map made.
+        system: the model with its size, how it was trained, and how its map is made.
         dataset: name of the data set; "average" for the mean over KolektorSDD, DTD-Synthetic,
             WFDD and MVTec-AD.
         metric: key of PUBLISHED_METRICS.
         value: in [0, 1].
-        supervision: what anomaly labels it was trained on: "none", "image labels", "masks" or
+        supervision: the anomaly labels it was trained on: "none", "image labels", "masks" or
             "not stated".
-        source: the paper, and the table where it is known.
+        source: the paper, and its table if known.
     """
 
     system: str
@@ -45,11 +45,11 @@ class Published:
 
 
 @cache
-def published_figures() -> tuple[Published, ...]:
+def published_values() -> tuple[PublishedValue, ...]:
     """Return all of them, in the order of the tables."""
     text = files(__package__).joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
-        Published(
+        PublishedValue(
             system=row["system"],
             dataset=row["dataset"],
             metric=row["metric"],

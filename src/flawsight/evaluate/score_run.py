@@ -1,7 +1,7 @@
-"""A cell of the bench → its figures: each category, all pooled, and the mean over categories.
+"""A detector run → its metric values: per category, all images pooled, mean over categories.
 
-What failed counts. An image without an answer has the wrong verdict; in a ranking it stands at the
-wrong end; where it has no map, nothing in it is marked.
+Failed images count. An image without an answer has the wrong verdict; in a ranking it comes at the
+wrong end; without a map, no pixel of it is marked.
 """
 
 import zipfile
@@ -20,8 +20,8 @@ from ..metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, 
 from ..metrics.region_recall import Detections, detections, region_recall
 from ..metrics.text_overlap import rouge_l, sbert
 from ..runs.read import Row
-from .bench import Cell
-from .metric_values import METRICS, Figure, Tally
+from .bench import DetectorRun
+from .metric_values import METRICS, GroupCounts, MetricValue
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -30,92 +30,87 @@ UNMARKED = np.finfo(np.float32).min
 
 @dataclass
 class _Group:
-    """The images of one category, or of all, as far as they have been predicted."""
+    """The images of one category, or of all, that have been predicted."""
 
     samples: list[Sample] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     missing: int = 0
     pixels: PixelCounter | None = None
-    # By the image's place in rows:
+    # By the image's index in rows:
     coarse: dict[int, CoarseCounts] = field(default_factory=dict)
     peaks: dict[int, Detections] = field(default_factory=dict)
 
 
-def score_cell(
-    cell: Cell,
+def score_run(
+    run: DetectorRun,
     *,
     resamples: int = 1000,
-    seed: int = 0,
     pixel_threshold: float = 0.5,
     sbert_model: str | None = None,
-) -> tuple[list[Figure], list[Tally]]:
-    """Compute all figures of a cell from its run folder, the truth and the masks.
+) -> tuple[list[MetricValue], list[GroupCounts]]:
+    """Compute all metrics of a detector run from its predictions, labels and masks.
 
     Args:
-        cell: what was predicted, and what is true.
+        run: the samples and the run folder.
         resamples: of the bootstrap over images, stratified by label.
-        seed: of the bootstrap.
-        pixel_threshold: from which anomaly_map value a pixel counts as marked, for pixel ACC.
+        pixel_threshold: for pixel ACC, a pixel is marked iff anomaly_map ≥ it.
         sbert_model: sentence-transformers model; None leaves SBERT out.
 
     Raises:
         RunFolderError: if a map cannot be read.
         DatasetError: if a mask cannot be read or does not fit its map.
     """
-    found = cell.rows()
+    rows = run.rows()
     groups: dict[str, _Group] = {}
     pooled = _Group()
-    for sample in cell.samples:
-        one = groups.setdefault(sample.category, _Group())
-        row = found.get(str(sample.image))
-        for group in (one, pooled):
+    for sample in run.samples:
+        category = groups.setdefault(sample.category, _Group())
+        row = rows.get(str(sample.image))
+        for group in (category, pooled):
             if row is None:
                 group.missing += 1
             else:
                 group.samples.append(sample)
                 group.rows.append(row)
         if row is not None:
-            _count_pixels(cell, sample, row, (one, pooled), pixel_threshold)
-    figures: list[Figure] = []
-    tallies = []
+            _count_pixels(run, sample, row, (category, pooled), pixel_threshold)
+    counts = []
     by_group: dict[str, tuple[Values, Values]] = {}
-    for index, (name, group) in enumerate({**groups, "pooled": pooled}.items()):
-        by_group[name] = _values(group, resamples, seed + index, sbert_model)
-        tallies.append(_tally(cell, name, group))
+    for seed, (name, group) in enumerate({**groups, "pooled": pooled}.items()):
+        by_group[name] = _values(group, resamples, seed, sbert_model)
+        counts.append(_group_counts(run, name, group))
+    counts.append(replace(counts[-1], group="macro"))
+    values: list[MetricValue] = []
     for metric in METRICS:
-        for name, (point, spread) in by_group.items():
-            figures.append(_figure(cell, name, metric, point[metric], spread[metric]))
+        for name, (point, drawn) in by_group.items():
+            values.append(_metric_value(run, name, metric, point[metric], drawn[metric]))
         defined = [by_group[name] for name in groups if not np.isnan(by_group[name][0][metric])]
         if defined:
-            mean, spread_of_mean = (
-                np.mean([d[i][metric] for d in defined], axis=0) for i in (0, 1)
-            )
+            mean, drawn_mean = (np.mean([d[i][metric] for d in defined], axis=0) for i in (0, 1))
             left_out = len(groups) - len(defined)
             note = f"mean of {len(defined)} of {len(groups)} categories" if left_out else ""
-            figures.append(_figure(cell, "macro", metric, mean, spread_of_mean, note))
+            values.append(_metric_value(run, "macro", metric, mean, drawn_mean, note))
         else:
-            figures.append(Figure(cell.dataset, "macro", cell.detector, metric, None))
-    tallies.append(replace(tallies[-1], group="macro"))
-    return figures, tallies
+            values.append(MetricValue(run.dataset, "macro", run.detector, metric, None))
+    return values, counts
 
 
-def _figure(
-    cell: Cell, group: str, metric: str, value: Array, spread: Array, note: str = ""
-) -> Figure:
+def _metric_value(
+    run: DetectorRun, group: str, metric: str, value: Array, drawn: Array, note: str = ""
+) -> MetricValue:
+    """Give a value () its interval from the bootstrap's values, (resamples,); NaN: undefined."""
     if np.isnan(value):
-        return Figure(cell.dataset, group, cell.detector, metric, None)
-    low, high = interval(spread)
-    if np.isnan(low):
-        return Figure(cell.dataset, group, cell.detector, metric, float(value), note=note)
-    return Figure(cell.dataset, group, cell.detector, metric, float(value), low, high, note)
+        return MetricValue(run.dataset, group, run.detector, metric, None)
+    low, high = (None if np.isnan(end) else end for end in interval(drawn))
+    return MetricValue(run.dataset, group, run.detector, metric, float(value), low, high, note)
 
 
-def _tally(cell: Cell, name: str, group: _Group) -> Tally:
+def _group_counts(run: DetectorRun, name: str, group: _Group) -> GroupCounts:
     labels = [sample.label for sample in group.samples]
-    return Tally(
-        dataset=cell.dataset,
+    return GroupCounts(
+        dataset=run.dataset,
         group=name,
-        detector=cell.detector,
+        detector=run.detector,
         normal=labels.count(0),
         defective=labels.count(1),
         pixel_labelled=sum(sample.pixel_labelled for sample in group.samples),
@@ -125,17 +120,17 @@ def _tally(cell: Cell, name: str, group: _Group) -> Tally:
 
 
 def _count_pixels(
-    cell: Cell, sample: Sample, row: Row, groups: Sequence[_Group], threshold: float
+    run: DetectorRun, sample: Sample, row: Row, groups: Sequence[_Group], threshold: float
 ) -> None:
     if not sample.pixel_labelled or ("error" not in row and "anomaly_map" not in row):
         return
     if "error" in row:
         if sample.mask is None:
-            return  # nothing is known of its size
+            return  # the image's size is unknown
         gt_mask = read_gt_mask(sample)
         anomaly_map = np.full(gt_mask.shape, UNMARKED, np.float32)
     else:
-        anomaly_map = _read_map(cell, row)
+        anomaly_map = _read_map(run, row)
         gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
     coarse, peaks = image_counts(anomaly_map, gt_mask), detections(anomaly_map, gt_mask)
     for group in groups:
@@ -146,7 +141,7 @@ def _count_pixels(
         group.peaks[len(group.rows) - 1] = peaks
 
 
-def _read_map(cell: Cell, row: Row) -> FloatArray:
+def _read_map(cell: DetectorRun, row: Row) -> FloatArray:
     path = cell.folder / row["anomaly_map"]
     try:
         with np.load(path) as arrays:
@@ -161,25 +156,26 @@ def _read_map(cell: Cell, row: Row) -> FloatArray:
 def _values(
     group: _Group, resamples: int, seed: int, sbert_model: str | None
 ) -> tuple[Values, Values]:
-    """Return each metric's value, () and its bootstrap values, (resamples,). NaN: not defined."""
+    """Return each metric's value, (), and its bootstrap values, (resamples,); NaN: undefined."""
     labels = np.array([sample.label for sample in group.samples], dtype=np.int64)
     point = {metric: np.array(np.nan) for metric in METRICS}
-    spread = {metric: np.full(resamples, np.nan) for metric in METRICS}
+    drawn = {metric: np.full(resamples, np.nan) for metric in METRICS}
     if not len(labels):
-        return point, spread
+        return point, drawn
     weights = np.vstack([np.ones(len(labels)), bootstrap_weights(labels, resamples, seed)])
     values = _image_values(labels, group.rows, weights)
     for metric, value in (values | _text_values(group, weights, sbert_model)).items():
-        point[metric], spread[metric] = value[0], value[1:]
+        point[metric], drawn[metric] = value[0], value[1:]
     if group.pixels is not None:
         point |= _pixel_values(group.pixels.counts())
         point["pixel_accuracy"] = np.asarray(group.pixels.accuracy())
-        drawn = stack(list(group.coarse.values())).resampled(weights[1:, list(group.coarse)])
-        chunks = [_pixel_values(counts) for counts in drawn]
-        spread |= {metric: np.concatenate([c[metric] for c in chunks]) for metric in chunks[0]}
+        stacked = stack(list(group.coarse.values()))
+        resampled = stacked.resampled(weights[1:, list(group.coarse)])
+        chunks = [_pixel_values(counts) for counts in resampled]
+        drawn |= {metric: np.concatenate([c[metric] for c in chunks]) for metric in chunks[0]}
         recall = region_recall(list(group.peaks.values()), weights[:, list(group.peaks)])
-        point["region_recall"], spread["region_recall"] = recall[0], recall[1:]
-    return point, spread
+        point["region_recall"], drawn["region_recall"] = recall[0], recall[1:]
+    return point, drawn
 
 
 def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array) -> Values:
@@ -188,7 +184,7 @@ def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array
     given = [row.get("pred_score") for row in rows]
     known = [score for score in given if score is not None]
     if known and all(g is not None or "error" in row for g, row in zip(given, rows, strict=True)):
-        ends = (max(known) + 1, min(known) - 1)  # where a failed normal, defective image stands
+        ends = (max(known) + 1, min(known) - 1)  # scores of a failed normal, defective image
         scores = np.array(
             [ends[y] if s is None else s for s, y in zip(given, labels, strict=True)], dtype=float
         )
@@ -225,11 +221,12 @@ def _text_values(group: _Group, weights: Array, sbert_model: str | None) -> Valu
         if sample.reference is not None and row.get("explanation") is not None
     ]
     if chosen:
-        said = [group.rows[index]["explanation"] for index in chosen]
-        wanted = [group.samples[index].reference or "" for index in chosen]
-        values["rouge_l"] = _weighted_mean(rouge_l(said, wanted), weights[:, chosen])
+        texts = [group.rows[index]["explanation"] for index in chosen]
+        references = [group.samples[index].reference or "" for index in chosen]
+        values["rouge_l"] = _weighted_mean(rouge_l(texts, references), weights[:, chosen])
         if sbert_model is not None:
-            values["sbert"] = _weighted_mean(sbert(said, wanted, sbert_model), weights[:, chosen])
+            similarity = sbert(texts, references, sbert_model)
+            values["sbert"] = _weighted_mean(similarity, weights[:, chosen])
     return values
 
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal, in Markdown and LaTeX, and their figures as tidy CSV."""
+"""Tables for the terminal, in Markdown and in LaTeX, and their values as tidy CSV."""
 
 import csv
 import io
@@ -9,32 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..io.files import write_atomically
-from .metric_values import Figure, Tally
-from .published import Published, published_figures
-from .tables import UNDEFINED, Table, all_tables, average_figures, total_tallies
+from .metric_values import GroupCounts, MetricValue
+from .published import PublishedValue, published_values
+from .tables import UNDEFINED, Table, all_tables, average_values, total_counts
 
 if TYPE_CHECKING:
     import rich.table
 
 
-def terminal_tables(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> "list[rich.table.Table]":
+def terminal_tables(tables: Sequence[Table]) -> "list[rich.table.Table]":
     """Return the tables for a rich console."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
     shown = []
-    for table in all_tables(figures, tallies, published):
+    for table in tables:
         rich_table = RichTable(
             title=Text(table.title, style="bold"),
             caption=Text("\n".join(table.notes)) if table.notes else None,
             title_justify="left",
             caption_justify="left",
         )
-        # Text, not str: a name like [red] is no markup. An interval stands under its value.
+        # Text, not str: a name like [red] is no markup. An interval goes below its value.
         for label in table.labels:
             rich_table.add_column(Text(label), overflow="fold")
         for metric in table.metrics:
@@ -47,14 +43,10 @@ def terminal_tables(
     return shown
 
 
-def to_markdown(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> str:
+def to_markdown(tables: Sequence[Table]) -> str:
     """Return the tables in GitHub's Markdown."""
     parts = ["Percentages with 95 % bootstrap intervals.\n"]
-    for table in all_tables(figures, tallies, published):
+    for table in tables:
         head = [_markdown(text) for text in (*table.labels, *table.metrics)]
         rule = ["---"] * len(table.labels) + ["---:"] * len(table.metrics)
         rows = [_escaped(row, table, _markdown) for row in table.rows]
@@ -64,14 +56,10 @@ def to_markdown(
     return "\n".join(parts)
 
 
-def to_latex(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
-) -> str:
+def to_latex(tables: Sequence[Table]) -> str:
     """Return the tables for a LaTeX document that loads booktabs and adjustbox."""
     parts = ["% Needs \\usepackage{booktabs,adjustbox}.\n% Percentages with 95 % intervals.\n"]
-    for table in all_tables(figures, tallies, published):
+    for table in tables:
         head = [_latex(text) for text in (*table.labels, *table.metrics)]
         rows = [_escaped(row, table, _latex) for row in table.rows]
         sentences = [f"{text.rstrip('.')}." for text in (table.title, *table.notes)]
@@ -95,39 +83,41 @@ def to_latex(
 
 
 def to_csv(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
+    values: Sequence[MetricValue],
+    counts: Sequence[GroupCounts],
+    published: Sequence[PublishedValue] | None = None,
 ) -> str:
-    """Return one figure a line, those measured here (source "ours") before the published ones.
+    """Return one value per line, those measured here (source "ours") before the published ones.
 
-    Values are in [0, 1] in full precision, and empty where undefined.
+    Values are in [0, 1] in full precision, and empty if undefined.
     """
-    published = published_figures() if published is None else published
-    every_tally = (*tallies, *total_tallies(tallies))
-    counts = {(t.dataset, t.group, t.detector): t for t in every_tally}
-    count_names = [field.name for field in fields(Tally)][3:]
+    published = published_values() if published is None else published
+    counts_of = {(c.dataset, c.group, c.detector): c for c in (*counts, *total_counts(counts))}
+    count_names = [field.name for field in fields(GroupCounts)][3:]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = ("source", "reference", "dataset", "group", "system", "supervision", "metric")
     writer.writerow((*names, "value", "low", "high", "note", *count_names))
-    for f in (*figures, *average_figures(figures)):
-        tally = counts.get((f.dataset, f.group, f.detector))
-        numbers = astuple(tally)[3:] if tally else ("",) * len(count_names)
-        names = ("ours", "", f.dataset, f.group, f.detector, "", f.metric)
-        writer.writerow((*names, f.value, f.low, f.high, f.note, *numbers))
+    for v in (*values, *average_values(values)):
+        found = counts_of.get((v.dataset, v.group, v.detector))
+        numbers = astuple(found)[3:] if found else ("",) * len(count_names)
+        names = ("ours", "", v.dataset, v.group, v.detector, "", v.metric)
+        writer.writerow((*names, v.value, v.low, v.high, v.note, *numbers))
     for p in published:
         names = ("published", p.source, p.dataset, "", p.system, p.supervision, p.metric)
         writer.writerow((*names, p.value, "", "", "", *("",) * len(count_names)))
     return text.getvalue()
 
 
-def write_tables(folder: Path, figures: Sequence[Figure], tallies: Sequence[Tally]) -> list[Path]:
-    """Write tables.md, tables.tex and figures.csv, each whole or not at all, and return them."""
+def write_tables(
+    folder: Path, values: Sequence[MetricValue], counts: Sequence[GroupCounts]
+) -> list[Path]:
+    """Write tables.md, tables.tex and metrics.csv, each whole or not at all, and return them."""
+    tables = all_tables(values, counts)
     contents = {
-        "tables.md": to_markdown(figures, tallies),
-        "tables.tex": to_latex(figures, tallies),
-        "figures.csv": to_csv(figures, tallies),
+        "tables.md": to_markdown(tables),
+        "tables.tex": to_latex(tables),
+        "metrics.csv": to_csv(values, counts),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -137,7 +127,7 @@ def write_tables(folder: Path, figures: Sequence[Figure], tallies: Sequence[Tall
 
 
 def _escaped(row: tuple[str, ...], table: Table, escape: Callable[[str], str]) -> list[str]:
-    """Escape the names; of the figures, which are our own writing, only the dash differs."""
+    """Escape the names; in percentages only the dash needs it."""
     count = len(table.labels)
     dash = escape(UNDEFINED)
     return [escape(c) for c in row[:count]] + [c.replace(UNDEFINED, dash) for c in row[count:]]
@@ -156,7 +146,7 @@ _LATEX = {
     "<": "\\textless{}",
     ">": "\\textgreater{}",
     "|": "\\textbar{}",
-    # After the end of a row a bare bracket would be an argument.
+    # A bare bracket after the end of a row would be an argument.
     "[": "{[}",
     "]": "{]}",
     "–": "--",

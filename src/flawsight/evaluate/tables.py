@@ -1,32 +1,37 @@
-"""Figures → tables: what is in them. How they are written is in table_formats.py.
+"""Metric values → tables as text; table_formats.py writes them.
 
-Three views: each category of a data set, each data set, and the average over data sets. Figures
-from papers stand in tables of their own, never among those that were measured.
+Three views: the categories of each data set, each data set, and the average over data sets. Values
+from papers have tables of their own, never mixed with those measured here.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
 
-from .metric_values import METRICS, Figure, Tally
-from .published import AVERAGE, PUBLISHED_METRICS, REFERENCE, Published, published_figures
+from .metric_values import METRICS, GroupCounts, MetricValue
+from .published import AVERAGE, PUBLISHED_METRICS, REFERENCE, PublishedValue, published_values
 
 T = TypeVar("T")
 UNDEFINED = "–"
 _SUMMARIES = {"macro": "mean over categories", "pooled": "all images together"}
 _LEVELS = ("image", "pixel", "text")
+_LOST = "Failed images count as wrong; missing ones, not yet run, are left out."
+_AS_PUBLISHED = (
+    "The image “AUROC” as published fits the balanced accuracy of hard answers; do not compare it "
+    "with an image AUROC of scores."
+)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text, still to be escaped.
+    """A table as text, not yet escaped.
 
     Attributes:
         title: what it shows.
         labels: heads of the leading columns, which hold names and counts.
         metrics: heads of the other columns, which hold percentages.
         rows: one text for each column.
-        notes: what the reader must know.
+        notes: sentences below the table.
     """
 
     title: str
@@ -37,44 +42,44 @@ class Table:
 
 
 def all_tables(
-    figures: Sequence[Figure],
-    tallies: Sequence[Tally],
-    published: Sequence[Published] | None = None,
+    values: Sequence[MetricValue],
+    counts: Sequence[GroupCounts],
+    published: Sequence[PublishedValue] | None = None,
 ) -> list[Table]:
-    """Return every table in the order of reading.
+    """Return every table in reading order.
 
     Args:
-        figures: measured here.
-        tallies: the images behind them.
-        published: from papers; by default all that are known.
+        values: measured here.
+        counts: of the images behind them.
+        published: from papers; None takes all known ones.
     """
-    published = published_figures() if published is None else published
-    datasets = _distinct(figure.dataset for figure in figures)
+    published = published_values() if published is None else published
+    datasets = _distinct(value.dataset for value in values)
     tables: list[Table] = []
     for dataset in datasets:
-        here = [figure for figure in figures if figure.dataset == dataset]
-        categories = [figure for figure in here if figure.group not in _SUMMARIES]
-        summaries = [figure for figure in here if figure.group in _SUMMARIES]
-        tables += _measured(f"{dataset}, by category", "category", categories, tallies)
-        tables += _measured(dataset, "over", summaries, tallies)
-        tables += _published([figure for figure in published if figure.dataset == dataset], dataset)
-    tables += _average(figures, tallies, datasets)
-    average = _published([figure for figure in published if figure.dataset == AVERAGE], AVERAGE)
-    if {figure.dataset for figure in published} & set(datasets):
+        here = [value for value in values if value.dataset == dataset]
+        categories = [value for value in here if value.group not in _SUMMARIES]
+        summaries = [value for value in here if value.group in _SUMMARIES]
+        tables += _measured(f"{dataset}, by category", "category", categories, counts)
+        tables += _measured(dataset, "over", summaries, counts)
+        tables += _published([value for value in published if value.dataset == dataset], dataset)
+    tables += _average(values, counts, datasets)
+    average = _published([value for value in published if value.dataset == AVERAGE], AVERAGE)
+    if {value.dataset for value in published} & set(datasets):
         return tables + average
-    # Beside data of one's own stand all published rows, first, so that one's own end the page.
-    rest = [figure for figure in published if figure.dataset != AVERAGE]
+    # For other data sets all published rows come first, so the user's own tables end the page.
+    rest = [value for value in published if value.dataset != AVERAGE]
     return _published(rest, "other data sets") + average + tables
 
 
-def average_figures(figures: Sequence[Figure]) -> list[Figure]:
-    """Return the means over data sets of the macro figures, of detectors that ran on all of them.
+def average_values(values: Sequence[MetricValue]) -> list[MetricValue]:
+    """Return the means over data sets of the macro values, of detectors that ran on all of them.
 
-    A mean is undefined where one of its parts is. Data sets are independent samples, so the
-    deviations of the interval's ends add up in squares. None for a single data set.
+    A mean is undefined if one of its parts is. Data sets are independent samples, so the
+    deviations of the interval's ends add up in squares. A single data set has no average.
     """
-    macro = {(f.detector, f.metric, f.dataset): f for f in figures if f.group == "macro"}
-    datasets = _distinct(figure.dataset for figure in figures)
+    macro = {(v.detector, v.metric, v.dataset): v for v in values if v.group == "macro"}
+    datasets = _distinct(value.dataset for value in values)
     if len(datasets) < 2:
         return []
     averages = []
@@ -85,23 +90,34 @@ def average_figures(figures: Sequence[Figure]) -> list[Figure]:
             continue
         absent = [d for d, p in zip(datasets, parts, strict=True) if p is None or p.value is None]
         if absent:
-            note = f"no figure for {', '.join(absent)}" if len(absent) < len(datasets) else ""
-            averages.append(Figure(AVERAGE, "macro", detector, metric, None, note=note))
+            note = f"no value for {', '.join(absent)}" if len(absent) < len(datasets) else ""
+            averages.append(MetricValue(AVERAGE, "macro", detector, metric, None, note=note))
             continue
         known = [part for part in parts if part is not None and part.value is not None]
-        values = [part.value or 0.0 for part in known]
-        mean = sum(values) / len(values)
+        points = [part.value or 0.0 for part in known]
+        mean = sum(points) / len(points)
         low = high = None
         if all(part.low is not None and part.high is not None for part in known):
-            below = sum((v - (p.low or 0.0)) ** 2 for v, p in zip(values, known, strict=True))
-            above = sum(((p.high or 0.0) - v) ** 2 for v, p in zip(values, known, strict=True))
-            low, high = mean - below**0.5 / len(values), mean + above**0.5 / len(values)
-        averages.append(Figure(AVERAGE, "macro", detector, metric, mean, low, high))
+            below = sum((v - (p.low or 0.0)) ** 2 for v, p in zip(points, known, strict=True))
+            above = sum(((p.high or 0.0) - v) ** 2 for v, p in zip(points, known, strict=True))
+            low, high = mean - below**0.5 / len(points), mean + above**0.5 / len(points)
+        averages.append(MetricValue(AVERAGE, "macro", detector, metric, mean, low, high))
     return averages
 
 
+def total_counts(counts: Sequence[GroupCounts]) -> list[GroupCounts]:
+    """Add up each detector's counts over the data sets' macro groups."""
+    totals: dict[str, GroupCounts] = {}
+    for one in counts:
+        if one.group == "macro":
+            before = totals.get(one.detector, GroupCounts("", "", "", 0, 0, 0, 0, 0))
+            sums = (a + b for a, b in zip(astuple(before)[3:], astuple(one)[3:], strict=True))
+            totals[one.detector] = GroupCounts(AVERAGE, "macro", one.detector, *sums)
+    return list(totals.values())
+
+
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Return a value in [0, 1] like "85.7 [82.9, 88.4]", or "–" where there is none."""
+    """Return a value in [0, 1] like "85.7 [82.9, 88.4]", or "–" if there is none."""
     if value is None:
         return UNDEFINED
     interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
@@ -109,45 +125,33 @@ def percent(value: float | None, low: float | None = None, high: float | None = 
 
 
 def _average(
-    figures: Sequence[Figure], tallies: Sequence[Tally], datasets: list[str]
+    values: Sequence[MetricValue], counts: Sequence[GroupCounts], datasets: list[str]
 ) -> list[Table]:
     """The average over data sets, with what failed or is missing on all of them."""
-    averages = average_figures(figures)
     title = f"Average over {', '.join(datasets)}"
-    note = "Means of the macro figures; only detectors that ran on all data sets."
-    tables = _measured(title, "of", averages, total_tallies(tallies))
+    note = "Means of the macro values; only detectors that ran on all data sets."
+    tables = _measured(title, "of", average_values(values), total_counts(counts))
     return [replace(table, notes=(*table.notes, note)) for table in tables]
 
 
-def total_tallies(tallies: Sequence[Tally]) -> list[Tally]:
-    """Add up each detector's counts over the data sets' macro groups."""
-    totals: dict[str, Tally] = {}
-    for tally in tallies:
-        if tally.group == "macro":
-            before = totals.get(tally.detector, Tally("", "", "", 0, 0, 0, 0, 0))
-            sums = (a + b for a, b in zip(astuple(before)[3:], astuple(tally)[3:], strict=True))
-            totals[tally.detector] = Tally(AVERAGE, "macro", tally.detector, *sums)
-    return list(totals.values())
-
-
 def _measured(
-    title: str, group_head: str, figures: Sequence[Figure], tallies: Sequence[Tally]
+    title: str, group_head: str, values: Sequence[MetricValue], counts: Sequence[GroupCounts]
 ) -> list[Table]:
-    """One table for each of image, pixel and text, as far as there are figures."""
-    counts = {(t.dataset, t.group, t.detector): t for t in tallies}
-    by_key = {(f.group, f.detector, f.metric): f for f in figures}
+    """One table for each of image, pixel and text that has values."""
+    counts_of = {(c.dataset, c.group, c.detector): c for c in counts}
+    by_key = {(v.group, v.detector, v.metric): v for v in values}
     tables = []
     for level in _LEVELS:
-        at_level = [figure for figure in figures if _level(figure.metric) == level]
-        # A level that nobody speaks of, like pixels without masks, is left out; but that of images
-        # never, for there it must be seen that everything failed.
-        spoken_of = any(figure.value is not None or figure.note for figure in at_level)
-        if not at_level or (level != "image" and not spoken_of):
+        at_level = [value for value in values if _level(value.metric) == level]
+        # An empty level, like pixels without masks, is left out; but never that of images, which
+        # shows that everything failed.
+        empty = all(value.value is None and not value.note for value in at_level)
+        if not at_level or (level != "image" and empty):
             continue
-        metrics = _ordered({figure.metric for figure in at_level}, METRICS)
-        row_keys = _distinct((f.dataset, f.group, f.detector) for f in at_level)
-        row_keys.sort(key=lambda key: _distinct(f.group for f in at_level).index(key[1]))
-        lost = {key: _lost(counts.get(key)) for key in row_keys}
+        metrics = _ordered({value.metric for value in at_level}, METRICS)
+        row_keys = _distinct((v.dataset, v.group, v.detector) for v in at_level)
+        row_keys.sort(key=lambda key: _distinct(v.group for v in at_level).index(key[1]))
+        lost = {key: _lost(counts_of.get(key)) for key in row_keys}
         notes: list[str] = []
         rows = []
         for key in row_keys:
@@ -155,12 +159,12 @@ def _measured(
             cells = [group, detector]
             cells += [lost[key] or "0"] if any(lost.values()) else []
             for metric in metrics:
-                figure = by_key.get((group, detector, metric))
-                cell = percent(figure.value, figure.low, figure.high) if figure else UNDEFINED
-                if figure and figure.note:
-                    if figure.note not in notes:
-                        notes.append(figure.note)
-                    cell += f" ({notes.index(figure.note) + 1})"
+                value = by_key.get((group, detector, metric))
+                cell = percent(value.value, value.low, value.high) if value else UNDEFINED
+                if value and value.note:
+                    if value.note not in notes:
+                        notes.append(value.note)
+                    cell += f" ({notes.index(value.note) + 1})"
                 cells.append(cell)
             rows.append(tuple(cells))
         labels = (group_head, "detector", *(("failed or missing",) if any(lost.values()) else ()))
@@ -176,23 +180,23 @@ def _measured(
     return tables
 
 
-def _published(figures: Sequence[Published], what: str) -> list[Table]:
-    """The published figures, those of the reference apart from those of other papers."""
-    reference = [figure for figure in figures if figure.source.startswith(REFERENCE)]
-    others = [figure for figure in figures if not figure.source.startswith(REFERENCE)]
+def _published(values: Sequence[PublishedValue], what: str) -> list[Table]:
+    """The published values, those of the reference apart from those of other papers."""
+    reference = [value for value in values if value.source.startswith(REFERENCE)]
+    others = [value for value in values if not value.source.startswith(REFERENCE)]
     tables = []
     for author, chosen in ((REFERENCE, reference), ("other papers", others)):
-        by_key = {(f.dataset, f.system, f.source, f.metric): f for f in chosen}
-        several = len({figure.dataset for figure in chosen}) > 1
+        by_key = {(v.dataset, v.system, v.source, v.metric): v for v in chosen}
+        several = len({value.dataset for value in chosen}) > 1
         for level in _LEVELS:
-            at_level = [figure for figure in chosen if _level(figure.metric) == level]
-            metrics = _ordered({figure.metric for figure in at_level}, PUBLISHED_METRICS)
-            supervision = {(f.dataset, f.system, f.source): f.supervision for f in at_level}
+            at_level = [value for value in chosen if _level(value.metric) == level]
+            metrics = _ordered({value.metric for value in at_level}, PUBLISHED_METRICS)
+            supervision = {(v.dataset, v.system, v.source): v.supervision for v in at_level}
             rows = []
             for (dataset, system, source), labels_used in supervision.items():
                 found = [by_key.get((dataset, system, source, metric)) for metric in metrics]
                 names = (system, labels_used, source)
-                cells = tuple(percent(figure.value if figure else None) for figure in found)
+                cells = tuple(percent(value.value if value else None) for value in found)
                 rows.append((*((dataset,) if several else ()), *names, *cells))
             labels = (*(("data set",) if several else ()), "system", "trained on", "source")
             title = f"Published ({author}; not run here): {what}, {level}"
@@ -203,21 +207,14 @@ def _published(figures: Sequence[Published], what: str) -> list[Table]:
     return tables
 
 
-_LOST = "Images that failed count as wrong; missing ones, not yet run, are in no figure."
-_AS_PUBLISHED = (
-    "The image “AUROC” as published fits the balanced accuracy of hard answers; do not compare it "
-    "with an image AUROC of scores."
-)
-
-
 def _level(metric: str) -> str:
     level = metric.split("_")[0]
     return level if level in _LEVELS else "text"
 
 
-def _lost(tally: Tally | None) -> str:
-    counts = {"failed": tally.failed, "missing": tally.missing} if tally else {}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+def _lost(counts: GroupCounts | None) -> str:
+    lost = {"failed": counts.failed, "missing": counts.missing} if counts else {}
+    return ", ".join(f"{count} {name}" for name, count in lost.items() if count)
 
 
 def _ordered(metrics: set[str], names: dict[str, str]) -> list[str]:

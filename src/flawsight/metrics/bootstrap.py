@@ -1,4 +1,4 @@
-"""Bootstrap over images: how often each is drawn, and the interval of what comes out."""
+"""Bootstrap over images: resampling weights, and the percentile interval of a metric."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,13 +9,13 @@ Array = NDArray[np.float64]
 def bootstrap_weights(labels: ArrayLike, resamples: int, seed: int) -> Array:
     """Return how often each image is drawn in each resample.
 
-    Drawn with replacement within each label, so that no resample lacks a class and the share of
-    defects, on which average precision depends, stays that of the data.
+    The bootstrap is stratified: images are drawn with replacement within each label. So no resample
+    lacks a class, and the share of defects, on which average precision depends, is constant.
 
     Args:
-        labels: (n,) of any kind; images with equal labels are drawn among themselves.
+        labels: (n,) of any type.
         resamples: B ≥ 1.
-        seed: the same seed draws the same.
+        seed: of the random generator.
 
     Returns:
         (B, n) whole numbers ≥ 0; over the images of a label, they sum to the number of images.
@@ -33,7 +33,7 @@ def bootstrap_weights(labels: ArrayLike, resamples: int, seed: int) -> Array:
 def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval (low, high) that holds the middle `level` of (B,) values.
 
-    Resamples in which the figure was not defined, NaN, are left out; (NaN, NaN) if all are.
+    NaN, from resamples in which the metric is undefined, is left out; (NaN, NaN) if all are NaN.
     """
     drawn = np.asarray(values, np.float64)
     drawn = drawn[~np.isnan(drawn)]

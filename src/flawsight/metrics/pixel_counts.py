@@ -1,8 +1,8 @@
-"""Pixels of any number of maps, counted by score in memory that does not grow with them.
+"""Pixels of any number of maps counted by score, in constant memory.
 
 A key is the top bits of a float32's order-preserving integer form: sign, exponent, some mantissa.
-Larger scores have larger keys. With KEY_BITS = 20 there are 11 bits of mantissa, one more than
-float16 has, so scores stored as float16 never share a key with other ones.
+Larger scores have larger keys. KEY_BITS = 20 leaves 11 bits of mantissa, one more than float16 has,
+so different float16 scores never share a key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from ..inspection import FloatArray
 from .ranking import Array, ThresholdCounts, check_finite
 
 KEY_BITS = 20
-COARSE_BITS = 16  # of a bootstrap: 7 bits of mantissa, scores told apart from 0.4 to 0.8 % on
+COARSE_BITS = 16  # for the bootstrap: 7 bits of mantissa, a resolution of 0.4 to 0.8 %
 
 Mask = NDArray[np.bool_]
 Keys = NDArray[np.int64]
@@ -26,22 +26,21 @@ Keys = NDArray[np.int64]
 class PixelCounter:
     """Counts the pixels of one map after another.
 
-    Up to `exact_pixels` pixels the counts are exact. Beyond, scores that share a key are counted
-    as equal: relative to a score's size, those at most 2⁻¹¹ apart. What this can change in a
-    figure is bounded by the `…_error` functions of `curves` on these counts. Scores that float16
-    can hold, and thresholds, are told apart exactly. The state then is 24 MiB for any number of
-    pixels, before it at most 12 bytes a pixel.
+    Up to `exact_pixels` pixels the counts are exact and take at most 12 bytes per pixel. Beyond,
+    they take 24 MiB, and scores that share a key count as equal: those that differ by at most 2⁻¹¹
+    of their size. The `…_error` functions of ranking.py bound the effect on a metric. Float16
+    scores and `accuracy` stay exact.
 
     Attributes:
-        exact: whether no two scores have been counted as one.
+        exact: whether the counts are exact.
     """
 
     def __init__(self, exact_pixels: int = 2**21, threshold: float | None = None) -> None:
-        """Start with nothing counted.
+        """Start with no pixels.
 
         Args:
-            exact_pixels: ≥ 0, how many pixels to keep one by one.
-            threshold: for `accuracy`, as a float32: a pixel ≥ it is marked.
+            exact_pixels: ≥ 0, up to which number of pixels the counts are exact.
+            threshold: for `accuracy`, as a float32: a pixel is marked iff its score ≥ it.
         """
         self.exact = True
         self._exact_pixels = exact_pixels
@@ -57,8 +56,7 @@ class PixelCounter:
 
         Args:
             anomaly_map: (height, width) finite, counted as float32.
-            gt_mask: (height, width) True for a defect; what touches, also by a corner, is one
-                region.
+            gt_mask: (height, width) True for a defect; regions are 8-connected.
 
         Raises:
             DetectorError: if a score is not finite or the sizes differ.
@@ -80,8 +78,8 @@ class PixelCounter:
     def counts(self) -> ThresholdCounts:
         """Return the counts so far.
 
-        Where binned, a score stands for its bin's lower edge, so "score ≥ scores[k]" is true of
-        the very pixels that were counted.
+        A binned score is its bin's lower edge, so "score ≥ scores[k]" holds for exactly the pixels
+        that were counted.
         """
         if not self.exact:
             return _counts(KEY_BITS, self._negatives, self._positives, self._overlap, self._regions)
@@ -100,12 +98,10 @@ class PixelCounter:
         )
 
     def accuracy(self) -> float:
-        """Return the share of pixels rightly marked or left at the threshold; NaN of no pixels.
-
-        Exact for any number of pixels.
+        """Return the exact share of correctly classified pixels at the threshold; NaN without any.
 
         Raises:
-            ValueError: if the counter was made without a threshold.
+            ValueError: if the counter has no threshold.
         """
         if self._threshold is None:
             raise ValueError("Pixel accuracy needs PixelCounter(threshold=…).")
@@ -130,12 +126,12 @@ class PixelCounter:
 
 @dataclass(frozen=True)
 class CoarseCounts:
-    """The pixels of one map, few enough numbers to keep for every image of a bootstrap.
+    """The pixels of one map, coarse enough to keep for every image of a bootstrap.
 
     Attributes:
         keys: (k,) rising, the top COARSE_BITS bits of the scores.
         negatives, positives, overlap: (k,) as in `ThresholdCounts`.
-        regions: number of regions of defect.
+        regions: number of defect regions.
     """
 
     keys: NDArray[np.uint16]
@@ -147,12 +143,12 @@ class CoarseCounts:
 
 @dataclass(frozen=True)
 class StackedCounts:
-    """The pixels of n images, to be drawn anew any number of times.
+    """The pixels of n images, for resampling.
 
     Attributes:
         scores: (K,) falling, lower edges of bins.
         negatives, positives, overlap: (n, K) sparse, as in `ThresholdCounts`.
-        regions: (n,) number of regions of defect.
+        regions: (n,) number of defect regions.
     """
 
     scores: Array
@@ -189,7 +185,7 @@ def image_counts(anomaly_map: FloatArray, gt_mask: Mask) -> CoarseCounts:
 
 
 def stack(images: Sequence[CoarseCounts]) -> StackedCounts:
-    """Put the counts of n ≥ 1 images side by side."""
+    """Stack the counts of n ≥ 1 images."""
     used, place = np.unique(np.concatenate([image.keys for image in images]), return_inverse=True)
     column = used.size - 1 - place
     row = np.repeat(np.arange(len(images)), [image.keys.size for image in images])
@@ -211,7 +207,7 @@ def stack(images: Sequence[CoarseCounts]) -> StackedCounts:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """One map's scores by truth; shares: of a positive pixel, 1 / size of its region."""
+    """One map's scores by label; shares: for each positive pixel, 1 / size of its region."""
 
     negatives: NDArray[np.float32]
     positives: NDArray[np.float32]
@@ -236,7 +232,7 @@ def _pixels_of(anomaly_map: FloatArray, gt_mask: Mask) -> _Pixels:
 
 
 def _keys(scores: NDArray[np.float32], bits: int) -> Keys:
-    """Return the top bits of the integers that order as the scores do."""
+    """Return the top bits of the scores' order-preserving integers."""
     whole = (scores + np.float32(0)).view(np.uint32)  # + 0: −0 becomes 0, its equal
     ordered = np.where(whole >> 31, ~whole, whole | np.uint32(2**31))
     return (ordered >> np.uint32(32 - bits)).astype(np.int64)

@@ -1,11 +1,11 @@
-"""Figures of a ranking, each from counts a threshold: AUROC, average precision, F1-max, AUPRO.
+"""Ranking metrics from counts per threshold: AUROC, average precision, F1-max, AUPRO.
 
-Every equation has its one home here. All broadcast over leading axes, one a bootstrap resample. In
-the docstrings n_k, p_k are the negatives and positives with the k-th highest score, N, P their
-sums, and FP_k, TP_k the sums of the first k. With one class only, nothing is defined: NaN.
+All broadcast over leading axes, such as bootstrap resamples. In the docstrings n_k, p_k are the
+negatives and positives with the k-th highest score, N, P their sums, and FP_k, TP_k the sums of the
+first k. With one class only, every metric is undefined: NaN.
 
-The `…_error` functions bound how far off a figure can be when each score stands for a bin of
-scores in unknown order. With exact scores the figure is exact, whatever the bound says.
+The `…_error` functions bound the error of a metric if each score is the edge of a bin, and the
+order within bins is unknown. With exact scores the metric is exact, whatever the bound.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ThresholdCounts:
-    """What has each score, from the highest score to the lowest.
+    """Negatives and positives by score, from the highest score to the lowest.
 
     Attributes:
         scores: (K,) distinct, falling; "score ≥ scores[k]" is the k-th threshold.
         negatives, positives: (..., K) number, or sum of weights, with that score; ≥ 0.
-        overlap: (..., K) over the regions of defect, the sum of the share of the region's pixels
-            with that score; it sums to `regions`. None for images.
-        regions: (...) number of regions of defect.
+        overlap: (..., K) share of a defect region's pixels with that score, summed over the
+            regions; in total `regions`. None for images.
+        regions: (...) number of defect regions.
     """
 
     scores: Array
@@ -40,7 +40,7 @@ class ThresholdCounts:
 def counts_of(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
 ) -> ThresholdCounts:
-    """Count labels by score, ties together.
+    """Count labels by score; equal scores are counted together.
 
     Args:
         labels: (n,) True for a defect.
@@ -57,22 +57,22 @@ def counts_of(
     order = np.argsort(-values, kind="stable")
     falling = values[order]
     first = np.flatnonzero(np.r_[True, falling[1:] != falling[:-1]][: len(falling)])
-    heavy = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
-    heavy = heavy[..., order]
+    weighted = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    weighted = weighted[..., order]
     if not len(values):
-        return ThresholdCounts(falling, heavy, heavy)
+        return ThresholdCounts(falling, weighted, weighted)
     return ThresholdCounts(
         falling[first],
-        np.add.reduceat(heavy * ~truth[order], first, axis=-1),
-        np.add.reduceat(heavy * truth[order], first, axis=-1),
+        np.add.reduceat(weighted * ~truth[order], first, axis=-1),
+        np.add.reduceat(weighted * truth[order], first, axis=-1),
     )
 
 
 def check_finite(values: NDArray[np.floating]) -> None:
-    """Refuse scores that cannot be ranked.
+    """Check that all scores can be ranked.
 
     Raises:
-        DetectorError: if one is NaN or infinite, saying how many are.
+        DetectorError: if one is NaN or infinite.
     """
     wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
     if wrong:
@@ -83,13 +83,13 @@ def check_finite(values: NDArray[np.floating]) -> None:
 
 
 def auroc(counts: ThresholdCounts) -> Array:
-    """(...) chance that a positive scores above a negative, ties half: Σ n_k (TP_k − p_k/2)/PN."""
+    """(...) P(a positive scores above a negative), ties half: Σ n_k (TP_k − p_k/2)/PN."""
     above = np.cumsum(counts.positives, axis=-1) - counts.positives / 2
     return _ratio((counts.negatives * above).sum(axis=-1), _pairs(counts))
 
 
 def auroc_error(counts: ThresholdCounts) -> Array:
-    """(...) most that binning hides of the AUROC, either way: Σ n_k p_k / 2PN."""
+    """(...) bound of the AUROC's error by binning, either way: Σ n_k p_k / 2PN."""
     return _ratio((counts.negatives * counts.positives).sum(axis=-1) / 2, _pairs(counts))
 
 
@@ -100,7 +100,7 @@ def average_precision(counts: ThresholdCounts) -> Array:
 
 
 def average_precision_error(counts: ThresholdCounts) -> Array:
-    """(...) most that binning hides of the average precision, either way.
+    """(...) bound of the average precision's error by binning, either way.
 
     Inside bin k, precision is at most TP_k/(TP_k + FP_{k−1}), its positives first, and at least
     TP_{k−1}/(TP_{k−1} + FP_k), its negatives first.
@@ -119,7 +119,7 @@ def average_precision_error(counts: ThresholdCounts) -> Array:
 def f1_max(counts: ThresholdCounts) -> tuple[Array, Array]:
     """(...) highest F1 of any threshold, max 2 TP_k/(P + TP_k + FP_k), and (...) that threshold.
 
-    Of several best thresholds, the highest.
+    If several thresholds are best, the highest.
     """
     true, false = _cumulated(counts)
     undefined = _pairs(counts) == 0
@@ -131,7 +131,7 @@ def f1_max(counts: ThresholdCounts) -> tuple[Array, Array]:
 
 
 def f1_max_error(counts: ThresholdCounts) -> Array:
-    """(...) most by which binning makes F1-max too low: in bin k, TP ≤ TP_k and FP ≥ FP_{k−1}."""
+    """(...) bound by which binning lowers F1-max: in bin k, TP ≤ TP_k and FP ≥ FP_{k−1}."""
     true, false = _cumulated(counts)
     positives = true[..., -1:]
     best = _ratio(2 * true, positives + true + false - counts.negatives, 0.0)
@@ -141,8 +141,8 @@ def f1_max_error(counts: ThresholdCounts) -> Array:
 def aupro(counts: ThresholdCounts, limit: float = 0.3) -> Array:
     """(...) area under the mean overlap of regions against FP_k/N up to `limit`, over `limit`.
 
-    Each region counts alike, however large. Between thresholds, and at the limit, the curve is a
-    straight line from (0, 0) on. In [0, 1]. NaN without a region or without a negative pixel.
+    Each region counts equally, whatever its size. The curve starts at (0, 0) and is linear between
+    thresholds and up to the limit. In [0, 1]; NaN without a region or without a negative pixel.
 
     Raises:
         ValueError: if the limit is outside (0, 1] or the counts hold no regions' overlap.
@@ -154,10 +154,10 @@ def aupro(counts: ThresholdCounts, limit: float = 0.3) -> Array:
 
 
 def aupro_error(counts: ThresholdCounts, limit: float = 0.3) -> Array:
-    """(...) most that binning hides of the AUPRO, either way.
+    """(...) bound of the AUPRO's error by binning, either way.
 
-    Inside a bin the rising curve stays in a box of which the straight line is the diagonal: off by
-    half the box, or by all of it where the limit cuts it.
+    Within a bin the true curve rises inside a box whose diagonal is the straight line. The error is
+    at most half the box, or all of it if the limit cuts the box.
 
     Raises:
         ValueError: as `aupro`.
@@ -169,7 +169,7 @@ def aupro_error(counts: ThresholdCounts, limit: float = 0.3) -> Array:
 
 
 def _overlap_segments(counts: ThresholdCounts, limit: float) -> tuple[Array, Array, Array, Array]:
-    """Return width in x, low and high in y, and the part before the limit: (..., K) each."""
+    """Return width in x, low and high in y, and the fraction before the limit: (..., K) each."""
     if not 0 < limit <= 1:
         raise ValueError(f"The limit must be in (0, 1], not {limit}.")
     if counts.overlap is None:
@@ -201,7 +201,7 @@ def _mean_over_positives(counts: ThresholdCounts, values: Array) -> Array:
 
 
 def _ratio(above: ArrayLike, below: ArrayLike, undefined: float = np.nan) -> Array:
-    """Divide; `undefined` where the divisor is 0."""
+    """Divide; the result is `undefined` if the divisor is 0."""
     over, under = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
     result = np.full(over.shape, undefined)
     np.divide(over, under, out=result, where=under != 0)

@@ -1,13 +1,13 @@
-"""Which defects of an image are found one by one: recall of regions against false alarms.
+"""Region recall: the share of defect regions found at an allowed rate of false alarms.
 
-At a threshold t the detections of a map are the 8-connected components of map ≥ t, each standing
-for one place, its highest pixel. A defect region is found if such a place lies in it or close by,
-and a detection close to no region is a false alarm. So a map that marks everything is one
-detection, and finds at most one defect.
+At a threshold t the detections of a map are the 8-connected components of map ≥ t, each at its
+highest pixel. A defect region is found if a detection lies in it or close to it. A detection close
+to no region is a false alarm. So a map that marks everything is one detection, and finds at most
+one defect.
 
-All thresholds are covered at once, exactly: as t falls, a component appears at a peak of the map
-(its birth) and ends where it touches a component with a higher peak (its death), so the detections
-at t are the peaks with death < t ≤ birth.
+All thresholds are covered exactly. As t falls, a component appears at a peak of the map (its birth)
+and ends when it touches a component with a higher peak (its death). The detections at t are the
+peaks with death < t ≤ birth.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from ..inspection import FloatArray
 from .pixel_counts import Mask
 from .ranking import Array, check_finite
 
-# How far from a defect a detection may point, in units of the image's longer side: most of a cell
-# of a grid of 15, for no map of that grid can point better.
+# How far from a defect a detection may be, in units of the image's longer side: most of a cell of a
+# 15 × 15 grid, since a map of that grid has no finer resolution.
 TOLERANCE = 0.05
 _HALF_PLANE = ((0, 1), (1, -1), (1, 0), (1, 1))  # each pair of touching pixels once
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The peaks of one map, and what each points at.
+    """The peaks of one map, and the region that each finds.
 
     Attributes:
         births: (k,) value of each peak.
-        deaths: (k,) below its birth: the threshold from which on it belongs to a higher peak.
-        found: (k,) number of the region it points at, 1 to `regions`, or 0 for a false alarm.
-        regions: number of regions of defect.
+        deaths: (k,) below its birth: the threshold at which it merges with a higher peak.
+        found: (k,) number of the region that it finds, 1 to `regions`, or 0 for a false alarm.
+        regions: number of defect regions.
     """
 
     births: Array
@@ -56,7 +56,7 @@ def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
     values = np.asarray(anomaly_map, np.float64)
     check_finite(values)
     height, width = values.shape
-    # Equal pixels are ordered by place, so that a plateau has one peak that lasts.
+    # Equal pixels are ordered by position, so a plateau keeps one peak.
     at_rank = np.argsort(values.ravel(), kind="stable")
     rank = np.empty(values.size, np.int64)
     rank[at_rank] = np.arange(values.size)
@@ -86,11 +86,11 @@ def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
 
 
 def detections(anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERANCE) -> Detections:
-    """Find a map's peaks and the regions that they point at.
+    """Find a map's peaks and the regions that they find.
 
     Args:
         anomaly_map: (height, width) finite, higher for a defect.
-        gt_mask: (height, width) True for a defect; what touches, also by a corner, is one region.
+        gt_mask: (height, width) True for a defect; regions are 8-connected.
         tolerance: see `TOLERANCE`.
 
     Raises:
@@ -109,18 +109,18 @@ def detections(anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERA
 def region_recall(
     images: Sequence[Detections], weights: Array | None = None, false_alarms: float = 1.0
 ) -> Array:
-    """(...) most of the regions found at any threshold with `false_alarms` an image or fewer.
+    """(...) highest share of regions found at any threshold with few enough false alarms.
 
     Args:
-        images: n ≥ 1 images, defective and good.
+        images: n ≥ 1 images, defective and normal.
         weights: (..., n) ≥ 0; None: 1 each.
-        false_alarms: allowed on average over all images.
+        false_alarms: allowed per image, on average over all images.
 
     Returns:
         In [0, 1]; NaN without a region.
     """
-    heavy = np.ones(len(images)) if weights is None else np.asarray(weights, np.float64)
-    regions = (heavy * [image.regions for image in images]).sum(axis=-1)
+    weighted = np.ones(len(images)) if weights is None else np.asarray(weights, np.float64)
+    regions = (weighted * [image.regions for image in images]).sum(axis=-1)
     image, births, deaths, found = (
         np.concatenate(parts)
         for parts in zip(
@@ -132,9 +132,9 @@ def region_recall(
     alarm = found == 0
     seen = _union(image[~alarm], found[~alarm], births[~alarm], deaths[~alarm])
     thresholds = np.unique(np.concatenate([births, deaths[np.isfinite(deaths)]]))[::-1]
-    alarms = _alive(thresholds, births[alarm], deaths[alarm], heavy[..., image[alarm]])
-    hits = _alive(thresholds, seen[1], seen[2], heavy[..., seen[0].astype(np.int64)])
-    allowed = alarms <= false_alarms * heavy.sum(axis=-1, keepdims=True)
+    alarms = _alive(thresholds, births[alarm], deaths[alarm], weighted[..., image[alarm]])
+    hits = _alive(thresholds, seen[1], seen[2], weighted[..., seen[0].astype(np.int64)])
+    allowed = alarms <= false_alarms * weighted.sum(axis=-1, keepdims=True)
     best = np.where(allowed, hits, 0.0).max(axis=-1, initial=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(regions > 0, best / regions, np.nan))

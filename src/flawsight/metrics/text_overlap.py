@@ -1,4 +1,4 @@
-"""How near an explanation is to a reference text: by words, and by meaning."""
+"""Similarity of an explanation to a reference text: of words (ROUGE-L) and meaning (SBERT)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ..errors import DatasetError, MissingExtraError, ModelError
 
 Array = NDArray[np.float64]
-SBERT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
@@ -20,7 +19,7 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
     such word scores 0.
 
     Raises:
-        DatasetError: if there is no pair, or a text is without its partner.
+        DatasetError: if there is no pair, or the numbers differ.
         MissingExtraError: if rouge-score is not installed.
     """
     _check_pairs(predictions, references)
@@ -35,21 +34,21 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
     )
 
 
-def sbert(predictions: Sequence[str], references: Sequence[str], model: str | None = None) -> Array:
+def sbert(predictions: Sequence[str], references: Sequence[str], model: str) -> Array:
     """Return the cosine of the sentence embeddings of each pair, (n,) in [-1, 1].
 
     Args:
-        predictions: (n,) texts; what is longer than the model reads is cut off by it.
+        predictions: (n,) texts; the model truncates long ones.
         references: (n,) texts.
-        model: name or folder of a sentence-transformers model; None: all-MiniLM-L6-v2.
+        model: name or folder of a sentence-transformers model.
 
     Raises:
-        DatasetError: if there is no pair, or a text is without its partner.
+        DatasetError: if there is no pair, or the numbers differ.
         MissingExtraError: if sentence-transformers is not installed.
         ModelError: if the model cannot be loaded.
     """
     _check_pairs(predictions, references)
-    encoder = _encoder(model or SBERT_MODEL)
+    encoder = _encoder(model)
     embeddings = encoder.encode(
         [*predictions, *references], normalize_embeddings=True, show_progress_bar=False
     )
@@ -57,7 +56,7 @@ def sbert(predictions: Sequence[str], references: Sequence[str], model: str | No
     return np.asarray(np.clip((left * right).sum(axis=1), -1.0, 1.0))
 
 
-@lru_cache(maxsize=1)  # one model serves all cells of a table
+@lru_cache(maxsize=1)  # one model serves all rows of a table
 def _encoder(model: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
@@ -67,8 +66,8 @@ def _encoder(model: str) -> Any:
         return SentenceTransformer(model)
     except Exception as error:  # a wrong name or folder makes the libraries raise nearly anything
         raise ModelError(
-            f"Cannot load the sentence model {model}: {error}. Give a folder that holds one, or "
-            "the name of one that can be downloaded."
+            f"Cannot load the sentence model {model}: {error}. Give the folder of one, or a name "
+            "that can be downloaded."
         ) from error
 
 

@@ -23,11 +23,10 @@ class ChatVLMDetector:
     """Asks flawsight's question of a chat VLM and reads its answer, decoded greedily.
 
     Args:
-        name: what tables call it.
+        name: in tables.
         mllm: of any family.
-        batch_size: images asked about at once.
-        max_new_tokens: length at which a response is cut off. A model that thinks first needs
-            thousands.
+        batch_size: images at once.
+        max_new_tokens: length at which a response is cut off. A thinking model needs thousands.
 
     Raises:
         SettingsError: if a number is below 1.
@@ -46,8 +45,8 @@ class ChatVLMDetector:
         self._prompt = mllm.processor.apply_chat_template(
             user_message(), tokenize=False, add_generation_prompt=True
         )
-        # The chat template of a thinking model begins the response itself.
-        self._begun = "<think>" if self._prompt.rstrip().endswith("<think>") else ""
+        # The chat template of a thinking model begins the response.
+        self._prefix = "<think>" if self._prompt.rstrip().endswith("<think>") else ""
 
     def about(self) -> dict[str, Any]:
         """Return the model, the question and the length of responses."""
@@ -64,7 +63,7 @@ class ChatVLMDetector:
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Ask about a batch of images, with an error in the place of each that failed.
 
-        pred_score is P(Yes) / (P(Yes) + P(No)) where the answer stands, in [0, 1].
+        pred_score is P(Yes) / (P(Yes) + P(No)) at the answer token, in [0, 1].
 
         Raises:
             ModelError: if the model computes NaN, or the batch does not fit into memory.
@@ -112,22 +111,22 @@ class ChatVLMDetector:
         """Read a response of R tokens with its (R,) log P(Yes) − log P(No)."""
         tokenizer = self._mllm.processor.tokenizer
 
-        def said(count: int) -> str:
+        def decoded(count: int) -> str:
             text: str = tokenizer.decode(
                 ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
-            return self._begun + text
+            return self._prefix + text
 
-        text = said(len(ids))
+        text = decoded(len(ids))
         try:
             response = parse_response(text)
         except AnswerError as error:
             return error
-        # The first token that reaches beyond the answer's start; one may end within a character.
+        # The first token that ends beyond the answer's start; a token may end within a character.
         answer_token = bisect_right(
             range(len(ids)),
             response.answer_start,
-            key=lambda index: len(said(index + 1).rstrip("\ufffd")),
+            key=lambda index: len(decoded(index + 1).rstrip("\ufffd")),
         )
         explanation = text[slice(*response.reasoning)]
         return Prediction(

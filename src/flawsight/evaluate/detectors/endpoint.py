@@ -1,58 +1,50 @@
-"""Any OpenAI-compatible endpoint as a detector: it answers Yes or No and says why."""
+"""Any model behind an OpenAI-compatible endpoint as a detector: it answers Yes or No and why."""
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Literal
 
 from ...endpoint.answer_cache import AnswerCache
 from ...endpoint.budget import Budget
-from ...endpoint.client import OPENAI, EndpointClient, OneImageError, encode_image, with_image
+from ...endpoint.client import OPENAI, EndpointClient, encode_png, in_parallel, with_image
 from ...endpoint.completion import Answer
 from ...errors import AnswerError, DetectorError, FlawsightError, SettingsError
 from ...io.images import read_image
 from ...mllm.contradiction import contradicts
 from ...mllm.response import parse_response
-from ...prompt import QUESTION, user_message
+from ...prompt import user_message
 from .protocol import Prediction
 
-# As many likely tokens at each place as OpenAI and vLLM give.
+# The most alternatives per token that OpenAI and vLLM give.
 _LOGPROBS = {"logprobs": True, "top_logprobs": 20}
 
 
 class EndpointDetector:
     """A multimodal LLM behind an OpenAI-compatible chat completions endpoint.
 
-    It gets flawsight's own question and instruction, and yields a verdict; a score only with
-    `logprobs`. Failed requests are repeated by the `openai` client: on 408, 409, 429, 5xx,
-    time-outs and lost connections, after as long as Retry-After says (up to the client's limit)
-    or an exponentially growing time with jitter.
+    It gets flawsight's question and instruction. It yields a verdict, and with `logprobs` a score.
 
     Args:
-        model: as the server calls it.
+        model: its name on the server.
         base_url: of the server, like "http://localhost:8000/v1"; None is the variable
             OPENAI_BASE_URL, or else OpenAI.
-        name: what tables call it; None is the model.
-        api_key_env: environment variable that holds the key. A server on this machine may do
-            without one.
-        cache: folder for answers; one that is there costs no request. None keeps none.
-        requests_per_minute: at most so many requests, repeated ones included; None is no limit.
-        concurrency: requests under way at once.
-        max_tokens: length that the answer may have, in tokens.
-        token_limit: what the server calls that length; None is "max_completion_tokens" for OpenAI
-            and "max_tokens" elsewhere.
+        name: in tables; None is the model.
+        api_key_env: environment variable that holds the key. A server on this machine needs none.
+        cache: folder for answers; a kept answer costs no request. None keeps none.
+        requests_per_minute: limit, repeated requests included; None is no limit.
+        concurrency: requests in flight at once.
+        max_tokens: maximum length of the answer, in tokens.
+        token_limit: the server's name of that parameter; None is "max_completion_tokens" for
+            OpenAI and "max_tokens" elsewhere.
         temperature: of sampling; None leaves it to the server, as some models demand.
         logprobs: ask for log-probabilities, and score by P(Yes) / (P(Yes) + P(No)) at the answer.
-            Some servers refuse such a request (OpenAI for reasoning models), others give none
-            (transformers serve), and then there is no score.
-        timeout: seconds without a sign from the server after which a request has failed.
+            Some servers refuse such a request (OpenAI for reasoning models). Others give none
+            (transformers serve); then there is no score.
+        timeout: seconds without data from the server after which a request fails.
         retries: how often a failed request is repeated.
         price_in, price_out: US$ per million tokens of input and output.
-        budget: US$ that this object may spend; no request starts once it is spent. The requests
-            under way by then, fewer than `concurrency`, still count and may exceed it.
-        question: put to the model.
-        image_format: "png" sends the exact pixels; "jpeg", of quality 95, is smaller.
-        image_detail: "low", "high" or "auto" for servers that know it; None leaves it out.
+        budget: US$ that this object may spend; then no further request starts. The requests in
+            flight, fewer than `concurrency`, may exceed it.
 
     Raises:
         DetectorError: if the key is missing.
@@ -79,15 +71,10 @@ class EndpointDetector:
         price_in: float = 0,
         price_out: float = 0,
         budget: float | None = None,
-        question: str = QUESTION,
-        image_format: Literal["png", "jpeg"] = "png",
-        image_detail: Literal["low", "high", "auto"] | None = None,
     ) -> None:
         for label, value in (("concurrency", concurrency), ("max_tokens", max_tokens)):
             if value < 1:
                 raise SettingsError(f"{label} is {value}; it must be at least 1.")
-        if image_format not in ("png", "jpeg"):
-            raise SettingsError(f"image_format is {image_format!r}; use png or jpeg.")
         if not isinstance(logprobs, bool):
             raise SettingsError(f"logprobs is {logprobs!r}; use true or false.")
         self._budget = Budget(price_in, price_out, budget)
@@ -100,7 +87,7 @@ class EndpointDetector:
         )
         base_url = self._client.base_url
         self.name = model if name is None else name
-        # Several rounds of requests at once: the slowest of a batch keeps the others waiting.
+        # Several rounds per batch, since a batch waits for its slowest request.
         self.batch_size = 4 * concurrency
         self._concurrency = concurrency
         self._cache = AnswerCache(cache)
@@ -114,14 +101,15 @@ class EndpointDetector:
         self._request: dict[str, Any] = {
             "model": model,
             "base_url": base_url,
-            "messages": user_message(question),
+            "messages": user_message(),
             "parameters": parameters,
-            "image_format": image_format,
-            "image_detail": image_detail,
+            # Part of the key of answers already paid for.
+            "image_format": "png",
+            "image_detail": None,
         }
 
     def about(self) -> dict[str, Any]:
-        """Return model, server, messages, parameters and the images' encoding. No key."""
+        """Return model, server, messages, parameters and the images' encoding; no key."""
         return {"endpoint": dict(self._request)}
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
@@ -131,40 +119,25 @@ class EndpointDetector:
             DetectorError: if the key is refused, the model unknown, the budget spent or the cache
                 not writable. All answers that came before are in the cache.
         """
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = [pool.submit(self._predict, path) for path in images]
-            try:
-                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-                return [future.result() for future in futures]
-            finally:
-                for future in futures:
-                    future.cancel()
+        return in_parallel(self._concurrency, self._predict, images)
 
     def _predict(self, path: Path) -> Prediction | FlawsightError:
-        """Predict one image. What is raised, and not returned, concerns all images."""
+        """Predict one image. Errors that concern all images are raised, the others returned."""
         try:
-            image = encode_image(read_image(path), self._request["image_format"])
+            png = encode_png(read_image(path))
         except FlawsightError as error:
             return error
-        key = AnswerCache.key(self._request, image)
-        answer = self._cache.get(key)
-        cost = 0.0
-        if answer is None:
-            self._budget.check()
-            described = self._request
-            messages = with_image(
-                described["messages"], image, described["image_format"], described["image_detail"]
-            )
-            request = {"model": described["model"], "messages": messages}
-            try:
-                answer = self._client.ask(request | self._request["parameters"])
-            except OneImageError as error:
-                return DetectorError(f"{self._client.base_url} on {path}: {error}.")
-            self._cache.put(key, answer)
-            cost = self._budget.add(answer)
-        return _prediction(answer, cost)
+        key = AnswerCache.key(self._request, png)
+        if (kept := self._cache.get(key)) is not None:
+            return _prediction(kept, cost=0.0)
+        self._budget.check()
+        messages = with_image(self._request["messages"], png)
+        request = {"model": self._request["model"], "messages": messages}
+        answer = self._client.ask(request | self._request["parameters"])
+        if isinstance(answer, DetectorError):
+            return answer
+        self._cache.put(key, answer)
+        return _prediction(answer, self._budget.add(answer))
 
 
 def _prediction(answer: Answer, cost: float) -> Prediction | FlawsightError:
@@ -177,12 +150,11 @@ def _prediction(answer: Answer, cost: float) -> Prediction | FlawsightError:
     except AnswerError as error:
         return error
     reasoning = answer.text[slice(*response.reasoning)]
-    said = bool(reasoning.strip())
     return Prediction(
         pred_score=answer.pred_score,
         pred_label=response.answer == "Yes",
-        explanation=reasoning.strip() if said else None,
-        contradiction=contradicts(reasoning, response.answer) if said else None,
+        explanation=reasoning.strip() or None,
+        contradiction=contradicts(reasoning, response.answer) if reasoning.strip() else None,
         seconds=answer.seconds,
         details={
             "answer": answer.text,

@@ -17,7 +17,7 @@ class FlawsightDetector:
     inspectors have a trace store in the same folder.
 
     Args:
-        name: what tables call it.
+        name: in tables.
         inspector: model, settings and batch size.
     """
 

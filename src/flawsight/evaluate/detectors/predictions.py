@@ -1,4 +1,4 @@
-"""`run:FOLDER`: predictions of any other program, in the form of docs/predictions.md."""
+"""`run:FOLDER`: predictions of another program, in the format of docs/predictions.md."""
 
 import csv
 import hashlib
@@ -25,8 +25,8 @@ class PredictionsDetector:
     """A folder of predictions; nothing is computed.
 
     Args:
-        folder: with one of `FILES`, the first of them being read.
-        name: what tables call it; the folder's name if None.
+        folder: with one of `FILES`; the first found is read.
+        name: in tables; None is the folder's name.
 
     Raises:
         DetectorError: if the folder holds no readable predictions.
@@ -58,7 +58,7 @@ class PredictionsDetector:
         return {"detector": "predictions", "sha256": self._sha256}
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Return what the folder says of each image, or the error in its place."""
+        """Return the folder's prediction for each image, or the error in its place."""
         outcomes: list[Prediction | FlawsightError] = []
         for image in images:
             try:
@@ -87,7 +87,7 @@ class PredictionsDetector:
         )
 
     def _find(self, image: Path) -> Row:
-        """Return the row of an image: of its absolute path, else of the longest common ending."""
+        """Return an image's row: the one with its absolute path, else the longest common ending."""
         path = _parts(str(image.absolute()))
         rows = self._by_path.get("/".join(path))
         if rows is None:
@@ -119,19 +119,19 @@ def _parse(text: str, file: Path) -> list[Row]:
                 if line.strip():
                     rows.append(json.loads(line))
             except ValueError as error:
-                # A last line without its end was torn by a killed process.
+                # A killed process leaves a partial last line.
                 if number < len(lines):
-                    raise DetectorError(f"{file}, line {number} is no JSON: {error}") from error
+                    raise DetectorError(f"{file}, line {number} is not JSON: {error}") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not isinstance(row.get("image"), str) or not row["image"]:
-            raise DetectorError(f"{file}, row {number} names no image; give it as 'image'.")
+            raise DetectorError(f"{file}, row {number} names no image; add 'image'.")
     if not rows:
         raise DetectorError(f"{file} is empty.")
     return rows
 
 
 def _parts(path: str) -> list[str]:
-    """Split a path of any operating system; the root is left out."""
+    """Split a path of any operating system, without its root."""
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")] or [path]
 
 
@@ -178,7 +178,7 @@ def _read_map(path: Path) -> FloatArray:
             values = np.asarray(file)
             full = {"L": 255, "F": 1}.get(file.mode, 65535 if file.mode[0] == "I" else 0)
         if not full:
-            raise DetectorError(f"The map {path} is no grey image; write it in one channel.")
+            raise DetectorError(f"The map {path} is not a grey image; write it in one channel.")
         return values.astype(np.float32) / np.float32(full)
     except FlawsightError:
         raise

@@ -1,4 +1,4 @@
-"""What every system that is compared looks like from outside: image files in, predictions out."""
+"""The interface of every detector under comparison: image files in, predictions out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from ...inspection import FloatArray
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a system says of one image. None: this kind of system does not say.
+    """A detector's prediction for one image. None: this kind of detector does not give it.
 
     Attributes:
-        pred_score: finite, higher for a defect; None from a system that only answers.
-        pred_label: its own verdict, True for a defect; None from a system that only scores.
+        pred_score: finite, higher for a defect.
+        pred_label: the detector's own verdict, True for a defect.
         anomaly_map: (height, width) of the upright image, finite, higher for a defect.
-        explanation: the reasoning in words.
+        explanation: the reasoning as text.
         contradiction: True if the reasoning says the opposite of the verdict.
         seconds: time spent on this image.
-        details: anything else worth a place in the run folder's row, as JSON types.
+        details: further fields of the run folder's row, as JSON types.
     """
 
     pred_score: float | None = None
@@ -33,25 +33,25 @@ class Prediction:
 
 
 class Detector(Protocol):
-    """A system under comparison. It is given images only, never their labels."""
+    """A system under comparison. It gets images only, never their labels."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
 
     @property
     def batch_size(self) -> int:
-        """How many images it wants at once."""
+        """How many images to pass at once."""
 
     def about(self) -> dict[str, Any]:
-        """Return, as JSON types, all that its predictions depend on.
+        """Return, as JSON types, all that its predictions depend on, without secrets.
 
-        A run folder is gone on with only by a detector that says the same of itself. No secrets.
+        A run folder is resumed only by a detector with the same description.
         """
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Return a prediction for each image, or the error in its place.
 
         Raises:
-            FlawsightError: if the system itself cannot go on, for then every image would fail.
+            FlawsightError: if every image would fail.
         """

@@ -1,16 +1,15 @@
-"""What a user writes for a detector → the detector.
+"""A detector as text → the detector.
 
     flawsight                                    the bundled model, preset default
     flawsight:MODEL,preset=paper,tau_t=0.4       any model; any setting
     vlm:MODEL,max_new_tokens=8192                any chat VLM of transformers, answers only
     openai:MODEL,base_url=http://…/v1,budget=5   any OpenAI-compatible endpoint
     run:FOLDER                                   the predictions of any other program
-    texture                                      a baseline without learning
+    texture                                      a classical baseline without learning
 
-`name=…` gives it a name of its own in folders and tables.
+`name=…` sets its name in folders and tables.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from ...errors import SettingsError
 from ...settings import parse_override
 from .protocol import Detector
 
+KINDS = ("flawsight", "vlm", "openai", "run", "texture")
 _LOAD = ("adapter", "device", "dtype", "attention")
 
 
@@ -34,12 +34,12 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """What tables call it: its `name` option, or the text itself."""
+        """Its name in tables: the option `name`, or the text itself."""
         return str(self.options.get("name", self.text))
 
 
 def parse_spec(text: str) -> Spec:
-    """Parse ``KIND[:ARGUMENT][,NAME=VALUE…]``; values are JSON or else words.
+    """Parse ``KIND[:ARGUMENT][,NAME=VALUE…]``; values are JSON or plain text.
 
     Raises:
         SettingsError: for an unknown kind, or an option without a value.
@@ -49,20 +49,20 @@ def parse_spec(text: str) -> Spec:
     if colon and "=" in argument and not Path(argument).exists():
         pairs.insert(0, argument)
         argument = ""
-    if kind not in _OPENERS:
+    if kind not in KINDS:
         raise SettingsError(
-            f"Unknown detector {kind!r} in {text!r}; choose one of {', '.join(_OPENERS)}."
+            f"Unknown detector {kind!r} in {text!r}; choose one of {', '.join(KINDS)}."
         )
     return Spec(text, kind, argument or None, dict(parse_override(pair) for pair in pairs))
 
 
-def open_detector(spec: Spec, traces: Path, cache: Path, batch_size: int) -> Detector:
-    """Load what a spec names.
+def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector:
+    """Load the detector that a spec describes.
 
     Args:
         spec: parsed.
-        traces: folder for the traces of flawsight's own detectors.
-        cache: folder for the answers of endpoints.
+        out: folder of the bench; traces of `flawsight` go to traces/, answers of endpoints to
+            answers/ in it.
         batch_size: images at once, of detectors that run a model here.
 
     Raises:
@@ -70,13 +70,30 @@ def open_detector(spec: Spec, traces: Path, cache: Path, batch_size: int) -> Det
     """
     options = {name: value for name, value in spec.options.items() if name != "name"}
     try:
-        return _OPENERS[spec.kind](spec, options, traces, cache, batch_size)
+        match spec.kind:
+            case "flawsight":
+                return _open_flawsight(spec, options, out / "traces", batch_size)
+            case "vlm":
+                return _open_chat_vlm(spec, options, batch_size)
+            case "openai":
+                from .endpoint import EndpointDetector
+
+                model = _argument(spec, "model")
+                return EndpointDetector(model, name=spec.name, cache=out / "answers", **options)
+            case "run":
+                from .predictions import PredictionsDetector
+
+                return PredictionsDetector(Path(_argument(spec, "folder")), spec.name, **options)
+            case _:
+                from .texture import TextureDetector
+
+                return TextureDetector(spec.name, **options)
     except TypeError as error:
         raise SettingsError(f"{spec.text!r}: {error}.") from error
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas outside of brackets, for `layers=[1,2]` is one option."""
+    """Split at the commas outside of brackets: `layers=[1,2]` is one option."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "[{") - (character in "]}")
@@ -87,77 +104,43 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _needs_argument(spec: Spec, what: str) -> str:
+def _argument(spec: Spec, what: str) -> str:
     if spec.argument is None:
         raise SettingsError(f"{spec.text!r} lacks its {what}: write {spec.kind}:{what.upper()}.")
     return spec.argument
 
 
-def _own(
-    spec: Spec, options: dict[str, Any], traces: Path, _cache: Path, batch_size: int
-) -> Detector:
+def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_size: int) -> Detector:
     from ...inspector import Inspector
     from ...refine.attention_prior import load_prior
     from ...runs.trace_store import TraceFolder
     from ...settings import Settings, preset
     from .flawsight import FlawsightDetector
 
-    load = tuple((name, options.pop(name)) for name in _LOAD if name in options)
-    threshold = options.pop("threshold", None)
+    mllm = _load(spec.argument, _load_options(options))
     settings = Settings.from_json(preset(options.pop("preset", "default")).to_json() | options)
-    mllm = _loaded(spec.argument, load)
     prior = load_prior(mllm.folder, mllm.sha256)
     store = TraceFolder(traces, mllm, settings, prior)
-    inspector = Inspector(mllm, settings, batch_size, threshold, prior=prior, trace_store=store)
+    inspector = Inspector(mllm, settings, batch_size, prior=prior, trace_store=store)
     return FlawsightDetector(spec.name, inspector)
 
 
-@lru_cache(maxsize=1)
-def _loaded(model: str | None, load: tuple[tuple[str, Any], ...]) -> Any:
-    """Load a model once for all detectors in a row that share it."""
-    from ...mllm.load import load_mllm
-
-    return load_mllm(model, **dict(load))
-
-
-def _vlm(
-    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, batch_size: int
-) -> Detector:
+def _open_chat_vlm(spec: Spec, options: dict[str, Any], batch_size: int) -> Detector:
     from .chat_vlm import ChatVLMDetector
 
-    load = tuple((name, options.pop(name)) for name in _LOAD if name in options)
-    mllm = _loaded(_needs_argument(spec, "model"), (*load, ("any_family", True)))
+    load = (*_load_options(options), ("any_family", True))
+    mllm = _load(_argument(spec, "model"), load)
     return ChatVLMDetector(spec.name, mllm, **{"batch_size": batch_size} | options)
 
 
-def _openai(
-    spec: Spec, options: dict[str, Any], _traces: Path, cache: Path, _batch_size: int
-) -> Detector:
-    from .endpoint import EndpointDetector
-
-    return EndpointDetector(_needs_argument(spec, "model"), name=spec.name, cache=cache, **options)
+def _load_options(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Take the options of `load_mllm` out of a detector's."""
+    return tuple((name, options.pop(name)) for name in _LOAD if name in options)
 
 
-def _run(
-    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, _batch_size: int
-) -> Detector:
-    from .predictions import PredictionsDetector
+@lru_cache(maxsize=1)
+def _load(model: str | None, options: tuple[tuple[str, Any], ...]) -> Any:
+    """Load a model once for all detectors in a row that share it."""
+    from ...mllm.load import load_mllm
 
-    return PredictionsDetector(Path(_needs_argument(spec, "folder")), name=spec.name, **options)
-
-
-def _texture(
-    spec: Spec, options: dict[str, Any], _traces: Path, _cache: Path, _batch_size: int
-) -> Detector:
-    from .texture import TextureDetector
-
-    return TextureDetector(name=spec.name, **options)
-
-
-_OPENERS: dict[str, Callable[[Spec, dict[str, Any], Path, Path, int], Detector]] = {
-    "flawsight": _own,
-    "vlm": _vlm,
-    "openai": _openai,
-    "run": _run,
-    "texture": _texture,
-}
+    return load_mllm(model, **dict(options))

@@ -1,7 +1,7 @@
-"""`texture`: a classical baseline that learns nothing. What differs from the rest is a defect.
+"""`texture`: a classical baseline without learning, for homogeneous surfaces.
 
-Each place of the image is described by the statistics of its surroundings, and scored by how far
-they lie from those of the image's other places. Meant for surfaces that look the same all over.
+Each pixel is described by local statistics, and scored by their Mahalanobis distance from those of
+the image's other pixels.
 """
 
 import time
@@ -23,16 +23,16 @@ from .protocol import Prediction
 LONG_SIDE = 320
 SCALES = (3.0, 6.0)
 SHRINKAGE = 0.1
-# An image scores by how far its most deviating places lie above its livelier ones.
+# pred_score is the difference of these quantiles of the map.
 QUANTILES = (0.9, 0.999)
-# The deviation, in robust standard deviations, that is drawn half bright.
+# The deviation, in robust standard deviations, that the map shows as one half.
 HALF_BRIGHT = 6.0
 _MAD_TO_STD = 1.4826
 _TINY = 1e-3
 
 
 class TextureDetector:
-    """Scores images by their most deviating places; gives no verdicts."""
+    """Scores images by their most deviating pixels; gives no verdicts."""
 
     batch_size = 1
 
@@ -40,7 +40,7 @@ class TextureDetector:
         self.name = name
 
     def about(self) -> dict[str, Any]:
-        """Return the settings, which are fixed."""
+        """Return the fixed settings."""
         return {
             "detector": "texture",
             "long_side": LONG_SIDE,
@@ -74,9 +74,9 @@ class TextureDetector:
 
 
 def deviation_map(image: Image.Image) -> FloatArray:
-    """Return how unlike the rest each place is, in robust standard deviations.
+    """Return each pixel's distance from the others, ≥ 0, in robust standard deviations.
 
-    The map has the image's aspect, its longer side at most LONG_SIDE.
+    The map has the image's aspect; its longer side is at most LONG_SIDE.
     """
     scale = min(1.0, LONG_SIDE / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
@@ -85,9 +85,9 @@ def deviation_map(image: Image.Image) -> FloatArray:
     centred = values - np.median(values, axis=1, keepdims=True)
     spread = np.median(np.abs(centred), axis=1, keepdims=True) * _MAD_TO_STD
     standard = centred / (spread + _TINY)
-    # The covariance of what is ordinary: far places count with a fixed length only.
-    ordinary = np.clip(standard, -3, 3)
-    covariance = ordinary @ ordinary.T / ordinary.shape[1]
+    # Clipped, so that outliers hardly change the covariance.
+    clipped = np.clip(standard, -3, 3)
+    covariance = clipped @ clipped.T / clipped.shape[1]
     count = len(covariance)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(count)
     squared = (standard * np.linalg.solve(covariance, standard)).sum(axis=0)
@@ -96,7 +96,7 @@ def deviation_map(image: Image.Image) -> FloatArray:
 
 
 def _features(image: Image.Image) -> list[FloatArray]:
-    """Return per-place statistics at all scales: colour means, contrast, gradient, Laplacian."""
+    """Return per-pixel statistics at all scales: colour means, contrast, gradient, Laplacian."""
     rgb = np.asarray(image, dtype=np.float32) / 255
     grey = rgb.mean(axis=2)
     channels = [grey, rgb[:, :, 0] - grey, rgb[:, :, 2] - grey]
