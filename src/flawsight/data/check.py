@@ -10,7 +10,8 @@ from PIL import Image
 
 from ..errors import DatasetError, ImageError
 from ..io.images import SUFFIXES, read_image
-from .dataset import Dataset, Sample, read_gt_mask
+from .dataset import Dataset, Sample
+from .masks import read_gt_mask
 
 _MASK_ENDINGS = ("_mask", "_label", "_gt", "_ground_truth")
 _MASK_FOLDERS = {"ground_truth", "gt", "mask", "masks"}

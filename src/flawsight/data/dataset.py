@@ -4,10 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-
 from ..errors import DatasetError
 
 Polygon = tuple[tuple[float, float], ...]
@@ -108,35 +104,3 @@ class Dataset:
             kept = min(count, len(group))
             chosen += [group[index * len(group) // kept] for index in range(kept)]
         return replace(self, samples=tuple(chosen))
-
-
-def read_gt_mask(sample: Sample, image_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """Return the (height, width) ground truth of a sample whose pixels are labelled.
-
-    Args:
-        sample: with a mask or polygons, or normal.
-        image_size: (height, width) that it must have; needed where no mask file tells it.
-
-    Raises:
-        DatasetError: if the mask cannot be read or has another size.
-    """
-    if sample.mask is None:
-        if image_size is None:
-            raise DatasetError(f"The size of {sample.image} is not known.")
-        canvas = Image.new("1", (image_size[1], image_size[0]))
-        for polygon in sample.polygons:
-            ImageDraw.Draw(canvas).polygon(list(polygon), fill=1, outline=1)
-        return np.array(canvas, dtype=bool)
-    try:
-        with Image.open(sample.mask) as file:
-            gt_mask = np.asarray(file)
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise DatasetError(f"Cannot read the mask {sample.mask}: {error}") from error
-    if gt_mask.ndim == 3:
-        gt_mask = gt_mask[:, :, :3].max(axis=2)
-    if image_size is not None and gt_mask.shape != tuple(image_size):
-        raise DatasetError(
-            f"The mask {sample.mask} is {gt_mask.shape[1]}×{gt_mask.shape[0]} pixels, its image "
-            f"{image_size[1]}×{image_size[0]}. Masks must have the size of their image."
-        )
-    return np.asarray(gt_mask > 0)

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from ..errors import DatasetError
 from ..io.images import SUFFIXES
 from .dataset import Polygon, Sample
+from .masks import read_mask_file
 
 Reader = Callable[[Path], list[Sample] | None]
 
@@ -169,7 +167,7 @@ def read_kolektor(root: Path) -> list[Sample] | None:
                     f"{image} has no {image.stem}_label.bmp beside it; in KolektorSDD every image "
                     "has one. Unpack the published archive whole."
                 )
-            label = int(_has_defect(mask))
+            label = int(read_mask_file(mask).any())
             samples.append(
                 Sample(
                     image=image,
@@ -181,14 +179,6 @@ def read_kolektor(root: Path) -> list[Sample] | None:
                 )
             )
     return samples or None
-
-
-def _has_defect(mask: Path) -> bool:
-    try:
-        with Image.open(mask) as file:
-            return bool(np.asarray(file).any())
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise DatasetError(f"Cannot read the mask {mask}: {error}") from error
 
 
 def read_vision(root: Path) -> list[Sample] | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dataset import Sample, read_gt_mask
+from ..data.dataset import Sample
+from ..data.masks import read_gt_mask
 from ..errors import RunFolderError
 from ..inspection import FloatArray
 from ..metrics.bootstrap import bootstrap_weights, interval
