@@ -13,8 +13,8 @@ from PIL import Image
 
 from flawsight.data.catalog import BENCHMARKS, find_benchmark
 from flawsight.data.dataset import Dataset
-from flawsight.data.masks import read_gt_mask
 from flawsight.data.layouts import MaskFinder
+from flawsight.data.masks import read_gt_mask
 from flawsight.data.open import open_datasets
 from flawsight.errors import DatasetError
 
