@@ -15,7 +15,7 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            help="Run folder of inspect, or a cell of a bench. With --labels: folder or database "
+            help="Run folder of inspect or of a bench. With --labels: folder or database "
             "URL of flawsight serve."
         ),
     ],
