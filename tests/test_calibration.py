@@ -110,6 +110,8 @@ def test_categories_have_thresholds_of_their_own_and_survive_the_file(tmp_path: 
         calibration.check("b" * 64, {"alpha": 1}, None)
     with pytest.raises(CalibrationError, match="alpha 1"):
         calibration.check("a" * 64, {"alpha": 2}, None)
+    with pytest.raises(CalibrationError, match="prior None"):
+        calibration.check("a" * 64, {"alpha": 1}, "c" * 64)
     # A setting that is younger than the file counts as its default.
     calibration.check("a" * 64, {"alpha": 1, "seed": 0}, None)
     with pytest.raises(CalibrationError, match="seed 0"):

@@ -25,6 +25,7 @@ from flawsight.export.write_export import FORMATS, Exported, export
 from flawsight.io.overlay import draw_overlay
 from flawsight.real.regions import mask_of, regions_of
 from flawsight.runs.folder import RunFolder
+from flawsight.runs.parquet import rows_table
 from flawsight.runs.read import Row, read_rows
 from helpers.command_line import flawsight
 
@@ -312,6 +313,36 @@ def test_regions_are_the_runs_own_unless_a_threshold_is_given(
     of_mask = list(regions_with_phrases(item, 0.4))
     assert [one.counts for one in of_mask] == [o.counts for o in regions_of(anomaly_map, 0.4)]
     assert [one.phrases for one in of_mask] == ["a dent" if one.area > 2 else "" for one in of_mask]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_run_of_a_cluster_is_exported_like_any_other(
+    to: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray leaves run.json and rows/*.parquet, and no inspections.jsonl."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    if to == "coco":
+        pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    before = export(run, to, tmp_path / "before")
+    rows = read_rows(run)
+    (run / "inspections.jsonl").unlink()
+    (run / "rows").mkdir()
+    for number in range(2):
+        parquet.write_table(rows_table(rows[2 * number :][:2]), run / f"rows/{number}.parquet")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    after = export(run, to, tmp_path / "after")
+    assert after.images == before.images == 3
+    assert after.left_out == before.left_out
+    assert contents(after.path) == contents(before.path)
+    monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
+    with pytest.raises(MissingExtraError, match=r"pyarrow: pip install 'flawsight\[ray\]'"):
+        export(run, to, tmp_path / "never")
+
+
+def contents(path: Path) -> dict[Path, bytes]:
+    """Return the files below a folder by their relative path, or a file by itself."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return {file.relative_to(path): file.read_bytes() for file in files}
 
 
 # --- What goes wrong

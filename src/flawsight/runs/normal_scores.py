@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from ..calibration import NormalScores
+from ..calibration import FORMAT, NormalScores
 from ..errors import CalibrationError
 from .read import read_description, read_rows, read_truth
 
@@ -58,6 +58,7 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         about.get("settings"),
         about.get("prior_sha256"),
         {category: tuple(group) for category, group in peaks.items()},
+        about.get("format", FORMAT),
     )
 
 

@@ -60,9 +60,9 @@ def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
 
     Args:
         folder: of the run.
-        damaged_as_errors: return a row with an "error" in place of each that is damaged, torn or
-            names no image. Otherwise a torn last line, left by a killed process, is passed over,
-            and a damaged one before it is refused.
+        damaged_as_errors: return a row with an "error" in place of each damaged or torn one.
+            Otherwise a torn last line, left by a killed process, is passed over, and a damaged
+            line before it is refused.
 
     Raises:
         RunFolderError: if a row is damaged.
@@ -73,47 +73,47 @@ def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
         rows += read_parquet_rows(StorageFolder(str(folder)))
     for path in [folder / "inspections.jsonl", *rank_files(folder)]:
         if path.exists():
-            rows += _tolerant_lines(path) if damaged_as_errors else _lines(path)
+            rows += _lines(path, damaged_as_errors)
     return [upgraded_row(row) for row in rows]
 
 
-def _lines(path: Path) -> Iterator[Row]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+def _lines(path: Path, damaged_as_errors: bool) -> Iterator[Row]:
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            if number < len(lines):
-                raise RunFolderError(f"{path}, line {number} is damaged: {error}") from error
+        row = _parse(line)
+        if row is not None:
+            yield row
+        elif damaged_as_errors:
+            yield {"image": f"{path.name}, line {number}", "error": "This row is damaged."}
+        elif number < len(lines):
+            raise RunFolderError(
+                f"{path}, line {number} is damaged; delete the line, and run the same command "
+                "again to inspect its image again."
+            )
 
 
-def _tolerant_lines(path: Path) -> Iterator[Row]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not (isinstance(row, dict) and isinstance(row.get("image"), str) and row["image"]):
-            row = {"image": f"{path.name}, line {number}", "error": "This row is damaged."}
-        yield row
+def _parse(line: bytes) -> Row | None:
+    """Return a row; None if it is damaged: no JSON object, or one that names no image."""
+    try:
+        row = json.loads(line.decode(errors="replace"))
+    except ValueError:
+        return None
+    names_image = isinstance(row, dict) and isinstance(row.get("image"), str) and row["image"]
+    return row if names_image else None
 
 
 def upgraded_row(row: Row) -> Row:
     """Return a row by today's names. Those of version 0.1 are read for one release."""
-    renamed = {"tokens": ("kept", "selected"), "regions": ("words", "phrases")}
-    for field, (old, new) in renamed.items():
-        parts = row.get(field)
-        if isinstance(parts, list) and any(isinstance(p, dict) and old in p for p in parts):
-            row = row | {
-                field: [
-                    {new if name == old else name: value for name, value in part.items()}
-                    if isinstance(part, dict)
-                    else part
-                    for part in parts
-                ]
-            }
+    for field, old, new in (("tokens", "kept", "selected"), ("regions", "words", "phrases")):
+        if isinstance(row.get(field), list):
+            row = row | {field: [_rename(part, old, new) for part in row[field]]}
     return row
+
+
+def _rename(part: Any, old: str, new: str) -> Any:
+    if not isinstance(part, dict) or old not in part:
+        return part
+    return {new if name == old else name: value for name, value in part.items()}
 
 
 def rank_files(folder: Path) -> list[Path]:
