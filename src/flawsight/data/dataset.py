@@ -1,4 +1,4 @@
-"""A labelled data set: samples with their truth, however they lie on disk."""
+"""A labelled data set: images with their labels, whatever its layout on disk."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +11,17 @@ Polygon = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and its truth.
+    """One image and its labels.
 
     Attributes:
         image: absolute path.
         label: 1 defective, 0 normal.
         category: the product, like "bottle".
         split: "train", "validation" or "test".
-        class_name: kind of defect, like "crack"; "good" where normal.
-        mask: file of the gt_mask, any pixel above 0 being defective; None where there is none.
-        polygons: the gt_mask as polygons instead of a file: (x, y) vertices in pixels.
-        reference: a reasoning text that an explanation can be compared with.
+        class_name: kind of defect, like "crack"; "good" if normal.
+        mask: file of the ground-truth mask, defective pixels above 0; None if there is none.
+        polygons: the ground-truth mask as polygons instead of a file: (x, y) vertices in pixels.
+        reference: a text to compare explanations with.
     """
 
     image: Path
@@ -35,7 +35,7 @@ class Sample:
 
     @property
     def pixel_labelled(self) -> bool:
-        """Whether it is known which pixels are defective; in a normal image, none is."""
+        """Whether the defective pixels are known; a normal image has none."""
         return self.label == 0 or self.mask is not None or bool(self.polygons)
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Dataset:
         return sorted({sample.category for sample in self.samples})
 
     def split(self, name: str) -> "Dataset":
-        """Return the part called "train", "validation" or "test".
+        """Return the split "train", "validation" or "test".
 
         Raises:
             DatasetError: if it is empty.
@@ -95,7 +95,7 @@ class Dataset:
         return replace(self, samples=chosen)
 
     def limited(self, count: int) -> "Dataset":
-        """Return at most `count` images of each category and class, spread over their names."""
+        """Return at most `count` images per category and class, evenly spaced in their order."""
         groups: dict[tuple[str, str], list[Sample]] = {}
         for sample in self.samples:
             groups.setdefault((sample.category, sample.class_name), []).append(sample)
