@@ -134,7 +134,7 @@ def _count_pixels(
         anomaly_map = np.full(gt_mask.shape, UNMARKED, np.float32)
     else:
         anomaly_map = read_array(cell.folder, row, "anomaly_map")
-        gt_mask = read_gt_mask(sample, (anomaly_map.shape[0], anomaly_map.shape[1]))
+        gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
     coarse, peaks = image_counts(anomaly_map, gt_mask), detections(anomaly_map, gt_mask)
     for group in groups:
         if group.pixels is None:
