@@ -164,7 +164,7 @@ def read_kolektor(root: Path) -> list[Sample] | None:
             mask = masks.find(image)
             if mask is None or mask == image:
                 raise DatasetError(
-                    f"{image} has no {image.stem}_label.bmp beside it; in KolektorSDD every image "
+                    f"{image} has no {image.stem}_label.bmp; in KolektorSDD every image "
                     "has one. Unpack the published archive whole."
                 )
             label = int(read_mask_file(mask).any())
@@ -182,7 +182,7 @@ def read_kolektor(root: Path) -> list[Sample] | None:
 
 
 def read_vision(root: Path) -> list[Sample] | None:
-    """Read VISION: `PRODUCT/{train,val}/_annotations.coco.json` with its images beside it.
+    """Read VISION: `PRODUCT/{train,val}/_annotations.coco.json` with its images in the same folder.
 
     An image without annotations is normal. The folders `inference` have no labels and are not read.
 
