@@ -41,7 +41,8 @@ from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_con
 from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.cgro.training_data import LabelledImage, TrainingData
 from flawsight.cgro.validation import figures
-from flawsight.data.dataset import Sample, read_gt_mask
+from flawsight.data.dataset import Sample
+from flawsight.data.masks import read_gt_mask
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError
 from flawsight.io.images import read_image

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from results import write_section
 from sklearn.metrics import roc_auc_score
 
-from flawsight.data.dataset import Sample, read_gt_mask
+from flawsight.data.dataset import Sample
+from flawsight.data.masks import read_gt_mask
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError, FlawsightError
 from flawsight.inspection import Trace

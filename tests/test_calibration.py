@@ -16,16 +16,15 @@ from typer.testing import CliRunner
 from flawsight.calibration import (
     NormalScores,
     calibrate,
-    category_of_path,
     conformal_threshold,
     load_calibration,
-    read_normal_scores,
     save_calibration,
 )
 from flawsight.cli import app
 from flawsight.data.dataset import Sample
 from flawsight.errors import CalibrationError
 from flawsight.evaluate.plots import draw_histogram
+from flawsight.runs.normal_scores import category_of_path, read_normal_scores
 from flawsight.runs.read import read_rows
 from flawsight_surfaces import render_pair
 
@@ -106,15 +105,17 @@ def test_categories_have_thresholds_of_their_own_and_survive_the_file(tmp_path: 
         calibrate(scores, 0.25).threshold("nut")
     with pytest.raises(CalibrationError, match=r"cap: .* at least 4"):
         calibrate(scores, 0.2, by_category=True)
-    calibration.check("a" * 64, {"alpha": 1})
+    calibration.check("a" * 64, {"alpha": 1}, None)
     with pytest.raises(CalibrationError, match="another model"):
-        calibration.check("b" * 64, {"alpha": 1})
+        calibration.check("b" * 64, {"alpha": 1}, None)
     with pytest.raises(CalibrationError, match="alpha 1"):
-        calibration.check("a" * 64, {"alpha": 2})
+        calibration.check("a" * 64, {"alpha": 2}, None)
+    with pytest.raises(CalibrationError, match="prior None"):
+        calibration.check("a" * 64, {"alpha": 1}, "c" * 64)
     # A setting that is younger than the file counts as its default.
-    calibration.check("a" * 64, {"alpha": 1, "reask": 0})
-    with pytest.raises(CalibrationError, match="reask 0"):
-        calibration.check("a" * 64, {"alpha": 1, "reask": 2})
+    calibration.check("a" * 64, {"alpha": 1, "seed": 0}, None)
+    with pytest.raises(CalibrationError, match="seed 0"):
+        calibration.check("a" * 64, {"alpha": 1, "seed": 2}, None)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 9}'])

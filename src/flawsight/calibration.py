@@ -36,6 +36,7 @@ class NormalScores:
         settings: of the inspections, as JSON types.
         prior_sha256: of the attention prior of the inspections, if one was used.
         peaks: the `map_peak` of each image, by product; empty if the run does not say.
+        format: of the run; format 1 does not record the prior.
     """
 
     by_category: dict[str, tuple[float, ...]]
@@ -44,6 +45,7 @@ class NormalScores:
     settings: dict[str, Any] | None
     prior_sha256: str | None = None
     peaks: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    format: int = FORMAT
 
     @property
     def pooled(self) -> tuple[float, ...]:
@@ -65,7 +67,7 @@ class Calibration:
         region_thresholds: the same of maps: a new good image has a suspect region with probability
             a at most. Empty if the run does not say `map_peak`.
         prior_sha256: of the attention prior that was used, if one was. Not in files of format 1.
-        format: of the file it was read from.
+        format: of the file or run that it comes from; format 1 does not record the prior.
     """
 
     thresholds: dict[str, float]
@@ -132,7 +134,7 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """Return the content of calibration.json."""
         return {
-            "format": FORMAT,
+            "format": self.format,
             "created": self.created,
             "false_alarm_rate": self.false_alarm_rate,
             "thresholds": self.thresholds,
@@ -207,6 +209,7 @@ def calibrate(
             if len(peaks := _peaks(scores, name)) == len(group)
         },
         scores.prior_sha256,
+        scores.format,
     )
 
 

@@ -25,6 +25,10 @@ class RunFolderError(FlawsightError):
     """A run folder cannot be written or belongs to another run."""
 
 
+class ArrayDeletedError(RunFolderError):
+    """A row names a map whose file has been deleted, as one may to save space."""
+
+
 class DatasetError(FlawsightError):
     """A data set is not laid out as it should be, or its files do not fit together."""
 

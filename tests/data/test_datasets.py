@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flawsight.data.catalog import BENCHMARKS, find_benchmark
-from flawsight.data.dataset import Dataset, read_gt_mask
+from flawsight.data.dataset import Dataset
 from flawsight.data.layouts import MaskFinder
+from flawsight.data.masks import read_gt_mask
 from flawsight.data.open import open_datasets
 from flawsight.errors import DatasetError
 

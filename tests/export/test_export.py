@@ -18,13 +18,14 @@ from PIL import Image
 
 from flawsight.errors import ExportError, MissingExtraError
 from flawsight.export.csv_table import COLUMNS
-from flawsight.export.export_regions import MAP_THRESHOLD, worded_regions
+from flawsight.export.export_regions import MAP_THRESHOLD, regions_with_phrases
 from flawsight.export.items import Item
 from flawsight.export.labelstudio import encode_rle
 from flawsight.export.write_export import FORMATS, Exported, export
 from flawsight.io.overlay import draw_overlay
 from flawsight.real.regions import mask_of, regions_of
 from flawsight.runs.folder import RunFolder
+from flawsight.runs.parquet import rows_table
 from flawsight.runs.read import Row, read_rows
 from helpers.command_line import flawsight
 
@@ -305,13 +306,43 @@ def test_regions_are_the_runs_own_unless_a_threshold_is_given(
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     np.savez(folder / "map.npz", anomaly_map=anomaly_map)
-    found = [replace(one, words="a dent") for one in regions_of(anomaly_map, 0.4) if one.area > 2]
+    found = [replace(one, phrases="a dent") for one in regions_of(anomaly_map, 0.4) if one.area > 2]
     row = {"anomaly_map": "map.npz", "regions": [one.to_json() for one in found]}
     item = Item("", folder, "", None, True, 0.5, "", row, folder)
-    assert list(worded_regions(item, None)) == found
-    of_mask = list(worded_regions(item, 0.4))
+    assert list(regions_with_phrases(item, None)) == found
+    of_mask = list(regions_with_phrases(item, 0.4))
     assert [one.counts for one in of_mask] == [o.counts for o in regions_of(anomaly_map, 0.4)]
-    assert [one.words for one in of_mask] == ["a dent" if one.area > 2 else "" for one in of_mask]
+    assert [one.phrases for one in of_mask] == ["a dent" if one.area > 2 else "" for one in of_mask]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_run_of_a_cluster_is_exported_like_any_other(
+    to: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray leaves run.json and rows/*.parquet, and no inspections.jsonl."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    if to == "coco":
+        pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    before = export(run, to, tmp_path / "before")
+    rows = read_rows(run)
+    (run / "inspections.jsonl").unlink()
+    (run / "rows").mkdir()
+    for number in range(2):
+        parquet.write_table(rows_table(rows[2 * number :][:2]), run / f"rows/{number}.parquet")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    after = export(run, to, tmp_path / "after")
+    assert after.images == before.images == 3
+    assert after.left_out == before.left_out
+    assert contents(after.path) == contents(before.path)
+    monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
+    with pytest.raises(MissingExtraError, match=r"pyarrow: pip install 'flawsight\[ray\]'"):
+        export(run, to, tmp_path / "never")
+
+
+def contents(path: Path) -> dict[Path, bytes]:
+    """Return the files below a folder by their relative path, or a file by itself."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return {file.relative_to(path): file.read_bytes() for file in files}
 
 
 # --- What goes wrong
@@ -329,7 +360,7 @@ def test_a_broken_row_is_left_out_and_named(to: str, run: Path, tmp_path: Path) 
     broken_map = to != "csv"
     assert exported.images == 3 - broken_map
     assert len(exported.left_out) == 7 + broken_map
-    assert ("Cannot read its anomaly map" in str(exported.left_out)) == broken_map
+    assert ("Cannot read the anomaly map" in str(exported.left_out)) == broken_map
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -383,7 +414,7 @@ def test_no_run_and_an_empty_one_are_told_apart(run: Path, tmp_path: Path) -> No
     with pytest.raises(ExportError, match="give the --out of inspect"):
         export(tmp_path / "nowhere", "csv")
     shutil.copytree(run, tmp_path / "bench/set/texture")
-    with pytest.raises(ExportError, match="bench/set/texture for one"):
+    with pytest.raises(ExportError, match=r"like .*bench/set/texture"):
         export(tmp_path / "bench", "csv")
     change(run)
     with pytest.raises(ExportError, match="holds no image yet"):

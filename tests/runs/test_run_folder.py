@@ -133,11 +133,11 @@ def test_a_setting_that_a_run_is_too_old_to_know_counts_as_its_default(
     about = describe(inspector)
     RunFolder(tmp_path / "run", about)
     description = json.loads((tmp_path / "run/run.json").read_text())
-    del description["settings"]["reask"]
+    del description["settings"]["seed"]
     (tmp_path / "run/run.json").write_text(json.dumps(description))
     RunFolder(tmp_path / "run", about)
-    now = replace(inspector.settings, reask=2)
-    with pytest.raises(RunFolderError, match="reask 0"):
+    now = replace(inspector.settings, seed=2)
+    with pytest.raises(RunFolderError, match="seed 0"):
         RunFolder(tmp_path / "run", describe(Inspector(inspector.mllm, now)))
 
 

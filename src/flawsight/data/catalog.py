@@ -1,4 +1,4 @@
-"""The published data sets that can be opened by name, and how each one is laid out."""
+"""The published data sets that can be opened by name, with their layouts."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,15 +16,15 @@ class Benchmark:
     """A published data set.
 
     Attributes:
-        name: as tables call it.
-        licence: what its publisher allows; read the original text before using the set.
-        source: where to get it.
-        images: how many it holds, in words.
-        layout: the tree that is expected.
-        folders: names under which its folder is looked for.
-        reader: which function reads it.
-        used_for: what the paper used it for.
-        note: what else one should know; empty where there is nothing.
+        name: in tables.
+        licence: in short; read the original text before using the set.
+        source: of the download.
+        images: their number, as text.
+        layout: the expected tree.
+        folders: the names that its folder may have.
+        reader: of its layout.
+        used_for: its use in the paper.
+        note: a remark; may be empty.
     """
 
     name: str
@@ -59,7 +59,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         folders=("VisA", "VisA_20220922", "VisA_dataset"),
         reader=read_visa,
         used_for="training mix",
-        note="Masks hold small numbers, one for each kind of defect, and look black to the eye.",
+        note="Mask pixels are small numbers, one per kind of defect; the files look black.",
     ),
     Benchmark(
         name="KolektorSDD",
@@ -70,8 +70,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         folders=("KolektorSDD", "KSDD", "kolektor"),
         reader=read_kolektor,
         used_for="test",
-        note="No published split of normal and defective images: all is test. An image is "
-        "defective if its label file has any spot.",
+        note="No published split: all images are test. An image is defective if its label file has "
+        "a pixel above 0.",
     ),
     Benchmark(
         name="KolektorSDD-cropped",
@@ -82,7 +82,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         folders=("KolektorSDD-cropped", "KSDD-cropped", "SDD"),
         reader=read_mvtec,
         used_for="test",
-        note="Figures on crops do not compare with figures on whole images: another set.",
+        note="Metrics on crops are not comparable with metrics on whole images.",
     ),
     Benchmark(
         name="DTD-Synthetic",
@@ -119,12 +119,12 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         licence="see its card; access is granted on conditions",
         source="https://huggingface.co/datasets/VISION-Workshop/VISION-Datasets",
         images="of 14 products",
-        layout="PRODUCT/{train,val}/_annotations.coco.json with the images beside it",
+        layout="PRODUCT/{train,val}/_annotations.coco.json with the images in the same folder",
         folders=("VISION", "VISION-Datasets", "VISION_Datasets"),
         reader=read_vision,
         used_for="training mix",
-        note="No test split with labels: train is train, val is validation, inference is left "
-        "out. Images without annotations are normal; polygons instead of mask files.",
+        note="No test split with labels: train is train, val is validation, inference is not "
+        "read. Images without annotations are normal; polygons instead of mask files.",
     ),
     Benchmark(
         name="PR-REAL",
@@ -137,12 +137,12 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         reader=read_mvtec,
         used_for="training mix",
         note="No public data set has the name that the paper prints. PD-REAL (Qin et al., arXiv "
-        "2311.04095: models of Play-Doh) differs from it in a letter and is taken for it. Its "
-        "archive is not described in public; the layout is that of other sets with depth.",
+        "2311.04095: models of Play-Doh) differs in one letter; we assume it is meant. Its "
+        "archive is not documented; the layout is that of other sets with depth.",
     ),
 )
 
 
 def find_benchmark(name: str) -> Benchmark | None:
-    """Return the data set of that name, in whatever case, or None."""
+    """Return the data set of a name, in any case, or None."""
     return next((b for b in BENCHMARKS if b.name.lower() == name.lower()), None)

@@ -1,4 +1,4 @@
-"""Whether a data set is fit to measure with: counts, and what is wrong in its files."""
+"""Check a data set before evaluation: counts, and errors in its files."""
 
 import hashlib
 from collections import Counter
@@ -10,7 +10,8 @@ from PIL import Image
 
 from ..errors import DatasetError, ImageError
 from ..io.images import SUFFIXES, read_image
-from .dataset import Dataset, Sample, read_gt_mask
+from .dataset import Dataset, Sample
+from .masks import read_gt_mask
 
 _MASK_ENDINGS = ("_mask", "_label", "_gt", "_ground_truth")
 _MASK_FOLDERS = {"ground_truth", "gt", "mask", "masks"}
@@ -18,7 +19,7 @@ _MASK_FOLDERS = {"ground_truth", "gt", "mask", "masks"}
 
 @dataclass(frozen=True)
 class Count:
-    """How many images a class has, and of how many the defective pixels are given."""
+    """The number of images of a class, and of those with a mask or polygons."""
 
     split: str
     category: str
@@ -29,12 +30,12 @@ class Count:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One error in a data set.
 
     Attributes:
-        kind: what, the same words for all findings of the kind.
-        path: the file it is wrong with.
-        detail: more about this one; may be empty.
+        kind: its name, the same for all findings of the kind.
+        path: the file.
+        detail: of this finding; may be empty.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check_dataset` found. `notes` are worth knowing, but nothing is wrong with them."""
+    """The result of `check_dataset`. `notes` are no errors."""
 
     name: str
     root: Path
@@ -54,17 +55,17 @@ class Report:
 
 
 def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None) -> Report:
-    """Look at every file of a data set once.
+    """Check every file of a data set.
 
-    Two images are duplicates when they decode to the same upright RGB pixels, whatever their file
-    format. Only a hash of 16 bytes an image is kept.
+    Two images are duplicates if they decode to the same upright RGB pixels, whatever their file
+    format. Memory grows by a hash of 16 bytes per image.
 
     Args:
         dataset: what to check.
-        on_sample: called after each sample, as for a progress bar.
+        on_sample: called after each sample, for a progress bar.
     """
     findings: list[Finding] = []
-    places: dict[bytes, list[Sample]] = {}
+    by_hash: dict[bytes, list[Sample]] = {}
     some_masks = any(s.label == 1 and s.pixel_labelled for s in dataset.samples)
     unmasked = 0
     for sample in dataset.samples:
@@ -75,7 +76,7 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
             findings.append(Finding("unreadable image", sample.image, str(error)))
         else:
             size = (image.height, image.width)
-            places.setdefault(_pixel_hash(image), []).append(sample)
+            by_hash.setdefault(_pixel_hash(image), []).append(sample)
         findings += _check_mask(sample, size)
         if not sample.pixel_labelled:
             unmasked += 1
@@ -87,15 +88,15 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
     notes = []
     if unmasked and not some_masks:
         notes.append(
-            f"None of the {unmasked} defective images has a mask: only image-level figures can be "
-            "measured."
+            f"None of the {unmasked} defective images has a mask: only image-level metrics can be "
+            "computed."
         )
     copies = 0
-    for twins in places.values():
-        if len(twins) > 1:
-            found = list(_check_duplicates(twins))
+    for same in by_hash.values():
+        if len(same) > 1:
+            found = list(_check_duplicates(same))
             findings += found
-            copies += 0 if found else len(twins) - 1
+            copies += 0 if found else len(same) - 1
     if copies:
         notes.append(f"{copies} images are exact copies of another of the same split and label.")
     return Report(
@@ -120,7 +121,7 @@ def _pixel_hash(image: Image.Image) -> bytes:
 
 
 def _check_mask(sample: Sample, size: tuple[int, int] | None) -> Iterator[Finding]:
-    """Check a mask against its upright image of (height, width), None where that is unreadable."""
+    """Check a mask against its upright image of (height, width), None if that is unreadable."""
     if sample.mask is None and (not sample.polygons or size is None):
         return
     path = sample.mask or sample.image
@@ -141,10 +142,10 @@ def _check_mask(sample: Sample, size: tuple[int, int] | None) -> Iterator[Findin
         yield Finding("mask of a normal image is not empty", path, f"{gt_mask.sum()} pixels")
 
 
-def _check_duplicates(twins: list[Sample]) -> Iterator[Finding]:
+def _check_duplicates(same: list[Sample]) -> Iterator[Finding]:
     """Name each image that equals an earlier one in another split or with another label."""
-    for index, sample in enumerate(twins[1:], 1):
-        earlier = twins[:index]
+    for index, sample in enumerate(same[1:], 1):
+        earlier = same[:index]
         apart = next((s for s in earlier if s.split != sample.split), None)
         if apart is not None:
             yield Finding(
@@ -164,27 +165,27 @@ def _check_duplicates(twins: list[Sample]) -> Iterator[Finding]:
 
 
 def _orphans(dataset: Dataset) -> list[Path]:
-    """Return the mask files on disk whose image is not there.
+    """Return the mask files on disk that have no image.
 
-    An image that is there but not in the data set, as where a list names only some, is no reason
-    to complain of its mask: only a mask whose stem no image beside its used neighbours has counts.
+    A list may name only some of the images on disk. The masks of the others are no orphans: a mask
+    counts only if no file in the folders of its neighbours' images has its stem.
     """
     used = {sample.mask for sample in dataset.samples if sample.mask is not None}
     images = {sample.image for sample in dataset.samples}
     image_folders = {image.parent for image in images}
-    beside: dict[Path, set[Path]] = {}
+    image_folders_of: dict[Path, set[Path]] = {}
     for sample in dataset.samples:
         if sample.mask is not None:
-            beside.setdefault(sample.mask.parent, set()).add(sample.image.parent)
-    for folder in _unused_mask_folders(image_folders, beside):
-        beside[folder] = {
+            image_folders_of.setdefault(sample.mask.parent, set()).add(sample.image.parent)
+    for folder in _unused_mask_folders(image_folders, image_folders_of):
+        image_folders_of[folder] = {
             images_of
             for images_of in image_folders
             if images_of.name == folder.name and images_of.parent.parent == folder.parent.parent
         }
     orphans = []
-    for folder, folders in beside.items():
-        stems = {file.stem for near in folders for file in _files(near)}
+    for folder, folders in image_folders_of.items():
+        stems = {file.stem for parent in folders for file in _files(parent)}
         for file in _files(folder):
             if file in used or file in images or file.suffix.lower() not in SUFFIXES:
                 continue
@@ -197,7 +198,7 @@ def _orphans(dataset: Dataset) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return what is in a folder; nothing if a data set names one that is not there."""
+    """Return the content of a folder; nothing if it does not exist."""
     return list(folder.iterdir()) if folder.is_dir() else []
 
 

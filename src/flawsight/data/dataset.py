@@ -1,12 +1,8 @@
-"""A labelled data set: samples with their truth, however they lie on disk."""
+"""A labelled data set: images with their labels, whatever its layout on disk."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from ..errors import DatasetError
 
@@ -15,17 +11,17 @@ Polygon = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and its truth.
+    """One image and its labels.
 
     Attributes:
         image: absolute path.
         label: 1 defective, 0 normal.
         category: the product, like "bottle".
         split: "train", "validation" or "test".
-        class_name: kind of defect, like "crack"; "good" where normal.
-        mask: file of the gt_mask, any pixel above 0 being defective; None where there is none.
-        polygons: the gt_mask as polygons instead of a file: (x, y) vertices in pixels.
-        reference: a reasoning text that an explanation can be compared with.
+        class_name: kind of defect, like "crack"; "good" if normal.
+        mask: file of the ground-truth mask, defective pixels above 0; None if there is none.
+        polygons: the ground-truth mask as polygons instead of a file: (x, y) vertices in pixels.
+        reference: a text to compare explanations with.
     """
 
     image: Path
@@ -39,7 +35,7 @@ class Sample:
 
     @property
     def pixel_labelled(self) -> bool:
-        """Whether it is known which pixels are defective; in a normal image, none is."""
+        """Whether the defective pixels are known; a normal image has none."""
         return self.label == 0 or self.mask is not None or bool(self.polygons)
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +81,7 @@ class Dataset:
         return sorted({sample.category for sample in self.samples})
 
     def split(self, name: str) -> "Dataset":
-        """Return the part called "train", "validation" or "test".
+        """Return the split "train", "validation" or "test".
 
         Raises:
             DatasetError: if it is empty.
@@ -99,7 +95,7 @@ class Dataset:
         return replace(self, samples=chosen)
 
     def limited(self, count: int) -> "Dataset":
-        """Return at most `count` images of each category and class, spread over their names."""
+        """Return at most `count` images per category and class, evenly spaced in their order."""
         groups: dict[tuple[str, str], list[Sample]] = {}
         for sample in self.samples:
             groups.setdefault((sample.category, sample.class_name), []).append(sample)
@@ -108,35 +104,3 @@ class Dataset:
             kept = min(count, len(group))
             chosen += [group[index * len(group) // kept] for index in range(kept)]
         return replace(self, samples=tuple(chosen))
-
-
-def read_gt_mask(sample: Sample, image_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """Return the (height, width) ground truth of a sample whose pixels are labelled.
-
-    Args:
-        sample: with a mask or polygons, or normal.
-        image_size: (height, width) that it must have; needed where no mask file tells it.
-
-    Raises:
-        DatasetError: if the mask cannot be read or has another size.
-    """
-    if sample.mask is None:
-        if image_size is None:
-            raise DatasetError(f"The size of {sample.image} is not known.")
-        canvas = Image.new("1", (image_size[1], image_size[0]))
-        for polygon in sample.polygons:
-            ImageDraw.Draw(canvas).polygon(list(polygon), fill=1, outline=1)
-        return np.array(canvas, dtype=bool)
-    try:
-        with Image.open(sample.mask) as file:
-            gt_mask = np.asarray(file)
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise DatasetError(f"Cannot read the mask {sample.mask}: {error}") from error
-    if gt_mask.ndim == 3:
-        gt_mask = gt_mask[:, :, :3].max(axis=2)
-    if image_size is not None and gt_mask.shape != tuple(image_size):
-        raise DatasetError(
-            f"The mask {sample.mask} is {gt_mask.shape[1]}×{gt_mask.shape[0]} pixels, its image "
-            f"{image_size[1]}×{image_size[0]}. Masks must have the size of their image."
-        )
-    return np.asarray(gt_mask > 0)

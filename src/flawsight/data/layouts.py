@@ -1,7 +1,7 @@
-"""Readers of data sets by how their folders and files are laid out.
+"""Readers of data sets, one per layout of folders and files.
 
-A reader takes the absolute path of the root folder and returns its samples, or None where the
-layout is another one. Masks belong to images by name, never by order.
+A reader takes the absolute path of the root folder and returns its samples, or None if the layout
+is another one. Masks are matched to images by name, never by order.
 """
 
 import csv
@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from ..errors import DatasetError
 from ..io.images import SUFFIXES
 from .dataset import Polygon, Sample
+from .masks import read_mask_file
 
 Reader = Callable[[Path], list[Sample] | None]
 
@@ -34,9 +32,9 @@ _MASK_ENDINGS = ("", "_mask", "_label")
 def read_mvtec(root: Path) -> list[Sample] | None:
     """Read `[CATEGORY/]{train,validation,test}/CLASS/*`, masks in `ground_truth/CLASS/`.
 
-    The class "good" (or "ok", "normal") is normal, every other one defective. Without folders of
-    categories, the root's own name is the category. As in MVTec 3D-AD, a class may instead hold
-    its images in `CLASS/rgb/` and its masks in `CLASS/gt/`.
+    The class "good" (or "ok", "normal") is normal, every other one defective. Without category
+    folders, the category is the root's name. As in MVTec 3D-AD, a class may instead have its
+    images in `CLASS/rgb/` and its masks in `CLASS/gt/`.
 
     Raises:
         DatasetError: if masks are ambiguous, or a category is empty.
@@ -79,9 +77,9 @@ def _read_category(folder: Path) -> list[Sample]:
 
 
 def read_good_bad(root: Path) -> list[Sample] | None:
-    """Read two folders, of normal and of defective images, all of them "test".
+    """Read a folder of normal and a folder of defective images, with the split "test".
 
-    Masks may lie in `ground_truth/FOLDER/` or `ground_truth/`.
+    Masks may be in `ground_truth/FOLDER/` or `ground_truth/`.
     """
     kinds = {
         folder: int(folder.name.lower() in DEFECTIVE)
@@ -112,14 +110,14 @@ def read_visa(root: Path) -> list[Sample] | None:
     """Read VisA: `split_csv/1cls.csv`, images in `CATEGORY/Data/Images/{Normal,Anomaly}`.
 
     Raises:
-        DatasetError: if the table is no such table, or names files that are not there.
+        DatasetError: if the table has other columns, or names missing files.
     """
     table = root / "split_csv" / "1cls.csv"
     if not table.is_file():
         if any((folder / "Data" / "Images").is_dir() for folder in _folders(root)):
             raise DatasetError(
-                f"{root} looks like VisA, but has no split_csv/1cls.csv, which says what is for "
-                "training and what for testing. It is in the published archive; unpack it whole."
+                f"{root} looks like VisA, but has no split_csv/1cls.csv with the split into "
+                "train and test. Unpack the published archive whole."
             )
         return None
     try:
@@ -149,12 +147,12 @@ def read_visa(root: Path) -> list[Sample] | None:
 
 
 def read_kolektor(root: Path) -> list[Sample] | None:
-    """Read KolektorSDD: `kosNN/PartM.jpg` with `PartM_label.bmp`, defective where that has a spot.
+    """Read KolektorSDD: `kosNN/PartM.jpg`, defective if `PartM_label.bmp` has a pixel above 0.
 
-    The set has no split; all is "test".
+    The set has no split; all images are "test".
 
     Raises:
-        DatasetError: if a label is missing or unreadable, for then nothing tells the class.
+        DatasetError: if a label is missing or unreadable: the class is then unknown.
     """
     folders = [folder for folder in _folders(root) if folder.name.lower().startswith("kos")]
     samples = []
@@ -166,10 +164,10 @@ def read_kolektor(root: Path) -> list[Sample] | None:
             mask = masks.find(image)
             if mask is None or mask == image:
                 raise DatasetError(
-                    f"{image} has no {image.stem}_label.bmp beside it; in KolektorSDD every image "
+                    f"{image} has no {image.stem}_label.bmp; in KolektorSDD every image "
                     "has one. Unpack the published archive whole."
                 )
-            label = int(_has_defect(mask))
+            label = int(read_mask_file(mask).any())
             samples.append(
                 Sample(
                     image=image,
@@ -183,21 +181,13 @@ def read_kolektor(root: Path) -> list[Sample] | None:
     return samples or None
 
 
-def _has_defect(mask: Path) -> bool:
-    try:
-        with Image.open(mask) as file:
-            return bool(np.asarray(file).any())
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise DatasetError(f"Cannot read the mask {mask}: {error}") from error
-
-
 def read_vision(root: Path) -> list[Sample] | None:
-    """Read VISION: `PRODUCT/{train,val}/_annotations.coco.json` with its images beside it.
+    """Read VISION: `PRODUCT/{train,val}/_annotations.coco.json` with its images in the same folder.
 
-    An image without annotations is normal. The folders `inference` have no labels and are left out.
+    An image without annotations is normal. The folders `inference` have no labels and are not read.
 
     Raises:
-        DatasetError: if the annotations are damaged or name files that are not there.
+        DatasetError: if the annotations are damaged or name missing files.
     """
     tables = [
         split / "_annotations.coco.json"
@@ -227,7 +217,7 @@ def _read_coco(table: Path) -> list[Sample]:
                     category=table.parent.parent.name,
                     split=SPLITS[table.parent.name.lower()],
                     class_name="+".join(kinds) or "good",
-                    # With one defect not outlined, the pixels of the image are not known.
+                    # If one defect has no outline, the defective pixels are unknown.
                     polygons=tuple(p for outline in outlines for p in outline)
                     if all(outlines)
                     else (),
@@ -255,7 +245,7 @@ def _polygons(annotation: dict[str, Any]) -> list[Polygon]:
 class MaskFinder:
     """The masks in a folder, found by the name of their image.
 
-    000.png has the mask 000.png, 000_mask.* or 000_label.*, whatever the suffix of either.
+    000.png has the mask 000.*, 000_mask.* or 000_label.*, with any suffix of an image.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -268,7 +258,7 @@ class MaskFinder:
         """Return the mask of an image, or None.
 
         Raises:
-            DatasetError: if several files could be it.
+            DatasetError: if several files match.
         """
         hits = [
             path
@@ -285,10 +275,10 @@ class MaskFinder:
 
 
 def check_files(source: Path, samples: Iterable[Sample]) -> None:
-    """Check that every file which a list names is there.
+    """Check that every file that a list names exists.
 
     Raises:
-        DatasetError: naming the first few that are not.
+        DatasetError: naming the first few missing files.
     """
     named = [path for s in samples for path in (s.image, s.mask) if path is not None]
     missing = [path for path in named if not path.is_file()]
@@ -301,7 +291,7 @@ def check_files(source: Path, samples: Iterable[Sample]) -> None:
 
 
 def sort_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Return samples by category, split, class and name."""
+    """Return samples sorted by category, split, class and name."""
     return tuple(sorted(samples, key=lambda s: (s.category, s.split, s.class_name, str(s.image))))
 
 

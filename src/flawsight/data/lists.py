@@ -1,4 +1,4 @@
-"""Readers of data sets that come as a list: meta.json, CSV or JSONL.
+"""Readers of data sets given as a list: meta.json, CSV or JSONL.
 
 Paths in a list are relative to the list's folder.
 """
@@ -12,7 +12,7 @@ from ..errors import DatasetError
 from .dataset import Dataset, Sample
 from .layouts import DEFECTIVE, NORMAL, SPLITS, check_files, sort_samples
 
-# The names that a column may have.
+# Field → the names that its column may have.
 _COLUMNS = {
     "image": ("image", "path", "img_path", "file", "filename"),
     "label": ("label", "anomaly"),
@@ -32,7 +32,7 @@ def read_csv(path: Path, name: str) -> list[Dataset]:
 
     Args:
         path: of the file.
-        name: of the data set, where no column says it.
+        name: of the data set, if there is no column "dataset".
 
     Returns:
         One data set for each value in the column "dataset".
@@ -49,10 +49,10 @@ def read_csv(path: Path, name: str) -> list[Dataset]:
 
 
 def read_jsonl(path: Path, name: str) -> list[Dataset]:
-    """Read one JSON object a line, with the keys that `read_csv` has as columns.
+    """Read one JSON object per line, with the keys that `read_csv` has as columns.
 
     Raises:
-        DatasetError: if a line is no object, or a key, a label or a file is missing.
+        DatasetError: if a line is not an object, or a key, a label or a file is missing.
     """
     rows: list[tuple[int, dict[str, Any]]] = []
     try:
@@ -73,13 +73,13 @@ def read_jsonl(path: Path, name: str) -> list[Dataset]:
 
 
 def read_meta(path: Path, name: str) -> list[Dataset]:
-    """Read a meta.json in the form of AnomalyCLIP.
+    """Read a meta.json in AnomalyCLIP's format.
 
     {"train": {CATEGORY: [{"img_path", "mask_path", "cls_name", "specie_name", "anomaly"}]},
     "test": …}.
 
     Raises:
-        DatasetError: if it has another form, or files are missing.
+        DatasetError: if its format is another one, or files are missing.
     """
     form = '{"test": {CATEGORY: [{"img_path": …, "mask_path": …, "anomaly": 0 or 1}, …]}}'
     try:
@@ -141,7 +141,7 @@ def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
 
 
 def _text(row: dict[str, Any], what: str) -> str | None:
-    """Return the first filled column of that meaning."""
+    """Return the first non-empty column of a field."""
     for column in _COLUMNS[what]:
         value = row.get(column)
         if value is not None and str(value).strip():

@@ -1,4 +1,4 @@
-"""What a user names → labelled data sets: a known name, NAME=PATH, a folder or a list."""
+"""A name, NAME=PATH, folder or list → labelled data sets."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from .layouts import (
 )
 from .lists import read_csv, read_jsonl, read_meta
 
-# From the narrowest layout to the widest.
+# The most specific layout first.
 _READERS: tuple[Reader, ...] = (
     read_visa,
     read_kolektor,
@@ -26,23 +26,23 @@ _READERS: tuple[Reader, ...] = (
     read_good_bad,
 )
 _LISTS = {".json": read_meta, ".csv": read_csv, ".jsonl": read_jsonl}
-# Lists that speak for the folder in which they lie.
+# Lists that describe the folder they are in.
 _OWN_LIST, _META = "samples.jsonl", "meta.json"
 
 
 def open_datasets(spec: str, data_root: Path | None = None) -> list[Dataset]:
-    """Open what is named.
+    """Open the data sets of a specification.
 
     Args:
         spec: a known name like "MVTec-AD", NAME=PATH, or the path of a folder, a meta.json, a
             .csv or a .jsonl.
-        data_root: where known names are looked for; else the environment's FLAWSIGHT_DATA.
+        data_root: folder of the known data sets; None for the environment variable FLAWSIGHT_DATA.
 
     Returns:
-        One data set, or several where a list has a column "dataset".
+        One data set, or several if a list has a column "dataset".
 
     Raises:
-        DatasetError: if nothing is there, or it is laid out in no known way.
+        DatasetError: if there is nothing at the path, or its layout is unknown.
     """
     if Path(spec).expanduser().exists() and not find_benchmark(spec):
         return _open_path(Path(spec).expanduser(), None)
@@ -66,7 +66,7 @@ def _find_folder(benchmark: Benchmark, data_root: Path | None) -> Path:
     if data_root is None:
         raise DatasetError(
             f"Where is {benchmark.name}? Give {benchmark.name}=PATH, or the folder above it as "
-            f"data root or in FLAWSIGHT_DATA. It can be had from {benchmark.source}."
+            f"data root or in FLAWSIGHT_DATA. Download it from {benchmark.source}."
         )
     if not data_root.is_dir():
         raise DatasetError(f"The data root {data_root} is not a folder.")
@@ -75,7 +75,7 @@ def _find_folder(benchmark: Benchmark, data_root: Path | None) -> Path:
     if not hits:
         raise DatasetError(
             f"{data_root} has no folder {' or '.join(benchmark.folders)} for {benchmark.name}; it "
-            f"has {_listing(data_root)}. The set can be had from {benchmark.source}."
+            f"has {_listing(data_root)}. Download the set from {benchmark.source}."
         )
     if len(hits) > 1:
         raise DatasetError(
@@ -95,7 +95,7 @@ def _open_path(path: Path, name: str | None) -> list[Dataset]:
         return reader(path, name or (path.parent.name if path.stem == "meta" else path.stem))
     if not path.is_dir():
         raise DatasetError(f"There is nothing at {path}.")
-    # It knows more than the folders' names: the truth in words.
+    # Preferred to the folders' names: it also has reference texts.
     if (path / _OWN_LIST).is_file():
         return read_jsonl(path / _OWN_LIST, name or path.name)
     for read in (benchmark.reader,) if benchmark else _READERS:
@@ -110,8 +110,7 @@ def _open_path(path: Path, name: str | None) -> list[Dataset]:
         "good/ and bad/, or a meta.json, or a published layout (`flawsight data list`)"
     )
     raise DatasetError(
-        f"{path} is laid out in another way than expected. Expected: {expected}. "
-        f"Found: {_listing(path)}."
+        f"{path} has an unknown layout. Expected: {expected}. Found: {_listing(path)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The paper's training images: about 4 K from several data sets, half of them defective."""
+"""The paper's training images: about 4,000 from several data sets, half of them defective."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DatasetError
 from .dataset import Dataset, Sample
 
-# The products of the sets that the paper tests on; the training images must show none of them.
+# The products of the paper's test sets; no training image may show one.
 TEST_PRODUCTS: dict[str, tuple[str, ...]] = {
     "MVTec-AD": (
         "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
@@ -30,13 +30,13 @@ TEST_PRODUCTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class MixedSample:
-    """A training image and the data set that it comes from."""
+    """A training image and its data set."""
 
     dataset: str
     sample: Sample
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row of a list: image-level truth only, with an absolute path."""
+        """Return the row of a list: the image-level label, with an absolute path."""
         return {
             "path": str(self.sample.image.absolute()),
             "label": self.sample.label,
@@ -48,13 +48,13 @@ class MixedSample:
 
 @dataclass(frozen=True)
 class SharedProduct:
-    """A category of a training set beside a product of a test set.
+    """A category of a training set that equals or resembles a product of a test set.
 
     Attributes:
         dataset, category: in the training set.
-        test_dataset, test_category: what it equals or resembles.
-        excluded: True where the names are the same product; False where only their last word is
-            ("drink_bottle" and "bottle"), which stays in the mix, for a person to judge.
+        test_dataset, test_category: in the test set.
+        excluded: True if the names are the same product; False if only their last word is the same
+            ("drink_bottle" and "bottle"). Such a category stays in the mix, for a person to judge.
     """
 
     dataset: str
@@ -81,11 +81,11 @@ def _singular(word: str) -> str:
 def shared_products(
     datasets: Sequence[Dataset], test_datasets: Sequence[Dataset] = ()
 ) -> list[SharedProduct]:
-    """Return the categories whose name is, or resembles, that of a product tested on.
+    """Return the categories whose name equals or resembles that of a product of the test sets.
 
     Args:
-        datasets: to train on.
-        test_datasets: more to test on than `TEST_PRODUCTS`.
+        datasets: for training.
+        test_datasets: additional to `TEST_PRODUCTS`.
     """
     tested = {name: list(products) for name, products in TEST_PRODUCTS.items()}
     for test_dataset in test_datasets:
@@ -114,19 +114,19 @@ def training_mix(
     without: AbstractSet[Path] = frozenset(),
     test_datasets: Sequence[Dataset] = (),
 ) -> list[MixedSample]:
-    """Draw normal and defective images in equal number, evenly over data sets, then categories.
+    """Draw as many normal as defective images, evenly over data sets, then over categories.
 
-    All splits of the data sets are drawn from. Where a data set or category has too few images of
-    a label, the others give more. What is drawn from a category depends on the seed, its name
-    and how many are drawn, not on the other data sets. The categories that `shared_products` calls
-    excluded give nothing. There are fewer than `images` where the scarcer label does not suffice.
+    Images of all splits are drawn. If a data set or category has too few images of a label, the
+    others give more. The images drawn from a category depend on the seed, its name and their
+    number, not on the other data sets. Categories that `shared_products` excludes give none. The
+    mix is smaller than `images` if there are too few of one label.
 
     Args:
-        datasets: to train on.
-        images: how many in all; one more normal than defective where it is odd.
+        datasets: for training.
+        images: total number; if odd, with one more normal than defective.
         seed: of the draw.
-        without: images not to take.
-        test_datasets: whose products must not occur either.
+        without: images to leave out.
+        test_datasets: their products are excluded too.
 
     Raises:
         DatasetError: if there is no normal or no defective image left.
@@ -151,7 +151,7 @@ def training_mix(
             f"A mix needs normal and defective images; {', '.join(d.name for d in datasets)} "
             f"give {held[0]} normal and {held[1]} defective ones"
             + (
-                f" without the products tested on ({len(excluded)} categories)."
+                f" without the products of the test sets ({len(excluded)} categories)."
                 if excluded
                 else "."
             )
@@ -175,12 +175,12 @@ def fair_shares(sizes: dict[str, int], total: int) -> dict[str, int]:
     """Split a total into shares as equal as the sizes allow; the smaller ones get the remainder.
 
     Args:
-        sizes: how much each name has at most.
+        sizes: the maximum of each name.
         total: at most the sum of the sizes.
     """
     shares = {}
     left = total
-    # The smallest first: what it cannot give, the larger ones do.
+    # The smallest first: the larger ones make up for it.
     order = sorted(sizes, key=lambda name: (sizes[name], name), reverse=True)
     while order:
         name = order.pop()

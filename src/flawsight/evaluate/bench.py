@@ -18,7 +18,7 @@ from ..data.dataset import Dataset, Sample
 from ..errors import FlawsightError, RunFolderError
 from ..io.files import write_atomically
 from ..runs.folder import RunFolder
-from ..runs.read import Row, read_description, read_rows
+from ..runs.read import Row, Truth, read_description, read_rows, read_truth
 from .detectors.protocol import Detector, Prediction
 
 
@@ -45,13 +45,12 @@ def _write_truth(out: Path, dataset: Dataset) -> Path:
     folder = out / _folder_name(dataset.name)
     path = folder / "truth.jsonl"
     header = {"dataset": dataset.name, "root": str(dataset.root)}
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
-        if before != header:
-            raise RunFolderError(
-                f"{folder} holds {before['dataset']} of {before['root']}, not {dataset.name} of "
-                f"{dataset.root}; choose another --out."
-            )
+    before = read_truth(folder)
+    if before is not None and (before.dataset, before.root) != (dataset.name, str(dataset.root)):
+        raise RunFolderError(
+            f"{folder} holds {before.dataset} of {before.root}, not {dataset.name} of "
+            f"{dataset.root}; choose another --out."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     lines = [header, *(sample.to_json() for sample in dataset.samples)]
     write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -96,13 +95,15 @@ def read_detector_runs(out: Path) -> list[DetectorRun]:
         RunFolderError: if there is none, or a file is damaged.
     """
     runs = []
-    for truth in sorted(out.glob("*/truth.jsonl")):
-        name, samples = _read_truth(truth)
-        for description in sorted(truth.parent.glob("*/run.json")):
+    for path in sorted(out.glob("*/truth.jsonl")):
+        truth = read_truth(path.parent)
+        assert truth is not None
+        samples = _samples(truth, path.parent)
+        for description in sorted(path.parent.glob("*/run.json")):
             detector = read_description(description.parent).get("detector")
             if not isinstance(detector, str):
                 raise RunFolderError(f"{description} names no detector, so it is of no bench.")
-            runs.append(DetectorRun(name, detector, description.parent, samples))
+            runs.append(DetectorRun(truth.dataset, detector, description.parent, samples))
     if not runs:
         raise RunFolderError(
             f"{out} holds no bench (no DATASET/truth.jsonl with run folders beside it)."
@@ -116,17 +117,18 @@ def samples_of_run(folder: Path) -> tuple[Sample, ...]:
     Raises:
         RunFolderError: if truth.jsonl is damaged.
     """
-    truth = folder.resolve().parent / "truth.jsonl"
-    return _read_truth(truth)[1] if truth.exists() else ()
+    parent = folder.resolve().parent
+    truth = read_truth(parent)
+    return () if truth is None else _samples(truth, parent)
 
 
-def _read_truth(path: Path) -> tuple[str, tuple[Sample, ...]]:
-    """Return the data set's name and samples."""
+def _samples(truth: Truth, folder: Path) -> tuple[Sample, ...]:
     try:
-        header, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return header["dataset"], tuple(Sample.from_json(line) for line in lines)
+        return tuple(Sample.from_json(sample) for sample in truth.samples)
     except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{path} is damaged: {error}. Run the bench again.") from error
+        raise RunFolderError(
+            f"{folder / 'truth.jsonl'} is damaged: {error}. Run the bench again."
+        ) from error
 
 
 def _add(run: RunFolder, image: Path, prediction: Prediction) -> Row:

@@ -4,22 +4,20 @@ Failed images count. An image without an answer has the wrong verdict; in a rank
 wrong end; without a map, no pixel of it is marked.
 """
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dataset import Sample, read_gt_mask
-from ..errors import RunFolderError
-from ..inspection import FloatArray
+from ..data.dataset import Sample
+from ..data.masks import read_gt_mask
 from ..metrics.bootstrap import bootstrap_weights, interval
 from ..metrics.pixel_counts import CoarseCounts, PixelCounter, image_counts, stack
 from ..metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, counts_of, f1_max
 from ..metrics.region_recall import Detections, detections, region_recall
 from ..metrics.text_overlap import rouge_l, sbert
-from ..runs.read import Row
+from ..runs.read import Row, read_array
 from .bench import DetectorRun
 from .metric_values import METRICS, GroupCounts, MetricValue
 
@@ -130,7 +128,7 @@ def _count_pixels(
         gt_mask = read_gt_mask(sample)
         anomaly_map = np.full(gt_mask.shape, UNMARKED, np.float32)
     else:
-        anomaly_map = _read_map(run, row)
+        anomaly_map = read_array(run.folder, row, "anomaly_map")
         gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
     coarse, peaks = image_counts(anomaly_map, gt_mask), detections(anomaly_map, gt_mask)
     for group in groups:
@@ -139,18 +137,6 @@ def _count_pixels(
         group.pixels.update(anomaly_map, gt_mask)
         group.coarse[len(group.rows) - 1] = coarse
         group.peaks[len(group.rows) - 1] = peaks
-
-
-def _read_map(cell: DetectorRun, row: Row) -> FloatArray:
-    path = cell.folder / row["anomaly_map"]
-    try:
-        with np.load(path) as arrays:
-            return np.asarray(arrays["anomaly_map"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RunFolderError(
-            f"Cannot read the map {path}: {error}. Delete the run folder {cell.folder} and run "
-            "the bench again."
-        ) from error
 
 
 def _values(

@@ -1,4 +1,4 @@
-"""anomalib's Folder: photos sorted by their verdict, with the masks of the abnormal ones."""
+"""anomalib's Folder: photos sorted by verdict, with masks of the abnormal ones."""
 
 import shutil
 from pathlib import Path
@@ -13,12 +13,12 @@ from .export_regions import pixel_threshold
 from .items import Item, Source
 from .mask_images import save_mask
 
-# What anomalib's Folder takes for an image.
+# The suffixes that anomalib's Folder reads.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 class AnomalibWriter:
-    """normal/, abnormal/ and masks/; Folder pairs the latter two by the order of their names."""
+    """normal/, abnormal/ and masks/; Folder pairs abnormal/ and masks/ by the order of names."""
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         self._out, self._threshold = out, pixel_threshold(map_threshold)
@@ -26,10 +26,10 @@ class AnomalibWriter:
             (out / name).mkdir(parents=True)
 
     def add(self, item: Item) -> None:
-        """Copy a photo, and write its mask if it is called defective."""
+        """Copy a photo, and write its mask if its verdict is defective."""
         photo = item.existing_photo()
         if item.pred_label is None:
-            raise ExportError("It has no verdict to sort it by.")
+            raise ExportError("It has no verdict, by which the photos are sorted.")
         stem = slug(item.image)
         if not item.pred_label:
             _copy(photo, self._out / "normal", stem)
@@ -43,7 +43,7 @@ class AnomalibWriter:
 
 
 def _copy(photo: Path, folder: Path, stem: str) -> None:
-    """Copy a photo, or write it upright as a PNG: anomalib does not heed EXIF orientation.
+    """Copy a photo, or write it upright as a PNG: anomalib ignores EXIF orientation.
 
     Raises:
         ImageError: if it cannot be read.

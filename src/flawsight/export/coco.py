@@ -1,4 +1,4 @@
-"""COCO: images, one category, a region with its RLE an annotation."""
+"""COCO: images, one category, and one annotation with RLE per region."""
 
 import json
 from pathlib import Path
@@ -8,18 +8,18 @@ import numpy as np
 
 from ..errors import MissingExtraError
 from ..inspection import Region
-from .export_regions import worded_regions
+from .export_regions import regions_with_phrases
 from .items import Item, Source
 
 CATEGORY = {"id": 1, "name": "defect"}
 
 
 class CocoWriter:
-    """One JSON in COCO's format of instances.
+    """One JSON file in COCO's instances format.
 
-    An image has beside COCO's fields pred_label, pred_score and explanation; an annotation has a
-    score, the largest value of the map in its region, and the words that speak of it. Coordinates
-    are those of the upright image.
+    Images have the additional fields pred_label, pred_score and explanation. Annotations have
+    score, the largest value of the map in the region, and phrases, the phrases of the reasoning
+    that attend to it. Coordinates are those of the upright image.
 
     Raises:
         MissingExtraError: without pycocotools.
@@ -37,7 +37,7 @@ class CocoWriter:
     def add(self, item: Item) -> None:
         """Add an image and its regions."""
         height, width = item.anomaly_map().shape
-        regions = list(worded_regions(item, self._threshold))
+        regions = list(regions_with_phrases(item, self._threshold))
         image = len(self._images) + 1
         self._images.append(
             {
@@ -64,7 +64,7 @@ class CocoWriter:
             "area": region.area,
             "iscrowd": 0,
             "score": region.score,
-            "words": region.phrases,
+            "phrases": region.phrases,
         }
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""One row an image, for a spreadsheet or pandas."""
+"""CSV: one row per image, for a spreadsheet or pandas."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ class CsvWriter:
         self._rows: list[list[object]] = []
 
     def add(self, item: Item) -> None:
-        """Add a row; flags are true and false, what is not known is empty."""
+        """Add a row; flags are true and false, unknown values are empty."""
         size = item.row.get("image_size")
         height, width = size if isinstance(size, list) and len(size) == 2 else (None, None)
         known = item.row | {"height": height, "width": width, "error": item.error}

@@ -15,10 +15,10 @@ from .mask_images import save_mask
 
 
 class FiftyOneWriter:
-    """samples.json, metadata.json and the pictures of two fields; photos stay where they are.
+    """samples.json, metadata.json and the images of two fields; photos are not copied.
 
-    The JSON is that of FiftyOne before 0.8, which its importer still converts and which, unlike
-    the later one, does not depend on the layout of its database.
+    The JSON has the format of FiftyOne before 0.8, which its importer still converts. The later
+    format depends on the layout of its database; this one does not.
     """
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
@@ -37,13 +37,13 @@ class FiftyOneWriter:
         }
         if item.pred_label is not None:
             label = "defective" if item.pred_label else "good"
-            # The score speaks for a defect, a confidence for the label: see pred_score.
+            # pred_score rises with a defect; a Classification's confidence would be of its label.
             sample["prediction"] = {"_cls": "Classification", "label": label}
         if item.has_map:
             anomaly_map = item.anomaly_map()
             file = f"{slug(item.image)}.png"
             heatmap, mask = f"fields/heatmap/{file}", f"fields/mask/{file}"
-            # One scale for all images: what another system gives outside [0, 1] is clipped.
+            # One scale for all images: other detectors' values outside [0, 1] are clipped.
             grey = (anomaly_map.clip(0, 1) * 255).round().astype(np.uint8)
             Image.fromarray(grey).save(self._out / heatmap)
             save_mask(mask_of(anomaly_map, self._threshold), self._out / mask)

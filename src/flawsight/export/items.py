@@ -1,17 +1,15 @@
-"""A run folder's rows as every format reads them: verdict, words, map and photo of an image."""
+"""The rows of a run as every format reads them: verdict, explanation, map and photo."""
 
-import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ExportError
+from ..errors import ExportError, RunFolderError
 from ..inspection import FloatArray
-from ..runs.read import Row
+from ..runs.read import Row, holds_run, read_array, read_rows
 
 
 @dataclass(frozen=True)
@@ -19,14 +17,14 @@ class Item:
     """One image of a run.
 
     Attributes:
-        image: where it was inspected.
-        photo: where it is now, if it is anywhere.
+        image: its path when it was inspected.
+        photo: its path now; there may be no such file.
         name: its path below the photos' common folder, with slashes.
         error: why it has no result; None if it has one.
-        pred_label: True for a defect; None from a system that gives no verdict.
-        pred_score: higher for a defect; None from a system that gives none.
-        explanation: the reasoning in words, maybe empty.
-        row: all that the run says of it.
+        pred_label: True for a defect; None from a detector without verdicts.
+        pred_score: higher for a defect; None from a detector without scores.
+        explanation: the reasoning, maybe empty.
+        row: of the run.
         run: the run folder.
     """
 
@@ -42,20 +40,20 @@ class Item:
 
     @property
     def has_map(self) -> bool:
-        """Whether the run names an anomaly map of it."""
+        """Whether the row names an anomaly map."""
         return self.row.get("anomaly_map") is not None
 
     def check(self) -> None:
         """Refuse an image without a result.
 
         Raises:
-            ExportError: with the error that it has in the run.
+            ExportError: with the error in its row.
         """
         if self.error is not None:
             raise ExportError(self.error)
 
     def anomaly_map(self) -> FloatArray:
-        """Read its map, (height, width) of the upright image, higher for a defect.
+        """Return its map, (height, width) of the upright image, higher for a defect.
 
         Raises:
             ExportError: if it has no result, or no map that can be read.
@@ -63,43 +61,42 @@ class Item:
         self.check()
         if not self.has_map:
             raise ExportError(
-                "The run keeps no anomaly map of it; --to csv, labelstudio and fiftyone take "
-                "verdicts alone."
+                "The run has no anomaly map of it; --to csv, labelstudio and fiftyone need "
+                "verdicts only."
             )
         try:
-            with np.load(self.run / self.row["anomaly_map"], allow_pickle=False) as arrays:
-                anomaly_map = np.asarray(arrays["anomaly_map"], dtype=np.float32)
-            if anomaly_map.ndim != 2 or not np.isfinite(anomaly_map).all():
-                raise ValueError("it is no (height, width) array of finite numbers")
-        except Exception as error:  # a damaged file makes NumPy raise nearly anything
+            anomaly_map = read_array(self.run, self.row, "anomaly_map")
+        except RunFolderError as error:
+            raise ExportError(str(error)) from error
+        if not np.isfinite(anomaly_map).all():
             raise ExportError(
-                f"Cannot read its anomaly map {self.row['anomaly_map']} ({error}); inspect it "
-                "again into a new run folder."
-            ) from error
+                f"Its anomaly map {self.row['anomaly_map']} has NaN or infinite values; inspect "
+                "it again into a new run folder."
+            )
         return anomaly_map
 
     def existing_photo(self) -> Path:
-        """Return where the photo is.
+        """Return the path of the photo.
 
         Raises:
-            ExportError: if the image has no result, or the photo has been moved away.
+            ExportError: if the image has no result, or the photo has been moved.
         """
         self.check()
         if not self.photo.is_file():
             raise ExportError(
-                f"There is no photo {self.photo}; if the photos have been moved, give the folder "
-                "they are in now: --photos FOLDER."
+                f"There is no photo {self.photo}; if the photos have been moved, give their new "
+                "folder: --photos FOLDER."
             )
         return self.photo
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported.
+    """The images to export.
 
     Attributes:
-        items: all rows in order, failed and damaged ones too.
-        photos: the photos' common folder, where it is now.
+        items: all rows in order, with failed and damaged ones.
+        photos: the photos' common folder, by its path now.
     """
 
     items: tuple[Item, ...]
@@ -107,40 +104,29 @@ class Source:
 
 
 def read_source(run: Path, photos: Path | None = None) -> Source:
-    """Read a run folder of `flawsight inspect`, or a cell of a bench.
+    """Read a run folder of `flawsight inspect` or of a bench.
 
     Args:
         run: the folder.
-        photos: the folder that now holds what lay below the photos' common folder.
+        photos: the new path of the photos' common folder, if it has been moved.
 
     Raises:
         ExportError: if the folder holds no run, or no image has been inspected yet.
+        MissingExtraError: if a cluster made the run, and pyarrow is not installed.
     """
-    path = run / "inspections.jsonl"
-    if not (run / "run.json").is_file() or not path.is_file():
-        cells = sorted(run.glob("*/*/run.json"))
-        hint = f"its cells do, {cells[0].parent} for one" if cells else "give the --out of inspect"
+    if not holds_run(run):
+        runs = sorted(run.glob("*/*/run.json"))
+        hint = (
+            f"give one of a bench, like {runs[0].parent}" if runs else "give the --out of inspect"
+        )
         raise ExportError(f"{run} holds no run; {hint}.")
-    rows = list(_read_rows(path))
+    rows = read_rows(run, damaged_as_errors=True)
     if not rows:
-        raise ExportError(f"{run} holds no image yet; let flawsight inspect finish one.")
+        raise ExportError(f"{run} holds no image yet; finish flawsight inspect first.")
     paths = [os.path.abspath(row["image"]) for row in rows if row.get("error") is None]
     root = Path(os.path.commonpath([os.path.dirname(path) for path in paths] or [os.getcwd()]))
     photos = root if photos is None else photos.absolute()
     return Source(tuple(_item(row, run, root, photos) for row in rows), photos)
-
-
-def _read_rows(path: Path) -> Iterator[Row]:
-    """Yield all rows, with a failed one in the place of each that is damaged or torn."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not (isinstance(row, dict) and isinstance(row.get("image"), str) and row["image"]):
-            row = {"image": f"{path.name}, line {number}", "error": "This row is damaged."}
-        yield row
 
 
 def _item(row: Row, run: Path, root: Path, photos: Path) -> Item:
@@ -150,7 +136,7 @@ def _item(row: Row, run: Path, root: Path, photos: Path) -> Item:
         isinstance(label, bool | None)
         and (score is None or (isinstance(score, int | float) and math.isfinite(score)))
     ):
-        error = "This row is damaged: its pred_label or pred_score is of the wrong kind."
+        error = "This row is damaged: its pred_label or pred_score has a wrong type."
     return Item(
         image=row["image"],
         photo=photos / name,

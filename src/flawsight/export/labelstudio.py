@@ -1,4 +1,4 @@
-"""Label Studio: a task an image, with the verdict and the regions as pre-annotations."""
+"""Label Studio: one task per image, with the verdict and the regions as pre-annotations."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..inspection import Region
 from ..real.regions import Mask
-from .export_regions import worded_regions
+from .export_regions import regions_with_phrases
 from .items import Item, Source
 
 INTERFACE = """<View>
@@ -24,15 +24,15 @@ INTERFACE = """<View>
   <Text name="explanation" value="$explanation"/>
 </View>
 """
-# Bits of a run's length in Label Studio's RLE (thi.ng/rle-pack); a run chooses the fewest.
+# Bits of a run's length in Label Studio's RLE (thi.ng/rle-pack); a run takes the fewest.
 _LENGTH_BITS = (3, 4, 8, 16)
 
 
 class LabelStudioWriter:
     """A folder with tasks.json and interface.xml, the labelling interface of the project.
 
-    A photo is named by the path that Label Studio's local file storage serves, below the folder
-    that holds the photos' common folder.
+    A task gives its photo by the URL of Label Studio's local file storage. The storage root must
+    be the folder above the photos' common folder.
     """
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
@@ -49,7 +49,7 @@ class LabelStudioWriter:
             verdict = "defective" if item.pred_label else "good"
             results.append(_result("verdict", "choices", {"choices": [verdict]}))
         if item.has_map:
-            for region in worded_regions(item, self._threshold):
+            for region in regions_with_phrases(item, self._threshold):
                 results.append(_brush(region))
         for number, result in enumerate(results):
             result["id"] = f"r{number}"
@@ -90,7 +90,7 @@ def _brush(region: Region) -> dict[str, Any]:
 def encode_rle(mask: Mask) -> list[int]:
     """Return a mask (height, width) as the bytes of Label Studio's RLE.
 
-    It is the run-length code of the mask's RGBA pixels, all four channels being 0 or 255.
+    It encodes the mask's RGBA pixels, all four channels being 0 or 255.
     """
     values = np.repeat(mask.ravel(), 4)
     bits = [f"{len(values):032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]

@@ -1,4 +1,4 @@
-"""A PNG an image, white where its map is above the threshold."""
+"""One PNG per image, white where its map is above the threshold."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .items import Item, Source
 
 
 class MasksWriter:
-    """A folder with the tree of the photos: a/part.jpg → a/part.jpg.png."""
+    """A folder with the same tree as the photos: a/part.jpg → a/part.jpg.png."""
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         self._out, self._threshold = out, pixel_threshold(map_threshold)
@@ -25,6 +25,6 @@ class MasksWriter:
 
 
 def save_mask(mask: Mask, path: Path) -> None:
-    """Write a mask (height, width) as an 8-bit grey PNG of 0 and 255, with its folder."""
+    """Write a mask (height, width) as an 8-bit grey PNG of 0 and 255; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask.astype(np.uint8) * 255).save(path)

@@ -1,4 +1,4 @@
-"""Run folder → one file or folder in another program's format; an image that fails is left out."""
+"""Run folder → a file or folder in another program's format; images that fail are left out."""
 
 import os
 import shutil
@@ -18,22 +18,22 @@ from .mask_images import MasksWriter
 
 
 class Writer(Protocol):
-    """One format. It is made with the path to write to, the source and the map's threshold."""
+    """One format. Its class takes the path to write to, the source and the map threshold."""
 
     def add(self, item: Item) -> None:
-        """Take one image.
+        """Add one image.
 
         Raises:
-            FlawsightError: if it lacks what the format needs; nothing of it is taken then.
+            FlawsightError: if it lacks what the format needs; nothing of it is written then.
         """
 
     def finish(self) -> None:
-        """Write what is not written yet."""
+        """Write the files that `add` did not."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format: what makes it, and what its file or folder is called where --out is not given."""
+    """A format: its writer, and the name of its file or folder if --out is not given."""
 
     make: Callable[[Path, Source, float | None], Writer]
     name: str
@@ -51,12 +51,12 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The written export.
 
     Attributes:
         path: the file or folder.
-        images: how many images are in it.
-        left_out: (image, reason) of each that is not, or only as failed.
+        images: number of images in it.
+        left_out: (image, reason) of each that is not in it, or only with its error.
     """
 
     path: Path
@@ -75,17 +75,17 @@ def export(
     """Write a run folder in another format, whole or not at all.
 
     Args:
-        run: run folder of `flawsight inspect`, or a cell of a bench.
+        run: run folder of `flawsight inspect` or of a bench.
         to: a name in `FORMATS`.
-        out: file or folder; None is below RUN/export. A file is replaced, a folder is not.
-        map_threshold: pixels above it make the masks and regions, on the scale of the maps. None:
-            masks are what the overlays colour, and regions are those of the run, where it has any.
+        out: file or folder; None writes into RUN/export. A file is replaced, a folder is not.
+        map_threshold: value of the map above which pixels belong to masks and regions. None: masks
+            are what the overlays colour, and regions are those of the run, if it lists them.
         photos: see `read_source`.
         on_item: called after each image with the number of all.
 
     Raises:
-        ExportError: if there is no such format, no run, no image that can be exported, or no
-            place for it.
+        ExportError: if there is no such format, no run, or no image that can be exported, or the
+            export cannot be written.
         MissingExtraError: if the format needs a package that is not installed.
     """
     if to not in FORMATS:
@@ -113,7 +113,8 @@ def export(
         os.replace(partial, out)
     except OSError as error:
         raise ExportError(
-            f"Cannot write {out}: {error.strerror or error}. Make room or choose another --out."
+            f"Cannot write {out}: {error.strerror or error}. Free disk space, or choose another "
+            "--out."
         ) from error
     finally:
         if partial.is_dir():

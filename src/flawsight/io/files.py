@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and names for what belongs to an image."""
+"""Atomic file writes, and file names for the results of an image."""
 
 import hashlib
 import os
@@ -22,17 +22,21 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into an error that says what to do."""
+    """Turn an OSError, like that of a full disk, into one that says what to do.
+
+    Raises:
+        RunFolderError: in its place.
+    """
     try:
         yield
     except OSError as error:
         raise RunFolderError(
-            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; make "
-            "room or mend the permissions, and run the same command again."
+            f"Cannot write to {folder}: {error.strerror or error}. Finished results are kept. Free "
+            "disk space or fix the permissions, and run the same command again."
         ) from error
 
 
 def slug(image: str) -> str:
-    """A file name for an image's results: readable, and distinct for distinct paths."""
+    """Return a file name for an image's results: readable, and distinct for distinct paths."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
     return f"{readable}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Paths → image files → upright RGB images, whatever a camera or an editor wrote."""
+"""Paths → image files → upright RGB images, from any format and pixel type."""
 
 import glob
 import io
@@ -17,23 +17,23 @@ from ..errors import FlawsightError, ImageError
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 MAX_PIXELS = 200_000_000
 MAX_ASPECT = 100
-# Those of the suffixes. Pillow's others are not for strangers: EPS would start Ghostscript.
+# The formats of the suffixes. Others are unsafe for untrusted files: EPS starts Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the absolute paths of all images named: files, folders (searched deeply), globs.
+    """Return the absolute paths of all images of files, folders (recursively) and globs.
 
-    A file named outright is taken whatever its suffix; of a folder, hidden files are left out, and
-    a data set's masks, in ground_truth/.
-    The order is that of `paths`, sorted inside each folder or glob, without repetitions.
+    A file may have any suffix. In folders, hidden files and the masks of data sets, which are in
+    ground_truth/, are skipped. The order is that of `paths`, sorted within each folder or glob,
+    without repetitions.
 
     Raises:
         ImageError: if a path does not exist or holds no image.
     """
     found: dict[Path, Path] = {}
     for given in paths:
-        # os.path takes names that pathlib raises at: "~backup.png", or one longer than allowed.
+        # os.path accepts names that make pathlib raise: "~backup.png", or one that is too long.
         path = Path(os.path.expanduser(given))
         if os.path.isfile(path):
             matches = [path]
@@ -70,7 +70,7 @@ def read_image(path: str | Path) -> Image.Image:
     """Read an image file as upright RGB.
 
     Raises:
-        ImageError: if it is missing, no image, truncated, too large or too elongated.
+        ImageError: if it is missing, not an image, truncated, too large or too elongated.
     """
     with _as_image_error(str(path)), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -79,14 +79,14 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def open_image(content: bytes, max_pixels: int | None = None) -> Image.Image:
-    """Open a stranger's image without decoding it; `prepare_image` does.
+    """Open an untrusted image file without decoding it; `prepare_image` decodes it.
 
     Args:
-        content: of an image file.
-        max_pixels: refuse larger ones; None for `MAX_PIXELS`.
+        content: of the file.
+        max_pixels: limit of width × height; None for `MAX_PIXELS`.
 
     Raises:
-        ImageError: if it is no image of the common formats, too large or too elongated.
+        ImageError: if it is not an image in one of `FORMATS`, too large or too elongated.
     """
     name = "the image"
     with _as_image_error(name), warnings.catch_warnings():
@@ -99,15 +99,15 @@ def open_image(content: bytes, max_pixels: int | None = None) -> Image.Image:
 def prepare_image(image: Any, name: str = "the image") -> Image.Image:
     """Return an image in memory as upright RGB.
 
-    16-bit and float images are brought to 8 bits on one fixed scale (full range of the type, or
-    [0, 1] for floats), never stretched by their own content; transparent pixels are laid on white.
+    16-bit and float images are scaled to 8 bits from a fixed range (that of the type, or [0, 1] for
+    floats), never by their own content. Transparent pixels are blended with white.
 
     Args:
         image: PIL image, or array (height, width) or (height, width, 3 or 4).
-        name: what to call it in an error.
+        name: for error messages.
 
     Raises:
-        ImageError: if it is no image, truncated, too large or too elongated.
+        ImageError: if it is not an image, truncated, too large or too elongated.
     """
     with _as_image_error(name):
         return _prepare(image, name)
@@ -115,7 +115,7 @@ def prepare_image(image: Any, name: str = "the image") -> Image.Image:
 
 @contextmanager
 def _as_image_error(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong with an image into an ImageError."""
+    """Turn any exception into an ImageError."""
     try:
         yield
     except FlawsightError:
@@ -153,19 +153,18 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int | None = None)
         raise ImageError(f"{name} is empty: {width}×{height}.")
     if width * height > max_pixels:
         raise ImageError(
-            f"{name} has {width}×{height} pixels, more than the {max_pixels:,} allowed; cut it up."
+            f"{name} has {width}×{height} pixels, more than the {max_pixels:,} allowed; split it."
         )
     if max(size) > MAX_ASPECT * min(size):
         raise ImageError(
-            f"{name} is {width}×{height}: too elongated to look at whole (more than "
-            f"{MAX_ASPECT}:1); cut it up."
+            f"{name} is {width}×{height}: too elongated (more than {MAX_ASPECT}:1); split it."
         )
 
 
 def _as_unit_float(image: Image.Image) -> np.ndarray[Any, Any]:
     """Scale a wide mode: 16-bit by 65535, 32-bit integers by 255 if they all fit, else 65535.
 
-    Floats are in [0, 1], where resampling may overshoot a little, or else in [0, 255].
+    Floats are in [0, 1], which resampling may overshoot a little, or else in [0, 255].
     """
     values = np.asarray(image).astype(np.float32)
     if image.mode == "F":

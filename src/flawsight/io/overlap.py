@@ -1,4 +1,4 @@
-"""Three stages of batch work that overlap: what comes before the model, the model, what follows."""
+"""Overlap the three stages of batch work: before the model, the model, after it."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,17 +17,17 @@ def overlapped(
     run: Callable[[Prepared], Made],
     finish: Callable[[Made], None],
 ) -> None:
-    """Do finish(run(prepare(batch))) for each batch, in order.
+    """Call finish(run(prepare(batch))) for each batch, in order.
 
-    `run` is called in this thread; the next batch is prepared and the last one finished meanwhile,
-    each in a thread of its own, where torch uses one core. At most one batch waits at either side,
-    so memory stays flat.
+    `run` is called in this thread. Meanwhile the next batch is prepared and the last one finished,
+    each in its own thread, in which torch uses one core. At most one batch waits on either side, so
+    memory does not grow.
 
     Raises:
-        Exception: the first one of any stage. What was made before it has been finished.
+        Exception: the first of any stage. Earlier batches have been finished.
     """
-    # Had torch workers for those threads too, OpenMP would count more than there are cores, and
-    # those of this thread would sleep after each of their many small tasks (docs/performance.md).
+    # With torch workers for those threads too, OpenMP would have more threads than cores, and the
+    # workers of this thread would sleep after each of their many small tasks (docs/performance.md).
     threads = torch.get_num_threads()
     try:
         with _helper() as before, _helper() as after:
@@ -49,7 +49,7 @@ def overlapped(
             if finishing is not None:
                 finishing.result()
     finally:
-        torch.set_num_threads(threads)  # of threads that start from now on
+        torch.set_num_threads(threads)  # for threads that start from now on
 
 
 def _helper() -> ThreadPoolExecutor:

@@ -1,4 +1,4 @@
-"""The anomaly map over the photo, on one fixed colour scale for every image."""
+"""The anomaly map blended into the photo, with one fixed colour scale for all images."""
 
 import io
 
@@ -9,7 +9,7 @@ from ..inspection import FloatArray
 from ..settings import Settings
 
 MAX_SIDE = 768
-# Above this value of the map the photo is coloured. A flat map is 0.2 everywhere: it stays bare.
+# The photo is coloured above this value of the map. A flat map, 0.2 everywhere, stays uncoloured.
 VISIBLE = Settings.region_threshold
 # Value of the map → colour and opacity.
 SCALE = [
@@ -30,7 +30,7 @@ def draw_overlay(image: Image.Image, anomaly_map: FloatArray) -> Image.Image:
         anomaly_map: (height, width) of the image, in [0, 1].
 
     Returns:
-        RGB, at most `MAX_SIDE` pixels long, with the aspect of the image.
+        RGB, its longer side at most `MAX_SIDE` pixels, with the aspect of the image.
     """
     photo = image.copy()
     photo.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -46,7 +46,7 @@ def draw_overlay(image: Image.Image, anomaly_map: FloatArray) -> Image.Image:
 
 
 def encode_jpeg(image: Image.Image, side: int) -> bytes:
-    """Return an RGB image as JPEG, at most `side` pixels long."""
+    """Return an RGB image as JPEG, its longer side at most `side` pixels."""
     small = image.copy()
     small.thumbnail((side, side))
     content = io.BytesIO()

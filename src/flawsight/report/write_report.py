@@ -15,19 +15,17 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
-from ..errors import FlawsightError, RunFolderError
+from ..errors import ArrayDeletedError, FlawsightError
 from ..inspection import FloatArray
 from ..io.files import slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
-from ..runs.read import Row, read_description, read_rows
+from ..runs.read import Row, read_array, read_description, read_rows
 from .view import View, summary_of, view_of
 
 ONE_FILE_UP_TO = 40
@@ -148,13 +146,9 @@ def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
     if name not in row:
         return None
     try:
-        with np.load(folder / row[name]) as arrays:
-            array: FloatArray = arrays[name].astype(np.float32)
-    except FileNotFoundError:  # deleted, for it is large
+        return read_array(folder, row, name)
+    except ArrayDeletedError:  # deleted, for it is large
         return None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise RunFolderError(f"{folder / row[name]} cannot be read: {error}") from error
-    return array
 
 
 def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:

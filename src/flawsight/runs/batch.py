@@ -1,4 +1,4 @@
-"""Inspect what a run does not hold yet, in batches."""
+"""Inspect the images that a run lacks, in batches."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +21,10 @@ def inspect_into(
     rank: int = 0,
     processes: int = 1,
 ) -> None:
-    """Inspect the images that the run does not hold yet, in batches, a broken image being a row.
+    """Inspect the images that the run lacks, in batches. A broken image becomes a row too.
 
-    Several processes take the same batches as one would, in turns: every `processes`-th, from the
-    `rank`-th on. What an image's neighbours are thus does not depend on their number.
+    Several processes share the batches that one would make: each takes every `processes`-th, from
+    the `rank`-th on. The images in a batch thus do not depend on the number of processes.
     `on_row` is called in another thread.
 
     Raises:
@@ -42,7 +42,7 @@ def inspect_into(
         if inspector.generator is None and not settings.crops and not settings.guided_filter:
             for image in prepared.images:
                 if isinstance(image, Image.Image):
-                    image.thumbnail((MAX_SIDE, MAX_SIDE))  # all that is written of it
+                    image.thumbnail((MAX_SIDE, MAX_SIDE))  # the size at which it is written
         return prepared
 
     def write(traced: TracedBatch) -> None:

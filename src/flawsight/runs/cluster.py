@@ -1,45 +1,34 @@
-"""Inspecting on a Ray cluster: images flow through Ray Data past actors that hold the model.
+"""Inspecting on a Ray cluster: Ray Data streams images through actors that hold the model.
 
-Ray Data reads, keeps as much under way as fits into memory, restarts what dies, and writes. What is
-here is the actor, which also works in a pipeline of one's own, and the pipeline of
-`flawsight inspect --engine ray`, whose run folder may lie on a disk or in a bucket:
+Ray Data reads, limits what is in memory, restarts what dies, and writes. This file has the actor,
+which also works in a pipeline of your own, and the pipeline of `flawsight inspect --engine ray`.
+Its run folder may be on a disk or in a bucket:
 
-    run.json                as everywhere
-    rows/*.parquet          `row`, the JSON object of inspections.jsonl, and its main fields
-    maps/, token_maps/      as everywhere
+    run.json                as in folder.py
+    rows/*.parquet          see parquet.py
+    maps/, token_maps/      as in folder.py
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import FlawsightError, ImageError, MissingExtraError, RunFolderError, SettingsError
+from ..errors import FlawsightError, ImageError, MissingExtraError, SettingsError
 from ..inspection import Inspection
 from ..inspector import Inspector
 from ..io.files import slug
 from ..io.images import SUFFIXES, find_images, open_image, prepare_image
 from .describe import about_run, check_same, describe
 from .folder import encode_array
+from .parquet import ROWS, StorageFolder, open_filesystem, read_parquet_rows, rows_table
 from .read import ARRAY_FOLDERS, Row
 
-# Images of a block of paths: what a killed run has to do again is a few of these.
-_BLOCK = 256  # images at most that are handed to an actor, and written, together
-_BLOCKS_PER_ACTOR = 4  # at least, so that none is idle while another has much left
-# What may be asked of the rows without parsing them, in Arrow's types.
-_FIELDS = {
-    "image": "string",
-    "pred_label": "bool",
-    "pred_score": "double",
-    "answer": "string",
-    "explanation": "string",
-    "contradiction": "bool",
-    "error": "string",
-    "row": "string",
-}
+# Most images that are handed to an actor, and written, together. A killed run repeats a few blocks.
+_BLOCK = 256
+_BLOCKS_PER_ACTOR = 4  # at least: none is idle while another has much left
 
 
 class ImageInspector:
@@ -54,8 +43,8 @@ class ImageInspector:
 
     Args:
         model: see `Inspector.from_pretrained`.
-        out: folder or URI (s3://, gs://) for run.json and the maps, which then must be of one model
-            and its settings; None keeps no maps.
+        out: folder or URI (s3://, gs://) for run.json and the maps, all of one model with one
+            choice of settings; None writes neither.
         **options: `settings`, `batch_size`, `threshold`, `generator`, `adapter`, `device`, `dtype`,
             `attention` of `Inspector.from_pretrained`.
 
@@ -65,21 +54,21 @@ class ImageInspector:
 
     def __init__(self, model: str | None = None, out: str | None = None, **options: Any) -> None:
         self.inspector = Inspector.from_pretrained(model, **options)
-        self._out = None if out is None else _Place(out)
+        self._out = None if out is None else StorageFolder(out)
         if self._out is not None:
-            self._out.open_run(about_run(describe(self.inspector)))
+            _open_run(self._out, about_run(describe(self.inspector)))
 
     def __call__(self, batch: dict[str, Any]) -> Any:
         """Inspect a batch in NumPy's form, and return an Arrow table.
 
         Args:
-            batch: "path", the images' names, and "bytes", their files, or "image", their pixels.
-                An "error" beside bytes that are empty says why an image could not be read.
+            batch: "path", the images' names, and either "bytes", their files, or "image", their
+                pixels. If bytes are empty, "error" says why the image could not be read.
 
         Returns:
-            "row", the JSON object of `inspections.jsonl`, and by themselves "image" (the name),
-            "pred_label", "pred_score", "answer", "explanation", "contradiction" and "error"; None
-            where there is none.
+            "row", the JSON object of `inspections.jsonl`, and its fields "image" (the name),
+            "pred_label", "pred_score", "answer", "explanation", "contradiction" and "error", null
+            if missing.
 
         Raises:
             ModelError: if the model is at fault.
@@ -97,13 +86,7 @@ class ImageInspector:
             self._row(name, image if isinstance(image, FlawsightError) else next(outcomes))
             for name, image in zip(names, opened, strict=True)
         ]
-        import pyarrow
-
-        schema = pyarrow.schema(
-            [(name, pyarrow.type_for_alias(kind)) for name, kind in _FIELDS.items()]
-        )
-        fields = [row | {"row": json.dumps(row)} for row in rows]
-        return pyarrow.Table.from_pylist(fields, schema)
+        return rows_table(rows)
 
     def _row(self, name: str, outcome: Inspection | FlawsightError) -> Row:
         if isinstance(outcome, FlawsightError):
@@ -124,24 +107,25 @@ def inspect_on_ray(
     address: str | None = None,
     actors: int | None = None,
 ) -> Iterator[Row]:
-    """Inspect what a run does not hold yet, on a cluster, and return the rows of the whole run.
+    """Inspect the images that a run lacks, on a cluster, and return the rows of the whole run.
 
     Args:
         sources: local images as `find_images` takes them, on a disk that all nodes see; buckets
             like s3://line3/today; or Parquet files or folders (….parquet) with the column "path"
-            and maybe "bytes".
+            and optionally "bytes".
         out: folder or URI of the run.
         options: of `ImageInspector`.
         address: of the cluster, like "auto" or "ray://head:10001"; None starts one on this machine.
-        actors: how many hold the model; None is one for each GPU, or for each second CPU.
+        actors: number of copies of the model; None is one per GPU, or one per two CPUs.
 
     Raises:
         FlawsightError: of the actors, or if a source or the run cannot be used.
         MissingExtraError: without ray.
     """
     ray = _ray()
-    place = _Place(out)
-    done = {row["image"] for row in place.read_rows(repair=True) if "error" not in row}
+    folder = StorageFolder(out)
+    rows = read_parquet_rows(folder, repair=True)
+    done = {row["image"] for row in rows if "error" not in row}
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
     gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -157,27 +141,18 @@ def inspect_on_ray(
                 num_cpus=1,
                 num_gpus=1 if gpus else 0,
                 compute=ray.data.ActorPoolStrategy(size=actors),
-            ).write_parquet(place.join("rows"), filesystem=place.filesystem)
-    return place.read_rows()
-
-
-def read_parquet_rows(folder: Path) -> list[Row]:
-    """Return the rows that a cluster left in a run folder; an image that failed once counts once.
-
-    Raises:
-        MissingExtraError: without pyarrow.
-    """
-    return list(_Place(str(folder)).read_rows())
+            ).write_parquet(folder.join(ROWS), filesystem=folder.filesystem)
+    return read_parquet_rows(folder)
 
 
 def _datasets(ray: Any, sources: Sequence[str], done: set[str], actors: int) -> Iterator[Any]:
-    """Yield data sets of "path" and "bytes", of the images that are not done."""
+    """Yield data sets with "path" and "bytes" of the images that are not done."""
     tables = [source for source in sources if source.rstrip("/").endswith(".parquet")]
     buckets = [source for source in sources if "://" in source and source not in tables]
     local = [source for source in sources if source not in tables and source not in buckets]
     paths = [str(path) for path in find_images(local)] if local else []
     for bucket in buckets:
-        paths += _Place(bucket).images()
+        paths += _find_bucket_images(bucket)
     paths = [path for path in paths if path not in done]
     if paths:
         items = [{"path": path} for path in paths]
@@ -195,17 +170,25 @@ def _datasets(ray: Any, sources: Sequence[str], done: set[str], actors: int) -> 
         yield rows
 
 
+def _find_bucket_images(uri: str) -> list[str]:
+    scheme = uri.partition("://")[0]
+    found = [p for p in StorageFolder(uri).files() if PurePath(p).suffix.lower() in SUFFIXES]
+    if not found:
+        raise ImageError(f"{uri} holds no image ({', '.join(sorted(SUFFIXES))}).")
+    return [f"{scheme}://{path}" for path in found]
+
+
 def _fetched(paths: Any, size: int) -> Any:
-    # Another share of a processor than the actors': else Ray would read inside them, by turns.
+    # If it asked for as many CPUs as the actors, Ray would fuse it with them, and they would wait.
     return paths.map_batches(fetch, batch_size=size, batch_format="numpy", num_cpus=0.5)
 
 
 def fetch(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Read the files that "path" names, from disks and buckets, an image at a time."""
+    """Read the files that "path" names, from disks and buckets, one at a time."""
     for path in batch["path"]:
         content, error = b"", ""
         try:
-            filesystem, inner = _filesystem(str(path))
+            filesystem, inner = open_filesystem(str(path))
             with filesystem.open_input_stream(inner) as stream:
                 content = stream.read()
         except Exception as problem:  # each storage has errors of its own
@@ -213,95 +196,23 @@ def fetch(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"path": [path], "bytes": [content], "error": [error]}
 
 
+def _open_run(folder: StorageFolder, about: dict[str, Any]) -> None:
+    """Write run.json, or compare it with the one that is there."""
+    old = folder.read("run.json")
+    if old is None:
+        folder.write("run.json", (json.dumps(about, indent=2) + "\n").encode())
+    else:
+        check_same(Path(folder.uri), json.loads(old), about)
+
+
 def _open(batch: dict[str, Any], index: int, name: str) -> Any:
     if "image" in batch:
         return prepare_image(batch["image"][index], name)
     content = batch["bytes"][index]
     if not content:
-        said = str(batch["error"][index]) if "error" in batch else ""
-        raise ImageError(said or f"{name} is empty.")
+        reason = str(batch["error"][index]) if "error" in batch else ""
+        raise ImageError(reason or f"{name} is empty.")
     return prepare_image(open_image(content), name)
-
-
-class _Place:
-    """A folder on a disk or in a bucket."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self.filesystem, self._root = _filesystem(uri)
-
-    def join(self, name: str) -> str:
-        return f"{self._root}/{name}"
-
-    def write(self, name: str, content: bytes) -> None:
-        with _as_run_folder_error(self.uri):
-            self.filesystem.create_dir(str(PurePath(self.join(name)).parent), recursive=True)
-            with self.filesystem.open_output_stream(self.join(name)) as stream:
-                stream.write(content)
-
-    def open_run(self, about: dict[str, Any]) -> None:
-        """Write run.json, or compare it with the one that is there."""
-        with _as_run_folder_error(self.uri):
-            if "run.json" in [PurePath(path).name for path in self._files(recursive=False)]:
-                with self.filesystem.open_input_stream(self.join("run.json")) as stream:
-                    check_same(Path(self.uri), json.loads(stream.read()), about)
-                return
-        self.write("run.json", (json.dumps(about, indent=2) + "\n").encode())
-
-    def read_rows(self, repair: bool = False) -> Iterator[Row]:
-        """Yield a row an image, its success if it has one.
-
-        Args:
-            repair: delete files that a killed write left torn, in place of passing them over.
-        """
-        import pyarrow
-        import pyarrow.parquet as parquet
-
-        failed: dict[str, Row] = {}
-        seen: set[str] = set()
-        for path in sorted(p for p in self._files("rows") if p.endswith(".parquet")):
-            try:
-                rows = parquet.read_table(path, filesystem=self.filesystem, columns=["row"])
-            except pyarrow.ArrowInvalid:
-                if repair:
-                    self.filesystem.delete_file(path)
-                continue
-            for row in map(json.loads, rows["row"].to_pylist()):
-                if "error" in row:
-                    failed[row["image"]] = row
-                elif row["image"] not in seen:
-                    seen.add(row["image"])
-                    yield row
-        yield from (row for image, row in failed.items() if image not in seen)
-
-    def images(self) -> list[str]:
-        scheme = self.uri.partition("://")[0]
-        found = [p for p in self._files() if PurePath(p).suffix.lower() in SUFFIXES]
-        if not found:
-            raise ImageError(f"{self.uri} holds no image ({', '.join(sorted(SUFFIXES))}).")
-        return [f"{scheme}://{path}" for path in sorted(found)]
-
-    def _files(self, name: str | None = None, recursive: bool = True) -> list[str]:
-        from pyarrow.fs import FileSelector, FileType
-
-        base = self._root if name is None else self.join(name)
-        selector = FileSelector(base, allow_not_found=True, recursive=recursive)
-        found = self.filesystem.get_file_info(selector)
-        return [info.path for info in found if info.type == FileType.File]
-
-
-def _filesystem(uri: str) -> tuple[Any, str]:
-    """Return the file system of a path or URI, and the path in it."""
-    try:
-        from pyarrow.fs import FileSystem, LocalFileSystem
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "ray") from error
-    if "://" not in uri:
-        return LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
-    try:
-        return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
-    except ValueError as error:
-        raise SettingsError(f"{uri} is of no storage that pyarrow knows: {error}") from error
 
 
 def _ray() -> Any:
@@ -314,16 +225,8 @@ def _ray() -> Any:
 
 
 @contextmanager
-def _as_run_folder_error(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunFolderError(f"Cannot write to {uri}: {error}") from error
-
-
-@contextmanager
 def _explained(ray: Any) -> Iterator[None]:
-    """Raise what an actor raised of our own errors; Ray wraps them in its own, or in their text."""
+    """Raise the FlawsightError of an actor; Ray wraps it in its own error or text."""
     try:
         yield
     except ray.exceptions.RayError as error:
@@ -331,7 +234,7 @@ def _explained(ray: Any) -> Iterator[None]:
             kind.__name__: kind for kind in FlawsightError.__subclasses__()
         }
         for line in reversed(str(error).splitlines()):
-            name, _, said = line.strip().rpartition("flawsight.errors.")[2].partition(": ")
-            if name in kinds and said:
-                raise kinds[name](said) from error
+            name, _, message = line.strip().rpartition("flawsight.errors.")[2].partition(": ")
+            if name in kinds and message:
+                raise kinds[name](message) from error
         raise

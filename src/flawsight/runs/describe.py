@@ -1,4 +1,4 @@
-"""What all rows of a run share, and whether two runs are the same."""
+"""The description of a run, and whether two runs are the same."""
 
 import json
 import platform
@@ -13,7 +13,7 @@ from ..inspector import Inspector
 from ..settings import Settings, upgraded
 
 FORMAT = 2
-# What may differ between two parts of one run.
+# Fields that may differ when a run is resumed.
 _FREE = {
     "format", "created", "versions", "model.name", "model.device", "model.attention",
     "generator.url",
@@ -21,7 +21,7 @@ _FREE = {
 
 
 def describe(inspector: Inspector) -> dict[str, Any]:
-    """Return what all inspections of an inspector share."""
+    """Return the model, settings and inputs that all inspections of an inspector share."""
     generator = inspector.generator
     served = {"url": generator.base_url, "model": generator.model} if generator else {}
     return {
@@ -40,7 +40,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
 
 
 def about_run(about: dict[str, Any]) -> dict[str, Any]:
-    """Return what run.json holds."""
+    """Return the content of run.json."""
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,19 +58,19 @@ def versions() -> dict[str, str]:
 def check_same(
     folder: Path, old: dict[str, Any], new: dict[str, Any], **defaults: dict[str, Any]
 ) -> None:
-    """Compare the description that a folder holds with that of the run that would go on in it.
+    """Refuse to resume a run with another model or other settings.
 
     Args:
         folder: of the run.
-        old: what its run.json holds.
-        new: what it would hold if it were made now.
-        defaults: by part, what counts if a description does not say: it is older than the
-            setting. For "settings", those of `Settings` unless given.
+        old: its run.json, maybe of version 0.1.
+        new: the run.json that would be written now.
+        defaults: by section of run.json, the values of fields that a description lacks because
+            they are younger than it. For "settings", those of `Settings` unless given.
 
     Raises:
         RunFolderError: naming what differs.
     """
-    if old.get("format") == 1:
+    if old.get("format") == 1:  # version 0.1, read for one release: it did not record the prior
         old = old | {"settings": upgraded(old.get("settings", {}))}
         new = {name: value for name, value in new.items() if name != "prior_sha256"}
     known = dict(_leaves({"settings": Settings().to_json()} | defaults))
@@ -84,7 +84,7 @@ def check_same(
 
 
 def _leaves(about: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted names and values of what must be the same throughout a run."""
+    """Yield the dotted names and values of the fields that must be the same throughout a run."""
     for name, value in about.items():
         if path + name in _FREE:
             continue

@@ -1,15 +1,15 @@
-"""The run folder: where inspections go, row by row, and from where everything later reads them.
+"""The run folder: inspections are appended to it row by row, and every later step reads it.
 
     run.json            model and its hash, settings, versions
-    inspections.jsonl   one object an image, appended
-    maps/*.npz          one (H, W) float16 array in [0, 1] an image, called anomaly_map
-    token_maps/*.npz    one (R, grid_h, grid_w) float16 array an image, called token_maps
+    inspections.jsonl   one JSON object per image
+    maps/*.npz          one (height, width) float16 array in [0, 1] per image, called anomaly_map
+    token_maps/*.npz    one (R, grid_h, grid_w) float16 array per image, called token_maps
     overlays/*.png      the map over the photo, on one fixed colour scale
-    photos/*.jpg        the photo, small, so that the report needs the original no more
-    report.html         all of it to look at, with report/ beside it where there are many images
+    photos/*.jpg        the photo, small: the report does not need the original
+    report.html         the report; its files are in report/ if there are many images
 
-Files are written whole or not at all, and a row only after its files: whatever stops the program
-costs no finished image, and the same command goes on where it stopped.
+Files are written whole or not at all, and a row only after its files. No interruption loses a
+finished image. Rerun the same command to resume.
 """
 
 import io
@@ -36,12 +36,12 @@ class RunFolder:
     Args:
         folder: made if it does not exist.
         about: what all rows of the run share, as JSON types; see `describe`.
-        rank: of the process, where several share a run. The first opens it before the others,
-            which write rows into files of their own until `merge`.
+        rank: of the process, if several share a run. The first must open it before the others.
+            Each of those writes its rows into a file of its own until `merge`.
 
     Raises:
-        RunFolderError: if the folder holds a run of another model or other settings, or something
-            else, or cannot be written.
+        RunFolderError: if the folder holds a run of another model or other settings, or other
+            files, or cannot be written.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
@@ -60,7 +60,7 @@ class RunFolder:
             for name in (*ARRAY_FOLDERS.values(), "overlays", "photos"):
                 (folder / name).mkdir(exist_ok=True)
         if rank == 0:
-            # A torn last line is dropped, and so are failures, which are tried again.
+            # Drops a torn last line, and failed images, which are tried again.
             self._rewrite([row for row in read_rows(folder) if "error" not in row])
         self.finished = {row["image"] for row in read_rows(folder)}
 
@@ -81,7 +81,7 @@ class RunFolder:
         )
 
     def add_row(self, row: Row, arrays: dict[str, FloatArray]) -> Row:
-        """Write any program's row on an image with its "anomaly_map" or "token_maps".
+        """Write the row of an image, of any program, with its "anomaly_map" or "token_maps".
 
         Returns:
             The row with the names of its files.
@@ -94,13 +94,13 @@ class RunFolder:
         return row
 
     def merge(self, images: Sequence[Path]) -> None:
-        """Bring the rows of all processes, which must be done, into one file, in this order."""
-        place = {str(image): index for index, image in enumerate(images)}
+        """Merge the rows of all processes, which must have ended, in the order of `images`."""
+        order = {str(image): index for index, image in enumerate(images)}
         rows = read_rows(self.folder)
-        self._rewrite(sorted(rows, key=lambda row: place.get(row["image"], -1)))
+        self._rewrite(sorted(rows, key=lambda row: order.get(row["image"], -1)))
 
     def _rewrite(self, rows: list[Row]) -> None:
-        # A merge that was killed leaves rows in two files.
+        # A killed merge leaves the same rows in two files.
         lines = [json.dumps(row) + "\n" for row in {row["image"]: row for row in rows}.values()]
         with writing_to(self.folder):
             write_atomically(self.folder / "inspections.jsonl", "".join(lines).encode())
@@ -108,7 +108,7 @@ class RunFolder:
                 path.unlink()
 
     def add_error(self, image: str, error: FlawsightError) -> Row:
-        """Write that an image failed, and return its row."""
+        """Write the row of an image that failed, and return it."""
         row = {"image": image, "error": f"{type(error).__name__}: {error}"}
         with writing_to(self.folder):
             self._append(row)
@@ -123,8 +123,8 @@ class RunFolder:
 def encode_array(name: str, array: FloatArray) -> bytes:
     """Return the .npz file of an array called `name`."""
     content = io.BytesIO()
-    # Half precision is for [0, 1]; other programs' scores may be of any size.
+    # Half precision suits [0, 1]; other programs' scores have any range.
     small = np.abs(array).max(initial=0) <= 1
-    kept = {name: array.astype(np.float16 if small else np.float32)}
-    np.savez_compressed(content, **kept)  # type: ignore[arg-type]
+    arrays = {name: array.astype(np.float16 if small else np.float32)}
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Traces on disk: a response is generated once and localized under any number of settings."""
+"""Traces on disk: generate a response once, localize it under any number of settings."""
 
 import hashlib
 import io
@@ -18,13 +18,13 @@ from ..settings import Settings
 
 
 class TraceFolder:
-    """A folder of traces of one model under one choice of generation settings.
+    """A folder of traces of one model with one choice of generation settings.
 
     Args:
-        root: holds a folder for each model and choice.
+        root: has one folder per model and choice of settings.
         mllm: the model.
-        settings: the fields of `Generation` count.
-        prior: of the model; it decides where crops lie.
+        settings: only the fields of `Generation` matter.
+        prior: of the model; the positions of crops depend on it.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class TraceFolder:
         return load_trace(self.folder / f"{slug(image)}.npz")
 
     def save(self, image: str, trace: Trace) -> None:
-        """Keep the trace of an image file."""
+        """Write the trace of an image file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_trace(self.folder / f"{slug(image)}.npz", trace)
 
 
 def save_trace(path: Path, trace: Trace) -> None:
-    """Write a trace, exactly."""
+    """Write a trace without loss."""
     content = io.BytesIO()
     crops: dict[str, Any] = {
         f"crop_{i}": crop.attention.numpy() for i, crop in enumerate(trace.crops)
@@ -71,7 +71,7 @@ def save_trace(path: Path, trace: Trace) -> None:
 
 
 def load_trace(path: Path) -> Trace | None:
-    """Return the trace that `save_trace` wrote; None if there is none."""
+    """Return the trace that `save_trace` wrote; None if there is none or it is damaged."""
     try:
         with np.load(path) as arrays:
 
@@ -101,5 +101,5 @@ def load_trace(path: Path) -> Trace | None:
             )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: as good as none
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: it is generated again
         return None
