@@ -42,7 +42,6 @@ from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.cgro.training_data import LabelledImage, TrainingData
 from flawsight.cgro.validation import figures
 from flawsight.data.dataset import Sample, read_gt_mask
-from flawsight.data.make import Recipe, choose_families, make_dataset
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError
 from flawsight.io.images import read_image
@@ -52,6 +51,7 @@ from flawsight.metrics.ranking import auroc, average_precision
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
+from flawsight_surfaces.make_dataset import Recipe, choose_families, make_dataset
 
 PRESET = TRAIN_PRESETS["default-model"]
 MAPS = {

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
+from flawsight_surfaces import TEST_FAMILIES, render_pair
 
 FIGURES = Path(__file__).parent.parent / "docs" / "performance"
 SIZES = [(240, 240), (200, 300), (320, 180)]
@@ -91,7 +91,7 @@ def labelled(number: int, seed: int) -> list[tuple[Any, Any]]:
     """Return such surfaces and their masks."""
     rng = np.random.default_rng(seed)
     twins = [
-        render_twins(rng, SIZES[i % 3], family=TEST_FAMILIES[i % len(TEST_FAMILIES)])
+        render_pair(rng, SIZES[i % 3], family=TEST_FAMILIES[i % len(TEST_FAMILIES)])
         for i in range(-(-number // 2))
     ]
     return [(sample.image, sample.gt_mask) for pair in twins for sample in pair][:number]

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.runs.batch import inspect_into
 from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_pair
 
 SIDE = 96
 DIFFERENT = 64
@@ -42,7 +42,7 @@ def make_photos(folder: Path, count: int) -> list[Path]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     samples = [
-        s for _ in range(-(-min(count, DIFFERENT) // 2)) for s in render_twins(rng, (SIDE, SIDE))
+        s for _ in range(-(-min(count, DIFFERENT) // 2)) for s in render_pair(rng, (SIDE, SIDE))
     ]
     paths = [folder / f"{index:06}.png" for index in range(count)]
     for index, path in enumerate(paths):

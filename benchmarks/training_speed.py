@@ -30,7 +30,6 @@ from PIL import Image
 from results import write_section
 
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.integrations.trl import (
     ConsistencyReward,
     accuracy_reward,
@@ -41,6 +40,7 @@ from flawsight.integrations.trl import (
 )
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
+from flawsight_surfaces import TEST_FAMILIES, render_pair
 
 SIDES = {
     "flawsight": "`flawsight train`",
@@ -84,7 +84,7 @@ def render(folder: Path, count: int) -> list[Sample]:
     samples = []
     for index in range(-(-count // 2)):
         family = TEST_FAMILIES[index % len(TEST_FAMILIES)]
-        for label, surface in enumerate(render_twins(rng, (240, 240), family=family)):
+        for label, surface in enumerate(render_pair(rng, (240, 240), family=family)):
             path = folder / ("bad" if label else "good") / f"{index:03d}.png"
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(surface.image).save(path)

@@ -18,11 +18,11 @@ from flawsight.cgro.encoded_images import collate, encode_image
 from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.shared_prompt import Completions, run_candidates
 from flawsight.cgro.train_settings import TRAIN_PRESETS
-from flawsight.data.surfaces import SurfaceSample, render_twins
 from flawsight.mllm.load import load_mllm
+from flawsight_surfaces import SurfaceSample, render_pair
 
 sys.path.append(str(Path(__file__).parent.parent / "recipes" / "default_model"))
-from text import inspection, respond
+from conversation import inspection, respond
 
 MISSED, FLIPPED = 0.6, 0.2
 STEPS, PAIRS, LEARNING_RATE = 120, 8, 1e-3
@@ -58,7 +58,7 @@ def make_unreliable(folder: Path) -> Path:
         drawn = [
             pair
             for _ in range(PAIRS)
-            for pair in texts(render_twins(rng, (240, 240), difficulty=rng.uniform() ** 0.5), rng)
+            for pair in texts(render_pair(rng, (240, 240), difficulty=rng.uniform() ** 0.5), rng)
         ]
         prompts = collate(
             [encode_image(mllm, Image.fromarray(sample.image), settings) for sample, _ in drawn],

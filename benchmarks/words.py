@@ -25,8 +25,6 @@ from results import write_section
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from flawsight.data.surfaces import DEFECTS, FAMILIES
-from flawsight.data.surfaces.features import FEATURES
 from flawsight.errors import FlawsightError
 from flawsight.inspection import Trace
 from flawsight.metrics.bootstrap import interval
@@ -37,6 +35,8 @@ from flawsight.real.anomaly_map import aggregate, upsample
 from flawsight.real.select import select_tokens
 from flawsight.runs.trace_store import trace_folder, traced
 from flawsight.settings import PRESETS, Settings
+from flawsight_surfaces import DEFECTS, FAMILIES
+from flawsight_surfaces.features.feature_table import FEATURES
 
 DRAWS = 5
 SELECTIONS: dict[str, Settings] = {

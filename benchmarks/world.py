@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from flawsight.data.surfaces import DEFECTS, FAMILIES, TEST_FAMILIES, render_twins
+from flawsight_surfaces import DEFECTS, FAMILIES, TEST_FAMILIES, render_pair
 
 SIZES = [(240, 240), (200, 260), (150, 190), (240, 120)]
 _CELL, _LINE = 118, 13
@@ -28,7 +28,7 @@ def speed(seed: int, rounds: int) -> float:
     for number in range(rounds):
         for family in FAMILIES:
             size = SIZES[(number + images // 2) % len(SIZES)]
-            render_twins(rng, size, family=family, defects=1 + number % 3)
+            render_pair(rng, size, family=family, defects=1 + number % 3)
             images += 2
     return images / (time.process_time() - start)
 
@@ -53,7 +53,7 @@ def page(
     for number, (family, defect) in enumerate(names):
         rng = np.random.default_rng([seed, number])
         size = (round(cell * 1.6), round(cell * 1.6))
-        twins = render_twins(rng, size, family=family, defect=defect, defects=1 + number % 2)
+        twins = render_pair(rng, size, family=family, defect=defect, defects=1 + number % 2)
         x, y = number % columns * (2 * cell + 8), number // columns * (cell + _LINE + 4)
         for i, image in enumerate(
             (Image.fromarray(twins[0].image), outlined(twins[1].image, twins[1].gt_mask))

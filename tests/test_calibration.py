@@ -24,10 +24,10 @@ from flawsight.calibration import (
 )
 from flawsight.cli import app
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import CalibrationError
 from flawsight.evaluate.plot_histogram import draw_histogram
 from flawsight.runs.read import read_rows
+from flawsight_surfaces import render_pair
 
 MODEL = {"name": "some", "sha256": "a" * 64}
 
@@ -175,7 +175,7 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     photos = tmp_path / "line3"
     photos.mkdir()
     rng = np.random.default_rng(4)
-    for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 96))):
+    for index, sample in enumerate(render_pair(rng, (96, 96)) + render_pair(rng, (96, 96))):
         Image.fromarray(sample.image).save(photos / f"{index}.png")
     out = tmp_path / "c.json"
     # Whatever is above a flat map is a region.

@@ -18,7 +18,7 @@ import flawsight
 from flawsight.errors import AnswerError, ModelError, SettingsError
 from flawsight.inspection import Crop, Inspection
 from flawsight.inspector import Inspector
-from flawsight.localize import inspect_trace
+from flawsight.localize import localize
 from flawsight.mllm.encode import PromptBatch
 from flawsight.settings import Settings
 from helpers.traces import RESPONSE, make_trace
@@ -27,7 +27,7 @@ PLAIN = Settings(tau_t=0.0, tau_i=0.0)
 
 
 def inspect(pieces: list[str], settings: Settings = PLAIN, **trace_options) -> Inspection:
-    return inspect_trace(make_trace(pieces, **trace_options), (30, 40), settings)
+    return localize(make_trace(pieces, **trace_options), (30, 40), settings)
 
 
 def token_texts(inspection: Inspection) -> list[str]:
@@ -54,13 +54,13 @@ def test_tokens_across_a_tag_or_without_text_are_no_reasoning(pieces, expected):
     assert token_texts(inspect(pieces)) == expected
 
 
-def test_the_own_row_of_a_token_is_the_predicting_row_of_the_next():
+def test_the_row_of_a_token_is_the_previous_row_of_the_next():
     trace = make_trace(RESPONSE)
-    predicting = inspect_trace(trace, (30, 40), replace(PLAIN, attention_row="previous"))
-    own = inspect_trace(trace, (30, 40), replace(PLAIN, attention_row="token"))
-    assert np.array_equal(predicting.token_maps, trace.image_attention[1:5].numpy())
-    assert np.array_equal(own.token_maps, trace.image_attention[2:6].numpy())
-    for inspection, first in ((predicting, 1), (own, 2)):
+    previous = localize(trace, (30, 40), replace(PLAIN, attention_row="previous"))
+    token = localize(trace, (30, 40), replace(PLAIN, attention_row="token"))
+    assert np.array_equal(previous.token_maps, trace.image_attention[1:5].numpy())
+    assert np.array_equal(token.token_maps, trace.image_attention[2:6].numpy())
+    for inspection, first in ((previous, 1), (token, 2)):
         question = trace.question_attention[first : first + 4].tolist()
         expected = [(row[1] + row[3]) / sum(row) for row in question]
         assert [token.S_T for token in inspection.tokens] == pytest.approx(expected)
@@ -87,29 +87,17 @@ def test_token_spans_point_into_the_explanation(pieces, explanation, found):
         assert 0 <= token.start <= token.end <= len(explanation)
 
 
-def test_words_only_never_keeps_punctuation():
-    pieces = ["<think>", "It", ",", " 3", " …", "é", "</think>", "<answer>", "Yes"]
-    for fallback in ("mean", "best"):
-        # No score exceeds 1, so none passes and the fallback decides.
-        settings = replace(PLAIN, words_only=True, fallback=fallback, tau_t=1.0)
-        kept = {token.text for token in inspect(pieces, settings).tokens if token.kept}
-        assert kept <= {"It", " 3", "é"}
-        assert len(kept) == (3 if fallback == "mean" else 1)
-    vanilla = inspect(pieces, replace(PLAIN, words_only=True, selection="vanilla"))
-    assert [token.kept for token in vanilla.tokens] == [True, False, True, False, True]
-
-
 def test_the_vanilla_map_is_the_plain_mean_of_the_reasoning():
     trace = make_trace(RESPONSE)
-    inspection = inspect_trace(trace, (3, 4), replace(PLAIN, selection="vanilla"))
+    inspection = localize(trace, (3, 4), replace(PLAIN, selection="vanilla"))
     mean = trace.image_attention[2:6].double().numpy().mean(axis=0)
     density = mean / mean.mean()
     assert np.allclose(inspection.anomaly_map, density / (density + 4), atol=1e-6)
 
 
-def test_the_map_is_the_weighted_mean_of_the_kept_tokens():
-    inspection = inspect_trace(make_trace(RESPONSE), (3, 4), replace(PLAIN, tau_t=0.4))
-    weights = np.array([token.weight * token.kept for token in inspection.tokens])
+def test_the_map_is_the_weighted_mean_of_the_selected_tokens():
+    inspection = localize(make_trace(RESPONSE), (3, 4), replace(PLAIN, tau_t=0.4))
+    weights = np.array([token.weight * token.selected for token in inspection.tokens])
     assert 0 < (weights > 0).sum() < len(weights)
     mean = (weights[:, None, None] * inspection.token_maps).sum(axis=0) / weights.sum()
     density = mean / mean.mean()
@@ -139,16 +127,9 @@ def test_the_score_is_the_margin_where_the_answer_begins(pieces, answer_token, l
 @pytest.mark.parametrize("margin", [-1000.0, -30.0, 0.0, 30.0, 1000.0])
 def test_the_score_is_a_probability_however_sure_the_model_is(margin):
     trace = replace(make_trace(RESPONSE), answer_margins=torch.full((len(RESPONSE),), margin))
-    inspection = inspect_trace(trace, (30, 40), PLAIN)
+    inspection = localize(trace, (30, 40), PLAIN)
     assert 0 <= inspection.pred_score <= 1
     assert (inspection.pred_score > 0.5) == (margin > 0)
-
-
-def test_scale_by_score_darkens_the_map_by_p_yes():
-    plain = inspect(RESPONSE)
-    scaled = inspect(RESPONSE, replace(PLAIN, scale_by_score=True))
-    assert np.allclose(scaled.anomaly_map, plain.anomaly_map * plain.pred_score, atol=1e-7)
-    assert np.array_equal(scaled.token_maps, plain.token_maps)
 
 
 @given(
@@ -157,7 +138,7 @@ def test_scale_by_score_darkens_the_map_by_p_yes():
     seed=st.integers(0, 9),
 )
 def test_the_map_has_the_size_of_the_image_and_stays_in_range(grid, image_size, seed):
-    inspection = inspect_trace(make_trace(RESPONSE, grid, seed), image_size, PLAIN)
+    inspection = localize(make_trace(RESPONSE, grid, seed), image_size, PLAIN)
     assert inspection.anomaly_map.shape == inspection.image_size == image_size
     assert inspection.anomaly_map.dtype == np.float32
     assert ((inspection.anomaly_map >= 0) & (inspection.anomaly_map <= 1)).all()
@@ -168,19 +149,19 @@ def test_the_map_has_the_size_of_the_image_and_stays_in_range(grid, image_size, 
     ("image_size", "grid", "cell"),
     [((1250, 500), (23, 9), (2, 7)), ((500, 1250), (9, 23), (7, 2))],
 )
-def test_a_hot_cell_of_an_oblong_image_lies_where_it_was_looked_at(image_size, grid, cell):
+def test_a_hot_cell_of_an_oblong_image_lies_where_its_attention_is(image_size, grid, cell):
     trace = make_trace(RESPONSE, grid)
     trace.image_attention.fill_(1e-4)[:, cell[0], cell[1]] = 0.2
-    anomaly_map = inspect_trace(trace, image_size, PLAIN).anomaly_map
+    anomaly_map = localize(trace, image_size, PLAIN).anomaly_map
     hottest = np.unravel_index(anomaly_map.argmax(), anomaly_map.shape)
     for pixel, index, pixels, cells in zip(hottest, cell, image_size, grid, strict=True):
         assert abs((pixel + 0.5) * cells / pixels - (index + 0.5)) < 0.1
 
 
 @pytest.mark.parametrize("selection", ["real", "vanilla"])
-@pytest.mark.parametrize("row", ["own", "predicting"])
+@pytest.mark.parametrize("row", ["token", "previous"])
 def test_an_answer_without_reasoning_has_a_score_and_an_empty_map(selection, row):
-    settings = replace(PLAIN, selection=selection, row=row)
+    settings = replace(PLAIN, selection=selection, attention_row=row)
     inspection = inspect(["<think>", "</think>", "<answer>", "Yes", "</answer>"], settings)
     assert inspection.tokens == ()
     assert inspection.explanation == ""
@@ -189,7 +170,7 @@ def test_an_answer_without_reasoning_has_a_score_and_an_empty_map(selection, row
     assert inspection.pred_label
 
 
-def test_a_last_word_that_was_never_read_speaks_with_the_row_that_chose_it():
+def test_a_last_token_that_was_never_read_has_the_row_that_predicted_it():
     inspection = inspect(["Yes", ",", " a", " dent"])
     assert np.array_equal(inspection.token_maps[-1], inspection.token_maps[-2])
 
@@ -222,11 +203,10 @@ def without_times(inspection: Inspection) -> tuple:
 @given(
     tail=st.lists(st.sampled_from(["</answer>", "<answer>", "No", "Yes", "<think>", " x", "\n"])),
     seed=st.integers(0, 5),
-    row=st.sampled_from(["own", "predicting"]),
-    words_only=st.booleans(),
+    row=st.sampled_from(["token", "previous"]),
 )
-def test_what_stands_after_the_answer_changes_nothing(tail, seed, row, words_only):
-    settings = Settings(row=row, words_only=words_only)
+def test_text_after_the_answer_changes_nothing(tail, seed, row):
+    settings = Settings(attention_row=row)
     pieces = RESPONSE[:9]
     short = make_trace(pieces, seed=seed)
     after = make_trace([*pieces, *tail], seed=seed + 100)
@@ -237,12 +217,14 @@ def test_what_stands_after_the_answer_changes_nothing(tail, seed, row, words_onl
             for name in ("image_attention", "question_attention", "answer_margins")
         },
     )
-    expected = without_times(inspect_trace(short, (30, 40), settings))
-    assert without_times(inspect_trace(longer, (30, 40), settings)) == expected
+    expected = without_times(localize(short, (30, 40), settings))
+    assert without_times(localize(longer, (30, 40), settings)) == expected
 
 
 def test_to_json_holds_what_a_row_of_the_run_needs():
-    inspection = inspect_trace(make_trace(RESPONSE), (30, 40), PLAIN, "shots/part.png", 1.5)
+    inspection = localize(
+        make_trace(RESPONSE), (30, 40), PLAIN, image="shots/part.png", trace_seconds=1.5
+    )
     row = json.loads(json.dumps(inspection.to_json()))
     assert {
         key: row[key]
@@ -259,31 +241,31 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
     assert row["pred_score"] == inspection.pred_score
     assert row["map_peak"] == inspection.anomaly_map.max()
     assert row["seconds"] == round(inspection.seconds, 4) >= 1.5
-    assert inspection.timings["generate"] == 1.5
+    assert inspection.timings["trace"] == 1.5
     for token, written in zip(inspection.tokens, row["tokens"], strict=True):
-        assert list(written) == ["text", "start", "end", "S_T", "S_I", "kept", "weight"]
+        assert list(written) == ["text", "start", "end", "S_T", "S_I", "selected", "weight"]
         for name, value in written.items():
             assert value == pytest.approx(getattr(token, name), abs=1e-6)
 
 
 def test_a_tip_of_the_map_that_barely_reaches_the_threshold_is_no_region():
     trace, size = make_trace(RESPONSE), (300, 400)
-    peak = inspect_trace(trace, size, PLAIN).map_peak
+    peak = localize(trace, size, PLAIN).map_peak
     barely = replace(PLAIN, region_threshold=peak * 0.9999)
-    assert inspect_trace(trace, size, barely).regions == ()
+    assert localize(trace, size, barely).regions == ()
     low = replace(PLAIN, region_threshold=peak * 0.9)
-    clearly = inspect_trace(trace, size, replace(low, region_peak=peak * 0.9999))
+    clearly = localize(trace, size, replace(low, region_peak=peak * 0.9999))
     assert clearly.regions[0].score == peak
-    assert inspect_trace(trace, size, replace(low, region_peak=peak)).regions == ()
+    assert localize(trace, size, replace(low, region_peak=peak)).regions == ()
 
 
 @pytest.mark.parametrize(("strip", "regions"), [(45, 0), (55, 1)])
 def test_a_strip_that_a_part_leaves_is_no_region(strip: int, regions: int):
     trace = make_trace(RESPONSE)  # of 3 × 4 cells, 100 pixels each
     seen = Crop((0, 0, 400, 300 - strip), torch.ones(3, 4), score=0.0)
-    trace = replace(trace, image_attention=torch.ones_like(trace.image_attention), glances=(seen,))
+    trace = replace(trace, image_attention=torch.ones_like(trace.image_attention), crops=(seen,))
     settings = replace(PLAIN, crops=1, region_threshold=0.15, region_peak=0.15)
-    assert len(inspect_trace(trace, (300, 400), settings).regions) == regions
+    assert len(localize(trace, (300, 400), settings).regions) == regions
 
 
 def test_an_image_in_memory_has_no_path():

@@ -9,38 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flawsight.errors import FlawsightError, SettingsError
-from flawsight.settings import PRESETS, Settings, preset
+from flawsight.settings import PRESETS, Generation, Settings, preset, upgraded
 
 INDICES = st.integers(-40, 40)
-LAYERS = st.lists(INDICES, max_size=4).map(tuple)
-HEADS = st.lists(st.tuples(INDICES, INDICES), max_size=4).map(tuple)
-AVERAGED = st.one_of(
-    st.just({}),
-    st.fixed_dictionaries({"layers": LAYERS}),
-    st.fixed_dictionaries({"heads": HEADS}),
-)
-OTHERS = st.fixed_dictionaries(
+ANY = st.fixed_dictionaries(
     {
         "question": st.text().map(lambda text: f"{text} defect?"),
         "image_tokens": st.none() | st.integers(1, 10**6),
         "max_new_tokens": st.integers(1, 10**6),
         "temperature": st.floats(0, 100),
         "seed": st.integers(0, 2**63),
-        "row": st.sampled_from(["own", "predicting"]),
-        "semantic_normalization": st.sampled_from(["share", "max"]),
-        "concentration_normalization": st.sampled_from(["exp", "linear"]),
-        "words_only": st.booleans(),
+        "layers": st.none() | st.lists(INDICES, max_size=4).map(tuple),
+        "attention_row": st.sampled_from(["token", "previous"]),
         "selection": st.sampled_from(["real", "vanilla"]),
         "tau_t": st.floats(-1, 2),
         "tau_i": st.floats(-1, 2),
         "alpha": st.floats(1e-3, 10),
         "beta": st.floats(0, 10),
         "fallback": st.sampled_from(["mean", "best"]),
-        "scale_by_score": st.booleans(),
         "region_threshold": st.floats(0, 1),
         "region_peak": st.floats(0, 1),
-        "relative": st.booleans(),
-        "rarity": st.booleans(),
+        "attention_prior": st.booleans(),
+        "feature_distance": st.booleans(),
+        "guided_filter": st.booleans(),
         "crops": st.integers(0, 99),
         "crop_share": st.floats(0, 1, exclude_min=True),
         "crop_token_share": st.floats(0, 1, exclude_min=True),
@@ -49,17 +40,17 @@ OTHERS = st.fixed_dictionaries(
 )
 
 
-@given(others=OTHERS, averaged=AVERAGED)
-def test_settings_come_back_from_json_the_same(others, averaged):
-    settings = Settings(**others, **averaged)
+@given(values=ANY)
+def test_settings_come_back_from_json_the_same(values):
+    settings = Settings(**values)
     written = json.loads(json.dumps(settings.to_json()))
     assert Settings.from_json(written) == settings
 
 
 def test_to_json_equals_what_a_file_gives_back():
-    settings = Settings(heads=((3, 1), (4, 0)))
+    settings = Settings(layers=(3, 1))
     assert settings.to_json() == json.loads(json.dumps(settings.to_json()))
-    assert settings.to_json()["heads"] == [[3, 1], [4, 0]]
+    assert settings.to_json()["layers"] == [3, 1]
 
 
 def test_from_json_takes_part_of_the_settings_and_leaves_its_argument_alone():
@@ -74,12 +65,10 @@ def test_from_json_takes_part_of_the_settings_and_leaves_its_argument_alone():
         {"question": "What is in the image?"},
         {"question": ""},
         {"question": 3},
-        {"layers": (1,), "heads": ((1, 1),)},
         {"layers": "18-25"},
         {"layers": 3},
-        {"heads": ((1,),)},
-        {"heads": ((1, "2"),)},
-        {"heads": 3},
+        {"layers": (1, "2")},
+        {"layers": (True,)},
         {"image_tokens": 0},
         {"image_tokens": "many"},
         {"image_tokens": 22.5},
@@ -90,10 +79,8 @@ def test_from_json_takes_part_of_the_settings_and_leaves_its_argument_alone():
         {"temperature": math.nan},
         {"temperature": math.inf},
         {"seed": "zero"},
-        {"row": "Own"},
-        {"semantic_normalization": "sum"},
-        {"concentration_normalization": "log"},
-        {"words_only": "False"},
+        {"attention_row": "Token"},
+        {"attention_prior": "False"},
         {"selection": "all"},
         {"fallback": "worst"},
         {"tau_t": math.nan},
@@ -101,7 +88,10 @@ def test_from_json_takes_part_of_the_settings_and_leaves_its_argument_alone():
         {"alpha": -1.0},
         {"beta": math.inf},
         {"alpha": 0.0, "beta": 0.0},
-        {"scale_by_score": 1},
+        {"feature_distance": 1},
+        {"crops": -1},
+        {"crop_share": 0.0},
+        {"crop_token_share": 1.1},
     ],
     ids=str,
 )
@@ -116,8 +106,8 @@ def test_a_misspelt_setting_is_named():
 
 
 def test_a_wrong_choice_is_told_the_right_ones():
-    with pytest.raises(SettingsError, match=r"row is 'next'; choose one of own, predicting\."):
-        Settings(row="next")
+    with pytest.raises(SettingsError, match=r"attention_row is 'next'; choose one of token, pre"):
+        Settings(attention_row="next")
 
 
 def test_presets_are_found_by_name():
@@ -134,3 +124,36 @@ def test_an_unknown_preset_is_told_the_known_ones():
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().tau_t = 0.5
+
+
+def test_the_key_of_a_trace_is_the_generation_stage():
+    settings = preset("default")
+    assert set(settings.generation()) == {field.name for field in dataclasses.fields(Generation)}
+    for name in ("tau_t", "region_peak", "guided_filter"):
+        assert name not in settings.generation()
+
+
+# Preset `default` as run.json of version 0.1 has it.
+OF_VERSION_0_1 = {
+    "question": "Are there any defects or anomalies in the image?", "image_tokens": 225,
+    "max_new_tokens": 256, "temperature": 0.0, "seed": 0, "layers": None, "heads": None,
+    "model_heads": False, "row": "own", "semantic_normalization": "share",
+    "concentration_normalization": "exp", "words_only": False, "selection": "real", "tau_t": 0.0,
+    "tau_i": 0.0, "alpha": 1.0, "beta": 1.0, "none_kept": "best", "relative": True, "rarity": True,
+    "crops": 3, "crop_share": 0.5, "crop_token_share": 0.87, "score_crops": True,
+    "follow_edges": True, "reask": 0, "scale_by_score": False, "region_threshold": 0.28,
+    "region_peak": 0.55,
+}  # fmt: skip
+
+
+def test_settings_of_version_0_1_are_read_by_today_s_names():
+    assert Settings.from_json(upgraded(OF_VERSION_0_1)) == preset("default")
+    assert upgraded(preset("default").to_json()) == preset("default").to_json()
+    assert upgraded({"row": "predicting"}) == {"attention_row": "previous"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("words_only", True), ("heads", [[0, 1]]), ("reask", 2)]
+)
+def test_a_setting_that_is_gone_is_no_default(name, value):
+    assert upgraded(OF_VERSION_0_1 | {name: value})[name] == value

@@ -91,8 +91,8 @@ def build_model(
     """Initialise a small `Qwen2_5_VLForConditionalGeneration` with random weights.
 
     Departs from Qwen2.5-VL in size, in smaller patches and windows, and in `rope_theta` 20, which
-    suits short sequences. The vision layers attend within windows only: the language model sees the
-    whole.
+    suits short sequences. The vision layers attend within windows only; the language model attends
+    to the whole image.
     """
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     rotary = head_size // 2

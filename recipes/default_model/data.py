@@ -1,24 +1,23 @@
-"""Batches of twin pairs with a question and its answers, each batch a function of its number."""
+"""Batches of pairs with questions and responses. Each batch is a function of seed and number."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from conversation import Pair, Piece, draw_question, draw_verdict, respond, respond_swapped
 from pool import DEFECT_COUNTS, Pool
-from text import Piece, Twins, draw_question, draw_verdict, respond, second_look
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flawsight.data.surfaces import TRAIN_DEFECTS, render_twins
-from flawsight.data.surfaces.features import FEATURES
 from flawsight.mllm.processor import ImageProcessor
+from flawsight_surfaces import TRAIN_DEFECTS, render_pair
+from flawsight_surfaces.features.feature_table import FEATURES
 
 # (rows, columns) of the patch grid, about 225 patches each; square twice as often as the rest.
 GRIDS = [(15, 15), (15, 15), (12, 18), (18, 12), (10, 22), (22, 10), (13, 17), (17, 13)]
-SCALES = [0.7, 0.85, 1.0]  # of a rendered side to the side the model sees
+SCALES = [0.7, 0.85, 1.0]  # rendered side / side of the model's input
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class TrainingBatch:
     weights: Tensor
 
 
-def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[Twins]:
-    """Render `pairs` twins of one aspect and scale."""
+def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[Pair]:
+    """Render `pairs` pairs of one aspect ratio and scale."""
     rows, columns = GRIDS[rng.integers(len(GRIDS))]
     scale = rng.choice(SCALES) * image_side / 15
     size = (round(rows * scale), round(columns * scale))
     return [
-        render_twins(
+        render_pair(
             rng,
             size,
             difficulty=rng.uniform() ** 0.5,
@@ -49,12 +48,12 @@ def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[
 
 
 def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
-    """Yield texts for the tokenizer: questions about `pairs` rendered twins, and the answers."""
+    """Yield texts for the tokenizer: questions about `pairs` rendered pairs, and the responses."""
     for _ in range(pairs):
-        twins = render_twins(rng, (64, 64), defects=int(rng.integers(1, 4)))
-        for question in (draw_verdict(rng), draw_question(twins, SUBJECTS, rng)):
+        pair = render_pair(rng, (64, 64), defects=int(rng.integers(1, 4)))
+        for question in (draw_verdict(rng), draw_question(pair, SUBJECTS, rng)):
             yield question.text
-            for sample in twins:
+            for sample in pair:
                 yield "".join(text for text, _ in respond(question, sample, rng))
 
 
@@ -64,39 +63,41 @@ SUBJECTS = [*FEATURES, *TRAIN_DEFECTS]
 class PairBatches(Dataset[TrainingBatch]):
     """Batch number i, drawn from a pool or rendered, and encoded; the same in any process.
 
-    A batch asks for verdicts alone or for anything else, so that its texts are of like length.
+    A batch asks either for verdicts only or for anything else; its texts have similar lengths.
     """
 
-    def __init__(self, processor: ImageProcessor, config: dict[str, Any], pairs: int) -> None:
-        self.processor, self.config, self.pairs = processor, config, pairs
-        self.pool = Pool(Path(config["pool"]))
+    def __init__(
+        self, processor: ImageProcessor, pool: Pool, settings: dict[str, Any], pairs: int
+    ) -> None:
+        self.processor, self.pool, self.pairs = processor, pool, pairs
+        self.config, self.image_side = settings["language"], settings["image_side"]
 
     def __getitem__(self, index: int) -> TrainingBatch:
         config = self.config
         rng = np.random.default_rng([config["seed"], index])
         if rng.random() < config["fresh_share"]:
-            twins = render_pairs(rng, self.pairs, config["image_side"])
+            pairs = render_pairs(rng, self.pairs, self.image_side)
         else:
-            twins = self.pool.draw(rng, self.pairs)
-        return self.encode(twins, rng, verdicts=rng.random() < config["verdict_share"])
+            pairs = self.pool.draw(rng, self.pairs)
+        return self.encode(pairs, rng, verdicts=rng.random() < config["verdict_share"])
 
-    def encode(self, pairs: list[Twins], rng: np.random.Generator, verdicts: bool) -> TrainingBatch:
-        """Encode twins of one size with a question a pair, a share of verdicts as second looks."""
+    def encode(self, pairs: list[Pair], rng: np.random.Generator, verdicts: bool) -> TrainingBatch:
+        """Encode pairs of one image size, each with one question for both images."""
         prompts, responses = [], []
-        for twins in pairs:
-            question = draw_verdict(rng) if verdicts else draw_question(twins, SUBJECTS, rng)
-            again = verdicts and rng.random() < self.config["second_look_share"]
+        for pair in pairs:
+            question = draw_verdict(rng) if verdicts else draw_question(pair, SUBJECTS, rng)
+            swapped = verdicts and rng.random() < self.config["swapped_share"]
             wording = int(rng.integers(2**32))
-            for index, sample in enumerate(twins):
+            for index, sample in enumerate(pair):
                 stream = np.random.default_rng(wording)
                 pieces = (
-                    second_look(question, sample, twins[1 - index], stream)
-                    if again
+                    respond_swapped(question, sample, pair[1 - index], stream)
+                    if swapped
                     else respond(question, sample, stream)
                 )
                 prompts.append(question.text)
                 responses.append(self._encode_response(list(pieces)))
-        return self._collate([s.image for twins in pairs for s in twins], prompts, responses)
+        return self._collate([s.image for pair in pairs for s in pair], prompts, responses)
 
     def _collate(
         self,
@@ -104,7 +105,7 @@ class PairBatches(Dataset[TrainingBatch]):
         questions: list[str],
         responses: list[tuple[list[int], list[float]]],
     ) -> TrainingBatch:
-        """Left-pad the prompts and right-pad the responses, so that these stand in columns."""
+        """Left-pad the prompts and right-pad the responses: all responses begin in one column."""
         tokenizer = self.processor.tokenizer
         texts = [
             self.processor.apply_chat_template(
@@ -128,10 +129,10 @@ class PairBatches(Dataset[TrainingBatch]):
         for row, (token_ids, token_weights) in enumerate(responses):
             ids[row, : len(token_ids)] = torch.tensor(token_ids)
             weights[row, : len(token_ids)] = torch.tensor(token_weights)
-        seen = (ids != tokenizer.pad_token_id).long()
+        real = (ids != tokenizer.pad_token_id).long()
         inputs = {
             "input_ids": torch.cat([prompt["input_ids"], ids], dim=1),
-            "attention_mask": torch.cat([prompt["attention_mask"], seen], dim=1),
+            "attention_mask": torch.cat([prompt["attention_mask"], real], dim=1),
             "mm_token_type_ids": torch.cat(
                 [prompt["mm_token_type_ids"], torch.zeros_like(ids)], dim=1
             ),

@@ -1,19 +1,20 @@
-"""What is true of a rendered image as targets, and the head that a vision tower learns them by.
+"""What is true of a rendered image as targets, and the head that reads it from image tokens.
 
-The facts are those of the texts (`text.py`): whether there is a defect, which kinds of defect and
-of benign feature are seen, in which place, on which family. The head is thrown away afterwards.
+The facts are those of the texts (`conversation.py`): whether there is a defect, which kinds of
+defect and benign feature are present, in which place, on which family. The head is needed for
+training only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from text import PLACES
+from conversation import PLACES
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flawsight.data.surfaces import FAMILIES, TRAIN_DEFECTS, SurfaceSample
-from flawsight.data.surfaces.features import FEATURES
+from flawsight_surfaces import FAMILIES, TRAIN_DEFECTS, SurfaceSample
+from flawsight_surfaces.features.feature_table import FEATURES
 
 KINDS = (*TRAIN_DEFECTS, *FEATURES)
 _KIND_INDEX = {kind: index for index, kind in enumerate(KINDS)}
@@ -23,7 +24,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of B images. Kinds are columns of KINDS, places indices of PLACES, -1 where unknown."""
+    """Facts of B images. Kinds are columns of KINDS, places indices of PLACES, -1 if unknown."""
 
     label: Tensor  # (B,) 1 defective, 0 normal
     present: Tensor  # (B, kinds) 0 or 1
@@ -32,7 +33,7 @@ class Facts:
 
 
 def facts_of(samples: Sequence[SurfaceSample]) -> Facts:
-    """Collect the facts of rendered images; a kind seen in several places has no known one."""
+    """Collect the facts of rendered images; a kind at several places has no known place."""
     present = torch.zeros(len(samples), len(KINDS))
     place = torch.full((len(samples), len(KINDS)), UNKNOWN)
     for row, sample in enumerate(samples):
@@ -50,7 +51,7 @@ def facts_of(samples: Sequence[SurfaceSample]) -> Facts:
 
 
 class FactHead(nn.Module):
-    """A learned query for each kind, and one for whatever is wrong, attending to image tokens."""
+    """Learned queries, one per kind and one for any defect, that attend to image tokens."""
 
     def __init__(self, width: int, tokens: int, heads: int = 4) -> None:
         super().__init__()
@@ -98,8 +99,8 @@ def loss_of(
 ) -> dict[str, Tensor]:
     """Return the losses by name, means over the images, and their weighted sum as `total`.
 
-    The images are twins in turn, normal and defective. `twins` is the logistic loss of telling
-    which of the two is defective: what they share cancels out.
+    The images are pairs, normal and defective in turn. `pair` is the logistic loss of which of the
+    two is defective: what they share cancels out.
     """
     verdict, present = logits["present"][:, -1], logits["present"][:, :-1]
     known = facts.place >= 0
@@ -110,12 +111,12 @@ def loss_of(
     entropy = functional.cross_entropy
     losses = {
         "verdict": functional.binary_cross_entropy_with_logits(verdict, facts.label),
-        "twins": functional.softplus(verdict[::2] - verdict[1::2]).mean(),
+        "pair": functional.softplus(verdict[::2] - verdict[1::2]).mean(),
         "kinds": functional.binary_cross_entropy_with_logits(
             present, facts.present, reduction="sum"
         ) / images,
         "places": entropy(logits["place"][known], facts.place[known], reduction="sum") / images,
-        # Of few images none may have a single defect.
+        # A small batch may have no image with a single defect.
         "wrong_kind": entropy(
             logits["wrong_kind"][single], defects[single].argmax(1), reduction="sum"
         ) / singles,

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrix is orthogonalised before the step (Jordan et al., 2024).
+"""Muon: momentum, orthogonalised before each step (Jordan et al., 2024).
 
 `torch.optim.Muon` iterates in bfloat16, which is slow on a CPU; this one stays in float32.
 """

@@ -1,8 +1,6 @@
-"""The command line of a training, on several processes, each with its share of every step's pairs.
+"""The command line and the processes of a training; each process takes a share of every batch.
 
-    torchrun --nproc-per-node 2 recipes/default_model/train.py --out RUN
-
-Two processes of one thread use two cores better than one process of two: the products are small.
+Two processes with one thread each are faster than one with two: the matrices are small.
 """
 
 import os
@@ -16,11 +14,11 @@ from torch import Tensor, distributed
 
 
 def run(train: Callable[[Namespace, int, int], None], parser: ArgumentParser) -> None:
-    """Run a training as its command line says, as one of the processes that torchrun started."""
+    """Parse the command line and train, as one of the processes that torchrun started."""
     config = Path(__file__).parent / "config.yaml"
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--config", type=Path, default=config)
-    parser.add_argument("--stop-after", type=int, help="stop at this step; go on another time")
+    parser.add_argument("--stop-after", type=int, help="stop at this step; rerun to resume")
     arguments = parser.parse_args()
     with processes() as (rank, world_size):
         train(arguments, rank, world_size)
@@ -28,9 +26,9 @@ def run(train: Callable[[Namespace, int, int], None], parser: ArgumentParser) ->
 
 @contextmanager
 def processes() -> Iterator[tuple[int, int]]:
-    """Join the processes that torchrun started; yield this one's number and how many there are.
+    """Join the processes that torchrun started; yield this one's rank and their number.
 
-    They part together: gloo aborts a process whose peer has gone while it still listens to it.
+    They leave together: gloo aborts a process whose peer exits while it still listens to it.
     """
     if "WORLD_SIZE" not in os.environ:
         yield 0, 1

@@ -185,10 +185,10 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 # Names of version 0.1, read for one release; and what it had that is gone, with its default.
 _RENAMED = {
-    "fallback": "fallback",
+    "none_kept": "fallback",
     "relative": "attention_prior",
     "rarity": "feature_distance",
-    "guided_filter": "guided_filter",
+    "follow_edges": "guided_filter",
 }
 _ROWS = {"own": "token", "predicting": "previous"}
 _GONE = {

@@ -15,10 +15,10 @@ from unreliable import FLIPPED, MISSED, texts
 from words import localization, selections, told, word_kinds
 
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.evaluate.bench import Cell
 from flawsight.inspection import Trace
 from flawsight.mllm.response import follows_form, parse_response
+from flawsight_surfaces import render_pair
 
 SAID = (
     "This shows a metal plate. There is a screw in the upper left. "
@@ -127,7 +127,7 @@ def test_halves_and_validation_share_no_image_and_every_class() -> None:
 
 
 def test_the_unreliable_base_learns_the_stated_shares_of_wrong_texts() -> None:
-    twins = render_twins(np.random.default_rng(0), (64, 64))
+    twins = render_pair(np.random.default_rng(0), (64, 64))
     rng = np.random.default_rng(1)
     drawn = [(s.label, text) for _ in range(300) for s, text in texts(twins, rng)]
     assert all(follows_form(text) for _, text in drawn)

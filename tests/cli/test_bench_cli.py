@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flawsight.data.surfaces import render_twins
 from flawsight.evaluate.ablation import ablation_specs
 from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight_surfaces import render_pair
 from helpers.command_line import flawsight
 
 
@@ -19,7 +19,7 @@ def photos(tmp_path: Path) -> Path:
     rng = np.random.default_rng(8)
     folder = tmp_path / "line"
     for index in range(2):
-        for sample in render_twins(rng, (96, 96)):
+        for sample in render_pair(rng, (96, 96)):
             path = folder / ("bad" if sample.label else "good") / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(sample.image).save(path)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flawsight.data.surfaces import render_twins
 from flawsight.runs.read import read_rows
 from flawsight.settings import preset
+from flawsight_surfaces import render_pair
 from helpers.command_line import flawsight
 
 
@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
     rng = np.random.default_rng(4)
     folder = tmp_path / "photos"
     folder.mkdir()
-    for index, sample in enumerate(render_twins(rng, (96, 96)) + render_twins(rng, (96, 128))):
+    for index, sample in enumerate(render_pair(rng, (96, 96)) + render_pair(rng, (96, 128))):
         Image.fromarray(sample.image).save(folder / f"{index}.png")
     return folder
 

@@ -17,15 +17,7 @@ from typer.testing import CliRunner
 from flawsight.cli import app
 from flawsight.data.check import Report, check_dataset
 from flawsight.data.dataset import Dataset, Sample
-from flawsight.data.make import Recipe, choose_families, describe_defects, make_dataset
 from flawsight.data.open import open_datasets
-from flawsight.data.surfaces import (
-    DEFECTS,
-    TEST_DEFECTS,
-    TEST_FAMILIES,
-    VALIDATION_FAMILIES,
-    render_twins,
-)
 from flawsight.data.training_mix import (
     MixedSample,
     fair_shares,
@@ -34,6 +26,14 @@ from flawsight.data.training_mix import (
     training_mix,
 )
 from flawsight.errors import DatasetError, SettingsError
+from flawsight_surfaces import (
+    DEFECTS,
+    TEST_DEFECTS,
+    TEST_FAMILIES,
+    VALIDATION_FAMILIES,
+    render_pair,
+)
+from flawsight_surfaces.make_dataset import Recipe, choose_families, describe_defects, make_dataset
 
 
 def flawsight(*arguments: object) -> tuple[int, str]:
@@ -299,7 +299,7 @@ def test_several_defects_are_one_mask_and_a_row_tells_each(tmp_path: Path) -> No
 
 
 def test_a_sentence_says_tone_defect_and_place() -> None:
-    twin = render_twins(np.random.default_rng(0), (64, 64), defect="scratch")[1]
+    twin = render_pair(np.random.default_rng(0), (64, 64), defect="scratch")[1]
     region = replace(twin.defects[0], tone="dark", place="upper left")
     said = replace(twin, defects=(region,))
     assert describe_defects(said) == "There is a dark scratch in the upper left."

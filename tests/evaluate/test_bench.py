@@ -13,7 +13,6 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from flawsight.data.dataset import Dataset, Sample
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import (
     DetectorError,
     FlawsightError,
@@ -31,6 +30,7 @@ from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate
 from flawsight.runs.trace_store import load_trace, save_trace, trace_folder
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_pair
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def dataset(tmp_path: Path) -> Dataset:
     samples = []
     for category in ("disc", "plate"):
         for index in range(4):
-            for sample in render_twins(rng, (90, 110)):
+            for sample in render_pair(rng, (90, 110)):
                 stem = tmp_path / "data" / category / f"{index}{sample.label}"
                 stem.parent.mkdir(parents=True, exist_ok=True)
                 image, mask = stem.with_suffix(".png"), None
@@ -104,7 +104,7 @@ def ignore(_row: dict) -> None: ...
 
 
 def test_a_trace_on_disk_is_the_trace(inspector: Inspector, tmp_path: Path) -> None:
-    image = Image.fromarray(render_twins(np.random.default_rng(1), (80, 120))[1].image)
+    image = Image.fromarray(render_pair(np.random.default_rng(1), (80, 120))[1].image)
     (trace,) = generate(inspector.mllm, [image], inspector.settings)
     save_trace(tmp_path / "t.npz", trace, (80, 120))
     loaded = load_trace(tmp_path / "t.npz")

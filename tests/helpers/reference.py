@@ -75,18 +75,15 @@ class Reference:
         self,
         image: Image.Image,
         response: list[int],
-        heads: list[tuple[int, int]] | None = None,
+        layers: list[int] | None = None,
     ) -> Trace:
-        """Trace `response`, averaged over all heads or the (layer, head) pairs named."""
+        """Trace `response`, averaged over all heads of all layers or of those named."""
         inputs, prompt = self.prompt(image)
         prompt_ids = inputs["input_ids"]
         ids = torch.cat([prompt_ids, torch.tensor([response])], dim=1)
         output = self.model(**self.inputs(ids, inputs), output_attentions=True, use_cache=False)
         attention = torch.stack(output.attentions)[:, 0]  # (layers, heads, T, T)
-        if heads is None:
-            mean = attention.mean(dim=(0, 1))
-        else:
-            mean = torch.stack([attention[pair] for pair in heads]).mean(dim=0)
+        mean = (attention if layers is None else attention[layers]).mean(dim=(0, 1))
         first = prompt_ids.shape[1] - 1
         rows = slice(first, first + len(response))
         image_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")

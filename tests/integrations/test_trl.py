@@ -12,7 +12,6 @@ from PIL import Image
 from flawsight.cgro.policy import LORA_TARGETS
 from flawsight.cgro.score_rollout import Consistency, Score, score_trace
 from flawsight.data.dataset import Sample
-from flawsight.data.surfaces import TEST_FAMILIES, render_twins
 from flawsight.errors import SettingsError
 from flawsight.integrations.trl import (
     ConsistencyReward,
@@ -26,6 +25,7 @@ from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import replay
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
+from flawsight_surfaces import TEST_FAMILIES, render_pair
 
 # A model that reads the anomaly words little: J of .1 is common, and both classes earn some.
 CONSISTENCY = Consistency(delta_anomalous=0.2, delta_normal=0.2)
@@ -48,7 +48,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     rng = np.random.default_rng(1)
     found = []
     for family in TEST_FAMILIES[:2]:
-        for label, surface in enumerate(render_twins(rng, (240, 200), family=family)):
+        for label, surface in enumerate(render_pair(rng, (240, 200), family=family)):
             path = folder / f"{family}{label}.png"
             Image.fromarray(surface.image).save(path)
             found.append(Sample(path, label, family, "train", str(label)))

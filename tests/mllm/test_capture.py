@@ -20,18 +20,14 @@ from flawsight.mllm.capture import (
     AttentionCapture,
     attention_rows,
     capture_attention,
+    chosen_layers,
     decoder_layers,
-    head_weights,
 )
+from flawsight.mllm.cut_traces import answer_token_ids
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import (
-    LOOK_EVERY,
-    answer_token_ids,
-    generate,
-    replay,
-    respond,
-)
+from flawsight.mllm.generate import CHECK_EVERY, generate, respond
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
 from helpers.reference import Reference, assert_same
@@ -127,39 +123,30 @@ def test_a_response_that_ends_early_in_a_batch_ends_there_in_its_trace(
         assert_same(trace, reference.trace(image, ids))
 
 
-@pytest.mark.parametrize(
-    ("chosen", "heads"),
-    [
-        ({"layers": (1,)}, [(1, head) for head in range(4)]),
-        ({"layers": (0, -1)}, [(layer, head) for layer in (0, 2) for head in range(4)]),
-        ({"layers": (2, -1)}, [(2, head) for head in range(4)]),
-        ({"heads": ((0, 3), (2, 0))}, [(0, 3), (2, 0)]),
-        ({"heads": ((-1, 1), (0, 0), (0, 1))}, [(2, 1), (0, 0), (0, 1)]),
-    ],
-)
-def test_chosen_layers_and_heads_alone_are_averaged(
+@pytest.mark.parametrize(("chosen", "averaged"), [((1,), [1]), ((0, -1), [0, 2]), ((2, -1), [2])])
+def test_chosen_layers_alone_are_averaged(
     tiny_mllm: MLLM,
     reference: Reference,
     responses: list[list[int]],
-    chosen: dict,
-    heads: list[tuple[int, int]],
+    chosen: tuple[int, ...],
+    averaged: list[int],
 ) -> None:
-    some = dataclasses.replace(SETTINGS, **chosen)
-    wanted = [reference.trace(i, ids, heads) for i, ids in zip(PHOTOS, responses, strict=True)]
+    some = dataclasses.replace(SETTINGS, layers=chosen)
+    wanted = [reference.trace(i, ids, averaged) for i, ids in zip(PHOTOS, responses, strict=True)]
     traces = [*generate(tiny_mllm, PHOTOS, some), *replay(tiny_mllm, PHOTOS, responses, some)]
     for trace, single in zip(traces, wanted * 2, strict=True):
         assert_same(trace, single)
 
 
-@pytest.mark.parametrize("chosen", [{"layers": (3,)}, {"layers": (-4,)}, {"heads": ((0, 4),)}])
-def test_a_layer_or_head_the_model_lacks_is_refused(tiny_mllm: MLLM, chosen: dict) -> None:
-    with pytest.raises(SettingsError, match="3 layers of 4 heads"):
-        generate(tiny_mllm, PHOTOS[:1], dataclasses.replace(SETTINGS, **chosen))
+@pytest.mark.parametrize("layer", [3, -4])
+def test_a_layer_the_model_lacks_is_refused(tiny_mllm: MLLM, layer: int) -> None:
+    with pytest.raises(SettingsError, match="the model has 3 layers"):
+        generate(tiny_mllm, PHOTOS[:1], dataclasses.replace(SETTINGS, layers=(layer,)))
 
 
-def test_no_layers_at_all_are_refused() -> None:
+def test_no_layers_at_all_are_refused(tiny_mllm: MLLM) -> None:
     with pytest.raises(SettingsError, match="choose at least one"):
-        head_weights(3, 4, (), None)
+        chosen_layers(tiny_mllm.model, ())
 
 
 def test_a_lora_adapter_gives_the_eager_trace_of_base_and_adapter(
@@ -320,7 +307,7 @@ def test_no_matrix_of_queries_by_keys_is_made_for_a_long_prompt(
 
 def test_captured_rows_hold_rows_by_columns(tiny_mllm: MLLM) -> None:
     prompts = encode_prompts(tiny_mllm, PHOTOS, SETTINGS)
-    capture = AttentionCapture(prompts.columns, head_weights(3, 4, None, None), last_rows=5)
+    capture = AttentionCapture(prompts.columns, range(3), last_rows=5)
     with torch.no_grad(), capture_attention(tiny_mllm.model, capture):
         tiny_mllm.model(**prompts.inputs)
     assert capture.rows.shape == (3, 5, prompts.columns.shape[1])
@@ -333,7 +320,7 @@ def test_mixed_precision_leaves_the_rows_exact(tiny_mllm: MLLM) -> None:
     query, key = (torch.randn(1, heads, 9, 8, generator=generator) for heads in (4, 2))
 
     def rows() -> Tensor:
-        capture = AttentionCapture(torch.arange(9)[None], {0: torch.full((4,), 0.25)}, last_rows=9)
+        capture = AttentionCapture(torch.arange(9)[None], (0,), last_rows=9)
         capture.layer_of = {module: 0}
         capture.observe(module, query, key, None, 0.3)
         return capture.rows
@@ -346,7 +333,7 @@ def test_mixed_precision_leaves_the_rows_exact(tiny_mllm: MLLM) -> None:
 @pytest.fixture
 def capture(tiny_mllm: MLLM) -> tuple[AttentionCapture, dict[str, Tensor]]:
     prompts = encode_prompts(tiny_mllm, PHOTOS[:1], SETTINGS)
-    return AttentionCapture(prompts.columns, head_weights(3, 4, None, None)), prompts.inputs
+    return AttentionCapture(prompts.columns, range(3)), prompts.inputs
 
 
 def test_nothing_is_recorded_outside_the_block(
@@ -516,4 +503,4 @@ def test_a_response_ends_where_its_answer_is_closed(tiny_mllm: MLLM, more: str) 
     finally:
         hook.remove()
     assert [tokenizer.decode(each) for each in ids] == [tokenizer.decode(wanted)] * 2
-    assert len(wanted) <= margins.shape[1] < len(wanted) + LOOK_EVERY
+    assert len(wanted) <= margins.shape[1] < len(wanted) + CHECK_EVERY

@@ -12,8 +12,9 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.errors import ModelError, SettingsError
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import generate, replay
+from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import edit_json, photo, random_model, tiny_config, tiny_tokenizer
 

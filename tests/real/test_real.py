@@ -36,27 +36,25 @@ def map_stacks(draw: st.DrawFn, min_tokens: int = 0, max_tokens: int = 5) -> lis
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[Grid], Grid, list[bool], list[bool]]:
-    """Maps, question rows, anomaly tokens and eligible tokens of one response."""
+def cases(draw: st.DrawFn) -> tuple[list[Grid], Grid, list[bool]]:
+    """Maps, question rows and anomaly tokens of one response."""
     maps = draw(map_stacks(min_tokens=1))
     words = draw(st.integers(1, 5))
     row = st.lists(st.integers(0, 4), min_size=words, max_size=words)
     questions = draw(st.lists(row, min_size=len(maps), max_size=len(maps)))
     anomaly = draw(st.lists(st.booleans(), min_size=words, max_size=words))
-    eligible = draw(st.lists(st.booleans(), min_size=len(maps), max_size=len(maps)))
-    return maps, questions, anomaly, eligible
+    return maps, questions, anomaly
 
 
 def as_stack(maps: list[Grid]) -> Tensor:
     return torch.tensor(maps, dtype=torch.float32) if maps else torch.zeros(0, 3, 4)
 
 
-def slow_relevance(questions: Grid, anomaly: list[bool], normalization: str) -> list[float]:
+def slow_relevance(questions: Grid, anomaly: list[bool]) -> list[float]:
     sums = [sum(row[index] for index, yes in enumerate(anomaly) if yes) for row in questions]
     scores = []
     for row, relevance in zip(questions, sums, strict=True):
-        divisor = sum(row) if normalization == "share" else max(sums)
-        scores.append(relevance / divisor if divisor else 0.0)
+        scores.append(relevance / sum(row) if sum(row) else 0.0)
     return scores
 
 
@@ -80,54 +78,51 @@ def slow_components(grid: Grid) -> list[Fraction]:
     return masses
 
 
-def slow_concentration(grid: Grid, normalization: str) -> float:
+def slow_concentration(grid: Grid) -> float:
     masses = slow_components(grid)
     if not masses:
         return 0.0
     entropy = -sum(float(m / sum(masses)) * math.log(m / sum(masses)) for m in masses)
-    if normalization == "exp":
-        return math.exp(-entropy)
-    return 1 - entropy / math.log(len(grid) * len(grid[0]))
+    return math.exp(-entropy)
 
 
 def slow_selection(
     maps: list[Grid],
     questions: Grid,
     anomaly: list[bool],
-    eligible: list[bool],
     settings: Settings,
 ) -> tuple[list[bool], list[float]]:
-    relevance = slow_relevance(questions, anomaly, settings.semantic_normalization)
-    focus = [slow_concentration(grid, settings.concentration_normalization) for grid in maps]
+    relevance = slow_relevance(questions, anomaly)
+    focus = [slow_concentration(grid) for grid in maps]
     if settings.selection == "vanilla":
-        return eligible, [1.0] * len(maps)
+        return [True] * len(maps), [1.0] * len(maps)
     pairs = zip(relevance, focus, strict=True)
     weights = [settings.alpha * t + settings.beta * i for t, i in pairs]
-    kept = []
-    for index, may in enumerate(eligible):
-        # Equal to the threshold in float32, as scores are kept, is not above it.
+    selected = []
+    for index in range(len(maps)):
+        # Equal to the threshold in float32, as scores are selected, is not above it.
         above_t = np.float32(relevance[index]) > np.float32(settings.tau_t)
         above_i = np.float32(focus[index]) > np.float32(settings.tau_i)
-        kept.append(bool(may and above_t and above_i))
-    if any(kept):
-        return kept, weights
+        selected.append(bool(above_t and above_i))
+    if any(selected):
+        return selected, weights
     if settings.fallback == "mean":
-        return eligible, weights
-    best = None
-    for index, may in enumerate(eligible):
-        if may and (best is None or weights[index] > weights[best] + 1e-6):
+        return [True] * len(maps), weights
+    best = 0
+    for index in range(len(maps)):
+        if weights[index] > weights[best] + 1e-6:
             best = index
     return [index == best for index in range(len(maps))], weights
 
 
-def slow_map(maps: list[Grid], kept: list[bool], weights: list[float]) -> list[list[float]]:
+def slow_map(maps: list[Grid], selected: list[bool], weights: list[float]) -> list[list[float]]:
     height, width = len(maps[0]), len(maps[0][0])
-    total = sum(w for w, keep in zip(weights, kept, strict=True) if keep)
+    total = sum(w for w, keep in zip(weights, selected, strict=True) if keep)
     if total == 0:
         weights = [1.0] * len(maps)
-        total = float(sum(kept))
+        total = float(sum(selected))
     result = [[0.0] * width for _ in range(height)]
-    for grid, keep, weight in zip(maps, kept, weights, strict=True):
+    for grid, keep, weight in zip(maps, selected, weights, strict=True):
         for y in range(height if keep else 0):
             for x in range(width):
                 result[y][x] += weight * grid[y][x] / total
@@ -154,29 +149,24 @@ def slow_bilinear(grid: list[list[float]], height: int, width: int) -> list[list
     return pixels
 
 
-@pytest.mark.parametrize("normalization", ["share", "max"])
 @given(case=cases())
-def test_semantic_relevance_is_the_share_of_the_anomaly_words(normalization, case):
-    _, questions, anomaly, _ = case
-    scores = semantic_relevance(
-        torch.tensor(questions, dtype=torch.float32), torch.tensor(anomaly), normalization
-    )
-    expected = slow_relevance(questions, anomaly, normalization)
+def test_semantic_relevance_is_the_share_of_the_anomaly_words(case):
+    _, questions, anomaly = case
+    scores = semantic_relevance(torch.tensor(questions, dtype=torch.float32), torch.tensor(anomaly))
+    expected = slow_relevance(questions, anomaly)
     assert scores.tolist() == pytest.approx(expected, abs=1e-6)
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-@pytest.mark.parametrize("normalization", ["share", "max"])
-def test_semantic_relevance_of_no_token_is_empty(normalization):
-    scores = semantic_relevance(torch.zeros(0, 4), torch.ones(4, dtype=torch.bool), normalization)
+def test_semantic_relevance_of_no_token_is_empty():
+    scores = semantic_relevance(torch.zeros(0, 4), torch.ones(4, dtype=torch.bool))
     assert scores.shape == (0,)
 
 
-@pytest.mark.parametrize("normalization", ["exp", "linear"])
 @given(maps=map_stacks())
-def test_concentration_is_the_entropy_of_flood_filled_blobs(normalization, maps):
-    scores = attention_concentration(as_stack(maps), normalization)
-    expected = [slow_concentration(grid, normalization) for grid in maps]
+def test_concentration_is_the_entropy_of_flood_filled_blobs(maps):
+    scores = attention_concentration(as_stack(maps))
+    expected = [slow_concentration(grid) for grid in maps]
     assert scores.dtype == torch.float32
     assert scores.tolist() == pytest.approx(expected, abs=1e-6)
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -204,21 +194,17 @@ def test_concentration_of_a_token_does_not_depend_on_the_others(maps):
     assert torch.equal(together, alone)
 
 
-@pytest.mark.parametrize("normalization", ["exp", "linear"])
-def test_one_blob_scores_one_even_if_it_touches_only_at_a_corner(normalization):
+def test_one_blob_scores_one_even_if_it_touches_only_at_a_corner():
     maps = torch.zeros(2, 5, 6)
     maps[0, 2, 3] = 0.4
     maps[1, 1, 1] = maps[1, 2, 2] = 0.4
-    assert attention_concentration(maps, normalization).tolist() == [1.0, 1.0]
+    assert attention_concentration(maps).tolist() == [1.0, 1.0]
 
 
 def test_two_equal_blobs_score_one_half():
     maps = torch.zeros(1, 5, 6)
     maps[0, 0, 0] = maps[0, 4, 5] = 0.3
-    assert attention_concentration(maps, "exp").item() == pytest.approx(math.exp(-math.log(2)))
-    assert attention_concentration(maps, "linear").item() == pytest.approx(
-        1 - math.log(2) / math.log(30)
-    )
+    assert attention_concentration(maps).item() == pytest.approx(math.exp(-math.log(2)))
 
 
 def test_blobs_at_the_seam_of_two_tokens_maps_do_not_join():
@@ -229,7 +215,7 @@ def test_blobs_at_the_seam_of_two_tokens_maps_do_not_join():
 
 
 @pytest.mark.parametrize("level", [0.0, 1 / 3, 0.1, 1e-30])
-def test_a_flat_map_looks_nowhere(level):
+def test_a_flat_map_has_no_concentration(level):
     assert attention_concentration(torch.full((2, 7, 11), level)).tolist() == [0.0, 0.0]
 
 
@@ -237,8 +223,6 @@ def test_a_flat_map_looks_nowhere(level):
     case=cases(),
     settings=st.builds(
         Settings,
-        semantic_normalization=st.sampled_from(["share", "max"]),
-        concentration_normalization=st.sampled_from(["exp", "linear"]),
         selection=st.sampled_from(["real", "vanilla"]),
         fallback=st.sampled_from(["mean", "best"]),
         tau_t=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
@@ -248,20 +232,19 @@ def test_a_flat_map_looks_nowhere(level):
     ),
 )
 def test_selection_and_map_agree_with_the_slow_version(case, settings):
-    maps, questions, anomaly, eligible = case
+    maps, questions, anomaly = case
     stack = as_stack(maps)
     scores = select_tokens(
         stack,
         torch.tensor(questions, dtype=torch.float32),
         torch.tensor(anomaly),
-        torch.tensor(eligible),
         settings,
     )
-    kept, weights = slow_selection(maps, questions, anomaly, eligible, settings)
-    assert scores.kept.tolist() == kept
+    selected, weights = slow_selection(maps, questions, anomaly, settings)
+    assert scores.selected.tolist() == selected
     assert scores.weights.tolist() == pytest.approx(weights, abs=1e-5)
-    result = aggregate(stack, scores.kept, scores.weights)
-    assert np.allclose(result.numpy(), slow_map(maps, kept, weights), rtol=1e-5, atol=1e-5)
+    result = aggregate(stack, scores.selected, scores.weights)
+    assert np.allclose(result.numpy(), slow_map(maps, selected, weights), rtol=1e-5, atol=1e-5)
 
 
 def select(maps: Tensor, shares: list[float], **settings) -> tuple[list[bool], list[float]]:
@@ -271,55 +254,50 @@ def select(maps: Tensor, shares: list[float], **settings) -> tuple[list[bool], l
         maps,
         questions,
         torch.tensor([True, False]),
-        torch.ones(len(maps), dtype=torch.bool),
         Settings(**settings),
     )
-    return scores.kept.tolist(), scores.weights.tolist()
+    return scores.selected.tolist(), scores.weights.tolist()
 
 
 def test_a_score_equal_to_its_threshold_does_not_pass():
     maps = torch.zeros(3, 3, 3)
     maps[:, 0, 0] = 1
     maps[2, 2, 2] = 1
-    kept, _ = select(maps, [0.5, 0.75, 0.75], tau_t=0.5, tau_i=0.5)
-    assert kept == [False, True, False]
+    selected, _ = select(maps, [0.5, 0.75, 0.75], tau_t=0.5, tau_i=0.5)
+    assert selected == [False, True, False]
 
 
-def test_the_first_of_equally_good_tokens_is_kept_when_none_passes():
+def test_the_first_of_equally_good_tokens_is_selected_when_none_passes():
     maps = torch.zeros(3, 3, 3)
     maps[:, 1, 1] = 1
-    kept, weights = select(maps, [0.0, 0.2, 0.2], tau_t=0.9)
-    assert kept == [False, True, False]
+    selected, weights = select(maps, [0.0, 0.2, 0.2], tau_t=0.9)
+    assert selected == [False, True, False]
     assert weights == pytest.approx([1.0, 1.2, 1.2])
 
 
 @pytest.mark.parametrize("selection", ["real", "vanilla"])
 @pytest.mark.parametrize("fallback", ["mean", "best"])
-def test_no_reasoning_or_none_eligible_gives_an_empty_map(selection, fallback):
+def test_no_reasoning_gives_an_empty_map(selection, fallback):
     settings = Settings(selection=selection, fallback=fallback)
-    for count in (0, 2):
-        maps = torch.ones(count, 3, 4)
-        nobody = torch.zeros(count, dtype=torch.bool)
-        scores = select_tokens(
-            maps, torch.ones(count, 2), torch.tensor([True, False]), nobody, settings
-        )
-        assert scores.kept.tolist() == [False] * count
-        grid = aggregate(maps, scores.kept, scores.weights)
-        assert torch.equal(to_fixed_scale(grid), torch.zeros(3, 4))
+    maps = torch.ones(0, 3, 4)
+    scores = select_tokens(maps, torch.ones(0, 2), torch.tensor([True, False]), settings)
+    assert scores.selected.tolist() == []
+    grid = aggregate(maps, scores.selected, scores.weights)
+    assert torch.equal(to_fixed_scale(grid), torch.zeros(3, 4))
 
 
 @given(maps=map_stacks(min_tokens=1), data=st.data())
-def test_the_map_lies_between_the_lowest_and_the_highest_kept_map(maps, data):
+def test_the_map_lies_between_the_lowest_and_the_highest_selected_map(maps, data):
     stack = as_stack(maps)
     per_token = {"min_size": len(maps), "max_size": len(maps)}
-    kept = torch.tensor(data.draw(st.lists(st.booleans(), **per_token).filter(any)))
+    selected = torch.tensor(data.draw(st.lists(st.booleans(), **per_token).filter(any)))
     weights = torch.tensor(data.draw(st.lists(st.floats(0, 2, width=32), **per_token)))
-    result = aggregate(stack, kept, weights)
-    assert (result >= stack[kept].amin(dim=0) - 1e-4).all()
-    assert (result <= stack[kept].amax(dim=0) + 1e-4).all()
+    result = aggregate(stack, selected, weights)
+    assert (result >= stack[selected].amin(dim=0) - 1e-4).all()
+    assert (result <= stack[selected].amax(dim=0) + 1e-4).all()
 
 
-def test_kept_tokens_of_zero_weight_count_alike():
+def test_selected_tokens_of_zero_weight_count_alike():
     maps = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[9.0, 9.0]]])
     result = aggregate(maps, torch.tensor([True, True, False]), torch.tensor([0.0, 0.0, 5.0]))
     assert result.tolist() == [[0.5, 0.5]]

@@ -1,4 +1,4 @@
-"""Regions with their words."""
+"""Regions with their phrases."""
 
 import json
 
@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from flawsight.inspection import Region
 from flawsight.mllm.contradiction import fault_phrases
-from flawsight.real.regions import cover, regions_of, tie_words
+from flawsight.real.regions import cover, regions_of, tie_phrases
 
 
 def blob(grid: tuple[int, int], at: tuple[int, int]) -> np.ndarray:
@@ -55,25 +55,25 @@ def test_two_defects_get_the_sentences_that_look_at_them() -> None:
     maps = np.stack([upper, upper, lower, lower, np.ones((5, 5), np.float32)])
     regions = list(regions_of(np.kron(upper + lower, np.ones((10, 10), np.float32)), 2.0))
     said = [("A dent.", [2, 3]), ("A scratch.", [0, 1]), ("All else is even.", [4])]
-    first, second = tie_words(regions, maps, said)
-    assert (first.box, first.words, first.tokens) == ((40, 0, 10, 10), "A scratch.", (0, 1))
-    assert (second.words, second.tokens) == ("A dent.", (2, 3))
+    first, second = tie_phrases(regions, maps, said)
+    assert (first.box, first.phrases, first.tokens) == ((40, 0, 10, 10), "A scratch.", (0, 1))
+    assert (second.phrases, second.tokens) == ("A dent.", (2, 3))
 
 
 def test_two_sentences_do_not_both_go_to_the_region_all_words_look_at() -> None:
     strong, weak = 2 * blob((5, 5), (0, 0)), blob((5, 5), (4, 4))
     maps = np.stack([strong, strong + weak])
     regions = list(regions_of(np.kron(strong + weak, np.ones((4, 4), np.float32)), 3.0))
-    first, second = tie_words(regions, maps, [("A hole.", [0]), ("A stain.", [1])])
-    assert (first.words, second.words) == ("A hole.", "A stain.")
+    first, second = tie_phrases(regions, maps, [("A hole.", [0]), ("A stain.", [1])])
+    assert (first.phrases, second.phrases) == ("A hole.", "A stain.")
 
 
 def test_a_flat_look_ties_nothing() -> None:
     regions = list(regions_of(np.eye(4, dtype=np.float32), 0.5))
-    tied = tie_words(regions, np.ones((1, 4, 4), np.float32), [("A crack.", [0])])
-    assert [region.words for region in tied] == [""]
-    assert tie_words(regions, np.ones((1, 4, 4), np.float32), []) == tuple(regions)
-    assert tie_words([], np.ones((1, 4, 4), np.float32), [("A crack.", [0])]) == ()
+    tied = tie_phrases(regions, np.ones((1, 4, 4), np.float32), [("A crack.", [0])])
+    assert [region.phrases for region in tied] == [""]
+    assert tie_phrases(regions, np.ones((1, 4, 4), np.float32), []) == tuple(regions)
+    assert tie_phrases([], np.ones((1, 4, 4), np.float32), [("A crack.", [0])]) == ()
 
 
 @pytest.mark.parametrize(

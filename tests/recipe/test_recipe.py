@@ -2,35 +2,58 @@
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import train_encoder
+import train_language
 import yaml
 from build import build_model, build_processor, build_tokenizer
+from conversation import (
+    PLACES,
+    Question,
+    draw_question,
+    draw_verdict,
+    inspection,
+    respond,
+    respond_swapped,
+)
 from data import SUBJECTS
+from encoder import (
+    _angles,
+    _distinct,
+    _rotate,
+    encode_images,
+    grow,
+    initialize_attention,
+)
 from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
 from parallel import average_gradients, processes
 from PIL import Image
-from pool import _turned
+from pool import _flipped
 from safetensors.torch import load_file
-from text import PLACES, Question, draw_question, draw_verdict, inspection, respond, second_look
 from torch import multiprocessing
-from tower import _angles, _distinct, _rotate, grow, look_around, see
-from train_tower import MEAN, STD
+from train_encoder import MEAN, STD
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from flawsight.data.surfaces import SurfaceSample, render_twins
-from flawsight.data.surfaces.words import place_word
+from flawsight.errors import AnswerError
+from flawsight.inspection import Inspection
+from flawsight.inspector import Inspector
 from flawsight.mllm.contradiction import contradicts, telling_sentence
 from flawsight.mllm.response import follows_form, parse_response
 from flawsight.prompt import INSTRUCTION
+from flawsight_surfaces import SurfaceSample, render_pair
+from flawsight_surfaces.words import place_word
 
 RECIPE = Path(__file__).parents[2] / "recipes/default_model"
 MODEL = {
@@ -44,123 +67,128 @@ MODEL = {
     "key_value_heads": 1,
     "mlp_ratio": 2,
 }
-CONFIG = {
-    "start_from": None,
-    "language_from": None,
-    "steps": 6,
-    "fresh_share": 0.5,
-    "second_look_share": 0.5,
-    "tower_frozen_until": 2,
-    "pairs": 2,
-    "warmup_steps": 2,
-    "checkpoint_every": 3,
-    "validate_every": 0,
-    "workers": 0,
+STEPS = {"steps": 4, "pairs": 2, "warmup_steps": 2, "checkpoint_every": 2}
+TINY = {
     "image_side": 96,
-    "vocab_size": 400,
-    "corpus_pairs": 40,
-    "model": MODEL,
+    "model": MODEL | {"vision_width": 64, "vision_head_size": 32},
+    "pool": {"parts": 2, "pairs": 3},
+    "small_encoder": STEPS
+    | {
+        "size": {"vision_width": 32, "vision_head_size": 16},
+        "compile": False,
+        "validation_pairs": 2,
+    },
+    "encoder": STEPS | {"compile": False, "validation_pairs": 2},
+    "language": STEPS
+    | {
+        "vocab_size": 400,
+        "corpus_pairs": 40,
+        "fresh_share": 0.5,
+        "swapped_share": 0.5,
+        "steps": 6,
+        "checkpoint_every": 3,
+        "validate_every": 0,
+        "workers": 0,
+    },
 }
 
 
-def run(script: str, *arguments: str | Path) -> None:
-    command = [sys.executable, str(RECIPE / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def at_tiny_size(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: TINY[name] if isinstance(section, int) else section | TINY[name]
+        for name, section in settings.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a pool, a tower and the configuration of stage two."""
-    folder = tmp_path_factory.mktemp("recipe")
-    pool = folder / "pool"
-    for part in (0, 1):
-        run("pool.py", "--out", pool, "--part", str(part), "--pairs", "3", "--side", "96")
-    config = yaml.safe_load((RECIPE / "config.yaml").read_text()) | CONFIG
-    config |= {"pool": str(pool), "tower_from": str(folder / "tower/tower.safetensors")}
-    config["tower"] |= {"steps": 4, "pairs": 2, "checkpoint_every": 2, "validation_pairs": 2}
-    config["tower"] |= {"grown_from": None, "start_from": None, "frozen_until": 1, "compile": False}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    run(
-        "train_tower.py",
-        "--pool",
-        pool,
-        "--out",
-        folder / "tower",
-        "--config",
-        folder / "config.yaml",
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the README's commands have run, at a tiny size."""
+    folder = tmp_path_factory.mktemp("checkout")
+    copy = shutil.copytree(RECIPE, folder / "recipes/default_model")
+    settings = yaml.safe_load((RECIPE / "config.yaml").read_text())
+    (copy / "config.yaml").write_text(yaml.safe_dump(at_tiny_size(settings)))
+    commands = re.findall(r"^    (.*)$", (RECIPE / "README.md").read_text(), flags=re.MULTILINE)
+    assert commands[0].startswith("python -m venv")
+    assert commands[1].startswith("pip install")
+    done = subprocess.run(
+        ["bash", "-euc", "\n".join(commands[2:])],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
     return folder
 
 
-def train(stages: Path, out: str, *arguments: str) -> None:
-    run("train.py", "--out", stages / out, "--config", stages / "config.yaml", *arguments)
+def train(recipe: Path, out: str, stop_after: int | None = None, **inputs: str) -> Path:
+    """Train in this process alone; return the folder of the run."""
+    options = {"pool": recipe / "POOL", "out": recipe / out, "stop_after": stop_after}
+    options["config"] = recipe / "recipes/default_model/config.yaml"
+    options |= {name: recipe / path for name, path in inputs.items()}
+    module = train_language if "encoder" in inputs else train_encoder
+    module.train(Namespace(**({"grow_from": None} | options)), rank=0, world_size=1)
+    return recipe / out
 
 
-def test_training_resumed_gives_the_weights_of_training_uninterrupted(stages: Path) -> None:
-    train(stages, "whole")
-    train(stages, "resumed", "--stop-after", "4")  # one step past the last checkpoint
-    assert torch.load(stages / "resumed/checkpoint.pt", weights_only=True)["step"] == 3
-    train(stages, "resumed")
-    whole = load_file(stages / "whole/model/model.safetensors")
-    resumed = load_file(stages / "resumed/model/model.safetensors")
+def test_the_readmes_commands_end_in_a_model_that_flawsight_loads(recipe: Path) -> None:
+    for part in ("SMALL", "ENCODER", "RUN"):
+        checkpoint = torch.load(recipe / part / "checkpoint.pt", weights_only=True)
+        assert checkpoint["step"] == TINY["language" if part == "RUN" else "encoder"]["steps"]
+    encoder = load_file(recipe / "ENCODER/encoder.safetensors")
+    model = load_file(recipe / "RUN/model/model.safetensors")
+    for name, weights in encoder.items():
+        if name.startswith("visual."):
+            assert torch.equal(weights, model[name]), name
+    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(recipe / "RUN/model")
+    assert stock.config.model_type == "qwen2_5_vl"
+    image = np.zeros((96, 96, 3), np.uint8)
+    inspector = Inspector.from_pretrained(recipe / "RUN/model")
+    # So few steps teach it no answer; it is asked, and what it says is traced.
+    (outcome,) = inspector.inspect_batch([image])
+    assert isinstance(outcome, Inspection | AnswerError)
+
+
+def test_language_training_resumed_gives_the_weights_of_training_uninterrupted(
+    recipe: Path,
+) -> None:
+    encoder = {"encoder": "ENCODER/encoder.safetensors"}
+    whole = load_file(train(recipe, "whole", **encoder) / "model/model.safetensors")
+    stopped = train(recipe, "resumed", 4, **encoder)  # one step past the last checkpoint
+    assert torch.load(stopped / "checkpoint.pt", weights_only=True)["step"] == 3
+    resumed = load_file(train(recipe, "resumed", **encoder) / "model/model.safetensors")
     assert whole.keys() == resumed.keys()
     for name, weights in whole.items():
         assert torch.equal(weights, resumed[name]), name
-    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(stages / "resumed/model")
-    assert stock.config.model_type == "qwen2_5_vl"
 
 
-def test_a_tower_resumed_is_the_tower_uninterrupted(stages: Path) -> None:
-    config = yaml.safe_load((stages / "config.yaml").read_text())
-    whole = load_file(stages / "tower/tower.safetensors")
-    # Killed after its first checkpoint: what it wrote later is not there yet.
-    arguments = ("--pool", stages / "pool", "--out", stages / "again", "--config")
-    run("train_tower.py", *arguments, stages / "config.yaml", "--stop-after", "3")
-    assert torch.load(stages / "again/checkpoint.pt", weights_only=True)["step"] == 2
-    run("train_tower.py", *arguments, stages / "config.yaml")
-    again = load_file(stages / "again/tower.safetensors")
-    assert config["tower"]["steps"] == 4
+@pytest.mark.parametrize("inputs", [{}, {"grow_from": "SMALL/encoder.safetensors"}])
+def test_encoder_training_resumed_gives_the_weights_of_training_uninterrupted(
+    recipe: Path, inputs: dict[str, str]
+) -> None:
+    name = f"encoder-{len(inputs)}"
+    whole = load_file(train(recipe, name, **inputs) / "encoder.safetensors")
+    stopped = train(recipe, f"{name}-again", 3, **inputs)
+    assert torch.load(stopped / "checkpoint.pt", weights_only=True)["step"] == 2
+    again = load_file(train(recipe, f"{name}-again", **inputs) / "encoder.safetensors")
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
 
 
-@pytest.mark.parametrize("source", ["tower/tower.safetensors", "told/model"])
-def test_a_warm_restart_begins_with_the_weights_it_is_given(stages: Path, source: str) -> None:
-    if source == "told/model":
-        train(stages, "told", "--stop-after", "3")
-    config = yaml.safe_load((stages / "config.yaml").read_text())
-    still = {"steps": 1, "muon_lr": 0.0, "adamw_lr": 0.0, "start_from": str(stages / source)}
-    config["tower"] |= still
-    out = stages / f"again-{source[:4]}"
-    (stages / "still.yaml").write_text(yaml.safe_dump(config))
-    arguments = ("--pool", stages / "pool", "--out", out, "--config", stages / "still.yaml")
-    run("train_tower.py", *arguments)
-    again = load_file(out / "tower.safetensors")
-    given = load_file(next((stages / source).glob("*.safetensors"), stages / source))
-    if source == "told/model":  # the head is new
-        given, again = (
-            {name: w for name, w in part.items() if name.startswith("visual.")}
-            for part in (given, again)
-        )
-    assert given
-    assert given.keys() == again.keys()
-    assert all(torch.equal(weights, again[name]) for name, weights in given.items())
-
-
-def test_two_processes_share_the_pairs_of_a_step_and_write_once(stages: Path) -> None:
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    arguments = ["--out", str(stages / "two"), "--config", str(stages / "config.yaml")]
-    command = [*torchrun, str(RECIPE / "train.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert torch.load(stages / "two/checkpoint.pt", weights_only=True)["step"] == CONFIG["steps"]
+def test_the_encoder_begins_with_the_function_of_the_small_one(recipe: Path) -> None:
+    path = recipe / "recipes/default_model/config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["encoder"] |= {"steps": 1, "muon_lr": 0.0, "adamw_lr": 0.0}
+    still = recipe / "still.yaml"
+    still.write_text(yaml.safe_dump(settings))
+    train(recipe, "grown", grow_from="SMALL/encoder.safetensors", config="still.yaml")
+    images = torch.randn(2, 3, 96, 96)
+    tokens = []
+    for run, section in (("SMALL", "small_encoder"), ("grown", "encoder")):
+        visual = train_encoder.build_visual(settings, settings[section])
+        visual.load_state_dict(train_language.read_encoder(recipe / run / "encoder.safetensors"))
+        with torch.no_grad():
+            tokens.append(encode_images(visual, images))
+    assert torch.allclose(tokens[0], tokens[1], rtol=0.05, atol=0.05)
 
 
 def _average(rank: int, port: int) -> None:
@@ -183,29 +211,31 @@ def test_gradients_are_averaged_over_processes() -> None:
 
 
 @pytest.mark.parametrize("change", [{"vision_width": 48}, {"vision_head_size": 32}, {"layers": 1}])
-def test_a_grown_tower_sees_what_the_small_one_saw(change: dict[str, int]) -> None:
+def test_a_grown_encoder_computes_what_the_small_one_computes(change: dict[str, int]) -> None:
     torch.manual_seed(0)
     tokenizer = build_tokenizer([], 280)
     small = build_model(tokenizer, **MODEL).model.visual
     more = {"vision_width": 64} | change
     more |= {"vision_layers": MODEL["vision_layers"] + more.pop("layers", 0)}
     large = build_model(tokenizer, **(MODEL | more)).model.visual
-    for tower in (small, large):
-        for parameter in tower.parameters():
+    for encoder in (small, large):
+        for parameter in encoder.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     grow(small, large)
     images = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
-        assert torch.allclose(see(large, images), see(small, images), rtol=1e-3, atol=1e-3)
+        assert torch.allclose(
+            encode_images(large, images), encode_images(small, images), rtol=1e-3, atol=1e-3
+        )
 
 
-def test_windows_that_twins_share_are_seen_once_and_alike(untrained: Any) -> None:
+def test_windows_that_a_pair_shares_are_encoded_once(untrained: Any) -> None:
     visual = untrained[0].model.visual
     images = torch.randn(4, 3, 96, 96)
     images[1, :, :48] = images[0, :, :48]
     with torch.no_grad():
-        together = see(visual, images, twins=True)
-        assert torch.allclose(together, see(visual, images), atol=1e-6)
+        together = encode_images(visual, images, pairs=True)
+        assert torch.allclose(together, encode_images(visual, images), atol=1e-6)
     windows = torch.stack([images[:2], images[2:]]).unflatten(4, (2, 48)).unflatten(3, (2, 48))
     own, source = _distinct(windows.permute(0, 1, 3, 5, 2, 4, 6).flatten(2, 3))
     assert len(own) == 4 * 4 - 2
@@ -217,11 +247,11 @@ def untrained() -> Any:
     torch.manual_seed(0)
     tokenizer = build_tokenizer(["There is a scratch in the center."], 280)
     model = build_model(tokenizer, **MODEL).eval()
-    look_around(model.model.visual)
+    initialize_attention(model.model.visual)
     return model, build_processor(tokenizer, 96)
 
 
-def test_the_fast_tower_sees_what_the_stock_tower_sees(untrained: Any) -> None:
+def test_the_fast_encoder_equals_the_stock_encoder(untrained: Any) -> None:
     model, processor = untrained
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.uint8)
     encoded = processor.image_processor([Image.fromarray(p) for p in pixels], return_tensors="pt")
@@ -230,7 +260,7 @@ def test_the_fast_tower_sees_what_the_stock_tower_sees(untrained: Any) -> None:
         grid = encoded["image_grid_thw"]
         stock = visual(encoded["pixel_values"], grid_thw=grid).pooler_output
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
-        fast = see(visual, (images - MEAN) / STD).flatten(0, 1)
+        fast = encode_images(visual, (images - MEAN) / STD).flatten(0, 1)
         assert torch.allclose(fast, stock, atol=1e-5)
 
 
@@ -247,7 +277,7 @@ def test_windows_of_all_lengths_in_few_products_give_what_each_alone_gives(untra
     assert torch.allclose(packed, stock, atol=1e-5)
 
 
-def test_heads_begin_by_looking_at_a_neighbour(untrained: Any) -> None:
+def test_heads_begin_by_attending_to_a_neighbour(untrained: Any) -> None:
     attention = untrained[0].model.visual.blocks[0].attn
     query, key = attention.qkv.bias.view(3, attention.num_heads, 1, 1, -1)[:2]
     angles = _angles(6, query.shape[-1])
@@ -259,15 +289,15 @@ def test_heads_begin_by_looking_at_a_neighbour(untrained: Any) -> None:
 
 @pytest.mark.parametrize("across", [False, True])
 @pytest.mark.parametrize("down", [False, True])
-@pytest.mark.parametrize("turn", [False, True])
-def test_a_turned_image_keeps_its_truth(across: bool, down: bool, turn: bool) -> None:
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_flipped_image_keeps_its_facts(across: bool, down: bool, transposed: bool) -> None:
     rng = np.random.default_rng(4)
     for _ in range(6):
-        _, sample = render_twins(rng, (96, 96), defects=2)
-        turned = _turned(sample, sample.image, across, down, turn)
-        for before, after in zip(sample.defects, turned.defects, strict=True):
+        _, sample = render_pair(rng, (96, 96), defects=2)
+        flipped = _flipped(sample, sample.image, across, down, transposed)
+        for before, after in zip(sample.defects, flipped.defects, strict=True):
             marked = np.repeat(before.mask[..., None], 3, axis=2).astype(np.uint8)
-            mask = _turned(sample, marked, across, down, turn).image[..., 0] > 0
+            mask = _flipped(sample, marked, across, down, transposed).image[..., 0] > 0
             rows, columns = np.nonzero(mask)
             # A centroid on the border of two places may fall to either.
             if all(
@@ -277,7 +307,7 @@ def test_a_turned_image_keeps_its_truth(across: bool, down: bool, turn: bool) ->
 
 
 def test_facts_are_those_of_the_image() -> None:
-    samples = [s for _ in range(8) for s in render_twins(np.random.default_rng(5), (96, 96))]
+    samples = [s for _ in range(8) for s in render_pair(np.random.default_rng(5), (96, 96))]
     facts = facts_of(samples)
     for row, sample in enumerate(samples):
         kinds = {KINDS[column] for column in facts.present[row].nonzero().flatten()}
@@ -288,15 +318,15 @@ def test_facts_are_those_of_the_image() -> None:
             assert place < 0 or PLACES[place] == region.place
 
 
-def said(question: Question, sample: SurfaceSample, seed: int) -> str:
+def text_of(question: Question, sample: SurfaceSample, seed: int) -> str:
     return "".join(piece for piece, _ in respond(question, sample, np.random.default_rng(seed)))
 
 
 def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
     rng = np.random.default_rng(0)
     for seed in range(40):
-        for sample in render_twins(rng, (64, 64), defects=2):
-            text = said(inspection(), sample, seed)
+        for sample in render_pair(rng, (64, 64), defects=2):
+            text = text_of(inspection(), sample, seed)
             assert follows_form(text)
             response = parse_response(text)
             assert response.answer == ("Yes" if sample.label else "No")
@@ -310,27 +340,27 @@ def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
                 assert feature.kind in reasoning
 
 
-def test_a_question_and_its_wording_are_the_same_for_both_twins() -> None:
+def test_a_question_and_its_wording_are_the_same_for_both_images_of_a_pair() -> None:
     rng = np.random.default_rng(1)
     abouts = set()
     for seed in range(150):
-        twins = render_twins(rng, (64, 64), difficulty=0.0)
-        question = draw_question(twins, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
+        pair = render_pair(rng, (64, 64), difficulty=0.0)
+        question = draw_question(pair, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
         abouts.add(question.about)
-        normal, defective = (said(question, sample, seed) for sample in twins)
+        normal, defective = (text_of(question, sample, seed) for sample in pair)
         assert (INSTRUCTION in question.text) == ("<think>" in normal)
         if question.about == "verdict":
             first = [text[: text.index("There ")] for text in (normal, defective)]
             assert first[0] == first[1]
-        if question.about == "presence" and question.subject == twins[1].defect:
+        if question.about == "presence" and question.subject == pair[1].defect:
             assert parse_response(normal).answer == "No"
             assert parse_response(defective).answer == "Yes"
     assert len(abouts) >= 5
 
 
-def test_a_second_look_counts_the_answer_alone() -> None:
-    normal, defective = render_twins(np.random.default_rng(2), (64, 64))
-    pieces = list(second_look(inspection(), normal, defective, np.random.default_rng(3)))
+def test_with_a_swapped_reasoning_only_the_answer_counts() -> None:
+    normal, defective = render_pair(np.random.default_rng(2), (64, 64))
+    pieces = list(respond_swapped(inspection(), normal, defective, np.random.default_rng(3)))
     assert [piece for piece, weight in pieces if weight] == ["No"]
     assert f"{defective.defect} in the {defective.place}" in "".join(p for p, _ in pieces)
 

@@ -13,7 +13,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.io.images import find_images
 from flawsight.report.write_report import write_report
@@ -23,6 +22,7 @@ from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_pair
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'flawsight[ray]'")
 ray_data = pytest.importorskip("ray.data", reason="needs ray[data]: pip install 'flawsight[ray]'")
@@ -35,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cluster") / "photos"
     folder.mkdir()
     for index in range(10):
-        for side, sample in enumerate(render_twins(rng, [(96, 96), (64, 120)][index % 2])):
+        for side, sample in enumerate(render_pair(rng, [(96, 96), (64, 120)][index % 2])):
             Image.fromarray(sample.image).save(folder / f"{2 * index + side:02}.png")
     (folder / "05-broken.png").write_bytes(b"no image")
     return folder

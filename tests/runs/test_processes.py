@@ -16,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.cli import app
-from flawsight.data.surfaces import render_twins
 from flawsight.inspector import Inspector
 from flawsight.io.images import find_images
 from flawsight.runs.batch import inspect_into
@@ -24,6 +23,7 @@ from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS
+from flawsight_surfaces import render_pair
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -35,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for index in range(4):
-        for side, sample in enumerate(render_twins(rng, [(96, 96), (64, 150)][index % 2])):
+        for side, sample in enumerate(render_pair(rng, [(96, 96), (64, 150)][index % 2])):
             Image.fromarray(sample.image).save(folder / f"{2 * index + side}.png")
     (folder / "5-broken.png").write_bytes(b"no image")
     return folder

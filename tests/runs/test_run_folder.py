@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import flawsight.runs.folder as module
-from flawsight.data.surfaces import render_twins
 from flawsight.errors import FlawsightError, RunFolderError
 from flawsight.inspector import Inspector
 from flawsight.io.overlay import MAX_SIDE, draw_overlay
@@ -20,6 +19,7 @@ from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS, Settings
+from flawsight_surfaces import render_pair
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def photos(tmp_path: Path) -> list[Path]:
     rng = np.random.default_rng(3)
     paths = []
     for size in [(96, 96), (64, 150), (200, 80)]:
-        for sample in render_twins(rng, size):
+        for sample in render_pair(rng, size):
             paths.append(tmp_path / "photos" / f"{len(paths)}.png")
             paths[-1].parent.mkdir(exist_ok=True)
             Image.fromarray(sample.image).save(paths[-1])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from flawsight.data.surfaces import (
+from flawsight_surfaces import (
     DEFECTS,
     FAMILIES,
     TEST_DEFECTS,
@@ -17,12 +17,12 @@ from flawsight.data.surfaces import (
     TRAIN_FAMILIES,
     VALIDATION_FAMILIES,
     SurfaceSample,
-    render_twins,
+    render_pair,
 )
-from flawsight.data.surfaces.defects import suitable
-from flawsight.data.surfaces.features import FEATURES
-from flawsight.data.surfaces.geometry import draw_view
-from flawsight.data.surfaces.words import COLORS, TONES, color_word, place_word, tone_word
+from flawsight_surfaces.defects.defect_table import suitable
+from flawsight_surfaces.drawing.geometry import draw_view
+from flawsight_surfaces.features.feature_table import FEATURES
+from flawsight_surfaces.words import COLORS, TONES, color_word, place_word, tone_word
 
 
 def _check(normal: SurfaceSample, defective: SurfaceSample, size: tuple[int, int]) -> None:
@@ -76,7 +76,7 @@ def test_every_suitable_defect_renders_on_every_family(family: str) -> None:
     kinds = [name for name, d in DEFECTS.items() if FAMILIES[family].material in d.materials]
     for number, defect in enumerate(kinds):
         rng = np.random.default_rng(number)
-        normal, defective = render_twins(rng, size, family=family, defect=defect)
+        normal, defective = render_pair(rng, size, family=family, defect=defect)
         _check(normal, defective, size)
         assert defective.family == family
         # Thin parts have no room for things of which one could be missing.
@@ -90,7 +90,7 @@ def test_twins_differ_at_the_defect_and_nowhere_else(defect: str) -> None:
         rng = np.random.default_rng(number)
         family = families[number % len(families)]
         # At difficulty 0 the camera adds neither noise nor JPEG artefacts.
-        twins = render_twins(rng, (128, 160), family=family, defect=defect, difficulty=0.0)
+        twins = render_pair(rng, (128, 160), family=family, defect=defect, difficulty=0.0)
         change = _difference(*twins)
         mask = twins[1].gt_mask
         # The soft rim of a defect and the blur reach a little past the mask.
@@ -113,12 +113,12 @@ def test_any_size_and_difficulty(
 ) -> None:
     long = int(short * ratio)
     size = (long, short) if tall else (short, long)
-    twins = render_twins(np.random.default_rng(seed), size, difficulty=difficulty, defects=defects)
+    twins = render_pair(np.random.default_rng(seed), size, difficulty=difficulty, defects=defects)
     assert 1 <= len(twins[1].defects) <= defects
     _check(*twins, size)
     assert twins[0].family in TRAIN_FAMILIES
     assert FAMILIES[twins[0].family].material in DEFECTS[str(twins[1].defect)].materials
-    again = render_twins(np.random.default_rng(seed), size, difficulty=difficulty, defects=defects)
+    again = render_pair(np.random.default_rng(seed), size, difficulty=difficulty, defects=defects)
     for first, second in zip(twins, again, strict=True):
         assert np.array_equal(first.image, second.image)
         assert np.array_equal(first.gt_mask, second.gt_mask)
@@ -128,7 +128,7 @@ def test_any_size_and_difficulty(
 def test_even_hard_defects_change_the_image() -> None:
     rng = np.random.default_rng(5)
     for _ in range(60):
-        normal, defective = render_twins(rng, (96, 96), difficulty=1.0)
+        normal, defective = render_pair(rng, (96, 96), difficulty=1.0)
         change = _difference(normal, defective)
         mask = defective.gt_mask
         assert change[mask].mean() > 5, (defective.family, defective.defect)
@@ -136,7 +136,7 @@ def test_even_hard_defects_change_the_image() -> None:
 
 def test_largest_size_renders() -> None:
     size = (1024, 1024)
-    _check(*render_twins(np.random.default_rng(1), size, family="concrete", defect="crack"), size)
+    _check(*render_pair(np.random.default_rng(1), size, family="concrete", defect="crack"), size)
 
 
 def test_splits_are_disjoint_and_cover_all() -> None:
@@ -182,14 +182,14 @@ def test_held_out_defects_are_drawn_only_when_named() -> None:
     assert not set(TRAIN_DEFECTS) & set(TEST_DEFECTS)
     rng = np.random.default_rng(3)
     for _ in range(30):
-        _, defective = render_twins(rng, (64, 64), defects=4)
+        _, defective = render_pair(rng, (64, 64), defects=4)
         assert not {region.kind for region in defective.defects} & set(TEST_DEFECTS)
 
 
 def test_a_named_defect_must_suit_a_named_family() -> None:
     with pytest.raises(ValueError, match="short circuit"):
-        render_twins(np.random.default_rng(0), family="leather", defect="short circuit")
-    family = render_twins(np.random.default_rng(0), (64, 64), defect="short circuit")[0].family
+        render_pair(np.random.default_rng(0), family="leather", defect="short circuit")
+    family = render_pair(np.random.default_rng(0), (64, 64), defect="short circuit")[0].family
     assert "short circuit" in suitable(FAMILIES[family].material)
 
 
@@ -208,17 +208,17 @@ def test_features_are_as_many_as_asked_for_at_most() -> None:
     rng = np.random.default_rng(11)
     for number in (0, 1, 3):
         for _ in range(12):
-            for sample in render_twins(rng, (120, 120), features=number):
+            for sample in render_pair(rng, (120, 120), features=number):
                 assert len(sample.features) <= number
     assert not any(
-        render_twins(rng, (80, 80), difficulty=0.0)[0].features for _ in range(12)
+        render_pair(rng, (80, 80), difficulty=0.0)[0].features for _ in range(12)
     )  # at difficulty 0 none is drawn
 
 
 def test_a_compact_feature_lies_in_the_cell_it_is_said_to_lie_in() -> None:
     rng, seen = np.random.default_rng(2), 0
     for _ in range(60):
-        sample = render_twins(rng, (150, 150), features=3)[0]
+        sample = render_pair(rng, (150, 150), features=3)[0]
         for feature in sample.features:
             top, left, bottom, right = feature.box
             words = (feature.place or "").split()
@@ -241,7 +241,7 @@ def test_color_words_hold_for_the_mean_pixel() -> None:
             "purple": 285, "pink": 335}  # fmt: skip
     rng, seen = np.random.default_rng(4), set()
     for family in ("painted metal", "felt", "glossy plastic", "anodised metal", "leather") * 8:
-        sample = render_twins(rng, (64, 64), family=family, features=0, difficulty=0.5)[0]
+        sample = render_pair(rng, (64, 64), family=family, features=0, difficulty=0.5)[0]
         if sample.color is None or sample.background:
             continue
         seen.add(sample.color)
@@ -274,7 +274,7 @@ def test_things_are_counted_with_the_missing_one_left_out() -> None:
     for seed in range(80):
         rng = np.random.default_rng(seed)
         family = ("tablet array", "lids", "washers")[seed % 3]
-        normal, defective = render_twins(
+        normal, defective = render_pair(
             rng, (160, 160), family=family, defect="missing component", features=0, difficulty=0.3
         )
         if normal.count is not None and defective.count is not None:
@@ -287,7 +287,7 @@ def test_a_scan_has_two_tones_and_masks_exactly_what_changed() -> None:
     seen = 0
     for seed in range(24):
         rng = np.random.default_rng(seed)
-        normal, defective = render_twins(rng, (128, 128), family="comb electrode", defects=2)
+        normal, defective = render_pair(rng, (128, 128), family="comb electrode", defects=2)
         if set(np.unique(normal.image)) == {0, 255}:
             seen += 1
             changed = (normal.image != defective.image).any(axis=2)
@@ -298,6 +298,6 @@ def test_a_scan_has_two_tones_and_masks_exactly_what_changed() -> None:
 def test_twins_share_their_noise_about_half_the_time() -> None:
     same = 0
     for seed in range(40):
-        normal, defective = render_twins(np.random.default_rng(seed), (96, 96), family="rubber")
+        normal, defective = render_pair(np.random.default_rng(seed), (96, 96), family="rubber")
         same += _difference(normal, defective)[~defective.gt_mask].mean() < 0.3
     assert 8 < same < 36

@@ -176,7 +176,7 @@ def make(
 
     A larger number of pairs later adds to the set and changes nothing in it.
     """  # noqa: E501
-    from ..data.make import Recipe, choose_families, make_dataset
+    from flawsight_surfaces.make_dataset import Recipe, choose_families, make_dataset
 
     with explained():
         recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty, defects, kinds)

@@ -1,0 +1,209 @@
+"""Stage 2: train the language model on the frozen vision encoder, with text only. No mask, no map.
+
+The language model begins with random weights. The output folder holds model, the model folder, and
+log.jsonl, the curve. Rerun the same command to resume from the last checkpoint; the weights are the
+same as without the interruption.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import encoder  # noqa: F401 registers flash_by_length
+import numpy as np
+import torch
+import yaml
+from build import build_model, build_processor, build_tokenizer, save
+from data import PairBatches, TrainingBatch, corpus
+from muon import Muon
+from parallel import average_gradients, run
+from pool import Pool
+from safetensors.torch import load_file
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from flawsight.inspection import Inspection
+from flawsight.inspector import Inspector
+from flawsight.mllm.contradiction import telling_sentence
+from flawsight_surfaces import VALIDATION_FAMILIES, render_pair
+
+
+def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embeddings, the patch convolution, norms, biases."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        hidden = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
+        (matrices if hidden else others).append(parameter)
+    return [
+        Muon(matrices, lr=config["muon_lr"], weight_decay=config["weight_decay"]),
+        torch.optim.AdamW(others, lr=config["adamw_lr"], betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate(step: int, config: dict[str, Any]) -> float:
+    """Return the factor on both learning rates: linear warm-up, plateau, linear decay to 0."""
+    warm_up = (step + 1) / config["warmup_steps"]
+    decay = (config["steps"] - step) / (config["decay_share"] * config["steps"])
+    return float(min(1.0, warm_up, decay))
+
+
+def read_encoder(path: Path) -> dict[str, Tensor]:
+    """Return the weights of the vision encoder of stage 1, without its head."""
+    learned = load_file(path).items()
+    return {name.removeprefix("visual."): w for name, w in learned if name.startswith("visual.")}
+
+
+def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
+    """Return the weighted mean cross-entropy of the response tokens.
+
+    Products are computed in bfloat16, sums and weights kept in float32.
+    """
+    length = batch.weights.shape[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(**batch.inputs, logits_to_keep=length + 1).logits[:, :-1]
+    targets = batch.inputs["input_ids"][:, -length:]
+    losses: Tensor = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), reduction="none"
+    )
+    return (losses * batch.weights.flatten()).sum() / batch.weights.sum()
+
+
+def validate(folder: Path, pairs: int) -> dict[str, float]:
+    """Inspect pairs of the validation families with the model in `folder`."""
+    rng = np.random.default_rng(1)
+    families = sorted(VALIDATION_FAMILIES)
+    samples = [
+        sample
+        for index in range(pairs)
+        for sample in render_pair(rng, (240, 240), family=families[index % len(families)])
+    ]
+    inspector = Inspector.from_pretrained(folder)
+    outcomes = inspector.inspect_batch([sample.image for sample in samples])
+    answered = [
+        (sample, outcome)
+        for sample, outcome in zip(samples, outcomes, strict=True)
+        if isinstance(outcome, Inspection)
+    ]
+    labels = [sample.label for sample, _ in answered]
+    verdicts = [inspection.pred_label for _, inspection in answered]
+    defective = [
+        (sample, telling_sentence(inspection.explanation, "Yes"), inspection)
+        for sample, inspection in answered
+        if sample.label
+    ]
+    if len(set(labels)) < 2:
+        return {"answered": len(answered) / len(samples)}
+    return {
+        "answered": len(answered) / len(samples),
+        "image_auroc": float(roc_auc_score(labels, [i.pred_score for _, i in answered])),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, verdicts)),
+        "place_right": float(np.mean([f"the {s.place}" in text for s, text, _ in defective])),
+        "defect_right": float(np.mean([f" {s.defect} " in text for s, text, _ in defective])),
+        "pixel_auroc": float(
+            np.mean(
+                [roc_auc_score(s.gt_mask.ravel(), i.anomaly_map.ravel()) for s, _, i in defective]
+            )
+        ),
+    }
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint atomically."""
+    torch.save(state, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
+    """Run stage 2, as one of `world_size` processes."""
+    settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
+    config = settings["language"]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    steps: int = config["steps"]
+
+    torch.manual_seed(config["seed"])
+    texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
+    tokenizer = build_tokenizer(texts, config["vocab_size"])
+    processor = build_processor(tokenizer, settings["image_side"])
+    model = build_model(tokenizer, **settings["model"])
+    model.model.visual.load_state_dict(read_encoder(arguments.encoder))
+    model.model.visual.requires_grad_(False)
+    # One product for all windows; for short sequences plain products are faster than SDPA.
+    model.set_attn_implementation({"text_config": "eager", "vision_config": "flash_by_length"})
+    optimizers = make_optimizers(model, config)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, "
+        f"{len(processor.tokenizer)} tokens"
+    )
+
+    checkpoint, start = arguments.out / "checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        if state["settings"] != settings:
+            raise SystemExit(f"{arguments.out} holds a run with other settings; choose another.")
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        start = state["step"]
+
+    loader = DataLoader(
+        Subset(
+            PairBatches(processor, Pool(arguments.pool), settings, config["pairs"] // world_size),
+            range(
+                start * world_size + rank,
+                (arguments.stop_after or steps) * world_size,
+                world_size,
+            ),
+        ),
+        batch_size=None,
+        num_workers=config["workers"],
+        prefetch_factor=4 if config["workers"] else None,
+    )
+    base_rates = [config["muon_lr"], config["adamw_lr"]]
+    log = (arguments.out / "log.jsonl").open("a", buffering=1)
+    began, losses = time.monotonic(), []
+    for done, batch in enumerate(loader, start=start + 1):
+        for optimizer, base in zip(optimizers, base_rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = base * rate(done - 1, config)
+        loss = loss_of(model, batch)
+        torch.autograd.backward(loss)
+        average_gradients(model.parameters())
+        nn.utils.clip_grad_norm_(model.parameters(), config["clip_norm"])
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        row: dict[str, Any] = {}
+        if done % 20 == 0:
+            pace = (time.monotonic() - began) / (done - start)
+            row = {"loss": round(float(np.mean(losses)), 4)}
+            row["seconds_left"] = round(pace * (steps - done))
+            losses = []
+        if rank == 0 and (done % config["checkpoint_every"] == 0 or done == steps):
+            state = {
+                "settings": settings,
+                "step": done,
+                "model": model.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            }
+            save_checkpoint(checkpoint, state)
+            save(arguments.out / "model", model, processor)
+        if rank == 0 and config["validate_every"] and done % config["validate_every"] == 0:
+            scores = validate(arguments.out / "model", config["validation_pairs"])
+            row |= {key: round(score, 3) for key, score in scores.items()}
+        if row and rank == 0:
+            line = json.dumps({"step": done, **row})
+            print(line, flush=True)
+            log.write(line + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
+    parser.add_argument("--encoder", type=Path, required=True, help="of stage 1")
+    run(train, parser)

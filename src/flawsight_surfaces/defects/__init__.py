@@ -1,0 +1,1 @@
+"""What is wrong: one function per kind of defect."""

@@ -1,0 +1,1 @@
+"""What families, features and defects are drawn with: fields, shapes, stamps, camera."""

@@ -1,0 +1,1 @@
+"""Perfect surfaces and parts, one function each."""

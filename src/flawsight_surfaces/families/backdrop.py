@@ -1,0 +1,110 @@
+"""What lies behind a part: tables, belts, trays, machines out of focus."""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from ..drawing.draw import Draw
+from ..drawing.fields import mix, shade, smoothstep
+from ..drawing.surface import Field
+from . import textures
+
+_TABLES = (
+    textures.brushed_metal, textures.wood, textures.veneer, textures.concrete, textures.rubber,
+    textures.felt, textures.paper, textures.cardboard, textures.grained_plastic,
+)  # fmt: skip
+
+
+def backdrop(draw: Draw) -> Field:
+    """A background (H, W, 3)."""
+    kind = draw.random()
+    if kind < 0.4:
+        return _even(draw)
+    if kind < 0.55:
+        return _table(draw)
+    if kind < 0.7:
+        return _out_of_focus(draw)
+    if kind < 0.8:
+        return _belt(draw)
+    if kind < 0.88:
+        return _grid(draw)
+    return _parted(draw)
+
+
+def _even(draw: Draw) -> Field:
+    """An even table or light box."""
+    base = draw.gray(0.02, 0.98, 0.04) if draw.chance(0.7) else draw.color(value=(0.1, 0.95))
+    grain = draw.smooth(draw.unit * draw.uniform(0.005, 0.5))
+    return shade(base, 1 + np.float32(draw.uniform(0, 0.06)) * grain)
+
+
+def _table(draw: Draw) -> Field:
+    """A texture, its contrast reduced."""
+    image = _TABLES[draw.integers(len(_TABLES))](draw).image
+    return mix(image, image.mean(axis=(0, 1)), draw.uniform(0, 0.6))
+
+
+def _belt(draw: Draw) -> Field:
+    """A conveyor between its two rails."""
+    across = draw.chance(0.5)
+    y, x = draw.axes()
+    v, u = (y, x) if across else (x, y)
+    belt = draw.gray(0.03, 0.3, 0.03) if draw.chance(0.6) else draw.color(value=(0.15, 0.8))
+    weave = draw.smooth((draw.unit / 40, draw.unit / 120))
+    ribs = np.sin(u * np.float32(draw.uniform(20, 120))) * np.float32(draw.choice([0, 0.08]))
+    image = shade(belt, 1 + 0.06 * weave + ribs)
+    rail = draw.gray(0.35, 0.9) if draw.chance(0.7) else draw.color(value=(0.3, 0.9))
+    reach = float(np.abs(v).max()) * draw.uniform(0.7, 1.1)
+    light = 0.85 + 0.3 * np.cos((np.abs(v) - reach) * np.float32(30))
+    cover = smoothstep(reach - draw.pixel, reach + draw.pixel, np.abs(v))
+    return mix(image, shade(rail, light.astype(np.float32)), cover)
+
+
+def _grid(draw: Draw) -> Field:
+    """A cutting mat, a lattice or a perforated tray."""
+    base = draw.color((0.3, 0.65), (0.2, 0.7), (0.15, 0.5))
+    if draw.chance(0.5):
+        base = draw.gray(0.1, 0.9)
+    v, u = draw.turned(draw.uniform(-0.3, 0.3))
+    period = np.float32(draw.uniform(0.07, 0.25))
+    b, a = (v / period) % 1 - 0.5, (u / period) % 1 - 0.5
+    if draw.chance(0.5):
+        near = (0.5 - np.maximum(np.abs(a), np.abs(b))) * period
+        near = near - np.float32(draw.uniform(0.002, 0.01))
+    else:
+        near = (np.hypot(a, b) - draw.uniform(0.15, 0.4)) * period
+    cover = smoothstep(draw.pixel, -draw.pixel, near)
+    ink = base * np.float32(draw.uniform(0.3, 0.8) if draw.chance(0.6) else draw.uniform(1.2, 1.6))
+    return mix(shade(base, 1 + 0.03 * draw.smooth(draw.unit / 60)), ink, cover)
+
+
+def _parted(draw: Draw) -> Field:
+    """A table and what is beyond its straight edge."""
+    v, _ = draw.turned(float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.1))
+    offset = np.float32(draw.uniform(-0.45, 0.45))
+    pixel = draw.pixel
+    near, far = _even(draw), _even(draw)
+    return mix(near, far, smoothstep(-pixel, pixel, v - offset))
+
+
+def _out_of_focus(draw: Draw) -> Field:
+    """Machines, lamps and hands far behind, blurred."""
+    scale = 4
+    rows, columns = draw.height // scale + 2, draw.width // scale + 2
+    ground = tuple(int(c * 255) for c in np.clip(draw.gray(0.1, 0.8, 0.1), 0, 1))
+    picture = Image.new("RGB", (columns, rows), ground)
+    pen = ImageDraw.Draw(picture)
+    for _ in range(draw.integers(4, 14)):
+        paint = draw.gray(0.0, 1.0, 0.05) if draw.chance(0.75) else draw.color()
+        fill = tuple(int(c * 255) for c in np.clip(paint, 0, 1))
+        cx, cy = draw.uniform(0, columns), draw.uniform(0, rows)
+        rx, ry = draw.uniform(0.03, 0.35, 2) * min(rows, columns)
+        if draw.chance(0.5):
+            rx, ry = (rx, ry * 6) if draw.chance(0.5) else (rx * 6, ry)
+        shape = pen.rectangle if draw.chance(0.7) else pen.ellipse
+        shape((cx - rx, cy - ry, cx + rx, cy + ry), fill=fill)
+    blur = min(rows, columns) * draw.uniform(0.01, 0.06)
+    picture = picture.filter(ImageFilter.GaussianBlur(blur))
+    large = picture.resize((draw.width, draw.height), Image.Resampling.BICUBIC)
+    return np.asarray(large, np.float32) * np.float32(1 / 255)

@@ -1,0 +1,201 @@
+"""Populated boards and packages: electronics made of many components."""
+
+import numpy as np
+
+from ..drawing import components, hardware, lettering, shapes
+from ..drawing.draw import Draw
+from ..drawing.fields import mix, shade, smoothstep
+from ..drawing.layout import corners, grid, spread
+from ..drawing.stamps import lay, lay_all
+from ..drawing.surface import Field, Item, Stamp, Surface
+from .backdrop import backdrop
+from .plates import place
+from .tracks import board_colors, draw_tracks
+
+
+class _Bench:
+    """A board being populated: items never overlap."""
+
+    def __init__(self, image: Field, free: Field | None = None) -> None:
+        self.image, self.items = image, list[Item]()
+        self.taken = np.zeros(image.shape[:2], np.bool_) if free is None else free < 0.98
+
+    def put(self, stamp: Stamp, center: tuple[float, float], kind: str, group: int) -> bool:
+        """Lay a stamp if there is room for it."""
+        h, w = stamp.alpha.shape
+        top, left = round(center[0] - h / 2), round(center[1] - w / 2)
+        box = np.s_[max(0, top) : top + h, max(0, left) : left + w]
+        if top + h <= 0 or left + w <= 0 or self.taken[box].any():
+            return False
+        item = lay(self.image, stamp, center, kind, group)
+        if item is None:
+            return False
+        self.items.append(item)
+        self.taken[box] = True
+        return True
+
+
+def _stamp(draw: Draw, unit: float, ground: Field) -> tuple[str, Stamp]:
+    """A part for a board of a scale, and its name."""
+    kind = draw.integers(6)
+    size = unit * draw.uniform(0.05, 0.1)
+    if kind == 0:
+        return "chip", components.chip(draw, size * 2.2, size * draw.uniform(2.4, 4))
+    if kind == 1:
+        return "can", components.can(draw, size * draw.uniform(1.4, 2.6))
+    if kind == 2:
+        return "lamp", components.led(draw, size, draw.color(saturation=(0.5, 1), value=(0.6, 1)))
+    if kind == 3:
+        wide = size * draw.uniform(0.7, 1.6)
+        return "pad", components.pad(draw, size, wide, draw.chance(0.5), ground)
+    return "resistor", components.resistor(draw, size * 0.7, size * 1.5)
+
+
+def _turned(stamp: Stamp) -> Stamp:
+    """A stamp on its side."""
+    shadow = None if stamp.shadow is None else np.rot90(stamp.shadow).copy()
+    return Stamp(np.rot90(stamp.alpha).copy(), np.rot90(stamp.paint).copy(), shadow)
+
+
+def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) -> None:
+    """Rows of equal components and some single ones."""
+    height, width = bench.image.shape[:2]
+    for group in range(1, rows + 1):
+        kind, stamp = _stamp(draw, unit, ground)
+        stamp = _turned(stamp) if draw.chance(0.4) else stamp
+        h, w = stamp.alpha.shape
+        count = int(draw.integers(2, 7)) if draw.chance(0.7) else 1
+        down = draw.chance(0.5)
+        step = (h if down else w) * draw.uniform(1.15, 2.0)
+        row, column = draw.uniform(0, height), draw.uniform(0, width)
+        for i in range(count):
+            shift = (i - (count - 1) / 2) * step
+            center = (row + shift, column) if down else (row, column + shift)
+            bench.put(stamp, center, kind, group)
+
+
+def _bare(draw: Draw, clouds: float, ink_share: float, busy: float) -> tuple[Field, Field]:
+    """The lacquer color (3,) and the image of a board without components."""
+    ground, ink = board_colors(draw)
+    lacquer = shade(ground, 1 + clouds * draw.smooth(draw.unit * 0.2))
+    return ground, mix(lacquer, mix(ground, ink, ink_share), draw_tracks(draw, busy))
+
+
+def component_board(draw: Draw) -> Surface:
+    """A board full of parts, filling the image."""
+    ground, image = _bare(draw, 0.02, 0.6, 0.6)
+    bench = _Bench(image)
+    scale = draw.unit * draw.uniform(0.7, 1.5)
+    _populate(draw, bench, scale, int(draw.integers(6, 16)), ground)
+    for _ in range(draw.integers(0, 5)):  # printed reference names
+        name = "RCDQLU"[draw.integers(6)] + str(draw.integers(99))
+        drawn = lettering.text(max(5.0, scale * 0.03), name)
+        center = (draw.uniform(0, draw.height), draw.uniform(0, draw.width))
+        bench.put(hardware.printed(drawn, draw.gray(0.85, 1.0)), center, "print", 99)
+    return Surface(bench.image, items=tuple(bench.items))
+
+
+def module_board(draw: Draw) -> Surface:
+    """A small board with big and little parts, lying on a table."""
+    back = backdrop(draw)
+    v, u = draw.axes()
+    tall, wide = draw.uniform(0.4, 0.85), draw.uniform(0.5, 0.9)
+    tall, wide = tall * min(1.3, draw.tall), wide * min(1.3, draw.wide)
+    distance = shapes.box(v, u, tall, wide, float(draw.choice([0.0, 0.03])))
+    ground, body = _bare(draw, 0.03, 0.5, 0.4)
+    surface = place(draw, back, body, distance, distance - 0.02)
+    assert surface.region is not None
+    bench = _Bench(surface.image, surface.region)
+    size = draw.unit * min(tall, wide)
+    down, across = draw.unit * tall / 2 - 0.09 * size, draw.unit * wide / 2 - 0.09 * size
+    bore = hardware.hole(draw, max(7.0, 0.09 * size), ground)
+    for center in corners(draw, down, across):
+        bench.put(bore, center, "bore", 90)
+    big = components.can(draw, size * draw.uniform(0.25, 0.5))
+    for j in (-1, 1) if draw.chance(0.6) else (0,):
+        bench.put(big, (draw.height / 2, draw.width / 2 + j * 0.26 * draw.unit * wide), "can", 91)
+    pins = int(draw.integers(3, 9))
+    pin = components.pin(0.1 * size, 0.035 * size, components.solder(draw))
+    for i in range(pins):
+        shift = (i - (pins - 1) / 2) * 0.07 * size
+        bench.put(pin, (draw.height / 2 + down, draw.width / 2 + shift), "pin", 92)
+    _populate(draw, bench, size, int(draw.integers(3, 9)), ground)
+    return Surface(bench.image, surface.region, surface.under, items=tuple(bench.items))
+
+
+def solder_pads(draw: Draw) -> Surface:
+    """Fields of bare pads or balls in exact rows."""
+    ground, _ = board_colors(draw)
+    image = shade(ground, 1 + 0.03 * draw.smooth(draw.unit * 0.1))
+    pitch = draw.unit * draw.uniform(0.1, 0.22)
+    size = pitch * draw.uniform(0.45, 0.75)
+    wide = size * float(draw.choice([1.0, 0.6]))
+    stamp = components.pad(draw, size, wide, draw.chance(0.6), ground)
+    hollow = draw.chance(0.3)
+    rows, columns = int(draw.height / pitch), int(draw.width / pitch)
+    inner = [1 < i < rows - 2 and 1 < j < columns - 2 for i, j in np.ndindex(rows, columns)]
+    centers = zip(spread(draw, rows, columns), inner, strict=True)
+    shown = [center for center, inside in centers if not (hollow and inside)]
+    items = lay_all(image, stamp, shown, "pad")[:120]
+    return Surface(image, items=items, countable=len(items) <= 16)
+
+
+def chip_package(draw: Draw) -> Surface:
+    """A package from above with its legs, on a table."""
+    image = backdrop(draw)
+    under = image.copy()
+    tall, wide = draw.uniform(0.25, 0.45) * draw.unit, draw.uniform(0.45, 0.7) * draw.unit
+    count = int(draw.integers(4, 12))
+    metal, pitch = components.solder(draw), wide * 0.92 / count
+    pin = components.pin(draw.unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
+    away = tall / 2 + 0.03 * draw.unit
+    line = grid(draw, 1, count, pitch)
+    items = lay_all(image, pin, [(y + side * away, x) for side in (-1, 1) for y, x in line], "pin")
+    y, x = draw.axes()
+    distance = shapes.box(y * draw.unit, x * draw.unit, tall, wide, 0.02 * draw.unit)
+    case = shapes.solid(distance)
+    black = draw.gray(0.06, 0.28, 0.02)
+    light = 1 + 0.1 * draw.smooth(draw.unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
+    image = mix(image, shade(black, light), case)
+    dot = shapes.disc(y * draw.unit - 0.3 * tall, x * draw.unit + 0.42 * wide, 0.03 * draw.unit)
+    image = mix(image, black * 0.5, shapes.solid(dot))
+    lines = [lettering.text(0.18 * tall, lettering.words(draw)) for _ in range(2)]
+    for i, words in enumerate(lines):
+        center = (draw.height / 2 + (i - 0.5) * 0.32 * tall, draw.width / 2)
+        lay(image, hardware.printed(words, draw.gray(0.6, 0.9)), center, "text")
+    region = case.copy()
+    for item in items:
+        np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
+    # What the case covers of a leg is no part of it.
+    return Surface(image, region, under, items=items, countable=True)
+
+
+def lamp_panel(draw: Draw) -> Surface:
+    """Rows of like lamps on a board or strip."""
+    ground = draw.gray(0.05, 0.95) if draw.chance(0.6) else board_colors(draw)[0]
+    image = shade(ground, 1 + 0.02 * draw.smooth(draw.unit * 0.2))
+    pitch = draw.unit * draw.uniform(0.16, 0.34)
+    paint = draw.color(saturation=(0.1, 1), value=(0.6, 1))
+    stamp = components.led(draw, pitch * draw.uniform(0.35, 0.65), paint)
+    centers = spread(draw, max(1, int(draw.height / pitch)), max(1, int(draw.width / pitch)))
+    items = lay_all(image, stamp, centers, "lamp")
+    return Surface(image, items=items, countable=len(items) <= 16)
+
+
+def solar_cell(draw: Draw) -> Surface:
+    """Dark wafers with fine fingers and broad bars."""
+    base = draw.color((0.58, 0.68), (0.2, 0.9), (0.12, 0.45))
+    v, u = draw.turned(draw.axis())
+    facets = draw.smooth(draw.unit * 0.04) * np.float32(draw.choice([0.0, 0.12]))
+    image = shade(base, 1 + facets + 0.04 * draw.smooth(draw.unit * 0.4))
+    silver, pixel = draw.gray(0.6, 0.9), draw.pixel
+    fine = draw.uniform(0.02, 0.05)
+    finger = smoothstep(1.4 * pixel, 0.5 * pixel, np.abs((v / fine) % 1 - 0.5) * fine)
+    image = mix(image, silver, finger * draw.uniform(0.3, 0.7))
+    wide, half = draw.uniform(0.2, 0.45), draw.uniform(0.006, 0.014)
+    bar = np.abs((u / wide + draw.random()) % 1 - 0.5) * wide
+    image = mix(image, silver, smoothstep(half + pixel, half, bar))
+    if draw.chance(0.5):  # the gap between two wafers
+        gap = np.abs((v + draw.uniform(-0.3, 0.3)) / 1.0)
+        image = mix(image, draw.gray(0.75, 0.95), smoothstep(0.016, 0.012, gap))
+    return Surface(image)

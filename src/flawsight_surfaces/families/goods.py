@@ -1,0 +1,157 @@
+"""Packages and moulded goods."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ..drawing import hardware, lettering, shapes
+from ..drawing.draw import Draw
+from ..drawing.fields import lit, mix, shade, smoothstep
+from ..drawing.layout import corners
+from ..drawing.stamps import lay, lay_all
+from ..drawing.surface import Surface
+from .backdrop import backdrop
+from .plates import place
+
+
+def carton(draw: Draw) -> Surface:
+    """A printed box front: fields of color, a title, text and a bar code."""
+    back = backdrop(draw)
+    y, x = draw.axes()
+    tall, wide = draw.tall * draw.uniform(0.75, 0.95), draw.wide * draw.uniform(0.7, 0.95)
+    paper = draw.color(saturation=(0, 0.8), value=(0.4, 1))
+    body = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3))
+    for _ in range(draw.integers(1, 4)):
+        band = draw.color(saturation=(0.2, 1), value=(0.2, 1))
+        low = np.float32(draw.uniform(-0.5, 0.4) * tall)
+        slope = np.float32(draw.choice([0.0, 0.0, 0.3, -0.3]))
+        v = y + slope * x
+        edge = smoothstep(low, low + 2 / draw.unit, v)
+        edge = edge * smoothstep(2 / draw.unit, 0, v - low - draw.uniform(0.05, 0.4))
+        body = mix(body, band, edge)
+    centers: list[tuple[float, float]] = []
+    title = lettering.text(draw.unit * draw.uniform(0.08, 0.14), lettering.words(draw))
+    marks = [
+        hardware.printed(title, hardware.ink(draw, paper)),
+        hardware.label(draw, draw.unit * draw.uniform(0.12, 0.2), paper),
+        hardware.logo(draw, draw.unit * draw.uniform(0.12, 0.25), paper),
+        hardware.text(draw, draw.unit * 0.12, paper),
+    ]
+    for stamp in marks[: int(draw.integers(2, 5))]:
+        for _ in range(8):
+            at = (draw.height * draw.uniform(0.2, 0.8), draw.width * draw.uniform(0.25, 0.75))
+            if all(abs(at[0] - r) > 0.22 * draw.unit for r, _ in centers):
+                centers.append(at)
+                lay(body, stamp, at, "print")
+                break
+    distance = shapes.box(y, x, tall, wide, 0.01)
+    return place(draw, back, body, distance, distance - 0.03)
+
+
+def bottle(draw: Draw) -> Surface:
+    """A bottle or jar from the side, with a cap and a label round it."""
+    back = backdrop(draw)
+    y, x = draw.axes()
+    long = 0.48 * draw.tall
+    half, neck = draw.uniform(0.16, 0.3), draw.uniform(0.06, 0.15)
+    neck, shoulder = min(neck, 0.8 * half), np.float32(draw.uniform(-0.55, -0.25) * long)
+    outline = half + (neck - half) * smoothstep(shoulder + 0.08, shoulder - 0.08, y)
+    distance = np.maximum(np.abs(x) - outline, np.abs(y) - long * 0.95)
+    t = x / outline
+    glint = np.exp(-(((t - draw.uniform(-0.6, 0.6)) / 0.12) ** 2))
+    light = 0.5 + 0.55 * np.sqrt(np.clip(1 - t * t, 0, 1)) + draw.uniform(0, 0.5) * glint
+    glass = draw.color(saturation=(0.0, 0.9), value=(0.15, 0.95))
+    body = shade(glass, light)
+    top = np.float32(-0.95 * long + draw.uniform(0.06, 0.12))
+    ribs = 1 + 0.12 * np.sin(np.arcsin(np.clip(t, -1, 1)) * 40)
+    cap = shade(draw.color(value=(0.2, 0.95)), light * ribs)
+    body = mix(body, cap, smoothstep(top + draw.pixel, top - draw.pixel, y))
+    low = np.float32(draw.uniform(-0.05, 0.1) * long)
+    high = np.float32(draw.uniform(0.5, 0.8) * long)
+    paper = draw.color(saturation=(0, 0.6), value=(0.6, 1))
+    label = np.broadcast_to(paper, (*draw.shape, 3)).copy()
+    center = (draw.height / 2 + float(low + high) / 2 * draw.unit, draw.width / 2)
+    lay(label, hardware.text(draw, draw.unit * draw.uniform(0.1, 0.16), paper), center, "text")
+    wrapped = shade(label, 0.55 + 0.5 * np.sqrt(np.clip(1 - t * t, 0, 1)))
+    around = smoothstep(low, low + draw.pixel, y) * smoothstep(high, high - draw.pixel, y)
+    body = mix(body, wrapped, around)
+    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+
+
+def block(draw: Draw) -> Surface:
+    """A plain box of one color, one to three faces in view, held or lying somewhere."""
+    back = backdrop(draw)
+    tilt = draw.normal(0, 0.08)
+    v, u = draw.turned(float(tilt))
+    dv, du = draw.uniform(-0.15, 0.15, 2)
+    v, u = v - np.float32(dv), u - np.float32(du)
+    tall, wide = draw.uniform(0.25, 0.6), draw.uniform(0.25, 0.6)
+    if draw.chance(0.5):
+        tall = wide
+    lean, rise = draw.uniform(-0.12, 0.12), draw.uniform(0, 0.15)
+    corner = float(draw.choice([0.0, 0.012, 0.03]))
+    front = shapes.box(v, u, tall, wide, corner)
+    # The top and a side are the front moved back along the line of sight.
+    swept = front
+    for step in np.linspace(0, 1, 9, dtype=np.float32)[1:]:
+        moved = shapes.box(v + rise * step, u - lean * step, tall, wide, corner)
+        swept = np.minimum(swept, moved)
+    paint = draw.color(saturation=(0.0, 1.0), value=(0.35, 0.98))
+    if draw.chance(0.15):
+        paint = draw.gray(0.1, 0.9)
+    face = smoothstep(draw.pixel, -draw.pixel, front)
+    on_top = (v < -tall / 2 + 0.002).astype(np.float32)
+    sides = draw.uniform(0.5, 1.15, 2).astype(np.float32)
+    light = sides[0] * on_top + sides[1] * 0.8 * (1 - on_top)
+    light = light + (1 - light) * face + draw.uniform(-0.15, 0.15) * v
+    light = light + draw.uniform(0, 0.03) * draw.fractal(draw.unit * 0.1, 3)
+    body = shade(paint, light)
+    return place(draw, back, np.clip(body, 0, 1), swept, swept - 0.03)
+
+
+def housing(draw: Draw) -> Surface:
+    """A moulded case with ribs, windows, screw bosses and an engraved mark."""
+    back = backdrop(draw)
+    v, u = draw.turned(draw.normal(0, 0.05))
+    tall, wide = draw.tall * draw.uniform(0.65, 0.9), draw.wide * draw.uniform(0.65, 0.9)
+    distance = shapes.box(v, u, tall, wide, draw.uniform(0.02, 0.15))
+    paint = draw.gray(0.05, 0.95) if draw.chance(0.55) else draw.color(value=(0.2, 0.95))
+    light = np.ones(draw.shape, np.float32)
+    grain = draw.smooth(max(1.5, draw.unit / 100))
+    light += lit(grain, 0.7, draw.uniform(0, 0.05)) + 0.04 * draw.smooth(draw.unit * 0.5)
+    step = np.abs(distance + draw.uniform(0.03, 0.08))
+    light -= draw.uniform(0.1, 0.35) * smoothstep(0.012, 0.003, step)
+    if draw.chance(0.5):  # vents
+        pitch, reach = draw.uniform(0.03, 0.06), draw.uniform(0.08, 0.2)
+        cy, cx = draw.uniform(-0.2, 0.2, 2)
+        inside = np.maximum(np.abs(v - cy) - reach, np.abs(u - cx) - reach * 1.4) < 0
+        light = light * np.where(inside & ((v / pitch) % 1 < 0.45), 0.3, np.float32(1))
+    body = shade(paint, light)
+    surface = place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    fastener = hardware.boss if draw.chance(0.5) else hardware.screw
+    stamp = fastener(draw, draw.unit * draw.uniform(0.07, 0.12), paint)
+    centers = corners(draw, (tall / 2 - 0.12) * draw.unit, (wide / 2 - 0.12) * draw.unit)
+    return replace(surface, items=lay_all(surface.image, stamp, centers, "screw boss"))
+
+
+def lens(draw: Draw) -> Surface:
+    """A round glass or lamp cover: a clear dome with rings and reflections."""
+    back = backdrop(draw)
+    v, u = draw.turned(draw.uniform(0, 6.3))
+    size = draw.uniform(0.32, 0.46)
+    r = np.hypot(v, u) / size
+    tint = draw.color(saturation=(0, 0.5), value=(0.5, 1))
+    body = mix(back, tint, draw.uniform(0.2, 0.7))
+    light = 1 - 0.3 * r * r
+    if draw.chance(0.5):  # optics: rings or facets
+        light = light + 0.12 * np.sin(r * draw.uniform(15, 50))
+    light = light - 0.4 * smoothstep(0.06, 0, np.abs(r - 0.96))
+    body = shade(body, light)
+    for _ in range(draw.integers(1, 4)):
+        angle, at = draw.uniform(0, 6.3), draw.uniform(0.2, 0.7)
+        d = np.hypot(v / size - at * math.sin(angle), u / size - at * math.cos(angle))
+        shine = smoothstep(draw.uniform(0.08, 0.25), 0.02, d) * draw.uniform(0.2, 0.7)
+        body = body + shine[..., None]
+    distance = (r - 1) * size
+    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)

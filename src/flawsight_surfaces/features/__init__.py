@@ -1,0 +1,1 @@
+"""What belongs on a surface or does no harm there."""
