@@ -27,19 +27,27 @@ def test_the_readmes_python_runs(
     assert "(384, 384)" in capsys.readouterr().out
 
 
-def test_the_readmes_tree_names_every_module_and_nothing_else() -> None:
-    tree = README.split("## Where things are")[1].split("## ")[0]
-    package, _, _ = tree.partition("recipes/")
-    named = set(re.findall(r"[a-z_]+\.py", package))
-    modules = {
-        path.name
-        for path in (ROOT / "src/flawsight").rglob("*.py")
-        if not path.name.startswith("__")
-        and "report" not in path.relative_to(ROOT / "src/flawsight").parts
-    }
-    assert named == modules
-    for folder in re.findall(r"([a-z_]+)/", tree):
-        assert list(ROOT.rglob(folder)), folder
+def test_the_readme_names_every_room_and_nothing_else() -> None:
+    named = set(re.findall(r"^    src/flawsight/(\w+)/ ", README, flags=re.MULTILINE))
+    rooms = {path.name for path in (ROOT / "src/flawsight").iterdir() if path.is_dir()}
+    assert named == rooms - {"__pycache__"}
+
+
+def test_the_readme_and_the_pages_stay_short() -> None:
+    assert len(README.splitlines()) <= 110
+    pages = [page for page in ROOT.glob("docs/*.md") if page.name != "log.md"]
+    assert sum(len(page.read_text().split()) for page in pages) <= 12_000
+
+
+def test_the_log_is_newest_first_with_dates_and_verdicts() -> None:
+    log = (ROOT / "docs/log.md").read_text()
+    headings = re.findall(r"^## (.*)$", log, flags=re.MULTILINE)
+    numbers = []
+    for heading in headings:
+        match = re.fullmatch(r"(\d+) · \d{4}-\d\d-\d\d · .+ — .+", heading)
+        assert match, heading
+        numbers.append(int(match[1]))
+    assert numbers == list(range(len(numbers), 0, -1))
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
@@ -54,7 +62,9 @@ PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_the_documents_parse(page: str) -> None:
     text = (ROOT / page).read_text().replace("\\\n", " ")
-    for line in re.findall(r"^    (?:.* -m )?flawsight ([^$\n]*)$", text, flags=re.MULTILINE):
+    for line in re.findall(
+        r"^    (?:.* -m |\.venv/bin/)?flawsight ([^$\n]*)$", text, flags=re.MULTILINE
+    ):
         command = typer.main.get_command(app)
         words = shlex.split(line, comments=True)
         while hasattr(command, "commands"):
