@@ -93,7 +93,7 @@ def test_from_a_verdict_by_curl_to_a_better_adapter(
             word = "right" if one["pred_label"] == truth else "wrong"
             line = review.replace("/ID/", f"/{one['id']}/").replace("wrong", word)
             assert curl(line, address)["review"]["true_label"] is truth
-        assert "2 good, 2 bad" in flawsight(command("flawsight export"))
+        assert "2 good, 2 bad" in flawsight(command("flawsight labels"))
 
     flawsight(command("flawsight train"), "--steps", 1, *SMALL)
 
