@@ -9,7 +9,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from results import write_section
+from pages import write_section
 
 from flawsight.evaluate.metric_values import METRICS
 from flawsight.evaluate.tables import percent

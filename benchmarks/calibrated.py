@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from results import write_section
+from pages import write_section
 
 from flawsight.calibration import conformal_threshold
 from flawsight.evaluate.bench import Cell, read_cells

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from ablation_table import table
-from results import write_section
+from pages import write_section
 from unreliable import make_unreliable
 
 from flawsight.cgro.score_rollout import Consistency, score_trace

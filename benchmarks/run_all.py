@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("floor", "stages", "capture_cost", "one_at_a_time", "options", "growth")
+NAMES = ("floor", "stages", "capture_cost", "one_at_a_time", "model_options", "growth")
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results import write_section
+from pages import write_section
 
 from flawsight import Inspection, Inspector
 from flawsight.cli.shell import keep_freed_memory

@@ -2,7 +2,7 @@
 
     python benchmarks/sizing.py cluster.json [--write]
 
-The JSON is that of benchmarks/cluster.py, or {"images_per_second": {"NAME": RATE OF ONE MODEL}}
+The JSON is that of benchmarks/ray_load.py, or {"images_per_second": {"NAME": RATE OF ONE MODEL}}
 from one's own measurement on a GPU.
 """
 
@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from results import DOCS, write_section
+from pages import DOCS, write_section
 
 DAY = 86_400
 LOADED = 0.6  # share of the time in which a copy is busy: peaks, restarts, stragglers

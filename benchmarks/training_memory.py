@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from floor import DEPTH, MODELS, VISION, VISION_INNER, Shape
-from results import DOCS, write_section
+from pages import DOCS, write_section
 from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 

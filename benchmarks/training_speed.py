@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from measure import peak
 from PIL import Image
-from results import write_section
+from pages import write_section
 
 from flawsight.data.dataset import Sample
 from flawsight.data.surfaces import TEST_FAMILIES, render_twins

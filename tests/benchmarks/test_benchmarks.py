@@ -12,7 +12,7 @@ from cgro_ablation import halves, keep_to, parted, read_points
 from floor import Shape
 from training_memory import PASSES, kept
 from unreliable import FLIPPED, MISSED, texts
-from words import localization, selections, told, word_kinds
+from token_selection import localization, selections, told, word_kinds
 
 from flawsight.data.dataset import Sample
 from flawsight.data.surfaces import render_twins

@@ -12,7 +12,7 @@ import performance
 import pytest
 import run_all
 
-NAMES = ["stages", "capture_cost", "one_at_a_time", "options", "growth"]
+NAMES = ["stages", "capture_cost", "one_at_a_time", "model_options", "growth"]
 
 
 def test_the_page_is_what_the_figures_give() -> None:

@@ -1,6 +1,6 @@
 """What the words say and where they look: docs/results.md, sections "naming", "words", "selection".
 
-    python benchmarks/words.py SET --traces FOLDER [--model M] [--write]
+    python benchmarks/token_selection.py SET --traces FOLDER [--model M] [--write]
 
 SET was made by `flawsight data make`, whose list tells what each image shows. A selection of words
 is judged on the same responses beside as many words drawn at random, and beside an oracle that
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from results import write_section
+from pages import write_section
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 

@@ -1,6 +1,6 @@
 """Each step beyond the paper alone, left out, along a greedy path: docs/results.md, "localize".
 
-    python benchmarks/localize.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
+    python benchmarks/localize_steps.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
 
 VAL and each TEST are data sets with masks, VAL of rendered families (`flawsight data make`). Half
 of VAL's categories choose: the heads (what `calibrate` wrote is not used, for it saw all of VAL),
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from results import write_section
+from pages import write_section
 from sklearn.metrics import roc_auc_score
 
 from flawsight.data.dataset import Sample, read_gt_mask

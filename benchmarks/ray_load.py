@@ -1,6 +1,6 @@
 """Inspecting on Ray beside one process, and whether memory stays flat: docs/scale.md.
 
-    python benchmarks/cluster.py [--images 10000] [--image-tokens 36] [--actors 2]
+    python benchmarks/ray_load.py [--images 10000] [--image-tokens 36] [--actors 2]
                                  [--json cluster.json]
 
 Both sides inspect the same small images on this machine with as many threads in all. Ray's memory

@@ -1,6 +1,6 @@
 """What each way to run the model gives and costs: time, memory, and the change of both AUROCs.
 
-    python benchmarks/options.py [--images 140] [--rounds 3] [--smoke]
+    python benchmarks/model_options.py [--images 140] [--rounds 3] [--smoke]
 
 All sides inspect the same rendered surfaces of unseen families, in turns. The AUROC of the image
 score and of the pixels is set beside float32's, the default. What fails is reported as it is.

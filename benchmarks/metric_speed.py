@@ -1,6 +1,6 @@
 """Time and memory of the pixel figures: docs/results.md, section "metrics".
 
-    python benchmarks/metrics.py [--masks 200] [--methods NAME ...] [--write]
+    python benchmarks/metric_speed.py [--masks 200] [--methods NAME ...] [--write]
                                  [--anomalib-python PATH]
 
 Each method gets the same synthetic maps and masks in a process of its own, with a limit on what it
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from results import write_section
+from pages import write_section
 
 SIDE = 1024
 GIB = 2**30
