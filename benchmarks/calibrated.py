@@ -1,17 +1,16 @@
-"""What a threshold from good parts alone brings: docs/results.md, section "calibrated".
+"""Detection with a threshold from good parts alone; docs/results.md, section "calibrated".
 
     python benchmarks/calibrated.py RUN [--rate 0.2] [--splits 500] [--write]
 
-RUN is a folder written by `flawsight bench`. As `flawsight calibrate` does for a product: half of a
-set's good photos, drawn again and again, give the threshold; the other half tells how often good
-parts are called defective nevertheless, and all defective ones how many are found.
+RUN is a folder written by `flawsight bench`. Random halves of a set's good photos give the
+threshold, as in `flawsight calibrate`; the other half gives the false alarm rate, and all defective
+photos the share that is found.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from pages import write_section
+from pages import markdown, parser_of, publish
 
 from flawsight.calibration import conformal_threshold
 from flawsight.evaluate.bench import Cell, read_cells
@@ -44,11 +43,7 @@ def measure(
 
 def table(run: Path, detector: str, rate: float, splits: int) -> str:
     """Return the Markdown table."""
-    lines = [
-        "| data | good + defective | good ones called defective | of them by the plain verdict "
-        "| defective ones found | by the plain verdict |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for cell in read_cells(run):
         good, defective = scores_of(cell)
         if cell.detector != detector or len(good) < 20:
@@ -60,34 +55,33 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
             for column in shares.T
             for low, high in [100 * np.quantile(column, (0.025, 0.975))]
         )
-        lines.append(
-            f"| {cell.dataset} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} "
-            f"| {found} | {plain[1]:.0f} |"
-        )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"In %: means over {splits} random halves of the good photos, and what 95 % of them "
-            f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good "
-            "photos or more.",
-        ]
-    )
+        counts = f"{len(good)} + {len(defective)}"
+        rows.append([cell.dataset, counts, alarms, f"{plain[0]:.0f}", found, f"{plain[1]:.0f}"])
+    columns = [
+        "data",
+        "good + defective",
+        "good ones called defective",
+        "of them by the plain verdict",
+        "defective ones found",
+        "by the plain verdict",
+    ]
+    return markdown(columns, rows) + (
+        f"\n\nIn %: means over {splits} random halves of the good photos, and what 95 % of them "
+        f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good photos "
+        "or more."
+    )  # fmt: skip
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--detector", default="flawsight", help="its name in RUN")
     parser.add_argument("--rate", type=float, default=0.2)
     parser.add_argument("--splits", type=int, default=500)
-    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     options = parser.parse_args()
     text = table(options.run, options.detector, options.rate, options.splits)
-    print(text)
-    if options.write:
-        write_section("calibrated", text)
+    publish("calibrated", text, options.write)
 
 
 if __name__ == "__main__":

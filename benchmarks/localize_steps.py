@@ -1,174 +1,162 @@
-"""Each step beyond the paper alone, left out, along a greedy path: docs/results.md, "localize".
+"""What each step beyond the paper gains; docs/results.md, section "localize".
 
     python benchmarks/localize_steps.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
 
-VAL and each TEST are data sets with masks, VAL of rendered families (`flawsight data make`). Half
-of VAL's categories choose: the heads (what `calibrate` wrote is not used, for it saw all of VAL),
-where words look at good images, and the greedy path, which adds whichever step gains most until
-none gains. The other half and the TESTs are only reported. A response serves all settings. A TEST
-that lists several data sets is one table, the mean over those with ten defective images or more.
+Rows: `paper`, `default`, each step of `default` alone, the greedy path that adds whichever step
+gains most until none gains, and that path without each of its steps. VAL and each TEST are data
+sets with masks, VAL of rendered families (`flawsight data make`). Half of VAL's categories choose
+the path and give the attention prior (the bundled prior is not used because it saw all of VAL); the
+other half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows; in all of
+them crops are placed by the prior. A TEST that lists several data sets is one table, the mean over
+those with ten defective images or more.
 """
 
-import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pages import write_section
-from sklearn.metrics import roc_auc_score
+from pages import markdown, parser_of, publish
 
 from flawsight.data.dataset import Sample, read_gt_mask
 from flawsight.data.open import open_datasets
-from flawsight.errors import AnswerError, FlawsightError
-from flawsight.inspection import Trace
-from flawsight.io.images import read_image
-from flawsight.localize import inspect_trace
+from flawsight.errors import AnswerError
+from flawsight.inspection import Inspection, Trace
+from flawsight.inspector import Inspector
+from flawsight.localize import localize
 from flawsight.metrics.pixel_counts import PixelCounter
-from flawsight.metrics.ranking import aupro, auroc, average_precision, f1_max
+from flawsight.metrics.ranking import aupro, auroc, average_precision, counts_of, f1_max
 from flawsight.metrics.region_recall import Detections, detections, region_recall
-from flawsight.mllm.generate import generate, replay
 from flawsight.mllm.load import MLLM, load_mllm
-from flawsight.refine.attention_prior import Looks, head_map, measure
-from flawsight.refine.crops import look
-from flawsight.runs.trace_store import trace_folder, traced
+from flawsight.real.select import mean_attention
+from flawsight.refine.attention_prior import AttentionPrior, measure_prior
+from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings
 
 PAPER, DEFAULT = PRESETS["paper"], PRESETS["default"]
 BATCH = 8
-SHARE = 0.5
 TURNS = 9
 METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found", "image AUROC")
+CHOOSING = ("pixel AUROC", "pixel AP", "AUPRO", "regions found")
 Values = NDArray[np.float64]
 Change = Mapping[str, Any]
-CLOSER: Change = {name: getattr(DEFAULT, name) for name in ("crop_share", "crop_token_share")}
-# The heads are filled in from the half that chooses.
+CROPS: Change = {name: getattr(DEFAULT, name) for name in ("crop_share", "crop_token_share")}
 STEPS: dict[str, Change] = {
-    "all words": {"selection": "vanilla"},
-    "all words, weighed": {"tau_t": 0.0, "tau_i": 0.0},
-    "words only": {"words_only": True},
-    "heads": {"heads": ()},
-    "relative": {"relative": True},
-    "rarity": {"rarity": True},
-    "map × P(Yes)": {"scale_by_score": True},
-    "edges": {"guided_filter": True},
-    "second look, 2 parts": {"crops": 2, **CLOSER},
-    "second look, 3 parts": {"crops": 3, **CLOSER},
+    "all tokens": {"selection": "vanilla"},
+    "all tokens, weighted": {"tau_t": 0.0, "tau_i": 0.0},
+    "attention prior": {"attention_prior": True},
+    "feature distance": {"feature_distance": True},
+    "guided filter": {"guided_filter": True},
+    "2 crops": {"crops": 2, **CROPS},
+    "3 crops": {"crops": 3, **CROPS},
 }
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A sample with the response to it and its image's (height, width)."""
-
-    sample: Sample
-    trace: Trace
-    image_size: tuple[int, int]
-
-
 class Bench:
-    """Traces and figures of one model, each made once."""
+    """Traces and metrics of one model. The prior is the mean over `normal` images."""
 
-    def __init__(self, mllm: MLLM, root: Path) -> None:
+    def __init__(self, mllm: MLLM, root: Path, normal: Sequence[Sample]) -> None:
         self.mllm, self.root = mllm, root
-        self.looks: Looks | None = None
+        traces = (trace for _, trace, _ in self.traced(normal, PAPER, None))
+        maps = (mean_attention(trace, PAPER) for trace in traces)
+        self.prior = measure_prior((m for m in maps if m is not None), PAPER.layers, mllm.sha256)
 
-    def seen(self, samples: Sequence[Sample], settings: Settings) -> list[Seen]:
-        """Return the samples that have a response; three parts are looked at again."""
-        settings = replace(
-            PAPER, heads=settings.heads, rarity=settings.feature_distance, crops=3, **CLOSER
-        )
-        kept = trace_folder(self.root, self.mllm, settings)
-        found = []
+    def traced(
+        self, samples: Sequence[Sample], settings: Settings, prior: AttentionPrior | None
+    ) -> Iterator[tuple[Sample, Trace, Any]]:
+        """Yield the samples with a response, its trace and the image."""
+        store = TraceFolder(self.root, self.mllm, settings, prior)
+        inspector = Inspector(self.mllm, settings, prior=prior, trace_store=store)
         for first in range(0, len(samples), BATCH):
-            chunk = samples[first : first + BATCH]
-            outcomes = traced(self.mllm, [sample.image for sample in chunk], settings, kept)
-            found += [
-                Seen(sample, *outcome)
-                for sample, outcome in zip(chunk, outcomes, strict=True)
-                if not isinstance(outcome, FlawsightError)
-            ]
-        return found
+            batch = samples[first : first + BATCH]
+            prepared = inspector.prepare([sample.image for sample in batch])
+            traces = iter(inspector.trace(prepared).traces)
+            for sample, image in zip(batch, prepared.images, strict=True):
+                if not isinstance(image, Exception) and isinstance(trace := next(traces), Trace):
+                    yield sample, trace, image
 
-    def measure_looks(self, samples: Sequence[Sample]) -> None:
-        """Choose heads, and average good images, as `flawsight calibrate --heads` does."""
-        maps = []
-        for first in range(0, len(samples), BATCH):
-            chunk = samples[first : first + BATCH]
-            images = [read_image(sample.image) for sample in chunk]
-            texts = [trace.text for trace in generate(self.mllm, images, PAPER)]
-            again = replay(self.mllm, images, texts, PAPER, keep_heads=True)
-            for sample, trace in zip(chunk, again, strict=True):
-                try:
-                    attention = head_map(trace, PAPER)
-                except AnswerError:
-                    continue
-                if attention is not None:
-                    maps.append((bool(sample.label), attention))
-        self.looks = measure(maps, SHARE, self.mllm.sha256)
-
-    def figures(self, samples: Sequence[Sample], settings: Settings) -> Values:
-        """Return METRICS, each the mean over categories, a row of percent."""
+    def metrics(self, samples: Sequence[Sample], settings: Settings) -> Values:
+        """Return METRICS, each the mean over categories, in percent."""
         pixels: dict[str, PixelCounter] = {}
         peaks: dict[str, list[Detections]] = {}
         scores: dict[str, list[tuple[int, float]]] = {}
-        for seen in self.seen(samples, settings):
-            read = partial(inspect_trace, seen.trace, seen.image_size, settings, looks=self.looks)
+        # Localizing uses the first `settings.crops` of three.
+        distance = settings.feature_distance
+        traced = replace(PAPER, attention_prior=True, feature_distance=distance, crops=3, **CROPS)
+        prior = self.prior.density if settings.attention_prior else None
+        for sample, trace, image in self.traced(samples, traced, self.prior):
+            size = (image.height, image.width)
+
+            def localized(photo: Any, trace: Trace = trace, size: Any = size) -> Inspection:
+                return localize(trace, size, settings, prior=prior, photo=photo)
+
             try:
-                smooth = read()
+                unfiltered = localized(None)
             except AnswerError:
                 continue
-            gt_mask = read_gt_mask(seen.sample, seen.image_size)
-            category = seen.sample.category
-            scores.setdefault(category, []).append((seen.sample.label, smooth.pred_score))
-            # Regions are found in the map before it follows edges.
-            peaks.setdefault(category, []).append(detections(smooth.anomaly_map, gt_mask))
-            drawn = read(photo=read_image(seen.sample.image)) if settings.guided_filter else smooth
-            pixels.setdefault(category, PixelCounter()).update(drawn.anomaly_map, gt_mask)
+            gt_mask = read_gt_mask(sample, size)
+            category = sample.category
+            scores.setdefault(category, []).append((sample.label, unfiltered.pred_score))
+            # Regions are found in the map before the guided filter.
+            found = detections(unfiltered.anomaly_map, gt_mask)
+            peaks.setdefault(category, []).append(found)
+            shown = localized(image) if settings.guided_filter else unfiltered
+            pixels.setdefault(category, PixelCounter()).update(shown.anomaly_map, gt_mask)
         rows = []
         for category, counter in pixels.items():
             counts = counter.counts()
-            recall = region_recall(peaks[category])
             labels, ranks = zip(*scores[category], strict=True)
-            image_auroc = roc_auc_score(labels, ranks) if len(set(labels)) == 2 else np.nan
             rows.append(
                 [
-                    auroc(counts),
-                    average_precision(counts),
-                    f1_max(counts)[0],
-                    aupro(counts),
-                    recall,
-                    image_auroc,
+                    auroc(counts), average_precision(counts), f1_max(counts)[0], aupro(counts),
+                    region_recall(peaks[category]),
+                    auroc(counts_of(labels, ranks)) if len(set(labels)) == 2 else np.nan,
                 ]
-            )
+            )  # fmt: skip
         return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
 
+    def costs(self, samples: Sequence[Sample], rows: Mapping[str, Settings]) -> dict[str, float]:
+        """Return each row's processor time for one batch, relative to the first row's."""
+        paths = [sample.image for sample in samples[:BATCH]]
+        inspectors = {
+            name: Inspector(self.mllm, settings, prior=self.prior)
+            for name, settings in rows.items()
+        }
+        times: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(TURNS):
+            for name, inspector in inspectors.items():
+                began = time.process_time()
+                inspector.inspect_batch(paths)
+                times[name].append(time.process_time() - began)
+        # The first turn warms up.
+        base, *_ = (np.array(row[1:]) for row in times.values())
+        return {name: float(np.median(np.array(row[1:]) / base)) for name, row in times.items()}
 
-def gain(figures: Values, base: Values) -> float:
-    """What the greedy path climbs: the sum of the relative gains of AUROC, AP, AUPRO and recall."""
-    chosen = [0, 1, 3, 4]
-    return float(np.sum(figures[chosen] / base[chosen].clip(min=1e-9) - 1))
 
-
-def combine(names: Sequence[str], steps: Mapping[str, Change]) -> Settings:
+def combine(names: Sequence[str]) -> Settings:
     """Return preset `paper` with the steps of these names, later ones winning."""
     change: dict[str, Any] = {}
     for name in names:
-        change |= steps[name]
+        change |= STEPS[name]
     return replace(PAPER, **change)
 
 
-def greedy(score: Callable[[Settings], Values], steps: Mapping[str, Change]) -> list[str]:
-    """Return the steps in the order of their gain, until none gains half a percent."""
-    base = score(PAPER)
+def greedy(score: Callable[[Settings], Values]) -> list[str]:
+    """Return the steps in the order of their gain, until none gains half a percent.
+
+    The gain is the sum of the relative gains of CHOOSING.
+    """
+    chosen = [METRICS.index(name) for name in CHOOSING]
+    base = score(PAPER)[chosen].clip(min=1e-9)
     path: list[str] = []
     best = 0.0
-    while left := [name for name in steps if name not in path]:
-        gains = {name: gain(score(combine([*path, name], steps)), base) for name in left}
+    while left := [name for name in STEPS if name not in path]:
+        gains = {
+            name: float(np.sum(score(combine([*path, name]))[chosen] / base - 1)) for name in left
+        }
         name = max(gains, key=lambda one: gains[one])
         if gains[name] < best + 0.005:
             break
@@ -177,28 +165,18 @@ def greedy(score: Callable[[Settings], Values], steps: Mapping[str, Change]) -> 
     return path
 
 
-def costs(
-    mllm: MLLM, samples: Sequence[Sample], rows: Mapping[str, Settings], looks: Looks | None
-) -> dict[str, float]:
-    """Return each row's processor time in units of the first row's, measured by turns.
-
-    Of the first 8 samples in one batch, the images being read already.
-    """
-    images = [read_image(sample.image) for sample in samples[:BATCH]]
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    for _ in range(TURNS):
-        for name, settings in rows.items():
-            began = time.process_time()
-            for image, trace in zip(images, look(mllm, images, settings), strict=True):
-                size = (image.height, image.width)
-                inspect_trace(trace, size, settings, looks=looks, photo=image)
-            times[name].append(time.process_time() - began)
-    # The first turn warms up.
-    base, *_ = (np.array(row[1:]) for row in times.values())
-    return {name: float(np.median(np.array(row[1:]) / base)) for name, row in times.items()}
+def rows_of(path: Sequence[str]) -> dict[str, Settings]:
+    """Return the settings of each row."""
+    rows = {"`paper`": PAPER, "`default`": DEFAULT}
+    rows |= {f"+ {name}": combine([name]) for name in STEPS}
+    for length in range(2, len(path) + 1):
+        rows[f"path {length}: {' + '.join(path[:length])}"] = combine(path[:length])
+    if len(path) > 2:
+        rows |= {f"path without {n}": combine([m for m in path if m != n]) for n in path}
+    return rows
 
 
-def labelled(spec: str, limit: int | None) -> list[Sample]:
+def pixel_labelled(spec: str, limit: int | None) -> list[Sample]:
     """Open data sets and keep what has pixel labels; of several, each becomes a category."""
     datasets = open_datasets(spec)
     found: list[Sample] = []
@@ -215,75 +193,49 @@ def labelled(spec: str, limit: int | None) -> list[Sample]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("val")
     parser.add_argument("test", nargs="*")
-    parser.add_argument("--traces", type=Path, required=True, help="folder that keeps responses")
+    parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
     parser.add_argument("--model", help="model folder; default: the bundled model")
     parser.add_argument("--limit", type=int, help="images of each category and class at most")
-    parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
     arguments = parser.parse_args()
-    mllm = load_mllm(arguments.model)
-    val = labelled(arguments.val, arguments.limit)
+    val = pixel_labelled(arguments.val, arguments.limit)
     categories = sorted({sample.category for sample in val})
-    halves = [[s for s in val if categories.index(s.category) % 2 == half] for half in (0, 1)]
-    bench = Bench(mllm, arguments.traces)
-    bench.measure_looks(halves[0])
-    assert bench.looks is not None
-    bench.mllm = mllm = replace(mllm, looks=bench.looks)
-    steps = STEPS | {"heads": {"heads": bench.looks.heads}}
+    choosing, rest = (
+        [s for s in val if categories.index(s.category) % 2 == half] for half in (0, 1)
+    )
+    bench = Bench(
+        load_mllm(arguments.model), arguments.traces, [s for s in choosing if not s.label]
+    )
     known: dict[Settings, Values] = {}
 
-    def on_choice(settings: Settings) -> Values:
+    def on_choosing(settings: Settings) -> Values:
         if settings not in known:
-            known[settings] = bench.figures(halves[0], settings)
+            known[settings] = bench.metrics(choosing, settings)
         return known[settings]
 
-    path = greedy(on_choice, steps)
-    rows: dict[str, Settings] = {"`paper`": PAPER, "`default`": DEFAULT}
-    rows |= {f"+ {name}": combine([name], steps) for name in steps}
-    rows |= {
-        f"path {i}: {' + '.join(path[:i])}": combine(path[:i], steps)
-        for i in range(2, len(path) + 1)
-    }
-    rows |= {
-        f"path without {name}": combine([n for n in path if n != name], steps)
-        for name in path
-        if len(path) > 2
-    }
-    tests = {"val, other half": halves[1]}
+    path = greedy(on_choosing)
+    rows = rows_of(path)
+    tests = {"val, other half": rest}
     for spec in arguments.test:
         title = Path(spec).name if Path(spec).is_dir() else f"data sets of {Path(spec).name}"
-        tests[title] = labelled(spec, arguments.limit)
-    cells: dict[tuple[str, str], str] = {}
+        tests[title] = pixel_labelled(spec, arguments.limit)
+    times = bench.costs(rest, rows)
+    chosen = ", ".join(path) or "nothing"
+    parts = [f"Chosen on {len(choosing)} images of {', '.join(categories[::2])}: {chosen}."]
     for title, samples in tests.items():
-        for name, settings in rows.items():
-            figures = bench.figures(samples, settings)
-            cells[title, name] = " | ".join(f"{value:.1f}" for value in figures)
-            print(title, name, cells[title, name], sep=" | ", flush=True)
-    times = costs(mllm, halves[1], rows, bench.looks)
-    lines = [
-        f"Chosen on {len(halves[0])} images of {', '.join(categories[::2])}: "
-        f"{', '.join(path) or 'nothing'}.",
-        "",
-    ]
-    for title, samples in tests.items():
-        lines += [
-            f"**{title}**, {len(samples)} images",
-            "",
-            f"| steps | {' | '.join(METRICS)} | time |",
-            "|---|" + "---|" * (len(METRICS) + 1),
+        shown = [
+            [name, *(f"{v:.1f}" for v in bench.metrics(samples, row)), f"{times[name]:.2f}"]
+            for name, row in rows.items()
         ]
-        lines += [f"| {name} | {cells[title, name]} | {times[name]:.2f} |" for name in rows]
-        lines.append("")
-    lines.append(
-        "In %, means over categories. Regions found: with one false alarm an image. Time: of the "
-        "processor, in units of that of `paper`, by turns."
+        parts.append(f"**{title}**, {len(samples)} images")
+        parts.append(markdown(["steps", *METRICS, "time"], shown))
+    parts.append(
+        "In %, means over categories. Regions found: with one false alarm per image. Time: of the "
+        "processor, relative to `paper`, measured in turns."
     )
-    text = "\n".join(lines)
-    print(text)
-    if arguments.write:
-        write_section("localize", text)
+    publish("localize", "\n\n".join(parts), arguments.write)
 
 
 if __name__ == "__main__":

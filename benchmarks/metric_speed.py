@@ -1,18 +1,15 @@
-"""Time and memory of the pixel figures: docs/results.md, section "metrics".
+"""Time and memory of the pixel metrics; docs/results.md, section "metrics".
 
     python benchmarks/metric_speed.py [--masks 200] [--methods NAME ...] [--write]
-                                 [--anomalib-python PATH]
 
-Each method gets the same synthetic maps and masks in a process of its own, with a limit on what it
-may allocate and on its time. What does not fit is reported as it is. Making the maps and loading
-libraries is not timed; the memory is the peak of the whole process, libraries and maps included.
-anomalib is large and may want other versions of the rest, so it can have an environment of its own.
+Each method gets the same synthetic maps and masks in a process of its own. A process that fails
+gets a row that says so. Making the maps and importing are not timed; memory is the peak of the
+whole process.
 """
 
 import argparse
 import json
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -21,10 +18,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pages import write_section
+from pages import markdown, parser_of, publish
 
 SIDE = 1024
-GIB = 2**30
 Pair = tuple[NDArray[np.float32], NDArray[np.bool_]]
 Values = dict[str, float]
 
@@ -46,65 +42,54 @@ def maps(masks: int) -> Iterator[Pair]:
         yield np.clip(anomaly_map, 0, 1), gt_mask
 
 
-def ours(masks: int) -> tuple[Values, float]:
-    """All four figures by streaming."""
-    from flawsight.metrics.pixel_counts import PixelCounter
-    from flawsight.metrics.ranking import (
-        aupro,
-        aupro_error,
-        auroc,
-        auroc_error,
-        average_precision,
-        average_precision_error,
-        f1_max,
-        f1_max_error,
-    )
-
-    counter, seconds = PixelCounter(), 0.0
+def streamed(
+    masks: int, update: Callable[[Any, Any], object], compute: Callable[[], Values]
+) -> tuple[Values, float]:
+    """Update map by map; return the metrics and the seconds of updating and computing."""
+    seconds = 0.0
     for anomaly_map, gt_mask in maps(masks):
         start = time.perf_counter()
-        counter.update(anomaly_map, gt_mask)
+        update(anomaly_map, gt_mask)
         seconds += time.perf_counter() - start
     start = time.perf_counter()
-    counts = counter.counts()
-    values = {
-        "AUROC": float(auroc(counts)),
-        "AUPR": float(average_precision(counts)),
-        "F1-max": float(f1_max(counts)[0]),
-        "AUPRO": float(aupro(counts)),
-    }
-    seconds += time.perf_counter() - start
-    if not counter.exact:
-        values |= {
-            "AUROC ±": float(auroc_error(counts)),
-            "AUPR ±": float(average_precision_error(counts)),
-            "F1-max ±": float(f1_max_error(counts)),
-            "AUPRO ±": float(aupro_error(counts)),
-        }
-    return values, seconds
+    values = compute()
+    return values, seconds + time.perf_counter() - start
 
 
-def sklearn_auroc(masks: int) -> tuple[Values, float]:
-    """Exact AUROC of all pixels at once."""
-    from sklearn.metrics import roc_auc_score
+def ours(masks: int) -> tuple[Values, float]:
+    """All four metrics by streaming, each with its bound."""
+    from flawsight.metrics import ranking
+    from flawsight.metrics.pixel_counts import PixelCounter
 
-    truth, scores = _all_pixels(masks)
-    start = time.perf_counter()
-    values = {"AUROC": float(roc_auc_score(truth, scores))}
-    return values, time.perf_counter() - start
+    counter = PixelCounter()
+    names = {"AUROC": "auroc", "AUPR": "average_precision", "F1-max": "f1_max", "AUPRO": "aupro"}
+
+    def compute() -> Values:
+        counts = counter.counts()
+        values = {m: np.ravel(getattr(ranking, name)(counts))[0] for m, name in names.items()}
+        if not counter.exact:
+            for metric, name in names.items():
+                values[f"{metric} ±"] = getattr(ranking, f"{name}_error")(counts)
+        return {metric: float(value) for metric, value in values.items()}
+
+    return streamed(masks, counter.update, compute)
 
 
-def sklearn_both(masks: int) -> tuple[Values, float]:
+def scikit_learn(masks: int) -> tuple[Values, float]:
     """Exact AUROC, average precision and F1-max of all pixels at once."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-    truth, scores = _all_pixels(masks)
+    # Arrays of the final size: no copy is made.
+    scores = np.empty((masks, SIDE, SIDE), np.float32)
+    truth = np.empty((masks, SIDE, SIDE), bool)
+    for index, (anomaly_map, gt_mask) in enumerate(maps(masks)):
+        scores[index], truth[index] = anomaly_map, gt_mask
     start = time.perf_counter()
     values = {
-        "AUROC": float(roc_auc_score(truth, scores)),
-        "AUPR": float(average_precision_score(truth, scores)),
+        "AUROC": float(roc_auc_score(truth.ravel(), scores.ravel())),
+        "AUPR": float(average_precision_score(truth.ravel(), scores.ravel())),
     }
-    precision, recall, _ = precision_recall_curve(truth, scores)
+    precision, recall, _ = precision_recall_curve(truth.ravel(), scores.ravel())
     both = precision + recall
     values["F1-max"] = float((2 * precision * recall / np.where(both > 0, both, 1)).max())
     return values, time.perf_counter() - start
@@ -119,109 +104,52 @@ def torchmetrics_exact(masks: int) -> tuple[Values, float]:
         "AUROC": BinaryAUROC(thresholds=None, validate_args=False),
         "AUPR": BinaryAveragePrecision(thresholds=None, validate_args=False),
     }
-    seconds = 0.0
-    for anomaly_map, gt_mask in maps(masks):
+
+    def update(anomaly_map: Any, gt_mask: Any) -> None:
         scores, truth = torch.from_numpy(anomaly_map), torch.from_numpy(gt_mask).long()
-        start = time.perf_counter()
         for metric in metrics.values():
             metric.update(scores, truth)
-        seconds += time.perf_counter() - start
-    start = time.perf_counter()
-    values = {name: float(metric.compute()) for name, metric in metrics.items()}
-    return values, seconds + time.perf_counter() - start
 
+    def compute() -> Values:
+        return {name: float(metric.compute()) for name, metric in metrics.items()}
 
-def anomalib_rankings(masks: int) -> tuple[Values, float]:
-    """Exact AUROC, AUPR and F1-max, updated map by map."""
-    return _anomalib(masks, {"AUROC": "AUROC", "AUPR": "AUPR", "F1-max": "F1Max"})
-
-
-def anomalib_aupro(masks: int) -> tuple[Values, float]:
-    """Exact AUPRO, updated map by map."""
-    return _anomalib(masks, {"AUPRO": "AUPRO"})
-
-
-def _anomalib(masks: int, names: dict[str, str]) -> tuple[Values, float]:
-    import torch
-    from anomalib import metrics
-    from anomalib.data import ImageBatch
-
-    fields = ["anomaly_map", "gt_mask"]
-    figures = {figure: getattr(metrics, name)(fields=fields) for figure, name in names.items()}
-    no_image = torch.zeros(1, 3, 1, 1)  # a batch must have one; no figure looks at it
-    seconds = 0.0
-    for anomaly_map, gt_mask in maps(masks):
-        scores, truth = torch.from_numpy(anomaly_map)[None], torch.from_numpy(gt_mask)[None]
-        batch = ImageBatch(image=no_image, anomaly_map=scores, gt_mask=truth)
-        start = time.perf_counter()
-        for figure in figures.values():
-            figure.update(batch)
-        seconds += time.perf_counter() - start
-    start = time.perf_counter()
-    values = {name: float(figure.compute()) for name, figure in figures.items()}
-    return values, seconds + time.perf_counter() - start
-
-
-def _all_pixels(masks: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Gather into arrays of the final size, so that no copy counts."""
-    scores = np.empty((masks, SIDE, SIDE), np.float32)
-    truth = np.empty((masks, SIDE, SIDE), bool)
-    for index, (anomaly_map, gt_mask) in enumerate(maps(masks)):
-        scores[index], truth[index] = anomaly_map, gt_mask
-    return truth.ravel(), scores.ravel()
+    return streamed(masks, update, compute)
 
 
 METHODS: dict[str, Callable[[int], tuple[Values, float]]] = {
     "flawsight": ours,
-    "sklearn-auroc": sklearn_auroc,
-    "sklearn": sklearn_both,
+    "sklearn": scikit_learn,
     "torchmetrics": torchmetrics_exact,
-    "anomalib": anomalib_rankings,
-    "anomalib-aupro": anomalib_aupro,
 }
 
 
-def run_limited(
-    python: str, method: str, masks: int, memory: int, seconds: float
-) -> dict[str, Any]:
-    """Run a method in its own process; the result has "failure" if it has no figures."""
+def run(method: str, masks: int) -> dict[str, Any]:
+    """Run a method in its own process; the result has "failure" if it has no metrics."""
+    command = [sys.executable, __file__, "--masks", str(masks), "--child", method]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last_line = done.stderr.strip().rpartition("\n")[2]
+        return {"failure": last_line or f"killed by signal {-done.returncode}"}
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
-    def limit() -> None:
-        # Not the address space, of which a build of torch for CUDA takes gigabytes for its code.
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 
-    command = [python, __file__, "--masks", str(masks), "--child", method]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds, preexec_fn=limit
-        )
-    except subprocess.TimeoutExpired:
-        return {"failure": f"not done after {seconds:.0f} s"}
-    if done.returncode == 0:
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-    if done.returncode == -signal.SIGKILL:
-        return {"failure": "killed: the machine ran out of memory"}
-    out_of_memory = ("MemoryError", "Unable to allocate", "can't allocate memory")
-    if done.returncode < 0 or any(phrase in done.stderr for phrase in out_of_memory):
-        return {"failure": f"needs more than {memory / GIB:.0f} GiB"}
-    error = done.stderr.strip().rpartition("\n")[2]
-    if error.startswith("ModuleNotFoundError"):
-        return {"failure": f"skipped: {error}"}
-    raise SystemExit(done.stderr)
+def row_of(method: str, result: dict[str, Any]) -> list[str]:
+    """Return the row of the table."""
+    if "failure" in result:
+        return [method, "–", "–", result["failure"]]
+    values = ", ".join(
+        f"{name} {value:.1e}" if "±" in name else f"{name} {value:.6f}"
+        for name, value in result["values"].items()
+    )
+    return [method, f"{result['seconds']:.1f}", f"{result['peak'] / 2**20:.0f}", values]
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--masks", type=int, default=200, help=f"maps of {SIDE}×{SIDE}")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--memory", type=float, default=16, help="limit of allocation, GiB")
-    parser.add_argument("--seconds", type=float, default=900, help="limit of a method's process")
-    parser.add_argument(
-        "--anomalib-python", default=sys.executable, help="interpreter that has anomalib"
-    )
-    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     parser.add_argument("--child", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -229,34 +157,10 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"values": values, "seconds": seconds, "peak": peak}))
         return
-    lines = [
-        f"{arguments.masks} maps of {SIDE}×{SIDE}, synthetic.",
-        "",
-        "| method | seconds | peak memory, MiB | figures |",
-        "|---|---|---|---|",
-    ]
-    for method in arguments.methods:
-        anomalib = method.startswith("anomalib")
-        result = run_limited(
-            arguments.anomalib_python if anomalib else sys.executable,
-            method,
-            arguments.masks,
-            int(arguments.memory * GIB),
-            arguments.seconds,
-        )
-        if "failure" in result:
-            lines.append(f"| {method} | – | – | {result['failure']} |")
-            continue
-        figures = ", ".join(
-            f"{name} {value:.1e}" if "±" in name else f"{name} {value:.6f}"
-            for name, value in result["values"].items()
-        )
-        lines.append(
-            f"| {method} | {result['seconds']:.1f} | {result['peak'] / 2**20:.0f} | {figures} |"
-        )
-    print("\n".join(lines))
-    if arguments.write:
-        write_section("metrics", "\n".join(lines))
+    rows = [row_of(method, run(method, arguments.masks)) for method in arguments.methods]
+    shown = markdown(["method", "seconds", "peak memory, MiB", "metrics"], rows)
+    text = f"{arguments.masks} maps of {SIDE}×{SIDE}, synthetic.\n\n{shown}"
+    publish("metrics", text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A page of defective images beside their maps under two settings, to be looked at.
+"""Draw defective images next to their maps from several runs: docs/overlays.jpg.
 
     python benchmarks/overlays.py DATA RUN … --out docs/overlays.jpg
 
-DATA is the folder of a data set that `flawsight bench` made, and each RUN one of those in it. Taken
-are images at even steps through the list of the defective ones: none is chosen for how it looks.
+DATA is a data set's folder in the output of `flawsight bench`, and each RUN a run folder in it. The
+images are taken at even steps through the list of the defective ones.
 """
 
 import argparse

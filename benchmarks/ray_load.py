@@ -1,16 +1,16 @@
-"""Inspecting on Ray beside one process, and whether memory stays flat: docs/scale.md.
+"""Inspecting on Ray compared with one process, and memory over time; docs/scale.md.
 
     python benchmarks/ray_load.py [--images 10000] [--image-tokens 36] [--actors 2]
                                  [--json cluster.json]
 
-Both sides inspect the same small images on this machine with as many threads in all. Ray's memory
-is that of the driver and all its processes, shared pages shared out (PSS), sampled once a second.
+Both sides inspect the same small images on this machine with the same number of threads in all.
+Ray's memory is that of the driver and all its processes, shared pages divided (PSS), sampled once
+per second.
 """
 
 import argparse
 import json
 import os
-import platform
 import tempfile
 import threading
 import time
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 import ray
-import torch
+from measure import machine
 from soak import make_photos
 
 from flawsight.inspector import Inspector
@@ -34,7 +34,7 @@ from flawsight.settings import PRESETS
 
 
 class Memory:
-    """Samples the memory of this process and all that it started, in MiB."""
+    """Samples the memory of this process and its children, in MiB."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         self.samples: list[tuple[float, float]] = []
@@ -78,7 +78,7 @@ def measure(
     photos = folder / "photos"
     make_photos(photos, images)
     if not ray.is_initialized():
-        # Reading and writing want processors of their own.
+        # Reading and writing need CPUs besides the actors'.
         ray.init(include_dashboard=False, log_to_driver=False, num_cpus=actors + 2)
     settings = replace(PRESETS["default"], image_tokens=image_tokens)
     options: dict[str, Any] = {"device": "cpu", "batch_size": batch_size, "settings": settings}
@@ -110,8 +110,7 @@ def measure(
         },
         "bytes_per_image": {k: v / images for k, v in folder_bytes(folder / "ray").items()},
         "samples": memory.samples,
-        "machine": f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}, "
-        f"ray {ray.__version__}, bundled model, float32",
+        "machine": f"{machine()}, ray {ray.__version__}, bundled model, float32",
     }
 
 
@@ -126,22 +125,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         found = measure(
-            arguments.images,
-            arguments.image_tokens,
-            arguments.actors,
-            arguments.batch_size,
+            arguments.images, arguments.image_tokens, arguments.actors, arguments.batch_size,
             Path(name),
-        )
-    rates, mib = found["images_per_second"], found["mib"]
-    print(f"{found['images']} images, {found['actors']} actors, {found['failed']} failed")
-    print(
-        f"  {rates['ray']:.2f} images a second on Ray, {rates['one process']:.2f} in one process, "
-        f"ratio {rates['ray'] / rates['one process']:.2f}"
-    )
-    print("  MiB: " + ", ".join(f"{name} {value:.0f}" for name, value in mib.items()))
-    sizes = found["bytes_per_image"]
-    print("  bytes an image: " + ", ".join(f"{name} {size:.0f}" for name, size in sizes.items()))
+        )  # fmt: skip
     arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps({name: value for name, value in found.items() if name != "samples"}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""Does it stay as fast and as small, and does a kill cost nothing: docs/scale.md, "Over time".
+"""Memory and pace over many inspections, and runs that are killed; docs/scale.md, "Over time".
 
     python benchmarks/soak.py [--inspections 20000] [--image-tokens 36] [--kills 20]
                               [--json soak.json]
 
 First, many inspections in one process, with memory and pace sampled. Then `flawsight inspect` is
-killed with SIGKILL at random moments, started again until it is done, and its run folder compared
-with that of a command that was left alone: every byte but times and the page. An image a batch,
-for only then are an image's neighbours the same after a kill.
+killed with SIGKILL at random moments and started again until it is done. Its run folder is compared
+with that of an undisturbed command: every byte but times and the page. Batches hold one image,
+because only then does each image have the same neighbours after a kill.
 """
 
 import argparse
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import resident
 from PIL import Image
 
 from flawsight.data.surfaces import render_twins
@@ -38,7 +38,7 @@ DIFFERENT = 64
 
 
 def make_photos(folder: Path, count: int) -> list[Path]:
-    """Write as many small images, of which 64 differ and the others are links to them."""
+    """Write small images, of which 64 differ and the others are links to them."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     samples = [
@@ -53,22 +53,15 @@ def make_photos(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def resident() -> float:
-    """Return this process' memory in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def soak(
     photos: list[Path], run: Path, batch_size: int, image_tokens: int, samples: int = 40
 ) -> dict[str, Any]:
-    """Inspect all images in this process; return the samples and what they amount to.
+    """Inspect all images in this process.
 
     Returns:
-        "samples": (images so far, seconds of the processor so far, MiB); "mib": medians of the
-        second and the last quarter, for the first warms up; "growth_mib_per_1000": of a line
-        through the last three quarters; "seconds_an_image": of the processor, which other programs
-        hardly touch, medians of the same quarters.
+        "samples": (images so far, processor seconds so far, MiB); "mib": medians of the second and
+        the last quarter, because the first warms up; "growth_mib_per_1000": slope of a line through
+        the last three quarters; "seconds_an_image": processor time, medians of the same quarters.
     """
     settings = replace(PRESETS["default"], image_tokens=image_tokens)
     inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size, settings=settings)
@@ -99,7 +92,7 @@ def soak(
 
 
 def command(photos: Path, run: Path) -> list[str]:
-    """Return the command that inspects a folder, an image a batch."""
+    """Return the command that inspects a folder, with batches of one image."""
     return [
         sys.executable, "-m", "flawsight", "inspect", str(photos), "--out", str(run),
         "--batch-size", "1", "--device", "cpu", "--quiet",
@@ -114,18 +107,18 @@ def finish(photos: Path, run: Path) -> None:
 
 
 def rows_in(run: Path) -> int:
-    """Count the rows so far, the torn one that a kill may leave included."""
+    """Count the rows so far, including the torn one that a kill may leave."""
     path = run / "inspections.jsonl"
     return len(path.read_bytes().splitlines()) if path.exists() else 0
 
 
 def kill_and_resume(photos: Path, run: Path, kills: int, images: int, seed: int) -> list[int]:
-    """Run the command to its end through SIGKILLs; return the rows that each left."""
+    """Run the command to its end through SIGKILLs; return how many rows each left."""
     dice = random.Random(seed)
     left = []
     step = images / (kills + 1)
     for kill in range(kills):
-        # After so many rows, and then anywhere in the work on the next one.
+        # After this many rows, then at a random moment of the work on the next one.
         wanted = int(step * (kill + dice.random()))
         with subprocess.Popen(command(photos, run), stdout=subprocess.DEVNULL) as process:
             while rows_in(run) <= wanted and process.poll() is None:
@@ -138,7 +131,7 @@ def kill_and_resume(photos: Path, run: Path, kills: int, images: int, seed: int)
 
 
 def differences(run: Path, other: Path) -> list[str]:
-    """Name what differs between two run folders but for times and the page."""
+    """Name what differs between two run folders, except times and the page."""
 
     def content(folder: Path) -> dict[str, Any]:
         files = {
@@ -150,7 +143,7 @@ def differences(run: Path, other: Path) -> list[str]:
             row["image"]: {name: value for name, value in row.items() if name != "seconds"}
             for row in read_rows(folder)
         }
-        # Failures are tried again, and so come last.
+        # Failures are tried again and come last.
         order = {"order": [row["image"] for row in read_rows(folder) if "error" not in row]}
         return files | rows | order
 
@@ -166,7 +159,6 @@ def main() -> None:
     parser.add_argument("--image-tokens", type=int, default=36, help="the photos are small")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--killed-images", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("soak.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -177,23 +169,15 @@ def main() -> None:
         make_photos(few, arguments.killed_images)
         finish(few, folder / "whole")
         left = kill_and_resume(
-            few, folder / "killed", arguments.kills, arguments.killed_images, arguments.seed
+            few, folder / "killed", arguments.kills, arguments.killed_images, seed=0
         )
         found |= {"kills_at": left, "differ": differences(folder / "killed", folder / "whole")}
-    second, last = found["mib"]
-    slow = found["seconds_an_image"]
-    print(f"{found['images']} inspections in one process, second quarter and last:")
-    print(f"  memory {second:.0f} and {last:.0f} MiB, ratio {last / second:.3f}")
-    print(f"  growth {found['growth_mib_per_1000']:+.2f} MiB per 1,000 images")
-    print(
-        f"  {slow[0]:.4f} and {slow[1]:.4f} s of the processor an image, ratio "
-        f"{slow[1] / slow[0]:.3f}"
-    )
-    print(
-        f"{len(left)} kills, after {left} rows (median {statistics.median(left or [0]):.0f}); "
-        f"what differs from the run left alone: {found['differ'] or 'nothing'}"
-    )
     arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    for name, unit in (("mib", "MiB"), ("seconds_an_image", "s of processor time per image")):
+        second, last = found[name]
+        print(f"second quarter {second:.4g}, last {last:.4g} {unit}, ratio {last / second:.3f}")
+    print(f"growth {found['growth_mib_per_1000']:+.2f} MiB per 1,000 images")
+    print(f"killed after {left} rows; differs from the undisturbed run: {found['differ'] or 'no'}")
 
 
 if __name__ == "__main__":

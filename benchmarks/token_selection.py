@@ -1,14 +1,12 @@
-"""What the words say and where they look: docs/results.md, sections "naming", "words", "selection".
+"""What the tokens name and where they attend; docs/results.md: "naming", "words", "selection".
 
     python benchmarks/token_selection.py SET --traces FOLDER [--model M] [--write]
 
-SET was made by `flawsight data make`, whose list tells what each image shows. A selection of words
-is judged on the same responses beside as many words drawn at random, and beside an oracle that
-keeps just the words of the sentence which tells the defect. FOLDER keeps the responses for another
-time.
+SET was made by `flawsight data make`, whose list says what each image shows. On the same responses,
+each selection of tokens is compared with as many tokens drawn at random, and with an oracle that
+selects the tokens of the sentence about the defect. FOLDER keeps traces for another time.
 """
 
-import argparse
 import json
 import re
 from collections import defaultdict
@@ -20,31 +18,34 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pages import markdown, parser_of, publish
 from PIL import Image
-from pages import write_section
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from flawsight.data.surfaces import DEFECTS, FAMILIES
 from flawsight.data.surfaces.features import FEATURES
-from flawsight.errors import FlawsightError
+from flawsight.errors import AnswerError
 from flawsight.inspection import Trace
+from flawsight.inspector import Inspector
 from flawsight.metrics.bootstrap import interval
+from flawsight.metrics.ranking import auroc, average_precision, counts_of
 from flawsight.mllm.contradiction import telling_sentence
 from flawsight.mllm.load import load_mllm
 from flawsight.mllm.response import parse_response
 from flawsight.real.anomaly_map import aggregate, upsample
-from flawsight.real.select import select_tokens
-from flawsight.runs.trace_store import trace_folder, traced
+from flawsight.real.select import ScoredReasoning, select
+from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings
 
 DRAWS = 5
+PAPER = PRESETS["paper"]
 SELECTIONS: dict[str, Settings] = {
-    "all words (vanilla mean)": replace(PRESETS["paper"], selection="vanilla"),
-    "S_T and S_I (`paper`)": PRESETS["paper"],
-    "S_T only": replace(PRESETS["paper"], beta=0.0, tau_i=-1.0),
-    "S_I only": replace(PRESETS["paper"], alpha=0.0, tau_t=-1.0),
+    "all tokens (vanilla mean)": replace(PAPER, selection="vanilla"),
+    "S_T and S_I (`paper`)": PAPER,
+    "S_T only": replace(PAPER, beta=0.0, tau_i=-1.0),
+    "S_I only": replace(PAPER, alpha=0.0, tau_t=-1.0),
 }
+Values = tuple[float, float]
 
 
 def _pattern(words: set[str]) -> str:
@@ -54,8 +55,8 @@ def _pattern(words: set[str]) -> str:
 _SURFACE = {
     word for f in FAMILIES.values() for word in (*f.made_of.split(), f.noun, f.items) if word
 }
-# The first that fits names the kind of a word.
-WORD_KINDS: dict[str, re.Pattern[str]] = {
+# A token's kind is the first pattern that matches it.
+TOKEN_KINDS: dict[str, re.Pattern[str]] = {
     "place": re.compile(r"\b(?:upper|middle|lower) (?:left|center|right)\b|\bcenter\b"),
     "defect": re.compile(rf"\b(?:{_pattern(set(DEFECTS))})\b"),
     "benign feature": re.compile(rf"\b(?:{_pattern(set(FEATURES))})s?\b"),
@@ -64,119 +65,104 @@ WORD_KINDS: dict[str, re.Pattern[str]] = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Annotated:
     """The R reasoning tokens of a response about a defective image.
 
     Attributes:
-        kinds: (R) key of WORD_KINDS, "punctuation" or "function word".
-        telling: (R,) bool, tokens of the sentence that tells the defect.
-        maps: (R, grid_h, grid_w); question_attention: (R, Q); anomaly_tokens: (Q,).
+        trace: of the response.
+        reasoning: its tokens' attention and scores under preset `paper`.
+        kinds: (R) key of TOKEN_KINDS, "punctuation" or "function word".
+        sentence: the sentence about the defect; "" if there is none.
+        in_sentence: (R,) bool, its tokens.
         gt_mask: (H, W).
     """
 
+    trace: Trace
+    reasoning: ScoredReasoning
     kinds: list[str]
-    telling: Tensor
-    maps: Tensor
-    question_attention: Tensor
-    anomaly_tokens: Tensor
+    sentence: str
+    in_sentence: Tensor
     gt_mask: NDArray[np.bool_]
 
 
-def word_kinds(text: str, spans: list[tuple[int, int]]) -> list[str]:
-    """Return what kind of word each token, a [start, end) span of the text, belongs to."""
+def token_kinds(text: str, spans: list[tuple[int, int]]) -> list[str]:
+    """Return the kind of each token, a [start, end) span of the text."""
     found: dict[int, str] = {}
-    for kind, pattern in WORD_KINDS.items():
+    for kind, pattern in TOKEN_KINDS.items():
         for match in pattern.finditer(text):
             for position in range(*match.span()):
                 found.setdefault(position, kind)
     kinds = []
     for start, end in spans:
         letters = [position for position in range(start, end) if text[position].isalnum()]
-        if not letters:
-            kinds.append("punctuation")
-        else:
-            kinds.append(found.get(letters[0], "function word"))
+        kinds.append(found.get(letters[0], "function word") if letters else "punctuation")
     return kinds
 
 
-def told(trace: Trace, gt_mask: NDArray[np.bool_]) -> Told:
-    """Cut the reasoning out of a response.
+def annotated(trace: Trace, gt_mask: NDArray[np.bool_]) -> Annotated:
+    """Sort the reasoning tokens of a response.
 
     Raises:
         AnswerError: if the response holds no Yes or No.
     """
-    response = parse_response(trace.text)
-    start, end = response.reasoning
-    indices = [i for i, span in enumerate(trace.token_spans) if start <= span[0] < span[1] <= end]
-    spans = [trace.token_spans[index] for index in indices]
+    reasoning = select(trace, PAPER)
+    start, end = reasoning.response.reasoning
+    spans = [trace.token_spans[index] for index in reasoning.tokens]
     sentence = telling_sentence(trace.text[start:end], "Yes")
     begin = trace.text.index(sentence, start) if sentence else start
-    rows = torch.tensor(indices, dtype=torch.long) + 1  # each token's own row
-    return Told(
-        word_kinds(trace.text, spans),
-        torch.tensor([begin < e <= begin + len(sentence) for _, e in spans]),
-        trace.image_attention[rows],
-        trace.question_attention[rows],
-        trace.anomaly_tokens,
-        gt_mask,
-    )
+    in_sentence = torch.tensor([begin < e <= begin + len(sentence) for _, e in spans])
+    kinds = token_kinds(trace.text, spans)
+    return Annotated(trace, reasoning, kinds, sentence, in_sentence, gt_mask)
 
 
-def localization(grid: Tensor, gt_mask: NDArray[np.bool_]) -> tuple[float, float]:
+def localization(grid: Tensor, gt_mask: NDArray[np.bool_]) -> Values:
     """Return the pixel AUROC and average precision of one image."""
     height, width = gt_mask.shape
-    scores = upsample(grid, (height, width)).numpy().ravel()
-    truth = gt_mask.ravel()
-    return float(roc_auc_score(truth, scores)), float(average_precision_score(truth, scores))
+    counts = counts_of(gt_mask.ravel(), upsample(grid, (height, width)).numpy().ravel())
+    return float(auroc(counts)), float(average_precision(counts))
 
 
-def selections(one: Told, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """Return pixel AUROC and AP of each selection of a response's words."""
-    everything = torch.ones(len(one.kinds), dtype=torch.bool)
-    figures = {}
-    counts = {}
+def selections(one: Annotated, rng: np.random.Generator) -> dict[str, Values]:
+    """Return pixel AUROC and AP of each selection of a response's tokens."""
+    attention = one.reasoning.attention
+    even = torch.ones(len(attention))
+
+    def plain_mean(selected: Tensor) -> Values:
+        return localization(aggregate(attention, selected, even), one.gt_mask)
+
+    found = {}
     for name, settings in SELECTIONS.items():
-        scores = select_tokens(
-            one.maps, one.question_attention, one.anomaly_tokens, everything, settings
-        )
-        counts[name] = int(scores.kept.sum())
-        figures[name] = localization(aggregate(one.maps, scores.kept, scores.weights), one.gt_mask)
-    even = torch.ones(len(one.kinds))
+        scores = select(one.trace, settings).scores
+        grid = aggregate(attention, scores.selected, scores.weights)
+        found[name] = localization(grid, one.gt_mask)
     drawn = []
     for _ in range(DRAWS):
-        kept = torch.zeros_like(everything)
-        kept[rng.permutation(len(kept))[: counts["S_T and S_I (`paper`)"]]] = True
-        drawn.append(localization(aggregate(one.maps, kept, even), one.gt_mask))
-    auroc, precision = np.mean(drawn, axis=0)
-    figures["as many words at random"] = (float(auroc), float(precision))
-    if one.telling.any():
-        oracle = localization(aggregate(one.maps, one.telling, even), one.gt_mask)
-        figures["oracle: the sentence of the defect"] = oracle
-        names = one.telling & torch.tensor([kind == "defect" for kind in one.kinds])
-        if names.any():
-            figures["oracle: its name alone"] = localization(
-                aggregate(one.maps, names, even), one.gt_mask
-            )
-    return figures
+        selected = torch.zeros(len(even), dtype=torch.bool)
+        count = int(one.reasoning.scores.selected.sum())
+        selected[rng.permutation(len(even))[:count]] = True
+        drawn.append(plain_mean(selected))
+    mean_auroc, mean_precision = np.mean(drawn, axis=0)
+    found["as many tokens at random"] = (float(mean_auroc), float(mean_precision))
+    names = one.in_sentence & torch.tensor([kind == "defect" for kind in one.kinds])
+    for name, selected in (("the sentence of the defect", one.in_sentence), ("its name", names)):
+        if selected.any():
+            found[f"oracle: {name}"] = plain_mean(selected)
+    return found
 
 
-def read_set(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the set's list."""
-    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
-
-
-def responses(
+def traced(
     folder: Path, rows: list[dict[str, Any]], model: str | None, traces: Path
-) -> Iterator[tuple[dict[str, Any], Trace | FlawsightError]]:
+) -> Iterator[tuple[dict[str, Any], Trace]]:
     """Yield each row with the response to its image."""
     mllm = load_mllm(model)
-    settings = PRESETS["paper"]
-    kept = trace_folder(traces, mllm, settings)
-    for first in range(0, len(rows), 8):
-        chunk = rows[first : first + 8]
-        outcomes = traced(mllm, [folder / row["path"] for row in chunk], settings, kept)
-        for row, outcome in zip(chunk, outcomes, strict=True):
-            yield row, outcome if isinstance(outcome, FlawsightError) else outcome[0]
+    store = TraceFolder(traces, mllm, PAPER, None)
+    inspector = Inspector(mllm, PAPER, trace_store=store)
+    for first in range(0, len(rows), inspector.batch_size):
+        batch = rows[first : first + inspector.batch_size]
+        prepared = inspector.prepare([folder / row["path"] for row in batch])
+        for row, trace in zip(batch, inspector.trace(prepared).traces, strict=True):
+            if isinstance(trace, Trace):
+                yield row, trace
 
 
 def mean(values: list[float]) -> str:
@@ -189,85 +175,63 @@ def mean(values: list[float]) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("set", type=Path)
-    parser.add_argument("--traces", type=Path, required=True, help="folder that keeps responses")
+    parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
     parser.add_argument("--model", help="model folder; default: the bundled model")
-    parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
     arguments = parser.parse_args()
-    rows = [row for row in read_set(arguments.set) if row["label"] and row["split"] == "test"]
+    listed = (arguments.set / "samples.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, listed) if row["label"] and row["split"] == "test"]
     rng = np.random.default_rng(0)
-    by_selection: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    by_kind: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
-    named, placed, failed = [], [], 0
-    for row, trace in responses(arguments.set, rows, arguments.model, arguments.traces):
-        if isinstance(trace, FlawsightError):
-            failed += 1
-            continue
+    by_selection: dict[str, list[Values]] = defaultdict(list)
+    by_kind: dict[str, list[list[float]]] = defaultdict(list)
+    named: list[float] = []
+    placed: list[float] = []
+    for row, trace in traced(arguments.set, rows, arguments.model, arguments.traces):
         try:
             with Image.open(arguments.set / row["mask"]) as file:
-                one = told(trace, np.asarray(file) > 0)
-        except FlawsightError:
-            failed += 1
+                one = annotated(trace, np.asarray(file) > 0)
+        except AnswerError:
             continue
-        response = parse_response(trace.text)
-        sentence = telling_sentence(trace.text[slice(*response.reasoning)], "Yes")
-        said = response.answer == "Yes"
-        named.append(float(said and any(f" {r['kind']}" in sentence for r in row["regions"])))
-        placed.append(float(said and any(f"the {r['place']}" in sentence for r in row["regions"])))
-        if not said:
+        yes = parse_response(trace.text).answer == "Yes"
+        regions = row["regions"]
+        named.append(float(yes and any(f" {r['kind']}" in one.sentence for r in regions)))
+        placed.append(float(yes and any(f"the {r['place']}" in one.sentence for r in regions)))
+        if not yes:
             continue
-        for name, figures in selections(one, rng).items():
-            by_selection[name].append(figures)
-        scores = select_tokens(
-            one.maps,
-            one.question_attention,
-            one.anomaly_tokens,
-            torch.ones(len(one.kinds), dtype=torch.bool),
-            PRESETS["paper"],
-        )
-        for index, kind in enumerate(one.kinds):
-            by_kind[kind].append(
-                (
-                    float(scores.semantic_relevance[index]),
-                    float(scores.concentration[index]),
-                    *localization(one.maps[index], one.gt_mask),
-                )
-            )
+        for name, values in selections(one, rng).items():
+            by_selection[name].append(values)
+        scores = one.reasoning.scores
+        for kind, S_T, S_I, grid in zip(
+            one.kinds,
+            scores.semantic_relevance.tolist(),
+            scores.concentration.tolist(),
+            one.reasoning.attention,
+            strict=True,
+        ):
+            by_kind[kind].append([S_T, S_I, *localization(grid, one.gt_mask)])
+    naming = [["a right kind of defect named", mean(named)], ["a right place named", mean(placed)]]
+    selection = [
+        [name, *(mean(list(column)) for column in zip(*values, strict=True))]
+        for name, values in by_selection.items()
+    ]
+    kinds = [
+        [kind, str(len(values)), *(f"{value:.3f}" for value in np.mean(values, axis=0))]
+        for kind, values in sorted(by_kind.items())
+    ]
+    failed = len(rows) - len(named)
     sections = {
-        "naming": [
-            "| of the defective images | share |",
-            "|---|---|",
-            f"| a right kind of defect named | {mean(named)} |",
-            f"| a right place named | {mean(placed)} |",
-            "",
-            f"{len(named)} images; {failed} without an answer, left out.",
-        ],
-        "selection": [
-            "| words | pixel AUROC | pixel AP |",
-            "|---|---|---|",
-            *(
-                f"| {name} | {mean([f[0] for f in figures])} | {mean([f[1] for f in figures])} |"
-                for name, figures in by_selection.items()
-            ),
-            "",
-            "Means over the images called defective, with 95 % bootstrap intervals.",
-        ],
-        "words": [
-            "| kind of word | tokens | S_T | S_I | pixel AUROC | pixel AP |",
-            "|---|---|---|---|---|---|",
-            *(
-                f"| {kind} | {len(figures)} | "
-                + " | ".join(f"{value:.3f}" for value in np.mean(figures, axis=0))
-                + " |"
-                for kind, figures in sorted(by_kind.items())
-            ),
-        ],
+        "naming": markdown(["of the defective images", "share"], naming)
+        + f"\n\n{len(named)} images; {failed} without an answer, left out.",
+        "selection": markdown(["tokens", "pixel AUROC", "pixel AP"], selection)
+        + "\n\nMeans over the images called defective, with 95 % bootstrap intervals.",
+        "words": markdown(
+            ["kind of token", "tokens", "S_T", "S_I", "pixel AUROC", "pixel AP"], kinds
+        ),
     }
-    for section, lines in sections.items():
-        print("\n".join(["", f"## {section}", "", *lines]))
-        if arguments.write:
-            write_section(section, "\n".join(lines))
+    for section, text in sections.items():
+        print(f"\n## {section}\n")
+        publish(section, text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def test_the_command_goes_on_where_it_stopped(photos: Path, expected: Path, tmp_
 
 @pytest.mark.usefixtures("cluster")
 def test_the_benchmark_measures_both_sides(tmp_path: Path) -> None:
-    from cluster import measure
+    from ray_load import measure
 
     found = measure(images=8, image_tokens=225, actors=1, batch_size=BATCH, folder=tmp_path)
     assert found["failed"] < 4  # the bundled model has no answer for some
