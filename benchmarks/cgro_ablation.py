@@ -1,11 +1,11 @@
 """The paper's ablation in small: base, + R1, + CGRO, each with both maps; docs/results.md.
 
-    python benchmarks/cgro_ablation.py OUT --photos DATA [--part 0/2] [--write]
+    python benchmarks/cgro_ablation.py OUT --photos DATA [--only SCENARIO …] [--write]
 
 DATA is the folder of real photos with a manifest.csv; without it, only rendered surfaces are used.
-The base is the bundled model. Rerun the same command to resume. `--part 0/2` and `--part 1/2`, run
-side by side, divide the trainings. OUT/points-*.jsonl has one object per (scenario, reward, seed,
-step, test set); `--write` puts them in docs/results.md.
+The base is the bundled model. Rerun the same command to resume; several with other `--only` may run
+side by side. OUT/points-SCENARIO.jsonl has one object per (reward, seed, step, test set); `--write`
+puts all of them in docs/results.md.
 
     unseen    trained on the validation families, tested on the test families and on real photos
     magnetic  a real line: half of MagneticTile, tested on the other half
@@ -16,11 +16,10 @@ last step is reported, so nothing is chosen on the tests.
 """
 
 import json
-import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cgro": {"reward": "cgro"},
 }
 Point = dict[str, Any]
+KEYS = ("scenario", "reward", "seed", "step", "test")
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,9 @@ class Scenario:
 
 
 def rendered(folder: Path, families: str, pairs: int, seed: int) -> tuple[Sample, ...]:
-    """Render a set, or open it. Parts that render it at the same time use folders of their own."""
+    """Render a set, or open it."""
     if not folder.exists():
-        own = folder.with_name(f"{folder.name}-{os.getpid()}")
-        make_dataset(own, Recipe(seed=seed), choose_families(families), pairs)
-        try:
-            own.rename(folder)
-        except OSError:  # the other part was first
-            shutil.rmtree(own)
+        make_dataset(folder, Recipe(seed=seed), choose_families(families), pairs)
     return open_datasets(str(folder))[0].samples
 
 
@@ -107,11 +102,6 @@ def parted(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
         turn = counts[sample.class_name] = counts.get(sample.class_name, -1) + 1
         (train if turn % 4 else kept).append(sample)
     return train, kept
-
-
-def labels_of(samples: Sequence[Sample]) -> tuple[LabelledImage, ...]:
-    """Return the images with their labels only."""
-    return tuple(LabelledImage(sample.image, bool(sample.label)) for sample in samples)
 
 
 def scenarios(
@@ -229,28 +219,25 @@ def run(
         if step in (settings.steps // 2, settings.steps):
             measured(step)
 
-    data = TrainingData(*map(labels_of, parted(scenario.train)))
+    data = TrainingData(
+        *(
+            tuple(LabelledImage(sample.image, bool(sample.label)) for sample in part)
+            for part in parted(scenario.train)
+        )
+    )
     accelerator = make_accelerator(settings, out, cpu=True)
     train(mllm, PRESET.inspection, settings, data, out, accelerator, [scenario.name], on_step)
 
 
-def read_points(out: Path) -> list[Point]:
-    """Return all points; the later of one that was measured twice after a kill."""
+def read_points(out: Path) -> dict[tuple[Any, ...], Point]:
+    """Return the points by what they are of; the later of two, which a kill may leave."""
     found: dict[tuple[Any, ...], Point] = {}
     for path in sorted(out.glob("points-*.jsonl")):
         for line in path.read_text().splitlines():
-            try:
+            with suppress(ValueError):  # torn by a kill
                 point = json.loads(line)
-            except ValueError:  # torn by a kill
-                continue
-            found[tuple(point[k] for k in ("scenario", "reward", "seed", "step", "test"))] = point
-    return list(found.values())
-
-
-def done_in(out: Path) -> set[tuple[Any, ...]]:
-    """Return what has been measured, whatever the test set."""
-    keys = ("scenario", "reward", "seed", "step")
-    return {tuple(point[key] for key in keys) for point in read_points(out)}
+                found[tuple(point[key] for key in KEYS)] = point
+    return found
 
 
 def keep_to(path: Path, values: dict[str, Any]) -> None:
@@ -269,34 +256,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100, help="of each training")
     parser.add_argument("--pairs", type=int, default=10, help="of each test family")
-    parser.add_argument("--part", default="0/1", help="which part of the trainings to run")
     arguments = parser.parse_args()
-    part, parts = map(int, arguments.part.split("/"))
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     def add(point: Point) -> None:
         print(json.dumps(point), flush=True)
-        with (arguments.out / f"points-{part}.jsonl").open("a") as file:
+        with (arguments.out / f"points-{point['scenario']}.jsonl").open("a") as file:
             file.write(json.dumps(point) + "\n")
 
     settings = replace(PRESET.settings, steps=arguments.steps, validate_every=0, overlays=0)
     keep_to(arguments.out / "settings.json", settings.to_json())
-    number = 0
     made = scenarios(arguments.out, arguments.photos, arguments.only, arguments.pairs)
     for name, make in made.items():
         scenario = None
-        trained = [variant for variant in VARIANTS if variant != "base"]
-        runs = [("base", 0), *((v, seed) for seed in range(arguments.seeds) for v in trained)]
-        for reward, seed in runs:
-            number += 1
-            own = settings.changed(VARIANTS[reward] | {"seed": seed})
+        trained = [(v, seed) for seed in range(arguments.seeds) for v in VARIANTS if v != "base"]
+        for reward, seed in [("base", 0), *trained]:
             last = 0 if reward == "base" else settings.steps
-            if number % parts != part or (name, reward, seed, last) in done_in(arguments.out):
+            if (name, reward, seed, last) in {key[:4] for key in read_points(arguments.out)}:
                 continue
             scenario = scenario or make()
+            own = settings.changed(VARIANTS[reward] | {"seed": seed})
             run(scenario, own, reward, arguments.out / "runs" / f"{name}-{reward}-{seed}", add)
-    publish("cgro_ablation", table(read_points(arguments.out)), arguments.write)
+    points = list(read_points(arguments.out).values())
+    publish("cgro_ablation", table(points), arguments.write)
 
 
 if __name__ == "__main__":

@@ -38,27 +38,18 @@ class Client:
 
     def post(self, photo: Path) -> tuple[int, float, Any]:
         """Return status, seconds and body."""
-        head = (
-            f'--x\r\nContent-Disposition: form-data; name="images"; filename="{photo.name}"\r\n\r\n'
-        )
-        body = head.encode() + photo.read_bytes() + b"\r\n--x--\r\n"
+        head = f'Content-Disposition: form-data; name="images"; filename="{photo.name}"'
+        body = f"--x\r\n{head}\r\n\r\n".encode() + photo.read_bytes() + b"\r\n--x--\r\n"
         began = time.perf_counter()
-        status, content = self.send(
-            "POST", "/v1/inspect", body, {"Content-Type": "multipart/form-data; boundary=x"}
-        )
+        status, content = self.send("POST", "/v1/inspect", body)
         return status, time.perf_counter() - began, content
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> tuple[int, Any]:
+    def send(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """Return status and body."""
+        headers = {} if body is None else {"Content-Type": "multipart/form-data; boundary=x"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:

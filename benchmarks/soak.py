@@ -1,12 +1,13 @@
-"""Memory and pace over many inspections, and runs that are killed; docs/scale.md, "Over time".
+"""Memory and pace over many inspections, and runs that are killed; docs/scale.md.
 
     python benchmarks/soak.py [--inspections 20000] [--image-tokens 36] [--kills 20]
-                              [--json soak.json]
+                              [--actors N] [--json soak.json]
 
-First, many inspections in one process, with memory and pace sampled. Then `flawsight inspect` is
-killed with SIGKILL at random moments and started again until it is done. Its run folder is compared
-with that of an undisturbed command: every byte but times and the page. Batches hold one image,
-because only then does each image have the same neighbours after a kill.
+First, many inspections in one process, or with --actors on a local Ray, with memory and pace
+sampled. Then `flawsight inspect` is killed with SIGKILL at random moments and started again until
+it is done. Its run folder is compared with that of an undisturbed command: every byte but times and
+the page. Batches hold one image, because only then does each image have the same neighbours after a
+kill.
 """
 
 import argparse
@@ -16,13 +17,18 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import resident
+from measure import machine, resident
+from numpy.typing import NDArray
 from PIL import Image
 
 from flawsight.data.surfaces import render_twins
@@ -61,13 +67,14 @@ def soak(
     Returns:
         "samples": (images so far, processor seconds so far, MiB); "mib": medians of the second and
         the last quarter, because the first warms up; "growth_mib_per_1000": slope of a line through
-        the last three quarters; "seconds_an_image": processor time, medians of the same quarters.
+        the last three quarters; "seconds_an_image": processor time, medians of the same quarters;
+        "images_per_second" by the clock.
     """
     settings = replace(PRESETS["default"], image_tokens=image_tokens)
     inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size, settings=settings)
     every = max(1, len(photos) // samples)
     rows: list[tuple[int, float, float]] = []
-    began = time.process_time()
+    began, began_wall = time.process_time(), time.perf_counter()
     done = 0
 
     def on_row(_row: dict[str, Any]) -> None:
@@ -77,17 +84,79 @@ def soak(
             rows.append((done, time.process_time() - began, resident()))
 
     inspect_into(RunFolder(run, describe(inspector)), inspector, photos, on_row)
+    wall = time.perf_counter() - began_wall
     counts, seconds, mib = (np.array(values, float) for values in zip(*rows, strict=True))
     pace = np.diff(seconds, prepend=0.0) / np.diff(counts, prepend=0.0)
     quarter = max(1, len(rows) // 4)
-    second, last = slice(quarter, 2 * quarter), slice(-quarter, None)
     slope = np.polyfit(counts[quarter:], mib[quarter:], 1)[0] if len(rows) - quarter > 1 else 0.0
     return {
         "images": len(photos),
         "samples": rows,
-        "mib": [float(np.median(mib[part])) for part in (second, last)],
+        "mib": quarters(mib),
         "growth_mib_per_1000": float(slope) * 1000,
-        "seconds_an_image": [float(np.median(pace[part])) for part in (second, last)],
+        "seconds_an_image": quarters(pace),
+        "images_per_second": done / wall,
+        "machine": machine(),
+    }
+
+
+def quarters(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Return the medians of the second and of the last quarter."""
+    quarter = max(1, len(values) // 4)
+    return [float(np.median(part)) for part in (values[quarter : 2 * quarter], values[-quarter:])]
+
+
+def soak_on_ray(
+    photos: list[Path], run: Path, batch_size: int, image_tokens: int, actors: int
+) -> dict[str, Any]:
+    """Inspect all images by actors on a local Ray.
+
+    Returns:
+        "mib", as in `soak`, of this process and its children, shared pages divided (PSS), sampled
+        once per second; "failed"; "images_per_second"; "bytes_per_image" of the run's subfolders.
+    """
+    import psutil
+    import ray
+
+    from flawsight.runs.cluster import inspect_on_ray
+
+    def memory() -> float:
+        total, me = 0, psutil.Process()
+        for process in [me, *me.children(recursive=True)]:
+            with suppress(psutil.Error):  # it has ended
+                total += process.memory_full_info().pss
+        return total / 2**20
+
+    mib = [memory()]
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.wait(1):
+            mib.append(memory())
+
+    if not ray.is_initialized():
+        # Reading and writing need CPUs besides the actors'.
+        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=actors + 2)
+    settings = replace(PRESETS["default"], image_tokens=image_tokens)
+    options: dict[str, Any] = {"device": "cpu", "batch_size": batch_size, "settings": settings}
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    began = time.perf_counter()
+    rows = list(inspect_on_ray([str(photos[0].parent)], str(run), options, actors=actors))
+    wall = time.perf_counter() - began
+    over.set()
+    sampler.join()
+    sizes: Counter[str] = Counter()
+    for path in run.rglob("*"):
+        if path.is_file() and path.parent != run:
+            sizes[path.relative_to(run).parts[0]] += path.stat().st_size
+    return {
+        "images": len(rows),
+        "failed": sum("error" in row for row in rows),
+        "mib": quarters(mib),
+        "images_per_second": len(rows) / wall,
+        "bytes_per_image": {name: size / len(rows) for name, size in sizes.items()},
+        "machine": f"{machine()}, ray {ray.__version__}, {actors} actors",
     }
 
 
@@ -157,27 +226,25 @@ def main() -> None:
     parser.add_argument("--inspections", type=int, default=20000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-tokens", type=int, default=36, help="the photos are small")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--actors", type=int, default=0, help="on Ray; 0: in this process")
+    parser.add_argument("--kills", type=int, default=20, help="0: leave this part out")
     parser.add_argument("--killed-images", type=int, default=400)
     parser.add_argument("--json", type=Path, default=Path("soak.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = make_photos(folder / "photos", arguments.inspections)
-        found = soak(photos, folder / "soak", arguments.batch_size, arguments.image_tokens)
-        few = folder / "few"
-        make_photos(few, arguments.killed_images)
-        finish(few, folder / "whole")
-        left = kill_and_resume(
-            few, folder / "killed", arguments.kills, arguments.killed_images, seed=0
-        )
-        found |= {"kills_at": left, "differ": differences(folder / "killed", folder / "whole")}
+        how = (photos, folder / "soak", arguments.batch_size, arguments.image_tokens)
+        found = soak_on_ray(*how, arguments.actors) if arguments.actors else soak(*how)
+        if arguments.kills:
+            few, count = folder / "few", arguments.killed_images
+            make_photos(few, count)
+            finish(few, folder / "whole")
+            left = kill_and_resume(few, folder / "killed", arguments.kills, count, seed=0)
+            different = differences(folder / "killed", folder / "whole")
+            found |= {"kills_at": left, "differ": different}
     arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-    for name, unit in (("mib", "MiB"), ("seconds_an_image", "s of processor time per image")):
-        second, last = found[name]
-        print(f"second quarter {second:.4g}, last {last:.4g} {unit}, ratio {last / second:.3f}")
-    print(f"growth {found['growth_mib_per_1000']:+.2f} MiB per 1,000 images")
-    print(f"killed after {left} rows; differs from the undisturbed run: {found['differ'] or 'no'}")
+    print(json.dumps({name: found[name] for name in found if name != "samples"}, indent=1))
 
 
 if __name__ == "__main__":

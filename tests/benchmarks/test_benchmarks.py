@@ -101,7 +101,7 @@ def test_points_survive_a_kill_and_settings_are_not_mixed(tmp_path: Path) -> Non
     lines = [json.dumps(point("r1", 0, 5, value)) for value in (0.1, 0.2)]
     (tmp_path / "points-0.jsonl").write_text("\n".join([*lines, '{"scenario": "cu']))
     (tmp_path / "points-1.jsonl").write_text(json.dumps(point("r1", 1, 5, 0.3)))
-    assert [p["image_auroc"] for p in read_points(tmp_path)] == [0.2, 0.3]
+    assert [p["image_auroc"] for p in read_points(tmp_path).values()] == [0.2, 0.3]
     keep_to(tmp_path / "settings.json", {"steps": 1})
     keep_to(tmp_path / "settings.json", {"steps": 1})
     with pytest.raises(SystemExit, match="other settings"):
