@@ -41,7 +41,7 @@ def table(run: Path, group: str) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("run", type=Path)
     parser.add_argument("section")
     parser.add_argument("--group", default="pooled", choices=["pooled", "macro"])

@@ -1,6 +1,6 @@
 """Detection with a threshold from good parts alone; docs/results.md, section "calibrated".
 
-    python benchmarks/calibrated.py RUN [--rate 0.2] [--splits 500] [--write]
+    python benchmarks/calibrated.py RUN [--rate 0.2] [--write]
 
 RUN is a folder written by `flawsight bench`. Random halves of a set's good photos give the
 threshold, as in `flawsight calibrate`; the other half gives the false alarm rate, and all defective
@@ -14,6 +14,8 @@ from pages import markdown, parser_of, publish
 
 from flawsight.calibration import conformal_threshold
 from flawsight.evaluate.bench import Cell, read_cells
+
+SPLITS = 500
 
 
 def scores_of(cell: Cell) -> tuple[list[float], list[float]]:
@@ -41,14 +43,14 @@ def measure(
     return shares
 
 
-def table(run: Path, detector: str, rate: float, splits: int) -> str:
+def table(run: Path, detector: str, rate: float) -> str:
     """Return the Markdown table."""
     rows = []
     for cell in read_cells(run):
         good, defective = scores_of(cell)
         if cell.detector != detector or len(good) < 20:
             continue
-        shares = np.array(measure(good, defective, rate, splits))
+        shares = np.array(measure(good, defective, rate, SPLITS))
         plain = [100 * float((np.array(scores) > 0.5).mean()) for scores in (good, defective)]
         alarms, found = (
             f"{100 * column.mean():.0f} [{low:.0f}, {high:.0f}]"
@@ -66,7 +68,7 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
         "by the plain verdict",
     ]
     return markdown(columns, rows) + (
-        f"\n\nIn %: means over {splits} random halves of the good photos, and what 95 % of them "
+        f"\n\nIn %: means over {SPLITS} random halves of the good photos, and what 95 % of them "
         f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good photos "
         "or more."
     )  # fmt: skip
@@ -74,13 +76,12 @@ def table(run: Path, detector: str, rate: float, splits: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("run", type=Path)
     parser.add_argument("--detector", default="flawsight", help="its name in RUN")
     parser.add_argument("--rate", type=float, default=0.2)
-    parser.add_argument("--splits", type=int, default=500)
     options = parser.parse_args()
-    text = table(options.run, options.detector, options.rate, options.splits)
+    text = table(options.run, options.detector, options.rate)
     publish("calibrated", text, options.write)
 
 

@@ -7,11 +7,11 @@ generation without any attention captured. Encoding the images is not measured.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from measure import arguments_of, interleaved, ratios, rendered, report
 from pages import Cell
-from torch import Tensor
 
 from flawsight.mllm.capture import AttentionCapture, capture_attention, chosen_layers
 from flawsight.mllm.encode import encode_prompts
@@ -34,11 +34,8 @@ def rows_of(batch: int, rounds: int, new_tokens: int) -> list[list[Cell]]:
             work()
         assert capture.rows.shape[1]
 
-    def plain() -> Tensor:
-        ids: Tensor = mllm.model.generate(
-            **prompts.inputs, do_sample=False, max_new_tokens=new_tokens
-        )
-        return ids
+    def plain() -> Any:
+        return mllm.model.generate(**prompts.inputs, do_sample=False, max_new_tokens=new_tokens)
 
     def respond_here() -> object:
         return respond(mllm, prompts.inputs, new_tokens)

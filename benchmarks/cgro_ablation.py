@@ -104,36 +104,26 @@ def parted(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     return train, kept
 
 
-def scenarios(
-    out: Path, photos: Path | None, only: Sequence[str], pairs: int
-) -> dict[str, Callable[[], Scenario]]:
-    """Return the functions that make the scenarios that can be run, by name."""
-    sets = out / "sets"
-
-    def unseen() -> Scenario:
-        train = rendered(sets / "validation", "validation", 2 * pairs, 2001)
-        tests: dict[str, Sequence[Sample]] = {
-            "test families": rendered(sets / "test", "test", pairs, 2002)
-        }
-        if photos is not None:
-            tests["real photos, pooled"] = [
-                sample
-                for dataset in open_datasets(str(photos / "manifest.csv"))
-                for sample in dataset.limited(pairs).samples
-                if dataset.name not in ("HazelnutToy", "VisA_mini")  # too few images to rank
-            ]
-        return Scenario("unseen", train, tests)
-
-    def line(name: str, folder: str) -> Scenario:
-        assert photos is not None
-        train, test = halves(open_datasets(str(photos / folder))[0].samples)
-        return Scenario(name, train, {"the other half": test})
-
-    found: dict[str, Callable[[], Scenario]] = {"unseen": unseen}
+def unseen(sets: Path, photos: Path | None, pairs: int) -> Scenario:
+    """Return the scenario of rendered surfaces."""
+    train = rendered(sets / "validation", "validation", 2 * pairs, 2001)
+    tests: dict[str, Sequence[Sample]] = {
+        "test families": rendered(sets / "test", "test", pairs, 2002)
+    }
     if photos is not None:
-        found["magnetic"] = lambda: line("magnetic", "MagneticTile")
-        found["cubes"] = lambda: line("cubes", "DobotCubes")
-    return {name: make for name, make in found.items() if not only or name in only}
+        tests["real photos, pooled"] = [
+            sample
+            for dataset in open_datasets(str(photos / "manifest.csv"))
+            for sample in dataset.limited(pairs).samples
+            if dataset.name not in ("HazelnutToy", "VisA_mini")  # too few images to rank
+        ]
+    return Scenario("unseen", train, tests)
+
+
+def line(name: str, folder: Path) -> Scenario:
+    """Return the scenario of a real line."""
+    train, test = halves(open_datasets(str(folder))[0].samples)
+    return Scenario(name, train, {"the other half": test})
 
 
 @torch.no_grad()
@@ -249,7 +239,7 @@ def keep_to(path: Path, values: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run what is missing."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("out", type=Path)
     parser.add_argument("--photos", type=Path, help="folder of real photos with a manifest.csv")
     parser.add_argument("--only", nargs="+", default=[], help="scenarios")
@@ -267,8 +257,14 @@ def main() -> None:
 
     settings = replace(PRESET.settings, steps=arguments.steps, validate_every=0, overlays=0)
     keep_to(arguments.out / "settings.json", settings.to_json())
-    made = scenarios(arguments.out, arguments.photos, arguments.only, arguments.pairs)
+    photos = arguments.photos
+    made = {"unseen": lambda: unseen(arguments.out / "sets", photos, arguments.pairs)}
+    if photos is not None:
+        made["magnetic"] = lambda: line("magnetic", photos / "MagneticTile")
+        made["cubes"] = lambda: line("cubes", photos / "DobotCubes")
     for name, make in made.items():
+        if arguments.only and name not in arguments.only:
+            continue
         scenario = None
         trained = [(v, seed) for seed in range(arguments.seeds) for v in VARIANTS if v != "base"]
         for reward, seed in [("base", 0), *trained]:

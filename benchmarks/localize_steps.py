@@ -138,10 +138,8 @@ class Bench:
 
 def combine(names: Sequence[str]) -> Settings:
     """Return preset `paper` with the steps of these names, later ones winning."""
-    change: dict[str, Any] = {}
-    for name in names:
-        change |= STEPS[name]
-    return replace(PAPER, **change)
+    changes = [change for name in names for change in STEPS[name].items()]
+    return replace(PAPER, **dict(changes))
 
 
 def greedy(score: Callable[[Settings], Values]) -> list[str]:
@@ -171,9 +169,7 @@ def rows_of(path: Sequence[str]) -> dict[str, Settings]:
     rows |= {f"+ {name}": combine([name]) for name in STEPS}
     for length in range(2, len(path) + 1):
         rows[f"path {length}: {' + '.join(path[:length])}"] = combine(path[:length])
-    if len(path) > 2:
-        rows |= {f"path without {n}": combine([m for m in path if m != n]) for n in path}
-    return rows
+    return rows | {f"path without {n}": combine([m for m in path if m != n]) for n in path}
 
 
 def pixel_labelled(spec: str, limit: int | None) -> list[Sample]:
@@ -193,7 +189,7 @@ def pixel_labelled(spec: str, limit: int | None) -> list[Sample]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("val")
     parser.add_argument("test", nargs="*")
     parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
@@ -208,14 +204,7 @@ def main() -> None:
     bench = Bench(
         load_mllm(arguments.model), arguments.traces, [s for s in choosing if not s.label]
     )
-    known: dict[Settings, Values] = {}
-
-    def on_choosing(settings: Settings) -> Values:
-        if settings not in known:
-            known[settings] = bench.metrics(choosing, settings)
-        return known[settings]
-
-    path = greedy(on_choosing)
+    path = greedy(lambda settings: bench.metrics(choosing, settings))
     rows = rows_of(path)
     tests = {"val, other half": rest}
     for spec in arguments.test:

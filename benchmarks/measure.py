@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pages import DOCS, Cell, markdown, replaced
+from pages import DOCS, Cell, markdown, parser_of, replaced
 from PIL import Image
 
 from flawsight.data.surfaces import TEST_FAMILIES, render_twins
@@ -43,19 +43,17 @@ class Cost:
 
 def interleaved(sides: Mapping[str, Side], rounds: int) -> dict[str, Cost]:
     """Run the sides in turns, so other load on the machine affects all. A first round warms up."""
-    wall: dict[str, list[float]] = {name: [] for name in sides}
-    cpu: dict[str, list[float]] = {name: [] for name in sides}
-    peaks: dict[str, list[float]] = {name: [] for name in sides}
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, run in sides.items():
             gc.collect()
-            reset_peak()
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory (Linux)
             began, began_cpu = time.perf_counter(), time.process_time()
             run()
-            wall[name].append(time.perf_counter() - began)
-            cpu[name].append(time.process_time() - began_cpu)
-            peaks[name].append(peak())
-    return {n: Cost(wall[n][1:], cpu[n][1:], statistics.median(peaks[n][1:])) for n in sides}
+            wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+            taken[name].append((wall, cpu, peak()))
+    costs = {name: list(zip(*rounds_of[1:], strict=True)) for name, rounds_of in taken.items()}
+    return {n: Cost(list(w), list(c), statistics.median(p)) for n, (w, c, p) in costs.items()}
 
 
 def ratios(side: Cost, base: Cost) -> tuple[float, float, float]:
@@ -67,13 +65,8 @@ def ratios(side: Cost, base: Cost) -> tuple[float, float, float]:
     return wall, cpu, side.peak / base.peak
 
 
-def reset_peak() -> None:
-    """Reset this process's peak memory (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def peak() -> float:
-    """Return this process's peak memory since then, in MB."""
+    """Return this process's peak memory in MB."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1e3
@@ -113,9 +106,7 @@ def saved(number: int, seed: int, folder: Path, sizes: Sequence[Size] = SIZES) -
 
 def arguments_of(doc: str | None, **options: tuple[int, int, str]) -> argparse.Namespace:
     """Parse the command line: option=(default, its value with --smoke, help), --smoke, --out."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(doc)
     for name, (_, _, text) in options.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=text)
     parser.add_argument("--smoke", action="store_true", help="run at the smallest size")

@@ -147,7 +147,7 @@ def row_of(method: str, result: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("--masks", type=int, default=200, help=f"maps of {SIDE}×{SIDE}")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--child", choices=METHODS, help=argparse.SUPPRESS)

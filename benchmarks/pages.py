@@ -35,12 +35,14 @@ def replaced(page: str, section: str, text: str) -> str:
     return content
 
 
-def parser_of(doc: str | None) -> argparse.ArgumentParser:
-    """Return the parser of a script whose tables go into docs/results.md."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
+def parser_of(doc: str | None, writes: bool = False) -> argparse.ArgumentParser:
+    """Return a script's parser, with the option --write if its tables go into docs/results.md."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
+    if writes:
+        parser.add_argument(
+            "--write", action="store_true", help="put the tables in docs/results.md"
+        )
     return parser
 
 

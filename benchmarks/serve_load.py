@@ -3,13 +3,11 @@
     python benchmarks/serve_load.py [--rounds 5] [--images 160] [--batch-size 8] [--write]
 
 The service runs in a process of its own on loopback; this one is the client and the bare Inspector.
-They take turns, so other load on the machine affects both. "CPU per image" counts all that the
-process of the service does.
+They take turns, so other load on the machine affects both.
 """
 
 import http.client
 import json
-import os
 import socket
 import statistics
 import subprocess
@@ -89,25 +87,18 @@ def start(store: Path, batch_size: int) -> tuple["subprocess.Popen[bytes]", Clie
             time.sleep(0.2)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def saturation(
-    inspector: Inspector, client: Client, pid: int, photos: list[Path], rounds: int
+    inspector: Inspector, client: Client, photos: list[Path], rounds: int
 ) -> list[list[str]]:
     """Return rows of both throughputs, with twice a batch of clients."""
     seconds: dict[str, list[float]] = {"bare": [], "service": []}
-    cpu: dict[str, list[float]] = {"bare": [], "service": []}
     latencies: list[float] = []
     clients = 2 * inspector.batch_size
     with ThreadPoolExecutor(clients) as posting:
         for round_ in range(rounds + 1):
-            own = {"bare": os.getpid(), "service": pid}
             for name in ("bare", "service") if round_ % 2 else ("service", "bare"):
-                used, began = cpu_seconds(own[name]), time.perf_counter()
+                began = time.perf_counter()
+                answers = []
                 if name == "bare":
                     inspector(photos)
                 else:
@@ -115,19 +106,16 @@ def saturation(
                     assert {status for status, _, _ in answers} == {200}
                 took = time.perf_counter() - began
                 if round_:  # the first warms up
-                    cpu[name].append((cpu_seconds(own[name]) - used) / len(photos))
                     seconds[name].append(took / len(photos))
-                    latencies += [one for _, one, _ in answers] if name == "service" else []
+                    latencies += [one for _, one, _ in answers]
     ratios = [bare / ours for bare, ours in zip(seconds["bare"], seconds["service"], strict=True)]
     rate = {name: 1 / statistics.median(seconds[name]) for name in seconds}
-    used_ms = {name: 1000 * statistics.median(cpu[name]) for name in cpu}
     cuts = statistics.quantiles(latencies, n=100)
     return [
         [f"images per second, bare Inspector / service, {clients} clients",
          f"{rate['bare']:.1f} / {rate['service']:.1f}"],
         [f"throughput relative to the bare Inspector's, median of {rounds} rounds",
          f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"],
-        ["CPU per image, bare / service", f"{used_ms['bare']:.0f} / {used_ms['service']:.0f} ms"],
         ["time to an answer at saturation, p50 / p99", f"{cuts[49]:.2f} / {cuts[98]:.2f} s"],
     ]  # fmt: skip
 
@@ -186,7 +174,7 @@ def flood(client: Client, pid: int, photos: list[Path], seconds: int) -> list[li
 
 def main() -> None:
     """Run the benchmark."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -203,7 +191,7 @@ def main() -> None:
         process, client = start(Path(folder), options.batch_size)
         try:
             rows = low_load(inspector, client, photos[:48])
-            rows += saturation(inspector, client, process.pid, photos, options.rounds)
+            rows += saturation(inspector, client, photos, options.rounds)
             rows += flood(client, process.pid, photos, options.flood_seconds)
         finally:
             process.terminate()

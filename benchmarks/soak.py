@@ -10,7 +10,6 @@ the page. Batches hold one image, because only then does each image have the sam
 kill.
 """
 
-import argparse
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 from measure import machine, resident
 from numpy.typing import NDArray
+from pages import parser_of
 from PIL import Image
 
 from flawsight.data.surfaces import render_twins
@@ -222,7 +222,7 @@ def differences(run: Path, other: Path) -> list[str]:
 
 def main() -> None:
     """Run both parts, print them, and write them as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--inspections", type=int, default=20000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-tokens", type=int, default=36, help="the photos are small")

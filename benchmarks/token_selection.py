@@ -175,7 +175,7 @@ def mean(values: list[float]) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("set", type=Path)
     parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
     parser.add_argument("--model", help="model folder; default: the bundled model")
@@ -202,14 +202,10 @@ def main() -> None:
         for name, values in selections(one, rng).items():
             by_selection[name].append(values)
         scores = one.reasoning.scores
-        for kind, S_T, S_I, grid in zip(
-            one.kinds,
-            scores.semantic_relevance.tolist(),
-            scores.concentration.tolist(),
-            one.reasoning.attention,
-            strict=True,
-        ):
-            by_kind[kind].append([S_T, S_I, *localization(grid, one.gt_mask)])
+        for index, kind in enumerate(one.kinds):
+            both = (scores.semantic_relevance[index], scores.concentration[index])
+            ranked = localization(one.reasoning.attention[index], one.gt_mask)
+            by_kind[kind].append([*map(float, both), *ranked])
     naming = [["a right kind of defect named", mean(named)], ["a right place named", mean(placed)]]
     selection = [
         [name, *(mean(list(column)) for column in zip(*values, strict=True))]

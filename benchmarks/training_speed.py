@@ -174,24 +174,18 @@ def worker(side: str, work: Work, steps: int) -> Cost:
         return run_ours(Path(name), work, steps, "cache" if side == "flawsight" else side)
 
 
-def run_worker(side: str, work: Work, steps: int) -> Cost:
-    """Measure one side in a new process; its first step is left out."""
-    command = [
-        sys.executable, __file__, "--worker", side, "--steps", str(steps),
-        "--work", json.dumps(asdict(work)),
-    ]  # fmt: skip
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
-    print(f"{side}, {work}: {cost}", file=sys.stderr, flush=True)
-    return replace(cost, seconds=cost.seconds[1:])
-
-
 def measure(sides: Sequence[str], work: Work, rounds: int, steps: int) -> dict[str, Cost]:
-    """Run the sides in turns, each time in a new process."""
+    """Run the sides in turns, each time in a new process; its first step is left out."""
     found: dict[str, list[Cost]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
-            found[side].append(run_worker(side, work, steps + 1))
+            command = [sys.executable, __file__, "--worker", side, "--steps", str(steps + 1)]
+            for name, value in asdict(work).items():
+                command += [f"--{name.replace('_', '-')}", str(value)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+            cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
+            print(f"{side}: {cost}", file=sys.stderr, flush=True)
+            found[side].append(replace(cost, seconds=cost.seconds[1:]))
     return {
         side: Cost(
             [seconds for cost in costs for seconds in cost.seconds],
@@ -205,39 +199,35 @@ def measure(sides: Sequence[str], work: Work, rounds: int, steps: int) -> dict[s
 def table(costs: dict[str, Cost]) -> str:
     """Return all sides, relative to the first."""
     ours = next(iter(costs.values()))
-    rows = []
-    for side, cost in costs.items():
-        seconds = f"{cost.median:.2f} ({min(cost.seconds):.2f}–{max(cost.seconds):.2f})"
-        times = f"{cost.median / ours.median:.2f}"
-        grown = f"{cost.growth / ours.growth:.2f}"
-        rows.append([SIDES[side], seconds, times, mb(cost.peak), mb(cost.growth), grown])
+    rows = [
+        [
+            SIDES[side],
+            f"{cost.median:.2f} ({min(cost.seconds):.2f}–{max(cost.seconds):.2f})",
+            f"{cost.median / ours.median:.2f}", f"{cost.peak:.0f} MB", f"{cost.growth:.0f} MB",
+            f"{cost.growth / ours.growth:.2f}",
+        ]
+        for side, cost in costs.items()
+    ]  # fmt: skip
     return markdown(
         ["", "s a step (least to most)", "× the first", "peak memory", "since loading",
          "× the first"], rows,
     )  # fmt: skip
 
 
-def mb(value: float) -> str:
-    """Write megabytes."""
-    return f"{value:.0f} MB"
-
-
 def main() -> None:
     """Run the benchmark."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="of each process, after a first one")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     for size in fields(Work):
         parser.add_argument(f"--{size.name.replace('_', '-')}", type=int, default=size.default)
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        cost = worker(arguments.worker, Work(**arguments.work), arguments.steps)
-        print(json.dumps(asdict(cost)))
-        return
     work = Work(**{size.name: getattr(arguments, size.name) for size in fields(Work)})
+    if arguments.worker:
+        print(json.dumps(asdict(worker(arguments.worker, work, arguments.steps))))
+        return
     costs = measure(arguments.sides, work, arguments.rounds, arguments.steps)
     note = (
         f"{work.images} images × {work.candidates} candidates of {work.length} tokens a step, "
