@@ -258,7 +258,9 @@ def main() -> None:
     settings = replace(PRESET.settings, steps=arguments.steps, validate_every=0, overlays=0)
     keep_to(arguments.out / "settings.json", settings.to_json())
     photos = arguments.photos
-    made = {"unseen": lambda: unseen(arguments.out / "sets", photos, arguments.pairs)}
+    made: dict[str, Callable[[], Scenario]] = {
+        "unseen": lambda: unseen(arguments.out / "sets", photos, arguments.pairs)
+    }
     if photos is not None:
         made["magnetic"] = lambda: line("magnetic", photos / "MagneticTile")
         made["cubes"] = lambda: line("cubes", photos / "DobotCubes")

@@ -38,7 +38,6 @@ from flawsight.settings import PRESETS, Settings
 
 PAPER, DEFAULT = PRESETS["paper"], PRESETS["default"]
 BATCH = 8
-TURNS = 9
 METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found", "image AUROC")
 CHOOSING = ("pixel AUROC", "pixel AP", "AUPRO", "regions found")
 Values = NDArray[np.float64]
@@ -118,7 +117,9 @@ class Bench:
             )  # fmt: skip
         return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
 
-    def costs(self, samples: Sequence[Sample], rows: Mapping[str, Settings]) -> dict[str, float]:
+    def costs(
+        self, samples: Sequence[Sample], rows: Mapping[str, Settings], turns: int
+    ) -> dict[str, float]:
         """Return each row's processor time for one batch, relative to the first row's."""
         paths = [sample.image for sample in samples[:BATCH]]
         inspectors = {
@@ -126,7 +127,7 @@ class Bench:
             for name, settings in rows.items()
         }
         times: dict[str, list[float]] = {name: [] for name in rows}
-        for _ in range(TURNS):
+        for _ in range(turns):
             for name, inspector in inspectors.items():
                 began = time.process_time()
                 inspector.inspect_batch(paths)
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
     parser.add_argument("--model", help="model folder; default: the bundled model")
     parser.add_argument("--limit", type=int, help="images of each category and class at most")
+    parser.add_argument("--turns", type=int, default=9, help="of timing; the first warms up")
     arguments = parser.parse_args()
     val = pixel_labelled(arguments.val, arguments.limit)
     categories = sorted({sample.category for sample in val})
@@ -210,7 +212,7 @@ def main() -> None:
     for spec in arguments.test:
         title = Path(spec).name if Path(spec).is_dir() else f"data sets of {Path(spec).name}"
         tests[title] = pixel_labelled(spec, arguments.limit)
-    times = bench.costs(rest, rows)
+    times = bench.costs(rest, rows, arguments.turns)
     chosen = ", ".join(path) or "nothing"
     parts = [f"Chosen on {len(choosing)} images of {', '.join(categories[::2])}: {chosen}."]
     for title, samples in tests.items():
