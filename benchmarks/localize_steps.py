@@ -170,7 +170,9 @@ def rows_of(path: Sequence[str]) -> dict[str, Settings]:
     rows |= {f"+ {name}": combine([name]) for name in STEPS}
     for length in range(2, len(path) + 1):
         rows[f"path {length}: {' + '.join(path[:length])}"] = combine(path[:length])
-    return rows | {f"path without {n}": combine([m for m in path if m != n]) for n in path}
+    if len(path) > 2:
+        rows |= {f"path without {n}": combine([m for m in path if m != n]) for n in path}
+    return rows
 
 
 def pixel_labelled(spec: str, limit: int | None) -> list[Sample]:
