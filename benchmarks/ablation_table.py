@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pages import markdown
 
-LABELS = {"base": "base", "r1": "+ R1", "cgro": "+ CGRO", "sink-free": "+ CGRO, sink-free"}
-FIGURES = {
+LABELS = {"base": "base", "r1": "+ R1", "cgro": "+ CGRO"}
+METRICS = {
     "image_auroc": "image AUROC",
     "balanced_accuracy": "balanced accuracy",
     "pixel_auroc_vanilla": "pixel AUROC, vanilla",
@@ -20,7 +21,7 @@ FIGURES = {
 Point = dict[str, Any]
 
 
-def spread(values: Sequence[float | None]) -> str:
+def mean_and_std(values: Sequence[float | None]) -> str:
     """Write a mean with its standard deviation over seeds, in %."""
     known = [100 * value for value in values if value is not None]
     if not known:
@@ -31,33 +32,29 @@ def spread(values: Sequence[float | None]) -> str:
 
 
 def table(points: Sequence[Point]) -> str:
-    """Return what each reward brought by its last step, and how it came about."""
-    lines = [
-        f"| setting | tested on | | seeds | {' | '.join(FIGURES.values())} |",
-        "|---|---|---|---|" + "---|" * len(FIGURES),
-    ]
-    over_time = [
-        "| setting | tested on | | step | s of one core | image AUROC | balanced accuracy |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    places = dict.fromkeys((p["scenario"], p["test"]) for p in points)
-    for scenario, test in places:
+    """Return the metrics after the last step, and those of all steps."""
+    last: list[list[str]] = []
+    over_time: list[list[str]] = []
+    for scenario, test in dict.fromkeys((p["scenario"], p["test"]) for p in points):
         own = [p for p in points if (p["scenario"], p["test"]) == (scenario, test)]
         for reward, label in LABELS.items():
             steps = sorted({p["step"] for p in own if p["reward"] == reward})
             for step in steps:
                 found = [p for p in own if (p["reward"], p["step"]) == (reward, step)]
-                figures = {name: spread([p[name] for p in found]) for name in FIGURES}
+                shown = {name: mean_and_std([p[name] for p in found]) for name in METRICS}
                 if step == steps[-1]:
-                    lines.append(
-                        f"| {scenario} | {test} ({found[0]['images']}) | {label} | {len(found)} "
-                        f"| {' | '.join(figures.values())} |"
-                    )
+                    tested = f"{test} ({found[0]['images']})"
+                    last.append([scenario, tested, label, str(len(found)), *shown.values()])
                 if reward != "base":
-                    seconds = np.mean([p["seconds"] for p in found])
-                    over_time.append(
-                        f"| {scenario} | {test} | {label} | {step} | {seconds:.0f} | "
-                        f"{figures['image_auroc']} | {figures['balanced_accuracy']} |"
-                    )
-    note = "In %, mean ± standard deviation over seeds, after the last step; both J are means."
-    return "\n".join([*lines, "", note, "", *over_time])
+                    seconds = f"{np.mean([p['seconds'] for p in found]):.0f}"
+                    metrics = [shown["image_auroc"], shown["balanced_accuracy"]]
+                    over_time.append([scenario, test, label, str(step), seconds, *metrics])
+    names = ["setting", "tested on", ""]
+    time = ["step", "s of one core", "image AUROC", "balanced accuracy"]
+    return "\n\n".join(
+        [
+            markdown([*names, "seeds", *METRICS.values()], last),
+            "In %, mean ± standard deviation over seeds, after the last step; both J are means.",
+            markdown([*names, *time], over_time),
+        ]
+    )

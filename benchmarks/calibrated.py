@@ -1,20 +1,21 @@
-"""What a threshold from good parts alone brings: docs/results.md, section "calibrated".
+"""Detection with a threshold from good parts alone; docs/results.md, section "calibrated".
 
-    python benchmarks/calibrated.py RUN [--rate 0.2] [--splits 500] [--write]
+    python benchmarks/calibrated.py RUN [--rate 0.2] [--write]
 
-RUN is a folder written by `flawsight bench`. As `flawsight calibrate` does for a product: half of a
-set's good photos, drawn again and again, give the threshold; the other half tells how often good
-parts are called defective nevertheless, and all defective ones how many are found.
+RUN is a folder written by `flawsight bench`. Random halves of a set's good photos give the
+threshold, as in `flawsight calibrate`; the other half gives the false alarm rate, and all defective
+photos the share that is found.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from results import write_section
+from pages import markdown, parser_of, publish
 
 from flawsight.calibration import conformal_threshold
 from flawsight.evaluate.bench import DetectorRun, read_detector_runs
+
+SPLITS = 500
 
 
 def scores_of(run: DetectorRun) -> tuple[list[float], list[float]]:
@@ -42,52 +43,46 @@ def measure(
     return shares
 
 
-def table(run: Path, detector: str, rate: float, splits: int) -> str:
+def table(out: Path, detector: str, rate: float) -> str:
     """Return the Markdown table."""
-    lines = [
-        "| data | good + defective | good ones called defective | of them by the plain verdict "
-        "| defective ones found | by the plain verdict |",
-        "|---|---|---|---|---|---|",
-    ]
-    for one in read_detector_runs(run):
-        good, defective = scores_of(one)
-        if one.detector != detector or len(good) < 20:
+    rows = []
+    for run in read_detector_runs(out):
+        good, defective = scores_of(run)
+        if run.detector != detector or len(good) < 20:
             continue
-        shares = np.array(measure(good, defective, rate, splits))
+        shares = np.array(measure(good, defective, rate, SPLITS))
         plain = [100 * float((np.array(scores) > 0.5).mean()) for scores in (good, defective)]
         alarms, found = (
             f"{100 * column.mean():.0f} [{low:.0f}, {high:.0f}]"
             for column in shares.T
             for low, high in [100 * np.quantile(column, (0.025, 0.975))]
         )
-        lines.append(
-            f"| {one.dataset} | {len(good)} + {len(defective)} | {alarms} | {plain[0]:.0f} "
-            f"| {found} | {plain[1]:.0f} |"
-        )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"In %: means over {splits} random halves of the good photos, and what 95 % of them "
-            f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good "
-            "photos or more.",
-        ]
-    )
+        counts = f"{len(good)} + {len(defective)}"
+        rows.append([run.dataset, counts, alarms, f"{plain[0]:.0f}", found, f"{plain[1]:.0f}"])
+    columns = [
+        "data",
+        "good + defective",
+        "good ones called defective",
+        "of them by the plain verdict",
+        "defective ones found",
+        "by the plain verdict",
+    ]
+    return markdown(columns, rows) + (
+        f"\n\nIn %: means over {SPLITS} random halves of the good photos, and what 95 % of them "
+        f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good photos "
+        "or more."
+    )  # fmt: skip
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("run", type=Path)
     parser.add_argument("--detector", default="flawsight", help="its name in RUN")
     parser.add_argument("--rate", type=float, default=0.2)
-    parser.add_argument("--splits", type=int, default=500)
-    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     options = parser.parse_args()
-    text = table(options.run, options.detector, options.rate, options.splits)
-    print(text)
-    if options.write:
-        write_section("calibrated", text)
+    text = table(options.run, options.detector, options.rate)
+    publish("calibrated", text, options.write)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks of docs/performance.md share: sides that take turns, peaks, JSON."""
+"""Shared by the benchmarks of docs/performance.md: interleaved timing, memory, tables as JSON."""
 
 import argparse
 import gc
@@ -9,26 +9,27 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pages import DOCS, Cell, markdown, parser_of, replaced
 from PIL import Image
 
 from flawsight_surfaces import TEST_FAMILIES, render_pair
 
-FIGURES = Path(__file__).parent.parent / "docs" / "performance"
+FIGURES = DOCS / "performance"
+Size = tuple[int, int]
 SIZES = [(240, 240), (200, 300), (320, 180)]
-Cell = str | float
 Side = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one side took in each round: seconds by the clock and of the processor, and MB."""
+    """What one side took in each round: wall and processor seconds, and peak memory in MB."""
 
     wall: list[float]
     cpu: list[float]
@@ -36,75 +37,79 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Median by the clock."""
+        """Median wall time."""
         return statistics.median(self.wall)
 
 
-def interleaved(sides: dict[str, Side], rounds: int) -> dict[str, Cost]:
-    """Let the sides take turns, so that what else the machine does meets all. A first round warms.
-
-    The peak is the most that the process held while the side ran, over all rounds.
-    """
-    wall: dict[str, list[float]] = {name: [] for name in sides}
-    cpu: dict[str, list[float]] = {name: [] for name in sides}
-    peaks: dict[str, list[float]] = {name: [] for name in sides}
+def interleaved(sides: Mapping[str, Side], rounds: int) -> dict[str, Cost]:
+    """Run the sides in turns, so other load on the machine affects all. A first round warms up."""
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, run in sides.items():
             gc.collect()
-            reset_peak()
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory (Linux)
             began, began_cpu = time.perf_counter(), time.process_time()
             run()
-            wall[name].append(time.perf_counter() - began)
-            cpu[name].append(time.process_time() - began_cpu)
-            peaks[name].append(peak())
-    return {n: Cost(wall[n][1:], cpu[n][1:], statistics.median(peaks[n][1:])) for n in sides}
+            wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+            taken[name].append((wall, cpu, peak()))
+    costs = {name: list(zip(*rounds_of[1:], strict=True)) for name, rounds_of in taken.items()}
+    return {n: Cost(list(w), list(c), statistics.median(p)) for n, (w, c, p) in costs.items()}
 
 
 def ratios(side: Cost, base: Cost) -> tuple[float, float, float]:
-    """Return the medians over rounds of side / base: by the clock, of the processor; and of MB."""
-    clock, processor = (
+    """Return side / base: medians over rounds of wall and processor time, and peak memory."""
+    wall, cpu = (
         statistics.median(a / b for a, b in zip(of_side, of_base, strict=True))
         for of_side, of_base in ((side.wall, base.wall), (side.cpu, base.cpu))
     )
-    return clock, processor, side.peak / base.peak
-
-
-def reset_peak() -> None:
-    """Forget the most memory that this process has held so far (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
+    return wall, cpu, side.peak / base.peak
 
 
 def peak() -> float:
-    """Return the most memory that this process has held since, in MB."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    """Return this process's peak memory in MB."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1e3
 
 
-def rendered(number: int, seed: int) -> list[Image.Image]:
-    """Return surfaces of unseen families, every second one defective, of three aspects."""
-    return [Image.fromarray(image) for image, _ in labelled(number, seed)]
+def resident(pid: int | str = "self") -> float:
+    """Return the memory of a process in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def labelled(number: int, seed: int) -> list[tuple[Any, Any]]:
-    """Return such surfaces and their masks."""
+def machine() -> str:
+    """Describe what the benchmark ran on."""
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def rendered(number: int, seed: int, sizes: Sequence[Size] = SIZES) -> list[Image.Image]:
+    """Return surfaces of unseen families, every second one defective; (height, width) in turns."""
     rng = np.random.default_rng(seed)
     twins = [
-        render_pair(rng, SIZES[i % 3], family=TEST_FAMILIES[i % len(TEST_FAMILIES)])
+        render_pair(rng, sizes[i % len(sizes)], family=TEST_FAMILIES[i % len(TEST_FAMILIES)])
         for i in range(-(-number // 2))
     ]
-    return [(sample.image, sample.gt_mask) for pair in twins for sample in pair][:number]
+    return [Image.fromarray(sample.image) for pair in twins for sample in pair][:number]
+
+
+def saved(number: int, seed: int, folder: Path, sizes: Sequence[Size] = SIZES) -> list[Path]:
+    """Write such surfaces as PNG files and return their paths."""
+    paths = [folder / f"{index:04d}.png" for index in range(number)]
+    for path, image in zip(paths, rendered(number, seed, sizes), strict=True):
+        image.save(path)
+    return paths
 
 
 def arguments_of(doc: str | None, **options: tuple[int, int, str]) -> argparse.Namespace:
     """Parse the command line: option=(default, its value with --smoke, help), --smoke, --out."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(doc)
     for name, (_, _, text) in options.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=text)
-    parser.add_argument("--smoke", action="store_true", help="as little as shows that it runs")
+    parser.add_argument("--smoke", action="store_true", help="run at the smallest size")
     parser.add_argument("--out", type=Path, default=FIGURES, help="folder of the JSON")
     given = parser.parse_args()
     for name, (default, smoke, _) in options.items():
@@ -114,28 +119,34 @@ def arguments_of(doc: str | None, **options: tuple[int, int, str]) -> argparse.N
 
 
 def report(out: Path, name: str, columns: list[str], rows: list[list[Cell]], note: str) -> None:
-    """Print a table and write it as OUT/NAME.json, whence `performance.py` takes it."""
+    """Print a table and write OUT/NAME.json; in docs/performance, update the page as well."""
     record = {
         "command": " ".join(["python", *sys.argv]).replace(f"{Path.cwd()}/", ""),
         "columns": columns,
         "rows": rows,
         "note": note,
-        "machine": f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} "
-        f"threads, Python {platform.python_version()}, torch {torch.__version__}",
+        "machine": machine(),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(table(record))
+    if out == FIGURES:
+        page = DOCS / "performance.md"
+        page.write_text(filled(page.read_text(), out))
 
 
 def table(record: dict[str, Any]) -> str:
     """Return a record as Markdown."""
-    lines = [f"| {' | '.join(record['columns'])} |", "|---" * len(record["columns"]) + "|"]
-    lines += [f"| {' | '.join(map(_cell, row))} |" for row in record["rows"]]
-    return "\n".join([*lines, "", f"{record['note']} {record['machine']}."])
+    shown = markdown(record["columns"], record["rows"])
+    return f"{shown}\n\n{record['note']} {record['machine']}."
 
 
-def _cell(value: Cell) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def filled(page: str, figures: Path) -> str:
+    """Return the page with each section's table as its JSON gives it."""
+    for name in re.findall(r"<!-- begin (\w+) -->", page):
+        path = figures / f"{name}.json"
+        shown = table(json.loads(path.read_text())) if path.exists() else "Not measured yet."
+        if path.with_suffix(".png").exists():
+            shown += f"\n\n![{name}]({figures.name}/{name}.png)"
+        page = replaced(page, name, shown)
+    return page

@@ -1,17 +1,13 @@
-"""What the service costs beside the bare Inspector, and how it takes too much.
+"""Cost of the service compared with the bare Inspector, and overload; docs/results.md, "service".
 
     python benchmarks/serve_load.py [--rounds 5] [--images 160] [--batch-size 8] [--write]
 
-The service runs in a process of its own on loopback; this one is the client, and the bare
-Inspector. They take turns, so that what else the machine does meets both. CPU seconds an image are
-given besides, which it does not touch: "service" counts all that the service's process does.
+The service runs in a process of its own on loopback; this one is the client and the bare Inspector.
+They take turns, so other load on the machine affects both.
 """
 
-import argparse
 import http.client
 import json
-import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -23,14 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-from results import write_section
+from measure import machine, resident
+from pages import markdown, parser_of, publish
 
 from flawsight import Inspection, Inspector
 from flawsight.cli.shell import keep_freed_memory
 
-PLACES = 32
-FLOOD_SECONDS = 20
+SLOTS = 32
 
 
 class Client:
@@ -41,33 +36,24 @@ class Client:
 
     def post(self, photo: Path) -> tuple[int, float, Any]:
         """Return status, seconds and body."""
-        head = (
-            f'--x\r\nContent-Disposition: form-data; name="images"; filename="{photo.name}"\r\n\r\n'
-        )
-        body = head.encode() + photo.read_bytes() + b"\r\n--x--\r\n"
+        head = f'Content-Disposition: form-data; name="images"; filename="{photo.name}"'
+        body = f"--x\r\n{head}\r\n\r\n".encode() + photo.read_bytes() + b"\r\n--x--\r\n"
         began = time.perf_counter()
-        status, content = self.send(
-            "POST", "/v1/inspect", body, {"Content-Type": "multipart/form-data; boundary=x"}
-        )
+        status, content = self.send("POST", "/v1/inspect", body)
         return status, time.perf_counter() - began, content
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> tuple[int, Any]:
+    def send(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """Return status and body."""
+        headers = {} if body is None else {"Content-Type": "multipart/form-data; boundary=x"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
 
-    def kept(self) -> set[str]:
+    def stored(self) -> set[str]:
         """Return the ids of all inspections in the store."""
         ids: set[str] = set()
         before = ""
@@ -84,7 +70,7 @@ def start(store: Path, batch_size: int) -> tuple["subprocess.Popen[bytes]", Clie
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = f"--rate 0 --queue {PLACES} --batch-size {batch_size} --port {port} --device cpu"
+    options = f"--rate 0 --queue {SLOTS} --batch-size {batch_size} --port {port} --device cpu"
     process = subprocess.Popen(
         [sys.executable, "-m", "flawsight", "serve", "--store", str(store), *options.split()],
         stdout=subprocess.DEVNULL,
@@ -101,57 +87,41 @@ def start(store: Path, batch_size: int) -> tuple["subprocess.Popen[bytes]", Clie
             time.sleep(0.2)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident(pid: int) -> float:
-    """Return the memory of a process in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def saturation(
-    inspector: Inspector, client: Client, pid: int, photos: list[Path], rounds: int
-) -> list[str]:
-    """Return lines of both throughputs, with twice a batch of clients."""
+    inspector: Inspector, client: Client, photos: list[Path], rounds: int
+) -> list[list[str]]:
+    """Return rows of both throughputs, with twice a batch of clients."""
     seconds: dict[str, list[float]] = {"bare": [], "service": []}
-    cpu: dict[str, list[float]] = {"bare": [], "service": []}
     latencies: list[float] = []
     clients = 2 * inspector.batch_size
     with ThreadPoolExecutor(clients) as posting:
         for round_ in range(rounds + 1):
-            own = {"bare": os.getpid(), "service": pid}
             for name in ("bare", "service") if round_ % 2 else ("service", "bare"):
-                used, began = cpu_seconds(own[name]), time.perf_counter()
+                began = time.perf_counter()
+                answers = []
                 if name == "bare":
                     inspector(photos)
                 else:
                     answers = list(posting.map(client.post, photos))
                     assert {status for status, _, _ in answers} == {200}
                 took = time.perf_counter() - began
-                if round_:  # the first is to warm up
-                    cpu[name].append((cpu_seconds(own[name]) - used) / len(photos))
+                if round_:  # the first warms up
                     seconds[name].append(took / len(photos))
-                    latencies += [one for _, one, _ in answers] if name == "service" else []
+                    latencies += [one for _, one, _ in answers]
     ratios = [bare / ours for bare, ours in zip(seconds["bare"], seconds["service"], strict=True)]
     rate = {name: 1 / statistics.median(seconds[name]) for name in seconds}
-    used_ms = {name: 1000 * statistics.median(cpu[name]) for name in cpu}
     cuts = statistics.quantiles(latencies, n=100)
     return [
-        f"| images a second, bare Inspector / service, {clients} clients "
-        f"| {rate['bare']:.1f} / {rate['service']:.1f} |",
-        f"| throughput beside the bare Inspector's, median of {rounds} rounds "
-        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
-        f"| CPU an image, bare / service | {used_ms['bare']:.0f} / {used_ms['service']:.0f} ms |",
-        f"| time to an answer at saturation, p50 / p99 | {cuts[49]:.2f} / {cuts[98]:.2f} s |",
-    ]
+        [f"images per second, bare Inspector / service, {clients} clients",
+         f"{rate['bare']:.1f} / {rate['service']:.1f}"],
+        [f"throughput relative to the bare Inspector's, median of {rounds} rounds",
+         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"],
+        ["time to an answer at saturation, p50 / p99", f"{cuts[49]:.2f} / {cuts[98]:.2f} s"],
+    ]  # fmt: skip
 
 
-def low_load(inspector: Inspector, client: Client, photos: list[Path]) -> list[str]:
-    """Return lines of what a lone photo takes, turn by turn."""
+def low_load(inspector: Inspector, client: Client, photos: list[Path]) -> list[list[str]]:
+    """Return rows of the time that a single photo takes, in turns."""
     bare, service = [], []
     for photo in photos:
         began = time.perf_counter()
@@ -161,16 +131,17 @@ def low_load(inspector: Inspector, client: Client, photos: list[Path]) -> list[s
     added = [ours - alone for alone, ours in zip(bare, service, strict=True)]
     ms = [1000 * statistics.median(times) for times in (bare, service, added)]
     return [
-        f"| a lone photo, bare / service, median of {len(photos)} | {ms[0]:.0f} / {ms[1]:.0f} ms |",
-        f"| what the service adds to a lone photo, median | {ms[2]:.0f} ms |",
-    ]
+        [f"a single photo, bare / service, median of {len(photos)}",
+         f"{ms[0]:.0f} / {ms[1]:.0f} ms"],
+        ["what the service adds to a single photo, median", f"{ms[2]:.0f} ms"],
+    ]  # fmt: skip
 
 
-def flood(client: Client, pid: int, photos: list[Path]) -> list[str]:
-    """Return a line of how ten times as many clients as there are places fare."""
+def flood(client: Client, pid: int, photos: list[Path], seconds: int) -> list[list[str]]:
+    """Return rows of a load of ten times as many clients as there are slots."""
     before = resident(pid)
     peak = before
-    end = time.perf_counter() + FLOOD_SECONDS
+    end = time.perf_counter() + seconds
     statuses: Counter[int] = Counter()
     accepted: set[str] = set()
 
@@ -183,58 +154,54 @@ def flood(client: Client, pid: int, photos: list[Path]) -> list[str]:
             else:
                 time.sleep(0.5)
 
-    with ThreadPoolExecutor(10 * PLACES) as clients:
-        running = [clients.submit(insist, index) for index in range(10 * PLACES)]
+    with ThreadPoolExecutor(10 * SLOTS) as clients:
+        running = [clients.submit(insist, index) for index in range(10 * SLOTS)]
         while not all(one.done() for one in running):
             peak = max(peak, resident(pid))
             time.sleep(0.2)
     for one in running:
         one.result()
-    lost = accepted - client.kept()
-    refused = ", ".join(f"{count:,} got {status}" for status, count in sorted(statuses.items())
-                        if status != 200)  # fmt: skip
+    lost = accepted - client.stored()
+    refused = ", ".join(
+        f"{count:,} got {status}" for status, count in sorted(statuses.items()) if status != 200
+    )
     return [
-        f"| {10 * PLACES} clients on {PLACES} places, {FLOOD_SECONDS} s | {len(accepted)} images "
-        f"accepted, {len(lost)} of them lost; {refused} |",
-        f"| memory before that / at most | {before:.0f} / {peak:.0f} MiB |",
-    ]
+        [f"{10 * SLOTS} clients on {SLOTS} slots, {seconds} s",
+         f"{len(accepted)} images accepted, {len(lost)} of them lost; {refused}"],
+        ["memory before that / at most", f"{before:.0f} / {peak:.0f} MiB"],
+    ]  # fmt: skip
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the benchmark."""
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
+    parser.add_argument("--flood-seconds", type=int, default=20)
     options = parser.parse_args()
     keep_freed_memory()  # as the service does
     samples = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
     inspector = Inspector.from_pretrained(batch_size=options.batch_size, device="cpu")
-    # A response without an answer is no inspection, and is answered with another status.
+    # The service answers with another status where the response holds no answer.
     outcomes = zip(samples, inspector.inspect_batch(samples), strict=True)
     answered = [path for path, outcome in outcomes if isinstance(outcome, Inspection)]
     photos = [answered[index % len(answered)] for index in range(options.images)]
-    lines = ["| what | measured |", "|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
         process, client = start(Path(folder), options.batch_size)
         try:
-            lines += low_load(inspector, client, photos[:48])
-            lines += saturation(inspector, client, process.pid, photos, options.rounds)
-            lines += flood(client, process.pid, photos)
+            rows = low_load(inspector, client, photos[:48])
+            rows += saturation(inspector, client, photos, options.rounds)
+            rows += flood(client, process.pid, photos, options.flood_seconds)
         finally:
             process.terminate()
             process.wait()
-    lines += [
-        "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
-        f"{torch.__version__}, bundled model, batches of {options.batch_size}, the photos of "
-        "samples/ (about 384×384); the client runs on the same cores.",
-    ]
-    text = "\n".join(lines)
-    print(text)
-    if options.write:
-        write_section("service", text)
+    note = (
+        f"{machine()}, bundled model, batches of {options.batch_size}, the photos of samples/ "
+        "(about 384×384); the client runs on the same cores."
+    )
+    text = markdown(["what", "measured"], rows) + f"\n\n{note}"
+    publish("service", text, options.write)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/stages.py [--images 96] [--rounds 5] [--smoke]
 
-The command is timed from outside, on freshly rendered images. Its stages are timed alone, one
-batch at a time; in the command they overlap.
+The command is timed from outside, on newly rendered images. Its stages are timed alone, one batch
+at a time; in the command they overlap.
 """
 
 import resource
@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measure import Cell, arguments_of, interleaved, rendered, report
+from measure import Side, arguments_of, interleaved, report, saved
+from pages import Cell
 
 from flawsight.inspector import Inspector
 from flawsight.mllm.generate import generate_from
@@ -44,31 +44,28 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
     """Time each stage of one batch."""
     inspector = Inspector.from_pretrained(batch_size=len(paths))
     mllm, settings = inspector.mllm, inspector.settings
-    opened = inspector.prepare(paths)
-    prompts = opened.prompts
+    prepared = inspector.prepare(paths)
+    prompts = prepared.prompts
     assert prompts is not None
     inputs = prompts.inputs
-    traced = inspector.trace(opened)
-    located = list(inspector.localize(traced))
+    traced = inspector.trace(prepared)
+    localized = list(inspector.localize(traced))
     run = RunFolder(out, describe(inspector))
 
     def write() -> None:
-        for photo, inspection in located:
+        for photo, inspection in localized:
             if not isinstance(inspection, Exception):
                 assert photo is not None
                 run.add(inspection, photo)
 
-    def prefill() -> None:
-        mllm.model(**inputs, logits_to_keep=1)
-
-    sides: dict[str, Callable[[], object]] = {
+    sides: dict[str, Side] = {
         "read, scale, tokenize": lambda: inspector.prepare(paths),
         "vision encoder": lambda: mllm.model.model.get_image_features(
             inputs["pixel_values"], inputs["image_grid_thw"]
         ),
-        "vision encoder and prompt": prefill,
+        "vision encoder and prompt": lambda: mllm.model(**inputs, logits_to_keep=1),
         "all of generation, with capture": lambda: generate_from(mllm, prompts, settings),
-        "words and maps (ReAL)": lambda: list(inspector.localize(traced)),
+        "token scores and maps": lambda: list(inspector.localize(traced)),
         "write": write,
     }
     to_ms, costs = 1e3 / len(paths), interleaved(sides, rounds)
@@ -86,16 +83,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         photos.mkdir()
-        for index, image in enumerate(rendered(arguments.images, seed=3002)):
-            image.save(photos / f"{index:04d}.png")
+        paths = saved(arguments.images, 3002, photos)
         first, whole, peak = time_command(photos, Path(name, "run"))
         rows: list[list[Cell]] = [
             ["the command, to its first verdict", first * 1e3, "–"],
             [f"an image, whole command on {arguments.images}", whole / arguments.images * 1e3, "–"],
         ]
         for batch in (1,) if arguments.smoke else (1, 16):
-            paths = sorted(photos.iterdir())[:batch]
-            rows += stages(paths, Path(name, f"stages-{batch}"), arguments.rounds)
+            rows += stages(paths[:batch], Path(name, f"stages-{batch}"), arguments.rounds)
     report(
         arguments.out,
         "stages",

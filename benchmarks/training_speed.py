@@ -1,33 +1,31 @@
-"""A step of CGRO: ours, ours without sharing, and stock TRL's: docs/results.md, "Training speed".
+"""Time and memory of a CGRO step: this package and stock TRL; docs/results.md, "Training speed".
 
-    python benchmarks/training_speed.py [--write]
+    python benchmarks/training_speed.py [--sides flawsight trl] [--image-tokens 450] [--write]
 
 All sides train the bundled model (LoRA, float32) with the same three rewards on the same rendered
-surfaces, as many images, candidates and image tokens a step, and responses of exactly the same
-length: the end token is exchanged for one that is never said. Each measurement is a process of its
-own, with one thread, the sides take turns, and the figure is the median over all steps but each
-process's first. Time is that of the processor, so that it holds on a machine with other work, too.
-Memory is the process's peak, and what it grew by since the model was loaded.
+surfaces, with the same images, candidates and image tokens per step. All responses are equally
+long: the end token is replaced by one that is never generated. Each measurement is a process of its
+own with one thread; the sides take turns, and times are medians over all steps but each process's
+first. Time is processor time, which other work on the machine hardly changes. Memory is the peak of
+the process, and its growth since the model was loaded.
 """
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from measure import peak
-from PIL import Image
-from results import write_section
+from measure import machine, peak, saved
+from pages import markdown, parser_of, publish
 
 from flawsight.data.dataset import Sample
 from flawsight.integrations.trl import (
@@ -40,28 +38,20 @@ from flawsight.integrations.trl import (
 )
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
-from flawsight_surfaces import TEST_FAMILIES, render_pair
 
 SIDES = {
     "flawsight": "`flawsight train`",
-    "packed": "… prompt and candidates packed into one row",
-    "repeated": "… nothing shared in the gradient pass",
+    "checkpointing": "… with gradient checkpointing",
     "trl": "TRL's GRPOTrainer, with `flawsight.integrations.trl`",
     "trl-checkpointing": "… with gradient checkpointing, its default",
 }
-# What the cost grows with: of `Work`, and how much of it.
-GROWTH = (
-    ("image_tokens", "image tokens", (56, 225, 450)),
-    ("candidates", "candidates", (2, 8, 16)),
-    ("length", "tokens of a candidate", (16, 64, 256)),
-)
-# Never said. It is exchanged for the end token, so that all responses are equally long.
+# Never generated. In place of the end token it makes all responses equally long.
 END = "<|video_pad|>"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step has to do."""
+    """The size of a step."""
 
     images: int = 4
     candidates: int = 8
@@ -71,29 +61,26 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took: seconds of processor time of each step, and MB."""
+    """Seconds of processor time of each step, and peak and growth of memory in MB."""
 
     seconds: list[float]
     peak: float
     growth: float
 
+    @property
+    def median(self) -> float:
+        """Median seconds of a step."""
+        return statistics.median(self.seconds)
+
 
 def render(folder: Path, count: int) -> list[Sample]:
     """Write square surfaces, every second one defective."""
-    rng = np.random.default_rng(5)
-    samples = []
-    for index in range(-(-count // 2)):
-        family = TEST_FAMILIES[index % len(TEST_FAMILIES)]
-        for label, surface in enumerate(render_pair(rng, (240, 240), family=family)):
-            path = folder / ("bad" if label else "good") / f"{index:03d}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(surface.image).save(path)
-            samples.append(Sample(path, label, family, "train", path.parent.name))
-    return samples
+    paths = saved(count, 5, folder, [(240, 240)])
+    return [Sample(path, i % 2, "surface", "train", "x") for i, path in enumerate(paths)]
 
 
 def load() -> MLLM:
-    """Load the bundled model, with an end token that is never said."""
+    """Load the bundled model, with an end token that is never generated."""
     mllm = load_mllm(device="cpu")
     mllm.processor.tokenizer.eos_token = END
     mllm.model.generation_config.eos_token_id = mllm.processor.tokenizer.eos_token_id
@@ -127,14 +114,8 @@ def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
         processing_class=mllm.processor,
         reward_funcs=[format_reward, accuracy_reward, ConsistencyReward(mllm)],
         args=GRPOConfig(
-            output_dir=str(folder / "trl"),
-            max_steps=steps,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            bf16=False,
-            disable_tqdm=True,
-            logging_steps=1,
+            output_dir=str(folder / "trl"), max_steps=steps, save_strategy="no", report_to="none",
+            use_cpu=True, bf16=False, disable_tqdm=True, logging_steps=1,
             gradient_checkpointing=checkpointing,
             **arguments | {"max_completion_length": work.length},
         ),
@@ -143,20 +124,18 @@ def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
             r=64, lora_alpha=128, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
         ),
         callbacks=[clock],
-    )
+    )  # fmt: skip
     before = peak()
     trainer.train()
-    lengths = [
-        entry["completions/mean_length"]
-        for entry in trainer.state.log_history
-        if "completions/mean_length" in entry
-    ]
-    assert all(length == work.length for length in lengths), lengths
+    lengths = {
+        entry.get("completions/mean_length", work.length) for entry in trainer.state.log_history
+    }
+    assert lengths == {work.length}, lengths
     return Cost(clock.seconds, peak(), peak() - before)
 
 
-def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
-    """Take steps with our loop."""
+def run_ours(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
+    """Take steps with this package's loop."""
     from flawsight.cgro.learner import Learner
     from flawsight.cgro.policy import make_trainable
     from flawsight.cgro.train_settings import TrainSettings
@@ -164,13 +143,15 @@ def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
     from flawsight.cgro.training_data import LabelledImage
 
     settings = TrainSettings(
-        images_per_step=work.images, candidates=work.candidates, sharing=sharing
+        images_per_step=work.images,
+        candidates=work.candidates,
+        gradient_checkpointing=checkpointing,
     )
     inspection = replace(
         PRESETS["paper"], image_tokens=work.image_tokens, max_new_tokens=work.length
     )
     images = [LabelledImage(s.image, bool(s.label)) for s in render(folder, work.images)]
-    mllm = make_trainable(load(), "lora", settings.lora_rank, settings.lora_alpha, seed=0)
+    mllm = make_trainable(load(), settings.lora_rank, settings.lora_alpha, seed=0)
     learner = Learner(
         mllm, inspection, settings, make_accelerator(settings, folder, cpu=True), folder
     )
@@ -180,7 +161,7 @@ def run_ours(folder: Path, work: Work, steps: int, sharing: Any) -> Cost:
         began = time.process_time()
         draws = range(step * work.images, (step + 1) * work.images)
         rollouts = learner.rollouts(images, draws)
-        learner.update(rollouts, step)
+        learner.update(rollouts)
         seconds.append(time.process_time() - began)
         assert all(len(ids) == work.length for rollout in rollouts for ids in rollout.ids)
     return Cost(seconds, peak(), peak() - before)
@@ -192,19 +173,20 @@ def worker(side: str, work: Work, steps: int) -> Cost:
     with tempfile.TemporaryDirectory() as name:
         if side.startswith("trl"):
             return run_trl(Path(name), work, steps, side.endswith("checkpointing"))
-        return run_ours(Path(name), work, steps, "cache" if side == "flawsight" else side)
+        return run_ours(Path(name), work, steps, side == "checkpointing")
 
 
-def measure(sides: list[str], work: Work, rounds: int, steps: int) -> dict[str, Cost]:
-    """Let the sides take turns, each time in a new process; the first step warms up."""
+def measure(sides: Sequence[str], work: Work, rounds: int, steps: int) -> dict[str, Cost]:
+    """Run the sides in turns, each time in a new process; its first step is left out."""
     found: dict[str, list[Cost]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
             command = [sys.executable, __file__, "--worker", side, "--steps", str(steps + 1)]
-            command += ["--work", json.dumps(asdict(work))]
+            for name, value in asdict(work).items():
+                command += [f"--{name.replace('_', '-')}", str(value)]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
             cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
-            print(f"{side}, {work}: {cost}", file=sys.stderr, flush=True)
+            print(f"{side}: {cost}", file=sys.stderr, flush=True)
             found[side].append(replace(cost, seconds=cost.seconds[1:]))
     return {
         side: Cost(
@@ -216,74 +198,46 @@ def measure(sides: list[str], work: Work, rounds: int, steps: int) -> dict[str, 
     }
 
 
-def side_by_side(costs: dict[str, Cost]) -> list[str]:
-    """Return the table of all sides at the same work."""
-    lines = [
-        "| | s a step (least to most) | times ours | peak memory | since loading | times ours |",
-        "|---|---|---|---|---|---|",
-    ]
-    ours = costs["flawsight"]
-    for side, cost in costs.items():
-        seconds = statistics.median(cost.seconds)
-        lines.append(
-            f"| {SIDES[side]} | {seconds:.2f} ({min(cost.seconds):.2f}–{max(cost.seconds):.2f}) "
-            f"| {seconds / statistics.median(ours.seconds):.2f} | {cost.peak:.0f} MB "
-            f"| {cost.growth:.0f} MB | {cost.growth / ours.growth:.2f} |"
-        )
-    return lines
-
-
-def growth(known: dict[str, Cost], rounds: int, steps: int) -> list[str]:
-    """Return the tables of how both costs grow with the work, around the one that is known."""
-    sides = ["flawsight", "trl"]
-    lines: list[str] = []
-    for name, title, counts in GROWTH:
-        lines += [
-            "",
-            f"| {title} | ours, s | TRL, s | times ours | our peak memory | TRL's | ours by TRL's "
-            "| ours, since loading | TRL's |",
-            "|---|---|---|---|---|---|---|---|---|",
+def table(costs: dict[str, Cost]) -> str:
+    """Return all sides, relative to the first."""
+    ours = next(iter(costs.values()))
+    rows = [
+        [
+            SIDES[side],
+            f"{cost.median:.2f} ({min(cost.seconds):.2f}–{max(cost.seconds):.2f})",
+            f"{cost.median / ours.median:.2f}", f"{cost.peak:.0f} MB", f"{cost.growth:.0f} MB",
+            f"{cost.growth / ours.growth:.2f}",
         ]
-        for count in counts:
-            work = replace(Work(), **{name: count})
-            costs = known if work == Work() else measure(sides, work, rounds, steps)
-            ours, trl = (costs[side] for side in sides)
-            seconds = [statistics.median(cost.seconds) for cost in (ours, trl)]
-            lines.append(
-                f"| {count} | {seconds[0]:.2f} | {seconds[1]:.2f} | {seconds[1] / seconds[0]:.1f} "
-                f"| {ours.peak:.0f} MB | {trl.peak:.0f} MB | {ours.peak / trl.peak:.2f} "
-                f"| {ours.growth:.0f} MB | {trl.growth:.0f} MB |"
-            )
-    return lines
+        for side, cost in costs.items()
+    ]  # fmt: skip
+    return markdown(
+        ["", "s a step (least to most)", "× the first", "peak memory", "since loading",
+         "× the first"], rows,
+    )  # fmt: skip
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, writes=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="of each process, after a first one")
-    parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    for size in fields(Work):
+        parser.add_argument(f"--{size.name.replace('_', '-')}", type=int, default=size.default)
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    work = Work(**{size.name: getattr(arguments, size.name) for size in fields(Work)})
     if arguments.worker:
-        cost = worker(arguments.worker, Work(**arguments.work), arguments.steps)
-        print(json.dumps(asdict(cost)))
+        print(json.dumps(asdict(worker(arguments.worker, work, arguments.steps))))
         return
-    work = Work()
-    costs = measure(list(SIDES), work, arguments.rounds, arguments.steps)
-    lines = side_by_side(costs) + growth(costs, 1, arguments.steps)
-    lines += [
-        "",
-        f"If not said otherwise, {work.images} images × {work.candidates} candidates of "
-        f"{work.length} tokens a step, {work.image_tokens} image tokens; bundled model, LoRA of "
-        f"rank 64, float32. Medians of {arguments.rounds} processes of {arguments.steps} steps; "
-        f"of one for other work. {platform.machine()}, one thread, Python "
-        f"{platform.python_version()}, torch {torch.__version__}, trl {version('trl')}.",
-    ]
-    print("\n".join(lines))
-    if arguments.write:
-        write_section("training_speed", "\n".join(lines))
+    costs = measure(arguments.sides, work, arguments.rounds, arguments.steps)
+    note = (
+        f"{work.images} images × {work.candidates} candidates of {work.length} tokens a step, "
+        f"{work.image_tokens} image tokens; bundled model, LoRA of rank 64, float32. Medians of "
+        f"{arguments.rounds} processes of {arguments.steps} steps, each with one thread. "
+        f"{machine()}, trl {version('trl')}."
+    )
+    publish("training_speed", f"{table(costs)}\n\n{note}", arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic."""
+"""What the benchmarks compute from their measurements."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ablation_table import FIGURES, table
+from ablation_table import METRICS, table
 from calibrated import measure, scores_of
 from cgro_ablation import halves, keep_to, parted, read_points
-from floor import Shape
-from training_memory import PASSES, kept
-from unreliable import FLIPPED, MISSED, texts
-from words import localization, selections, told, word_kinds
+from localize_steps import PAPER, STEPS, combine, greedy, rows_of
+from numpy.typing import NDArray
+from token_selection import annotated, localization, selections, token_kinds
 
 from flawsight.data.dataset import Sample
 from flawsight.evaluate.bench import DetectorRun
 from flawsight.inspection import Trace
-from flawsight.mllm.response import follows_form, parse_response
-from flawsight_surfaces import render_pair
+from flawsight.settings import Settings
 
 SAID = (
     "This shows a metal plate. There is a screw in the upper left. "
@@ -34,10 +32,10 @@ def spans(text: str) -> list[tuple[int, int]]:
     return list(zip([0, *ends], [*ends, len(text)], strict=True))
 
 
-def test_words_are_sorted_by_what_they_name() -> None:
+def test_tokens_are_sorted_by_what_they_name() -> None:
     pieces = spans(SAID)
     kinds = dict(
-        zip([SAID[slice(*span)].strip() for span in pieces], word_kinds(SAID, pieces), strict=True)
+        zip([SAID[slice(*span)].strip() for span in pieces], token_kinds(SAID, pieces), strict=True)
     )
     assert kinds["metal"] == kinds["plate"] == "surface"
     assert kinds["screw"] == "benign feature"
@@ -47,7 +45,7 @@ def test_words_are_sorted_by_what_they_name() -> None:
     assert kinds["."] == kinds[","] == "punctuation"
 
 
-def test_the_oracle_sees_what_only_the_defect_s_sentence_looks_at() -> None:
+def test_the_oracle_sees_what_only_the_sentence_of_the_defect_attends_to() -> None:
     pieces = spans(TEXT)
     begin = TEXT.index("There is a dark")
     rows = torch.zeros(len(pieces), 4, 4)
@@ -66,26 +64,26 @@ def test_the_oracle_sees_what_only_the_defect_s_sentence_looks_at() -> None:
     )
     gt_mask = np.zeros((40, 40), bool)
     gt_mask[10:20, 20:30] = True
-    one = told(trace, gt_mask)
+    one = annotated(trace, gt_mask)
     inside = [s for s in pieces if len("<think>") <= s[0] and s[1] <= TEXT.index("</think>")]
     said = [TEXT[slice(*span)] for span in inside]
     assert (
-        "".join(np.array(said)[one.telling.numpy()]).strip()
+        "".join(np.array(said)[one.in_sentence.numpy()]).strip()
         == SAID[SAID.index("There is a dark") :]
     )
-    figures = selections(one, np.random.default_rng(0))
-    looks = torch.zeros(4, 4)
-    looks[1, 2] = 1.0
-    oracle = figures["oracle: the sentence of the defect"]
-    assert oracle == pytest.approx(localization(looks, gt_mask), abs=1e-3)
+    values = selections(one, np.random.default_rng(0))
+    attention = torch.zeros(4, 4)
+    attention[1, 2] = 1.0
+    oracle = values["oracle: the sentence of the defect"]
+    assert oracle == pytest.approx(localization(attention, gt_mask), abs=1e-3)
     assert oracle[0] > 0.99
-    assert figures["all words (vanilla mean)"][1] < oracle[1]
-    assert figures["oracle: its name alone"] == pytest.approx(oracle, abs=1e-3)
+    assert values["all tokens (vanilla mean)"][1] < oracle[1]
+    assert values["oracle: its name"] == pytest.approx(oracle, abs=1e-3)
 
 
 def point(reward: str, seed: int, step: int, value: float | None) -> dict[str, object]:
     about = {"scenario": "cubes", "test": "the other half", "images": 60, "seconds": 30.0}
-    return {**about, "reward": reward, "seed": seed, "step": step} | dict.fromkeys(FIGURES, value)
+    return {**about, "reward": reward, "seed": seed, "step": step} | dict.fromkeys(METRICS, value)
 
 
 def test_the_ablations_table_shows_the_last_step_over_seeds() -> None:
@@ -103,7 +101,7 @@ def test_points_survive_a_kill_and_settings_are_not_mixed(tmp_path: Path) -> Non
     lines = [json.dumps(point("r1", 0, 5, value)) for value in (0.1, 0.2)]
     (tmp_path / "points-0.jsonl").write_text("\n".join([*lines, '{"scenario": "cu']))
     (tmp_path / "points-1.jsonl").write_text(json.dumps(point("r1", 1, 5, 0.3)))
-    assert [p["image_auroc"] for p in read_points(tmp_path)] == [0.2, 0.3]
+    assert [p["image_auroc"] for p in read_points(tmp_path).values()] == [0.2, 0.3]
     keep_to(tmp_path / "settings.json", {"steps": 1})
     keep_to(tmp_path / "settings.json", {"steps": 1})
     with pytest.raises(SystemExit, match="other settings"):
@@ -126,18 +124,21 @@ def test_halves_and_validation_share_no_image_and_every_class() -> None:
     assert halves(samples[::-1]) == (first, second)
 
 
-def test_the_unreliable_base_learns_the_stated_shares_of_wrong_texts() -> None:
-    twins = render_pair(np.random.default_rng(0), (64, 64))
-    rng = np.random.default_rng(1)
-    drawn = [(s.label, text) for _ in range(300) for s, text in texts(twins, rng)]
-    assert all(follows_form(text) for _, text in drawn)
-    flipped = [
-        ("There is nothing" in text) == (parse_response(text).answer == "Yes") for _, text in drawn
-    ]
-    missed = [f" {twins[1].defect} " not in text for label, text in drawn if label]
-    assert np.mean(flipped) == pytest.approx(FLIPPED, abs=0.06)
-    assert np.mean(missed) == pytest.approx(MISSED, abs=0.1)
-    assert all(f" {twins[1].defect} " not in text for label, text in drawn if not label)
+def test_the_greedy_path_ends_when_no_step_gains() -> None:
+    # Of each step, what it adds to every metric; the thresholds have no effect.
+    gains = {"feature_distance": 0.5, "crops": 0.2, "guided_filter": 0.001}
+
+    def score(settings: Settings) -> NDArray[np.float64]:
+        own = sum(gain for name, gain in gains.items() if getattr(settings, name))
+        return np.full(6, 50 * (1 + own))
+
+    path = greedy(score)
+    assert path == ["feature distance", "2 crops"]
+    rows = rows_of(path)
+    assert rows["path 2: feature distance + 2 crops"] == combine(path)
+    assert set(rows) == {"`paper`", "`default`", *(f"+ {n}" for n in STEPS), *list(rows)[-1:]}
+    assert rows["+ 3 crops"].crops == 3
+    assert combine([]) == PAPER
 
 
 def test_a_threshold_from_half_of_the_good_ones_keeps_its_promise_on_the_other_half() -> None:
@@ -164,12 +165,3 @@ def test_the_calibrated_table_counts_what_was_inspected(tmp_path: Path) -> None:
     (tmp_path / "inspections.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in scored))
     good, defective = scores_of(DetectorRun("line", "flawsight", tmp_path, samples))
     assert (good, defective) == ([0.2] * 19, [0.2 + 0.7] * 10)
-
-
-@pytest.mark.parametrize("name", PASSES)
-def test_each_further_layer_keeps_as_much_as_the_second(name: str) -> None:
-    shape = Shape(3, 256, 2, 1, 512, 1000, tied=True)
-    one, two, three = (kept(shape, layers, *PASSES[name]) for layers in (1, 2, 3))
-    assert three - two == two - one > 0
-    recomputing, keeping, _ = (kept(shape, 2, *how) for how in PASSES.values())
-    assert recomputing < keeping

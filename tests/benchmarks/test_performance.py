@@ -6,18 +6,15 @@ import runpy
 import sys
 from pathlib import Path
 
-import floor
 import measure
-import performance
 import pytest
-import run_all
-
-NAMES = ["stages", "capture_cost", "one_at_a_time", "options", "growth"]
+from pages import DOCS
+from run_all import NAMES
 
 
 def test_the_page_is_what_the_figures_give() -> None:
-    page = performance.PAGE.read_text()
-    assert performance.filled(page, measure.FIGURES) == page
+    page = (DOCS / "performance.md").read_text()
+    assert measure.filled(page, measure.FIGURES) == page
     sections = set(re.findall(r"<!-- begin (\w+) -->", page))
     assert {path.stem for path in measure.FIGURES.glob("*.json")} <= sections
 
@@ -26,7 +23,7 @@ def test_a_new_figure_changes_its_section_alone(tmp_path: Path) -> None:
     page = "a\n<!-- begin one -->\nold\n<!-- end one -->\nb\n<!-- begin two -->\n<!-- end two -->\n"
     record = {"columns": ["x"], "rows": [[0.12345], [1234.5]], "note": "n.", "machine": "m"}
     (tmp_path / "one.json").write_text(json.dumps(record))
-    filled = performance.filled(page, tmp_path)
+    filled = measure.filled(page, tmp_path)
     assert "| 0.123 |\n| 1234 |" in filled
     assert "old" not in filled
     assert filled.endswith("<!-- begin two -->\nNot measured yet.\n<!-- end two -->\n")
@@ -47,15 +44,3 @@ def test_a_benchmark_runs_at_its_smallest(
         apart = re.search(r"at most (\S+) apart", note)
         assert apart is not None
         assert float(apart[1]) < 1e-4
-
-
-def test_one_command_runs_them_all() -> None:
-    assert set(run_all.NAMES) == {*NAMES, "floor"}
-
-
-def test_the_floor_of_the_models_is_that_of_their_weights() -> None:
-    """The published sizes: 3.09 B and 7.62 B parameters, with the embeddings of both ends."""
-    for name, published in (("3B", 3.09e9), ("7B", 7.62e9)):
-        shape = floor.MODELS[name]
-        embeddings = 0 if shape.tied else shape.vocabulary * shape.width
-        assert shape.weights + embeddings == pytest.approx(published, rel=0.01)

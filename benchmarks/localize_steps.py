@@ -1,0 +1,236 @@
+"""What each step beyond the paper gains; docs/results.md, section "localize".
+
+    python benchmarks/localize_steps.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
+
+Rows: `paper`, `default`, each step of `default` alone, the greedy path that adds whichever step
+gains most until none gains, and that path without each of its steps. VAL and each TEST are data
+sets with masks, VAL of rendered families (`flawsight data make`). Half of VAL's categories choose
+the path and give the attention prior (the bundled prior is not used because it saw all of VAL); the
+other half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows; in all of
+them crops are placed by the prior. A TEST that lists several data sets is one table, the mean over
+those with ten defective images or more.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pages import markdown, parser_of, publish
+
+from flawsight.data.dataset import Sample
+from flawsight.data.masks import read_gt_mask
+from flawsight.data.open import open_datasets
+from flawsight.errors import AnswerError
+from flawsight.inspection import Inspection, Trace
+from flawsight.inspector import Inspector
+from flawsight.localize import localize
+from flawsight.metrics.pixel_counts import PixelCounter
+from flawsight.metrics.ranking import aupro, auroc, average_precision, counts_of, f1_max
+from flawsight.metrics.region_recall import Detections, detections, region_recall
+from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.real.select import mean_attention
+from flawsight.refine.attention_prior import AttentionPrior, measure_prior
+from flawsight.runs.trace_store import TraceFolder
+from flawsight.settings import PRESETS, Settings
+
+PAPER, DEFAULT = PRESETS["paper"], PRESETS["default"]
+BATCH = 8
+METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found", "image AUROC")
+CHOOSING = ("pixel AUROC", "pixel AP", "AUPRO", "regions found")
+Values = NDArray[np.float64]
+Change = Mapping[str, Any]
+CROPS: Change = {name: getattr(DEFAULT, name) for name in ("crop_share", "crop_token_share")}
+STEPS: dict[str, Change] = {
+    "all tokens": {"selection": "vanilla"},
+    "all tokens, weighted": {"tau_t": 0.0, "tau_i": 0.0},
+    "attention prior": {"attention_prior": True},
+    "feature distance": {"feature_distance": True},
+    "guided filter": {"guided_filter": True},
+    "2 crops": {"crops": 2, **CROPS},
+    "3 crops": {"crops": 3, **CROPS},
+}
+
+
+class Bench:
+    """Traces and metrics of one model. The prior is the mean over `normal` images."""
+
+    def __init__(self, mllm: MLLM, root: Path, normal: Sequence[Sample]) -> None:
+        self.mllm, self.root = mllm, root
+        traces = (trace for _, trace, _ in self.traced(normal, PAPER, None))
+        maps = (mean_attention(trace, PAPER) for trace in traces)
+        self.prior = measure_prior((m for m in maps if m is not None), PAPER.layers, mllm.sha256)
+
+    def traced(
+        self, samples: Sequence[Sample], settings: Settings, prior: AttentionPrior | None
+    ) -> Iterator[tuple[Sample, Trace, Any]]:
+        """Yield the samples with a response, its trace and the image."""
+        store = TraceFolder(self.root, self.mllm, settings, prior)
+        inspector = Inspector(self.mllm, settings, prior=prior, trace_store=store)
+        for first in range(0, len(samples), BATCH):
+            batch = samples[first : first + BATCH]
+            prepared = inspector.prepare([sample.image for sample in batch])
+            traces = iter(inspector.trace(prepared).traces)
+            for sample, image in zip(batch, prepared.images, strict=True):
+                if not isinstance(image, Exception) and isinstance(trace := next(traces), Trace):
+                    yield sample, trace, image
+
+    def metrics(self, samples: Sequence[Sample], settings: Settings) -> Values:
+        """Return METRICS, each the mean over categories, in percent."""
+        pixels: dict[str, PixelCounter] = {}
+        peaks: dict[str, list[Detections]] = {}
+        scores: dict[str, list[tuple[int, float]]] = {}
+        # Localizing uses the first `settings.crops` of three.
+        distance = settings.feature_distance
+        traced = replace(PAPER, attention_prior=True, feature_distance=distance, crops=3, **CROPS)
+        prior = self.prior.density if settings.attention_prior else None
+        for sample, trace, image in self.traced(samples, traced, self.prior):
+            size = (image.height, image.width)
+
+            def localized(photo: Any, trace: Trace = trace, size: Any = size) -> Inspection:
+                return localize(trace, size, settings, prior=prior, photo=photo)
+
+            try:
+                unfiltered = localized(None)
+            except AnswerError:
+                continue
+            gt_mask = read_gt_mask(sample, size)
+            category = sample.category
+            scores.setdefault(category, []).append((sample.label, unfiltered.pred_score))
+            # Regions are found in the map before the guided filter.
+            found = detections(unfiltered.anomaly_map, gt_mask)
+            peaks.setdefault(category, []).append(found)
+            shown = localized(image) if settings.guided_filter else unfiltered
+            pixels.setdefault(category, PixelCounter()).update(shown.anomaly_map, gt_mask)
+        rows = []
+        for category, counter in pixels.items():
+            counts = counter.counts()
+            labels, ranks = zip(*scores[category], strict=True)
+            rows.append(
+                [
+                    auroc(counts), average_precision(counts), f1_max(counts)[0], aupro(counts),
+                    region_recall(peaks[category]),
+                    auroc(counts_of(labels, ranks)) if len(set(labels)) == 2 else np.nan,
+                ]
+            )  # fmt: skip
+        return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
+
+    def costs(
+        self, samples: Sequence[Sample], rows: Mapping[str, Settings], turns: int
+    ) -> dict[str, float]:
+        """Return each row's processor time for one batch, relative to the first row's."""
+        paths = [sample.image for sample in samples[:BATCH]]
+        inspectors = {
+            name: Inspector(self.mllm, settings, prior=self.prior)
+            for name, settings in rows.items()
+        }
+        times: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(turns):
+            for name, inspector in inspectors.items():
+                began = time.process_time()
+                inspector.inspect_batch(paths)
+                times[name].append(time.process_time() - began)
+        # The first turn warms up.
+        base, *_ = (np.array(row[1:]) for row in times.values())
+        return {name: float(np.median(np.array(row[1:]) / base)) for name, row in times.items()}
+
+
+def combine(names: Sequence[str]) -> Settings:
+    """Return preset `paper` with the steps of these names, later ones winning."""
+    changes = [change for name in names for change in STEPS[name].items()]
+    return replace(PAPER, **dict(changes))
+
+
+def greedy(score: Callable[[Settings], Values]) -> list[str]:
+    """Return the steps in the order of their gain, until none gains half a percent.
+
+    The gain is the sum of the relative gains of CHOOSING.
+    """
+    chosen = [METRICS.index(name) for name in CHOOSING]
+    base = score(PAPER)[chosen].clip(min=1e-9)
+    path: list[str] = []
+    best = 0.0
+    while left := [name for name in STEPS if name not in path]:
+        gains = {
+            name: float(np.sum(score(combine([*path, name]))[chosen] / base - 1)) for name in left
+        }
+        name = max(gains, key=lambda one: gains[one])
+        if gains[name] < best + 0.005:
+            break
+        path.append(name)
+        best = gains[name]
+    return path
+
+
+def rows_of(path: Sequence[str]) -> dict[str, Settings]:
+    """Return the settings of each row."""
+    rows = {"`paper`": PAPER, "`default`": DEFAULT}
+    rows |= {f"+ {name}": combine([name]) for name in STEPS}
+    for length in range(2, len(path) + 1):
+        rows[f"path {length}: {' + '.join(path[:length])}"] = combine(path[:length])
+    if len(path) > 2:
+        rows |= {f"path without {n}": combine([m for m in path if m != n]) for n in path}
+    return rows
+
+
+def pixel_labelled(spec: str, limit: int | None) -> list[Sample]:
+    """Open data sets and keep what has pixel labels; of several, each becomes a category."""
+    datasets = open_datasets(spec)
+    found: list[Sample] = []
+    for dataset in datasets:
+        kept = replace(dataset, samples=tuple(s for s in dataset.samples if s.pixel_labelled))
+        if len(datasets) > 1:
+            if sum(sample.label for sample in kept.samples) < 10:
+                continue
+            named = tuple(replace(sample, category=dataset.name) for sample in kept.samples)
+            kept = replace(kept, samples=named)
+        found += (kept if limit is None else kept.limited(limit)).samples
+    return found
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = parser_of(__doc__, writes=True)
+    parser.add_argument("val")
+    parser.add_argument("test", nargs="*")
+    parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
+    parser.add_argument("--model", help="model folder; default: the bundled model")
+    parser.add_argument("--limit", type=int, help="images of each category and class at most")
+    parser.add_argument("--turns", type=int, default=9, help="of timing; the first warms up")
+    arguments = parser.parse_args()
+    val = pixel_labelled(arguments.val, arguments.limit)
+    categories = sorted({sample.category for sample in val})
+    choosing, rest = (
+        [s for s in val if categories.index(s.category) % 2 == half] for half in (0, 1)
+    )
+    bench = Bench(
+        load_mllm(arguments.model), arguments.traces, [s for s in choosing if not s.label]
+    )
+    path = greedy(lambda settings: bench.metrics(choosing, settings))
+    rows = rows_of(path)
+    tests = {"val, other half": rest}
+    for spec in arguments.test:
+        title = Path(spec).name if Path(spec).is_dir() else f"data sets of {Path(spec).name}"
+        tests[title] = pixel_labelled(spec, arguments.limit)
+    times = bench.costs(rest, rows, arguments.turns)
+    chosen = ", ".join(path) or "nothing"
+    parts = [f"Chosen on {len(choosing)} images of {', '.join(categories[::2])}: {chosen}."]
+    for title, samples in tests.items():
+        shown = [
+            [name, *(f"{v:.1f}" for v in bench.metrics(samples, row)), f"{times[name]:.2f}"]
+            for name, row in rows.items()
+        ]
+        parts.append(f"**{title}**, {len(samples)} images")
+        parts.append(markdown(["steps", *METRICS, "time"], shown))
+    parts.append(
+        "In %, means over categories. Regions found: with one false alarm per image. Time: of the "
+        "processor, relative to `paper`, measured in turns."
+    )
+    publish("localize", "\n\n".join(parts), arguments.write)
+
+
+if __name__ == "__main__":
+    main()
