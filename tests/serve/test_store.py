@@ -26,10 +26,10 @@ from flawsight.refine.guided_filter import guided_filter
 from flawsight.serve.app import create_app
 from flawsight.serve.database import Base
 from flawsight.serve.limits import Limits
-from flawsight.serve.map_grid import from_grid, to_grid
 from flawsight.serve.review_labels import LabelCounts, write_labels
 from flawsight.serve.store import NewInspection, Query, Store
 from flawsight.serve.stored_files import SWEEP_AGE
+from flawsight.serve.stored_maps import from_grid, to_grid
 from helpers.postgres import Postgres, postgres_programs, running_postgres
 from helpers.serving import BATCH, inspect_batch, picture, stand_in
 

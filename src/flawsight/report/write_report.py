@@ -36,8 +36,8 @@ THUMB_SIDE = 256
 VIEWS = "report/views-2"
 THUMBS = "report/thumbs"
 # What shows one inspection, in the order in which it is loaded; the service's page has it too.
-VIEWER = ("dom.js", "maps.js", "stage.js", "words.js", "regions.js", "viewer.js")
-_SCRIPTS = (*VIEWER, "figures.js", "gallery.js", "report.js")
+VIEWER = ("dom.js", "maps.js", "stage.js", "tokens.js", "regions.js", "viewer.js")
+_SCRIPTS = (*VIEWER, "charts.js", "gallery.js", "report.js")
 
 
 def write_report(

@@ -27,7 +27,7 @@ def add_page(app: FastAPI) -> None:
     _add(app, "/", (own / "index.html").read_bytes(), "html")
     for folder, names in (
         (own, ("page.js", "page.css", "icon.svg")),
-        (shared, (*VIEWER, "figures.js", "viewer.css")),
+        (shared, (*VIEWER, "charts.js", "viewer.css")),
     ):
         for name in names:
             content = (folder / name).read_bytes()

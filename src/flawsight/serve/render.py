@@ -13,9 +13,9 @@ from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from ..report.view import View, view_of
 from ..report.write_report import THUMB_SIDE
 from .database import InspectionRow
-from .map_grid import from_grid
 from .schemas import File
 from .stored_files import pack_arrays
+from .stored_maps import from_grid
 
 MEDIA_TYPES: dict[File, str] = {
     "map.png": "image/png",

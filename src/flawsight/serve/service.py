@@ -14,8 +14,8 @@ from ..inspection import Inspection
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
-from .map_grid import to_grid
 from .store import NewInspection, Store
+from .stored_maps import to_grid
 from .uploads import Upload, open_upload, read_uploads
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@
  *   document.body.append(flawsight.inspectionView(view));
  *
  * `view` is the JSON that report/view.py describes. Nothing is loaded but `view.photo`. All of its
- * text goes through textContent. Needs dom.js, maps.js, stage.js, words.js and regions.js before it,
+ * text goes through textContent. Needs dom.js, maps.js, stage.js, tokens.js and regions.js before it,
  * in this order, and viewer.css; works under a CSP without inline styles.
  */
 (() => {
