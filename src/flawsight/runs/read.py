@@ -8,6 +8,7 @@ from ..errors import RunFolderError
 
 ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
 Row = dict[str, Any]
+_RENAMED = {"tokens": {"kept": "selected"}, "regions": {"words": "phrases"}}
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -40,7 +41,16 @@ def read_rows(folder: Path) -> list[Row]:
             except ValueError as error:
                 if number < len(lines):
                     raise RunFolderError(f"{path}, line {number} is damaged: {error}") from error
-    return rows
+    return [upgraded_row(row) for row in rows]
+
+
+def upgraded_row(row: Row) -> Row:
+    """Return a row under today's names; version 0.1 wrote tokens "kept" and regions' "words"."""
+    return row | {
+        name: [{names.get(key, key): value for key, value in one.items()} for one in row[name]]
+        for name, names in _RENAMED.items()
+        if row.get(name)
+    }
 
 
 def rank_files(folder: Path) -> list[Path]:
