@@ -10,7 +10,7 @@ from flawsight.runs.folder import RunFolder
 
 GRID = (6, 8)
 TEXT = "There is a scratch, upper-left."
-# Word → its tokens as (text, cell it looks at, kept).
+# Word → its tokens as (text, cell it attends to, selected).
 TOKENS = [
     ("There", (5, 0), False),
     (" is", (5, 7), False),
@@ -26,7 +26,7 @@ TOKENS = [
 
 
 def token_maps() -> np.ndarray:
-    """(R, 6, 8): each token looks 30 times as much at its cell as at the others."""
+    """(R, 6, 8): each token attends 30 times as much to its cell as at the others."""
     maps = np.ones((len(TOKENS), *GRID), dtype=np.float32)
     for one, (_, cell, _) in zip(maps, TOKENS, strict=True):
         one[cell] = 30
@@ -35,8 +35,13 @@ def token_maps() -> np.ndarray:
 
 def token_rows() -> list[dict]:
     rows, at = [], 0
-    for index, (text, _, kept) in enumerate(TOKENS):
-        scores = {"S_T": index / 10, "S_I": 0.5, "kept": kept, "weight": 0.9 if kept else 0.0}
+    for index, (text, _, selected) in enumerate(TOKENS):
+        scores = {
+            "S_T": index / 10,
+            "S_I": 0.5,
+            "selected": selected,
+            "weight": 0.9 if selected else 0.0,
+        }
         rows.append({"text": text, "start": at, "end": at + len(text)} | scores)
         at += len(text)
     assert "".join(text for text, _, _ in TOKENS) == TEXT
