@@ -20,9 +20,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..errors import MissingExtraError, StoreError
-from ..inspection import FloatArray
 from .database import InspectionRow
-from .stored_files import Files
+from .stored_files import Arrays, Files
 
 _PAGE = 500
 
@@ -36,7 +35,7 @@ class NewInspection:
     name: str | None
     product: str | None
     content: dict[str, Any]
-    arrays: dict[str, FloatArray]
+    arrays: Arrays
 
 
 @dataclass(frozen=True, kw_only=True)

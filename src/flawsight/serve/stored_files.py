@@ -13,12 +13,16 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..inspection import FloatArray
+
+HalfArray = NDArray[np.float16]
+Arrays = Mapping[str, FloatArray | HalfArray]
 
 # A folder younger than this may belong to a row that another process is about to commit.
 SWEEP_AGE = 3600.0
@@ -34,7 +38,7 @@ class Files:
         """Return the folder of an inspection. Ids come from us, never from a client."""
         return self.root / id[-2:] / id
 
-    def write(self, id: str, photo: bytes, arrays: dict[str, FloatArray]) -> None:
+    def write(self, id: str, photo: bytes, arrays: Arrays) -> None:
         """Write the files of an inspection to disk.
 
         Raises:
@@ -74,13 +78,15 @@ class Files:
         return len(gone)
 
 
-def pack_arrays(arrays: dict[str, FloatArray]) -> bytes:
+def pack_arrays(arrays: Arrays) -> bytes:
     """Return an npz of float16 arrays, compressed fast because a client waits for it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, array.astype(np.float16), allow_pickle=False)
+                np.lib.format.write_array(
+                    file, array.astype(np.float16, copy=False), allow_pickle=False
+                )
     return content.getvalue()
 
 
