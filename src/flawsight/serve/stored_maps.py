@@ -26,7 +26,7 @@ def shrink_map(anomaly_map: FloatArray) -> HalfArray:
     return rounded
 
 
-def resize_map(stored: FloatArray, image_size: tuple[int, int]) -> FloatArray:
+def resize_map(stored: FloatArray | HalfArray, image_size: tuple[int, int]) -> FloatArray:
     """Return a stored map at (height, width) of `image_size`.
 
     A map may be of any size: version 0.1 stored the grid of image tokens where it could. Pillow
@@ -34,6 +34,6 @@ def resize_map(stored: FloatArray, image_size: tuple[int, int]) -> FloatArray:
     down the model (see `cli.serve_command`).
     """
     height, width = image_size
-    bilinear = Image.Resampling.BILINEAR
-    resized: FloatArray = np.asarray(Image.fromarray(stored).resize((width, height), bilinear))
+    image = Image.fromarray(stored.astype(np.float32, copy=False))
+    resized: FloatArray = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     return resized
