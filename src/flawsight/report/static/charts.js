@@ -2,7 +2,7 @@
 /* The histogram of a run's scores with a threshold to move, and, if labels are known, the confusion
  * matrix at that threshold. */
 (() => {
-  const { el, score } = globalThis.flawsight;
+  const { el, percent, score } = globalThis.flawsight;
   const BINS = 25;
   const [WIDTH, HEIGHT] = [500, 130];
 
@@ -92,12 +92,13 @@
       const count = scored.filter(called).length;
       const rule = moved ? `Above ${score(value)}` : "As inspected";
       const counts = confusion(scored, called);
-      const rate = (part, whole) => (whole ? `${Math.round((100 * part) / whole)} %` : "–");
+      const rate = (part, whole, name) => (whole ? [`${percent(part / whole)} ${name}`] : []);
+      const rates = [
+        ...rate(counts.tp, counts.tp + counts.fn, "of the defective found"),
+        ...rate(counts.fp, counts.fp + counts.tn, "false alarms among the good"),
+      ].join(", ");
       result.textContent = `${rule}: ${count} of ${scored.length} predicted defective`
-        + (labelled
-          ? `; ${rate(counts.tp, counts.tp + counts.fn)} of the defective found, `
-            + `${rate(counts.fp, counts.fp + counts.tn)} false alarms among the good.`
-          : ".");
+        + `${rates && `; ${rates}`}.`;
       if (labelled) table.replaceChildren(matrix(counts));
     }
     input.addEventListener("input", () => update(Number(input.value), true));

@@ -54,7 +54,7 @@
         slider("Map opacity", opacity, (value) => { opacity = value; redraw(); }),
         slider("Only values above", threshold, (value) => { threshold = value; redraw(); }),
         el("p", { class: "fs-legend" }, "normal", legend,
-          `anomalous (maximum here ${percent(Math.max(...whole.values))})`),
+          `anomalous (maximum ${percent(Math.max(...whole.values))})`),
       )
       : null;
     return { frame, controls, show: (word) => { shown = word; redraw(); } };
