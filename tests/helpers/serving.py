@@ -36,7 +36,7 @@ def picture(width: int = 24, height: int = 16, kind: str = "PNG", grey: int = 0)
 
 
 def stand_in(image: Image.Image) -> Inspection:
-    """An inspection that tells its image by its size."""
+    """An inspection that identifies its image by the size."""
     return Inspection(
         image=None,
         image_size=(image.height, image.width),
@@ -84,7 +84,7 @@ class Service:
         self, method: str, path: str, body: bytes | None = None
     ) -> tuple[int, dict[str, str], Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        # As proxies ask: who is refused while they send must hear why all the same.
+        # As proxies do; a client refused while it sends must still get the response.
         headers = {"Connection": "close"} | ({"Content-Type": "application/json"} if body else {})
         try:
             connection.request(method, path, body, headers)
@@ -114,7 +114,7 @@ class Service:
 def serving(
     store: Path, seconds: float = 0.0, slots: int = 8, file_bytes: int | None = None
 ) -> Iterator[Service]:
-    """Start the service; no file of it may grow beyond `file_bytes`, as on a disk that is full."""
+    """Start the service. No file of it may exceed `file_bytes`, as on a full disk."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
