@@ -24,7 +24,7 @@ from .database import InspectionRow
 from .limits import Limits
 from .page import add_page
 from .prometheus import CountRequests, Metrics
-from .render import MEDIA_TYPES, read, render, render_view
+from .rendered_files import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
