@@ -15,7 +15,7 @@ NEEDS_CHROMIUM = [
 
 
 def opened(browser: Any, address: str, own: tuple[str, ...], **options: Any) -> Iterator[Any]:
-    """The page; an error, or a request that begins with none of `own`, fails the test."""
+    """Yield the page; an error, or a request to anything but `own`, fails the test."""
     context = browser.new_context(**options)
     page = context.new_page()
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""Run folders made without a model, with attention that is known word by word."""
+"""Run folders made without a model, with known attention per word."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from flawsight.runs.folder import RunFolder
 
 GRID = (6, 8)
 TEXT = "There is a scratch, upper-left."
-# Word → its tokens as (text, cell it looks at, kept).
+# Word → its tokens as (text, cell it attends to, selected).
 TOKENS = [
     ("There", (5, 0), False),
     (" is", (5, 7), False),
@@ -26,7 +26,7 @@ TOKENS = [
 
 
 def token_maps() -> np.ndarray:
-    """(R, 6, 8): each token looks 30 times as much at its cell as at the others."""
+    """(R, 6, 8): each token attends 30 times as much to its cell as to the others."""
     maps = np.ones((len(TOKENS), *GRID), dtype=np.float32)
     for one, (_, cell, _) in zip(maps, TOKENS, strict=True):
         one[cell] = 30
@@ -35,8 +35,13 @@ def token_maps() -> np.ndarray:
 
 def token_rows() -> list[dict]:
     rows, at = [], 0
-    for index, (text, _, kept) in enumerate(TOKENS):
-        scores = {"S_T": index / 10, "S_I": 0.5, "kept": kept, "weight": 0.9 if kept else 0.0}
+    for index, (text, _, selected) in enumerate(TOKENS):
+        scores = {
+            "S_T": index / 10,
+            "S_I": 0.5,
+            "selected": selected,
+            "weight": 0.9 if selected else 0.0,
+        }
         rows.append({"text": text, "start": at, "end": at + len(text)} | scores)
         at += len(text)
     assert "".join(text for text, _, _ in TOKENS) == TEXT
@@ -46,11 +51,10 @@ def token_rows() -> list[dict]:
 def make_run(
     folder: Path, scores: list[float], overruled: int | None = None, **changes: object
 ) -> dict[str, bool]:
-    """Write a run of as many images as scores, above 0.5 called defective, and return the truth.
+    """Write a run of one image per score, defective above 0.5, and return the true labels.
 
-    Every third image is the opposite of what its verdict says, and to number `overruled` the model
-    answered the opposite of its verdict. The images share their files, for
-    a run of thousands to be made in seconds.
+    Every third verdict is wrong. For number `overruled`, the model's answer is the opposite of the
+    verdict. The images share their files, so a run of thousands is written in seconds.
     """
     run = RunFolder(folder, {"model": {"name": "made up", "sha256": "0" * 64}, "threshold": None})
     Image.new("RGB", (80, 60), (120, 140, 160)).save(folder / "photos/shared.jpg")

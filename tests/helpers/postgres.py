@@ -16,7 +16,7 @@ def postgres_programs() -> Path | None:
 
 
 class Postgres:
-    """One cluster in a folder of its own; may be stopped and started again."""
+    """One cluster in its own folder, which can be stopped and restarted."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
@@ -53,7 +53,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(programs: Path) -> Iterator[Postgres]:
-    # Not pytest's folder, which nobody else may enter.
+    # Not pytest's folder, which other users cannot enter.
     folder = Path(tempfile.mkdtemp(prefix="flawsight-postgres-"))
     if os.getuid() == 0:
         shutil.chown(folder, "postgres")

@@ -1,6 +1,6 @@
 """A stand-in for the Inspector, and a service that runs it in a process of its own.
 
-As a program: `python serving.py STORE PORT SECONDS PLACES`.
+As a program: `python serving.py STORE PORT SECONDS SLOTS`.
 """
 
 import base64
@@ -36,7 +36,7 @@ def picture(width: int = 24, height: int = 16, kind: str = "PNG", grey: int = 0)
 
 
 def stand_in(image: Image.Image) -> Inspection:
-    """An inspection that tells its image by its size."""
+    """An inspection that identifies its image by the size."""
     return Inspection(
         image=None,
         image_size=(image.height, image.width),
@@ -84,7 +84,7 @@ class Service:
         self, method: str, path: str, body: bytes | None = None
     ) -> tuple[int, dict[str, str], Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        # As proxies ask: who is refused while they send must hear why all the same.
+        # As proxies do; a client refused while it sends must still get the response.
         headers = {"Connection": "close"} | ({"Content-Type": "application/json"} if body else {})
         try:
             connection.request(method, path, body, headers)
@@ -112,13 +112,13 @@ class Service:
 
 @contextmanager
 def serving(
-    store: Path, seconds: float = 0.0, places: int = 8, file_bytes: int | None = None
+    store: Path, seconds: float = 0.0, slots: int = 8, file_bytes: int | None = None
 ) -> Iterator[Service]:
-    """Start the service; no file of it may grow beyond `file_bytes`, as on a disk that is full."""
+    """Start the service. No file of it may exceed `file_bytes`, as on a full disk."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, __file__, str(store), str(port), str(seconds), str(places)]
+    command = [sys.executable, __file__, str(store), str(port), str(seconds), str(slots)]
     with (store.parent / "serving.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
     if file_bytes is not None:
@@ -147,13 +147,13 @@ def _main() -> None:
     from flawsight.serve.server import serve_app
     from flawsight.serve.store import Store
 
-    store, port, seconds, places = sys.argv[1:]
+    store, port, seconds, slots = sys.argv[1:]
 
     def slowly(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
         time.sleep(float(seconds))
         return inspect_batch(images)
 
-    limits = Limits(places=int(places), images=min(8, int(places)), rate=0)
+    limits = Limits(slots=int(slots), images=min(8, int(slots)), rate=0)
     app = create_app(slowly, BATCH, Store(store), limits)
     serve_app(app, "127.0.0.1", int(port), limits)
 

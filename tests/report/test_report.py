@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -233,3 +234,14 @@ def test_a_map_may_be_deleted_but_not_damaged(one_file: bool, tmp_path: Path) ->
         (tmp_path / row[name]).unlink()
     write_report(tmp_path, one_file=one_file)
     write_report(tmp_path, one_file=one_file)
+
+
+def test_a_run_of_version_0_1_is_shown_under_todays_names(tmp_path: Path) -> None:
+    old = Path(__file__).parents[1] / "fixtures/version-0.1/run"
+    run = Path(shutil.copytree(old, tmp_path / "run"))
+    page = Page(write_report(run))
+    views = [view for name, view in page.json.items() if name.startswith("view-")]
+    assert len(views) == len(read_rows(run)) == 2
+    assert all(view["photo"] and view["map"] and view["token_maps"] for view in views)
+    assert all("selected" in token for view in views for token in view["tokens"])
+    assert any(region["phrases"] for view in views for region in view["regions"])

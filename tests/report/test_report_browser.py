@@ -58,7 +58,7 @@ def opacity(page: Any) -> np.ndarray:
     )
 
 
-def test_pointing_at_a_word_lights_up_where_it_looked(page: Any) -> None:
+def test_pointing_at_a_word_shows_its_attention(page: Any) -> None:
     words = open_first(page)
     assert words.all_inner_texts() == [
         "There",
@@ -76,26 +76,27 @@ def test_pointing_at_a_word_lights_up_where_it_looked(page: Any) -> None:
         page.get_by_role("button", name=word, exact=True).hover()
         drawn = opacity(page)
         assert np.unravel_index(drawn.argmin(), drawn.shape) == brightest
-        assert f"“{word}” looked most at the" in page.locator(".fs-view .fs-status").inner_text()
+        status = page.locator(".fs-view .fs-status").inner_text()
+        assert f"“{word}”: attention peaks at the" in status
     page.get_by_role("heading", name="Reasoning").hover()
     assert (opacity(page) == whole).all()
     assert whole.argmax() == 0
 
 
-def test_kept_words_stand_out_and_scores_come_on_demand(page: Any) -> None:
+def test_selected_words_stand_out_and_scores_come_on_demand(page: Any) -> None:
     words = open_first(page)
-    kept = [word.inner_text() for word in words.all() if "fs-kept" in word.get_attribute("class")]
-    assert kept == ["scratch", "upper", "left"]
+    marked = [w.inner_text() for w in words.all() if "fs-selected" in w.get_attribute("class")]
+    assert marked == ["scratch", "upper", "left"]
     assert not page.locator(".fs-facts").inner_text()
     words.nth(3).hover()
     facts = page.locator(".fs-facts").inner_text().split()
-    assert facts == ["S_T", "0.40", "S_I", "0.50", "Weight", "0.90", "In", "the", "map", "kept"]
+    assert facts == ["S_T", "0.40", "S_I", "0.50", "Weight", "0.90", "In", "the", "map", "selected"]
     page.get_by_text("All words and their scores").click()
     page.wait_for_selector(".fs-all tbody")
     assert page.locator(".fs-all tbody tr").count() == 9
 
 
-def test_a_click_holds_a_word_and_the_photo_points_back(page: Any) -> None:
+def test_a_click_pins_a_word_and_the_photo_points_back(page: Any) -> None:
     words = open_first(page)
     words.nth(5).click()
     page.get_by_role("heading", name="Reasoning").hover()
@@ -116,7 +117,7 @@ def test_the_sliders_fade_the_map_and_cut_it(page: Any) -> None:
     fade.fill("0.5")
     np.testing.assert_allclose(opacity(page), whole / 2, atol=1)
     fade.fill("1")
-    page.get_by_label("Only above").fill("0.95")
+    page.get_by_label("Only values above").fill("0.95")
     assert not opacity(page).any()
 
 
@@ -124,7 +125,7 @@ def test_the_gallery_filters_sorts_and_searches(page: Any) -> None:
     assert page.locator(".fs-card .fs-tag.fs-wrong").first.inner_text() == "missed"
     # What was missed, the surest verdict first, then false alarms.
     assert names(page)[:3] == ["a/0008.png", "b/0005.png", "a/0002.png"]
-    page.get_by_label("Order").select_option("suspect")
+    page.get_by_label("Order").select_option("high")
     assert names(page) == [f"{'ab'[i % 2]}/{i:04}.png" for i in range(len(SCORES))]
     page.get_by_role("button", name="Good").click()
     assert len(names(page)) == 5
@@ -139,21 +140,21 @@ def test_the_threshold_tells_what_it_would_change(page: Any) -> None:
     assert table.locator("strong").all_inner_texts() == ["3", "2", "1", "3"]
     page.get_by_label("Try a threshold").fill("0.99")
     assert table.locator("strong").all_inner_texts() == ["0", "5", "0", "4"]
-    assert "0 of 9 called defective" in page.locator(".fs-plot .fs-status").inner_text()
+    assert "0 of 9 predicted defective" in page.locator(".fs-plot .fs-status").inner_text()
 
 
 def test_a_contradiction_and_a_mistake_are_said(page: Any) -> None:
     open_first(page)
     assert page.get_by_text("The reasoning contradicts the answer No.").is_visible()
-    assert page.get_by_text("wrong: it is defective").is_visible()
+    assert page.get_by_text("wrong: the part is defective").is_visible()
 
 
 def test_an_overruled_answer_is_said(page: Any) -> None:
     page.get_by_role("button", name="Overruled answers").click()
     assert names(page) == ["a/0004.png"]
-    assert page.locator(".fs-card .fs-tag").all_inner_texts()[-1] == "it answered Yes"
+    assert page.locator(".fs-card .fs-tag").all_inner_texts()[-1] == "answered Yes"
     open_first(page)
-    assert page.get_by_text("To the whole image the model answered Yes").is_visible()
+    assert page.get_by_text("The model answered Yes for the whole image").is_visible()
 
 
 def test_everything_works_from_the_keyboard(page: Any) -> None:

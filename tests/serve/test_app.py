@@ -25,7 +25,7 @@ from flawsight.cli import app as cli
 from flawsight.errors import ServeError, StoreError
 from flawsight.io.images import prepare_image
 from flawsight.io.overlay import draw_overlay
-from flawsight.serve.access import Rate, is_loopback, read_token
+from flawsight.serve.access import RateLimiter, is_loopback, read_token
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
 from flawsight.serve.store import Query, Store
@@ -237,7 +237,7 @@ def test_rate(make: Make) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert int(answers[-1].headers["retry-after"]) in (1, 2)
     assert client.get("/healthz").status_code == 200
-    rate = Rate(2.0, 1)
+    rate = RateLimiter(2.0, 1)
     waits = [rate.wait("a", 0.0), rate.wait("a", 0.0), rate.wait("b", 0.0), rate.wait("a", 0.5)]
     assert waits == [0.0, 0.5, 0.0, 0.0]
 
@@ -396,7 +396,7 @@ def test_broken_input_is_never_the_services_fault(
     assert "Traceback" not in caplog.text
     assert client.get("/readyz").status_code == 200
     assert len(os.listdir("/proc/self/fd")) <= open_files + 5  # a few for the pool of the database
-    assert "flawsight_places_taken 0.0" in client.get("/metrics").text
+    assert "flawsight_images_in_flight 0.0" in client.get("/metrics").text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The queue: batches, places, deadlines, hang-ups, stopping. The model is a stand-in."""
+"""The queue: batches, slots, deadlines, hang-ups, stopping. The model is a stand-in."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from PIL import Image
 
 from flawsight.errors import AnswerError, BusyError, FlawsightError, ModelError
 from flawsight.inspection import Inspection
-from flawsight.serve.batching import Batcher, inspect_apart
+from flawsight.serve.batching import Batcher, inspect_separately
 
 SECONDS = 10
 
@@ -42,11 +42,11 @@ def images(*widths: int) -> list[Image.Image]:
     return [Image.new("L", (width, 1)) for width in widths]
 
 
-def run(scenario: Callable[[Batcher, Model], Awaitable[Any]], places: int = 8) -> Model:
+def run(scenario: Callable[[Batcher, Model], Awaitable[Any]], slots: int = 8) -> Model:
     model = Model()
 
     async def within() -> None:
-        batcher = Batcher(model, 3, places)
+        batcher = Batcher(model, 3, slots)
         try:
             await asyncio.wait_for(scenario(batcher, model), SECONDS)
         finally:
@@ -106,19 +106,19 @@ def test_a_cancelled_image_that_runs_harms_nobody() -> None:
     run(scenario)
 
 
-def test_places_are_bounded_and_given_back() -> None:
+def test_slots_are_bounded_and_given_back() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        with batcher.admit() as places:
-            places.take(3)
+        with batcher.admit() as slots:
+            slots.take(3)
             with batcher.admit(), pytest.raises(BusyError, match="full"), batcher.admit():
                 pass
-            assert batcher.taken == 3
+            assert batcher.in_flight == 3
             with pytest.raises(BusyError):
-                places.take(5)
-            assert batcher.taken == 3
-        assert batcher.taken == 0
+                slots.take(5)
+            assert batcher.in_flight == 3
+        assert batcher.in_flight == 0
 
-    run(scenario, places=4)
+    run(scenario, slots=4)
 
 
 def test_stopping_finishes_what_runs_and_refuses_what_waits() -> None:
@@ -146,7 +146,7 @@ def test_an_image_on_which_the_model_raises_fails_alone() -> None:
             raise RuntimeError("a secret of the model")
         return [AnswerError("none") if image.width == 3 else inspection(image) for image in batch]
 
-    outcomes = inspect_apart(fragile, images(1, 2, 3, 4))
+    outcomes = inspect_separately(fragile, images(1, 2, 3, 4))
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [Inspection, ModelError, AnswerError, Inspection]
     assert "secret" not in str(outcomes[1])

@@ -61,16 +61,16 @@ def test_upload_word_review_history(page: Any) -> None:
         assert cell in row.inner_text()
     sync_api.expect(row.locator("img")).to_have_js_property("naturalWidth", 20)
     # Past verdicts under another threshold, and how many of the reviewed ones it gets right.
-    effect = page.locator(".fs-plot .fs-status")
+    result = page.locator(".fs-plot .fs-status")
     for threshold, called, alarms in (("0.1", 1, 100), ("0.9", 0, 0)):
         page.get_by_label("Try a threshold").fill(threshold)
-        assert f"{called} of 1 called defective" in effect.inner_text()
-        assert f"{alarms} % of the good ones a false alarm" in effect.inner_text()
+        assert f"{called} of 1 predicted defective" in result.inner_text()
+        assert f"{alarms} % false alarms among the good" in result.inner_text()
     row.get_by_role("link").click()
     page.wait_for_selector(".fs-view")
     page.get_by_role("button", name="Right").click()
     page.wait_for_selector("button[aria-pressed=true] >> text=Right")
-    assert "Above 0.900: 0 of 1" in effect.inner_text()
+    assert "Above 0.900: 0 of 1" in result.inner_text()
 
 
 def test_everything_works_from_the_keyboard(page: Any) -> None:
@@ -96,8 +96,8 @@ def test_everything_works_from_the_keyboard(page: Any) -> None:
     page.locator("h2:focus").wait_for()
 
 
-def test_the_interface_is_told_without_a_script(page: Any) -> None:
-    page.get_by_role("link", name="The service's interface").click()
+def test_the_api_reference_needs_no_script(page: Any) -> None:
+    page.get_by_role("link", name="API reference").click()
     page.get_by_role("heading", name="POST /v1/inspect", exact=True).wait_for()
     assert page.locator("script").count() == 0
     page.get_by_role("link", name="InspectBody").first.click()

@@ -26,7 +26,7 @@ def wait_for(service: Service, name: str, value: float) -> None:
 def test_kill_under_load_loses_nothing_acknowledged(tmp_path: Path) -> None:
     acknowledged: list[str] = []
     for round_ in range(2):
-        with serving(tmp_path / "store", seconds=0.005, places=16) as service:
+        with serving(tmp_path / "store", seconds=0.005, slots=16) as service:
             stop = threading.Event()
 
             def client(
@@ -63,10 +63,10 @@ def test_kill_under_load_loses_nothing_acknowledged(tmp_path: Path) -> None:
 def test_sigterm_finishes_what_runs_and_refuses_what_waits(tmp_path: Path) -> None:
     with serving(tmp_path / "store", seconds=1.0) as service, ThreadPoolExecutor(3) as clients:
         running = clients.submit(service.post, picture(20))
-        wait_for(service, "flawsight_places_taken", 1)
+        wait_for(service, "flawsight_images_in_flight", 1)
         time.sleep(0.2)
         waiting = clients.submit(service.post, picture(21))
-        wait_for(service, "flawsight_places_taken", 2)
+        wait_for(service, "flawsight_images_in_flight", 2)
         service.process.send_signal(signal.SIGTERM)
         status, headers, body = waiting.result()
         assert status == 503, body
@@ -88,17 +88,17 @@ def send_and_hang_up(service: Service, body: bytes, share: float = 1.0) -> socke
 
 
 def test_who_hangs_up_frees_their_place(tmp_path: Path) -> None:
-    with serving(tmp_path / "store", seconds=1.0, places=4) as service:
+    with serving(tmp_path / "store", seconds=1.0, slots=4) as service:
         with ThreadPoolExecutor(1) as clients:
             running = clients.submit(service.post, picture(20))
-            wait_for(service, "flawsight_places_taken", 1)
+            wait_for(service, "flawsight_images_in_flight", 1)
             time.sleep(0.1)
             waiting = send_and_hang_up(service, as_json(picture(22), picture(24)))
             uploading = send_and_hang_up(service, as_json(picture(26)), share=0.5)
-            wait_for(service, "flawsight_places_taken", 4)
+            wait_for(service, "flawsight_images_in_flight", 4)
             waiting.close()
             uploading.close()
-            wait_for(service, "flawsight_places_taken", 1)
+            wait_for(service, "flawsight_images_in_flight", 1)
             assert running.result()[0] == 200
         wait_for(service, "flawsight_batch_size_count", 1)
         assert service.post(picture(28))[0] == 200
@@ -109,9 +109,9 @@ def test_who_hangs_up_frees_their_place(tmp_path: Path) -> None:
 
 
 def test_overload_is_refused_and_nothing_accepted_is_lost(tmp_path: Path) -> None:
-    """Ten times as many clients as places, with photos too large for a socket's buffers."""
+    """Ten times as many clients as slots, with photos too large for a socket's buffers."""
     photos = [as_json(picture(640 + index, 480, "BMP")) for index in range(8)]
-    with serving(tmp_path / "store", seconds=0.05, places=8) as service:
+    with serving(tmp_path / "store", seconds=0.05, slots=8) as service:
 
         def client(index: int) -> tuple[int, dict[str, str], Any]:
             return service.request("POST", "/v1/inspect", photos[index % len(photos)])
@@ -126,7 +126,7 @@ def test_overload_is_refused_and_nothing_accepted_is_lost(tmp_path: Path) -> Non
         answers = [one.result() for one in running]
         assert {status for status, _, _ in answers} == {200, 503}
         assert all(int(h["retry-after"]) >= 1 for s, h, _ in answers if s == 503)
-        assert service.gauge("flawsight_places_taken") == 0
+        assert service.gauge("flawsight_images_in_flight") == 0
         accepted = {body["results"][0]["id"] for status, _, body in answers if status == 200}
         _, _, found = service.request("GET", "/v1/inspections?limit=500")
         assert len(accepted) == len(found["inspections"]) - 1

@@ -1,6 +1,8 @@
 """The store, on SQLite and on a real PostgreSQL: rows, files, search, reviews, faults."""
 
+import io
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ from alembic.migration import MigrationContext
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
@@ -26,12 +29,15 @@ from flawsight.refine.guided_filter import guided_filter
 from flawsight.serve.app import create_app
 from flawsight.serve.database import Base
 from flawsight.serve.limits import Limits
-from flawsight.serve.map_grid import from_grid, to_grid
 from flawsight.serve.review_labels import LabelCounts, write_labels
 from flawsight.serve.store import NewInspection, Query, Store
 from flawsight.serve.stored_files import SWEEP_AGE
+from flawsight.serve.stored_maps import resize_map, shrink_map
 from helpers.postgres import Postgres, postgres_programs, running_postgres
 from helpers.serving import BATCH, inspect_batch, picture, stand_in
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+HOME = "http://127.0.0.1"
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """A new database and a folder for files."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/x.db", tmp_path / "files"
@@ -58,8 +64,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
 
 
 @pytest.fixture
-def store(place: tuple[str, Path]) -> Iterator[Store]:
-    opened = Store(*place)
+def store(location: tuple[str, Path]) -> Iterator[Store]:
+    opened = Store(*location)
     yield opened
     opened.close()
 
@@ -159,15 +165,15 @@ def test_old_files_without_a_row_are_swept(store: Store) -> None:
     assert not unfinished.exists()
 
 
-def test_migrations_make_what_the_code_expects(store: Store, place: tuple[str, Path]) -> None:
-    url = make_url(place[0])
+def test_migrations_make_what_the_code_expects(store: Store, location: tuple[str, Path]) -> None:
+    url = make_url(location[0])
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     engine.dispose()
-    Store(*place).close()  # a second time changes nothing
+    Store(*location).close()  # a second time changes nothing
 
 
 def test_labels_are_a_data_set_to_train_on(store: Store, tmp_path: Path) -> None:
@@ -209,7 +215,7 @@ def test_a_database_that_goes_and_comes_back(postgres: Postgres, tmp_path: Path)
     def post(width: int) -> Any:
         return client.post("/v1/inspect", files={"images": picture(width)})
 
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with TestClient(app, base_url=HOME) as client:
         kept = post(20).json()["results"][0]
         review = f"/v1/inspections/{kept['id']}/review"
         postgres.stop()
@@ -221,7 +227,7 @@ def test_a_database_that_goes_and_comes_back(postgres: Postgres, tmp_path: Path)
                 client.get("/readyz"),
             ):
                 assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
-                assert "is it running" in answer.text
+                assert "Check that it is running" in answer.text
                 assert int(answer.headers["retry-after"]) >= 1
             assert client.get("/healthz").status_code == 200
         finally:
@@ -234,50 +240,98 @@ def test_a_database_that_goes_and_comes_back(postgres: Postgres, tmp_path: Path)
 
 
 @given(
-    rows=st.integers(1, 20), cols=st.integers(1, 20), height=st.integers(1, 90),
-    width=st.integers(1, 90), seed=st.integers(0, 99),
+    rows=st.integers(1, 20), cols=st.integers(1, 20), height=st.integers(20, 90),
+    width=st.integers(20, 90), seed=st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=40, deadline=None)
-def test_a_map_is_kept_as_its_grid(
+def test_a_map_that_version_0_1_stored_as_its_grid_is_read(
     rows: int, cols: int, height: int, width: int, seed: int
 ) -> None:
     grid = torch.rand(rows, cols, generator=torch.Generator().manual_seed(seed))
     anomaly_map = upsample(grid, (height, width)).numpy()
-    kept = to_grid(anomaly_map, (rows, cols))
-    assert kept.shape == (rows, cols)
-    np.testing.assert_allclose(from_grid(kept, (height, width)), anomaly_map, atol=1e-4)
+    np.testing.assert_allclose(resize_map(grid.numpy(), (height, width)), anomaly_map, atol=1e-4)
 
 
-def test_a_map_that_is_no_grid_is_kept_to_a_thousandth() -> None:
+def test_a_map_is_stored_to_a_thousandth() -> None:
     anomaly_map = np.random.default_rng(0).random((30, 40)).astype(np.float32)
-    kept = to_grid(anomaly_map, (5, 5))
-    assert (kept * 1024 % 1 == 0).all()
-    np.testing.assert_allclose(from_grid(kept, (30, 40)), anomaly_map, atol=1 / 2048)
+    stored = shrink_map(anomaly_map)
+    assert (stored * 1024 % 1 == 0).all()
+    np.testing.assert_allclose(resize_map(stored, (30, 40)), anomaly_map, atol=1 / 2048)
 
 
-def test_a_large_photos_map_along_its_edges_is_kept_small() -> None:
+def test_a_large_photos_map_is_stored_small() -> None:
     rng = np.random.default_rng(0)
     photo = rng.random((24, 32)).repeat(16, 0).repeat(16, 1).astype(np.float32)
     coarse = upsample(torch.from_numpy(rng.random((5, 7), np.float32)), (1500, 2000)).numpy()
     anomaly_map = guided_filter(coarse, photo, 35)
-    kept = to_grid(anomaly_map, (5, 7))
-    assert kept.shape == (384, 512)
-    difference = np.abs(from_grid(kept, (1500, 2000)) - anomaly_map)
+    stored = shrink_map(anomaly_map)
+    assert stored.shape == (384, 512)
+    difference = np.abs(resize_map(stored, (1500, 2000)) - anomaly_map)
     assert difference.max() < 0.02
     assert difference.mean() < 1e-3
 
 
+@pytest.fixture
+def old_store(tmp_path: Path) -> Path:
+    """A copy of the store that version 0.1 wrote: one reviewed inspection, with regions."""
+    return Path(shutil.copytree(FIXTURES / "version-0.1/store", tmp_path / "old"))
+
+
+def test_a_store_of_version_0_1_is_read_under_todays_names(old_store: Path) -> None:
+    store = Store(str(old_store))
+    with TestClient(create_app(inspect_batch, BATCH, store, Limits(rate=0)), HOME) as client:
+        (listed,) = client.get("/v1/inspections").json()["inspections"]
+        url = f"/v1/inspections/{listed['id']}"
+        assert client.get(url).json() == listed
+        assert listed["tokens"]
+        assert not any("kept" in token for token in listed["tokens"])
+        assert {token["selected"] for token in listed["tokens"]} <= {True, False}
+        assert listed["regions"]
+        assert not any("words" in region for region in listed["regions"])
+        said = [region["phrases"] for region in listed["regions"]]
+
+        view = client.get(f"{url}/view").json()
+        assert view["map"]["data"]
+        assert [token["selected"] for token in view["tokens"]] == [
+            token["selected"] for token in listed["tokens"]
+        ]
+        assert [region["phrases"] for region in view["regions"]] == said
+
+        height, width = listed["image_size"]
+        for file in ("map.png", "overlay.png", "photo.jpg"):
+            picture = Image.open(io.BytesIO(client.get(f"{url}/{file}").content))
+            assert picture.size == (width, height)
+        with np.load(io.BytesIO(client.get(f"{url}/map.npz").content)) as arrays:
+            assert arrays["anomaly_map"].shape == (height, width)
+            assert len(arrays["token_maps"]) == len(listed["tokens"])
+
+        reviewed = client.put(f"{url}/review", json={"verdict": "right"}).json()
+        assert reviewed["tokens"] == listed["tokens"]
+
+
+def test_the_reviewed_photos_of_a_store_of_version_0_1_are_exported(
+    old_store: Path, tmp_path: Path
+) -> None:
+    store = Store(str(old_store))
+    (row,) = store.reviewed()
+    counts = write_labels(store, tmp_path / "out")
+    assert counts == LabelCounts(good=int(not row.true_label), bad=int(bool(row.true_label)))
+    (exported,) = (tmp_path / "out").glob("*/*.jpg")
+    assert exported.read_bytes() == (store.files.folder(row.id) / "photo").read_bytes()
+    store.close()
+
+
 @pytest.mark.parametrize(
-    ("place", "says"),
+    ("location", "says"),
     [
         ("postgresql://x@127.0.0.1:1/y", "files DIR"),
-        ("nonsense://x", "no database|files DIR"),
-        ("://", "no database URL"),
+        ("nonsense://x", "not supported|files DIR"),
+        ("://", "not a database URL"),
     ],
 )
-def test_a_place_that_is_none(place: str, says: str) -> None:
+def test_a_place_that_is_none(location: str, says: str) -> None:
     with pytest.raises(StoreError, match=says):
-        Store(place)
+        Store(location)
 
 
 def test_errors_say_no_password(tmp_path: Path) -> None:

@@ -11,20 +11,23 @@ from .shell import console, explained
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder; of a bench, OUT/DATASET/DETECTOR.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or folder DATASET/DETECTOR of a bench.")],
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="SPEC", help="Labelled data set of the images: name, NAME=PATH, path."
+            metavar="SPEC", help="Data set with the labels of the images: name, NAME=PATH or path."
         ),
     ] = None,
     data_root: DataRoot = None,
     one_file: Annotated[
         bool | None,
-        typer.Option("--one-file/--folder", help="Default: one file up to 40 images."),
+        typer.Option(
+            "--one-file/--folder",
+            help="Write one file or a folder. Default: one file for up to 40 images.",
+        ),
     ] = None,
 ) -> None:
-    """Write report.html of a run again, with the truth where it is known.
+    """Write report.html of a run again, with true labels if they are known.
 
     Examples:
 
@@ -32,7 +35,7 @@ def report(
 
         flawsight report runs/bench/MVTec-AD/flawsight --one-file
 
-    A bench knows its labels itself.
+    A bench folder already has its labels.
     """
     with explained():
         from ..data.open import open_datasets
@@ -47,5 +50,7 @@ def report(
         )
         labels = {str(sample.image): bool(sample.label) for sample in samples}
         if data is not None and labels.keys().isdisjoint(row["image"] for row in read_rows(run)):
-            raise DatasetError(f"{data} holds none of the images of {run}.")
+            raise DatasetError(
+                f"{data} has none of the images of {run}; give the data set they come from."
+            )
         console.print(f"Report: {write_report(run, labels, one_file)}", soft_wrap=True)

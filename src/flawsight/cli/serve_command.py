@@ -24,39 +24,44 @@ def serve(
     threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Thresholds of flawsight calibrate, of all and by product."),
+        typer.Option(
+            help="Calibration file of flawsight calibrate; its thresholds apply by product."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to bind to. Any but loopback needs a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8000,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the token; else $FLAWSIGHT_TOKEN.")
+        Path | None, typer.Option(help="File with the token. Default: $FLAWSIGHT_TOKEN.")
     ] = None,
     store: Annotated[
         str,
         typer.Option(
-            envvar="FLAWSIGHT_STORE", help="Folder, for SQLite; or postgresql://USER@HOST/NAME."
+            envvar="FLAWSIGHT_STORE",
+            help="Folder with an SQLite database, or postgresql://USER@HOST/NAME.",
         ),
     ] = "flawsight-store",
     files: Annotated[
-        Path | None, typer.Option(help="Folder of photos and maps, where --store is a URL.")
+        Path | None, typer.Option(help="Folder of photos and maps; required if --store is a URL.")
     ] = None,
     keep: Annotated[
-        int, typer.Option(help="Inspections kept; reviewed ones always are.")
+        int, typer.Option(help="Inspections kept in the store; reviewed ones are never deleted.")
     ] = 100_000,
-    queue: Annotated[int, typer.Option(help="Images in the house at once; above, 503.")] = 64,
-    deadline: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 60.0,
-    max_images: Annotated[int, typer.Option(help="In one request.")] = 16,
-    max_mib: Annotated[int, typer.Option(help="MiB of one request.")] = 64,
-    max_image_mib: Annotated[int, typer.Option(help="MiB of one image file.")] = 20,
-    max_pixels: Annotated[int, typer.Option(help="Of one image.")] = 32_000_000,
+    queue: Annotated[
+        int, typer.Option(help="Images in flight at once; further requests get status 503.")
+    ] = 64,
+    deadline: Annotated[float, typer.Option(help="Seconds a request may take.")] = 60.0,
+    max_images: Annotated[int, typer.Option(help="Images per request.")] = 16,
+    max_mib: Annotated[int, typer.Option(help="MiB per request.")] = 64,
+    max_image_mib: Annotated[int, typer.Option(help="MiB per image file.")] = 20,
+    max_pixels: Annotated[int, typer.Option(help="Pixels per image.")] = 32_000_000,
     rate: Annotated[
-        float, typer.Option(help="Requests a second from one address; 0: any number.")
+        float, typer.Option(help="Requests per second and address; 0 for no limit.")
     ] = 50.0,
-    burst: Annotated[int, typer.Option(help="Requests that it may make at once.")] = 100,
+    burst: Annotated[int, typer.Option(help="Requests per address at once.")] = 100,
 ) -> None:
-    """Inspect over HTTP, keep every inspection, and take reviews.
+    """Inspect over HTTP, store every inspection, and take reviews.
 
     Examples:
 
@@ -64,7 +69,7 @@ def serve(
 
         curl -F images=@part.jpg http://127.0.0.1:8000/v1/inspect
 
-    SIGTERM finishes what runs and refuses what waits. docs/serve.md tells the rest.
+    SIGTERM finishes the running batch and refuses waiting images. More in docs/serve.md.
     """
     with explained():
         try:
@@ -76,7 +81,7 @@ def serve(
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "serve") from error
         limits = Limits(
-            places=queue,
+            slots=queue,
             deadline=deadline,
             images=max_images,
             body_bytes=max_mib << 20,
@@ -105,9 +110,8 @@ def serve(
                 attention=attention,
             )
 
-        # In a thread that ends, and torch's workers with it. Where they stay, OpenMP counts more
-        # workers than cores, and those of the thread in which the model runs sleep after each of
-        # their many small tasks (docs/performance.md).
+        # Load in a thread that ends, and torch's OpenMP workers with it. If they stayed, there
+        # would be more workers than cores, which slows the model by a third (docs/performance.md).
         with console.status("Loading the model …"), ThreadPoolExecutor(1) as loading:
             inspector = loading.submit(load).result()
         calibrated = inspector.calibration

@@ -1,27 +1,28 @@
-"""One inspection as the viewer takes it: JSON types alone, its maps as small grids of bytes.
+"""One inspection as the viewer takes it: JSON, with maps as small grids of bytes.
 
-`view_of` makes what `static/viewer.js` shows; a page gets it from a file or from a service. Each
-grid is {"rows", "cols", "data"}: base64 of uint8, row by row from the top left, 255 being 1.0.
+`view_of` makes the view that `static/viewer.js` shows in the report and in the service. A grid is
+{"rows", "cols", "data"}: uint8 in base64, row by row from the top left, 255 for 1.0.
 
-    id              names the image among others, [A-Za-z0-9_-]
-    name, path      file name and full path; shown, never opened
-    image_size      [height, width] of the original, in pixels
+    id              identifies the image on the page, [A-Za-z0-9_-]
+    name, path      file name and full path, for display only
+    image_size      [height, width] of the original in pixels
     photo           URL of the photo, of any size; null if there is none
-    photo_has_map   true if the map is painted into it, as where the original is gone
-    pred_label      true: defective; pred_score: P(Yes) in [0, 1]; either may be null
-    label           the truth, true for defective; null if unknown
-    answer          the model's to the whole image, "Yes" or "No"; null if there is none
+    photo_has_map   true if the map is painted into the photo, because the original is gone
+    pred_label      true for defective; null if unknown
+    pred_score      P(Yes) in [0, 1]; null if unknown
+    label           true label, true for defective; null if unknown
+    answer          the model's answer to the whole image, "Yes" or "No"; null if there is none
     contradiction   true if the reasoning says the opposite of the answer
-    explanation     the reasoning in words
+    explanation     the reasoning
     map             grid of the anomaly map; null if there is none
-    tokens          of the explanation: start, end (characters), S_T, S_I, weight, kept, and peak,
-                    its greatest attention in units of the image's mean; null without a map
-    token_maps      one grid a token, one after the other in "data", on the scale of the anomaly
-                    map; null if they were not kept
-    regions         suspect regions, the most suspect first: box [left, top, width, height] in
-                    pixels of the original, area as a share of the image, score, words ("" if
-                    none speak of it) and tokens, their indices
-    sink_share      share of the kept words' attention on sinks; null if unknown
+    tokens          of the explanation: start, end (characters), S_T, S_I, weight, selected, and
+                    peak: its largest attention in units of the image's mean, null without a map
+    token_maps      one grid per token, concatenated in "data", on the scale of the anomaly map;
+                    null if they were not saved
+    regions         suspect regions, highest score first: box [left, top, width, height] in pixels
+                    of the original, area as a share of the image, score, phrases ("" if none
+                    attends to it), and tokens: indices of their tokens
+    sink_share      share of the selected tokens' attention on sinks; null if unknown
     scale           colours of the map: [value, [r, g, b], opacity], rising
 """
 
@@ -37,19 +38,19 @@ from ..inspection import FloatArray
 from ..io.overlay import SCALE
 from ..real.anomaly_map import to_fixed_scale
 
-# Finer than any grid of image tokens in use, so that nothing of a map is lost.
+# Finer than any grid of image tokens in use.
 MAP_SIDE = 48
 View = dict[str, Any]
 
 
 def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: bool | None) -> View:
-    """Return what the gallery needs of an image, and what its text is searched for.
+    """Return what the gallery shows and searches of an image.
 
     Args:
-        row: of `inspections.jsonl`, or `Inspection.to_json()`; one with "error" was not inspected.
+        row: of `inspections.jsonl`, or `Inspection.to_json()`; with "error" if the image failed.
         identifier: `id` of the view.
-        thumb: URL of a small picture.
-        label: the truth, True for defective.
+        thumb: URL of a small image.
+        label: true label, True for defective; None if unknown.
     """
     path = row["image"] or ""
     return {
@@ -77,7 +78,7 @@ def view_of(
     label: bool | None = None,
     photo_has_map: bool = False,
 ) -> View:
-    """Return the view of one inspection, see above.
+    """Return the view of one inspection; see the module.
 
     Args:
         row: of `inspections.jsonl`, or `Inspection.to_json()`.
@@ -85,7 +86,7 @@ def view_of(
         photo: its URL.
         anomaly_map: (height, width); values outside [0, 1] are clipped.
         token_maps: (R, grid_h, grid_w) attention of the row's R tokens.
-        label: the truth, True for defective.
+        label: true label, True for defective; None if unknown.
         photo_has_map: whether the map is painted into the photo.
     """
     summary = summary_of(row, identifier, None, label)

@@ -1,11 +1,10 @@
 """Run folder → report.html, which opens offline.
 
-Few images: one file. Many: the page holds a line of each, and loads thumbnails and what it shows
-of one image when they are looked at, from scripts and pictures beside it, for a page opened from a
-disk may load nothing else:
+With few images it is one file. With many, the page holds a summary of each image and loads
+thumbnails and views on demand. Views are scripts, because a page opened from disk may not fetch:
 
     report/thumbs/*.jpg
-    report/views-2/*.js     `flawsight.receive(view)`; see view.py
+    report/views-3/*.js     `flawsight.receive(view)`; see view.py
 """
 
 import base64
@@ -30,12 +29,12 @@ from .view import View, summary_of, view_of
 
 ONE_FILE_UP_TO = 40
 THUMB_SIDE = 256
-# With the format of the views in its name: another version of flawsight writes its own.
-VIEWS = "report/views-2"
+# The name holds the version of the view format, so that old views are not reused.
+VIEWS = "report/views-3"
 THUMBS = "report/thumbs"
-# What shows one inspection, in the order in which it is loaded; the service's page has it too.
-VIEWER = ("dom.js", "maps.js", "stage.js", "words.js", "regions.js", "viewer.js")
-_SCRIPTS = (*VIEWER, "figures.js", "gallery.js", "report.js")
+# Files of the viewer in loading order; the service's page uses them too.
+VIEWER = ("dom.js", "maps.js", "stage.js", "tokens.js", "regions.js", "viewer.js")
+_SCRIPTS = (*VIEWER, "charts.js", "gallery.js", "report.js")
 
 
 def write_report(
@@ -44,12 +43,12 @@ def write_report(
     """Write the report of a run and return its path.
 
     Args:
-        folder: of the run, of this or an older version.
-        labels: the truth by image path, True for defective; what is not in it is unknown.
-        one_file: whether everything goes into report.html; None decides by the number of images.
+        folder: run folder, of this version or an older one.
+        labels: true labels by image path, True for defective; other images have none.
+        one_file: whether to put everything into report.html; None decides by the number of images.
 
     Raises:
-        RunFolderError: if the folder holds no readable run, or cannot be written.
+        RunFolderError: if the run cannot be read or the folder not written.
     """
     rows, labels = read_rows(folder), labels or {}
     if one_file is None:
@@ -64,8 +63,8 @@ def write_report(
             if "error" in row:
                 items.append(summary_of(row, slug(row["image"]), None, label))
                 continue
-            place = _inline if one_file else _beside
-            thumb, view = place(folder, row, label)
+            write = _inline if one_file else _separate
+            thumb, view = write(folder, row, label)
             items.append(summary_of(row, slug(row["image"]), thumb, label))
             if view is not None:
                 inlined.append(view)
@@ -76,7 +75,7 @@ def write_report(
 
 
 def _shorten_names(items: list[View]) -> None:
-    """Name each image by its path below the folder that all share: 000.png may occur in many."""
+    """Name each image by its path below the common folder; file names alone may repeat."""
     parts = [PurePath(item["path"]).parts for item in items]
     shared = 0
     while len({one[shared] if shared + 1 < len(one) else None for one in parts} - {None}) == 1:
@@ -92,7 +91,7 @@ def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, Vie
     thumb = url = None
     if photo is not None:
         thumb = _data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
-        # An overlay is a PNG, many times as large.
+        # An overlay is a PNG, many times larger.
         whole = _thumbnail(folder / photo, None, MAX_SIDE) if has_map else None
         url = _data_url(whole or (folder / photo).read_bytes())
     name = slug(row["image"])
@@ -100,8 +99,8 @@ def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, Vie
     return thumb, view
 
 
-def _beside(folder: Path, row: Row, label: bool | None) -> tuple[str | None, None]:
-    """Write thumbnail and view beside the page, unless they are there; return the first's URL."""
+def _separate(folder: Path, row: Row, label: bool | None) -> tuple[str | None, None]:
+    """Write thumbnail and view next to the page if missing; return the thumbnail's URL."""
     photo, has_map = _photo(folder, row)
     name = slug(row["image"])
     thumb, script = folder / THUMBS / f"{name}.jpg", folder / VIEWS / f"{name}.js"
@@ -114,17 +113,17 @@ def _beside(folder: Path, row: Row, label: bool | None) -> tuple[str | None, Non
         if photo is not None:
             shown = None if has_map else anomaly_map
             write_atomically(thumb, _thumbnail(folder / photo, shown, THUMB_SIDE))
-        # The truth may become known later: the page has it, the view has not.
+        # Without the label, which may become known later; the page has it.
         view = view_of(row, name, photo, anomaly_map, token_maps, photo_has_map=has_map)
         write_atomically(script, f"flawsight.receive({_json(view)});\n".encode())
     return None if photo is None else f"{THUMBS}/{name}.jpg", None
 
 
 def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
-    """Return the photo's place in the folder, and whether the map is painted into it.
+    """Return the photo's path in the folder, and whether the map is painted into it.
 
-    Older versions and other programs kept no photo: it is made from the original, or else the
-    overlay stands for it.
+    Without a photo, as in runs of older versions and other programs, it is made from the original
+    image; if that is gone, the overlay is used.
     """
     path = row.get("photo") or f"photos/{slug(row['image'])}.jpg"
     if (folder / path).exists():
@@ -152,7 +151,7 @@ def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
 
 
 def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:
-    """Return a picture as JPEG of at most `side` pixels, with the map over it."""
+    """Return an image as JPEG of at most `side` pixels, with the map over it."""
     with Image.open(path) as image:
         image.draft("RGB", (side, side))  # decodes a JPEG no larger than needed
         small = image.convert("RGB")
@@ -165,7 +164,7 @@ def _data_url(jpeg: bytes) -> str:
 
 
 def _json(value: Any) -> str:
-    """Return ASCII JSON that can stand in a <script>: no tag begins in it."""
+    """Return ASCII JSON that is safe inside <script>: it contains no "<"."""
     return json.dumps(value).replace("<", "\\u003c")
 
 

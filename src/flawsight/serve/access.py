@@ -1,4 +1,4 @@
-"""Who may come in: token, host, origin, rate, and the headers that every answer carries."""
+"""Access control: token, host, origin and rate limit, and the headers of every response."""
 
 import asyncio
 import base64
@@ -42,10 +42,10 @@ _HEADERS = {
 
 
 def read_token(host: str, token_file: Path | None, environment: Mapping[str, str]) -> str | None:
-    """Return the token that clients must show, or None where none is needed.
+    """Return the token that clients must send, or None if none is needed.
 
     Raises:
-        ServeError: if the address can be reached from outside and there is no token, or a bad one.
+        ServeError: if a token is needed and there is none, or it is too weak or unreadable.
     """
     if token_file is not None:
         try:
@@ -58,8 +58,8 @@ def read_token(host: str, token_file: Path | None, environment: Mapping[str, str
             return None
     if not token:
         raise ServeError(
-            f"{host} can be reached from outside: put a token into {TOKEN_VARIABLE} or "
-            "--token-file FILE (openssl rand -hex 32 makes one), or bind to 127.0.0.1."
+            f"Other machines can reach {host}, so a token is needed: set {TOKEN_VARIABLE} or "
+            "--token-file FILE (openssl rand -hex 32 makes a token), or bind to 127.0.0.1."
         )
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise ServeError(
@@ -69,22 +69,22 @@ def read_token(host: str, token_file: Path | None, environment: Mapping[str, str
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-class Rate:
-    """A token bucket for each address; the least recent ones are forgotten."""
+class RateLimiter:
+    """One token bucket per address; the least recently used ones are dropped."""
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate, self._burst = rate, burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, address: str, now: float) -> float:
-        """Count a request; return 0, or the seconds after which it would be allowed."""
+        """Count a request; return 0 if it is allowed, else the seconds to wait."""
         if not self._rate:
             return 0.0
         level, then = self._buckets.pop(address, (float(self._burst), now))
@@ -97,50 +97,50 @@ class Rate:
 
 
 class Guard:
-    """ASGI middleware: refuses who may not come in, and bounds what the others send.
+    """ASGI middleware: refuses requests without access, and limits body size and rate.
 
     Args:
-        app: what it guards.
+        app: the guarded application.
         token: see `read_token`.
-        limits: of the body and the rate.
+        limits: for body and rate.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
         self._app = app
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
         self._limits = limits
-        self._rate = Rate(limits.rate, limits.burst)
+        self._rate = RateLimiter(limits.rate, limits.burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         headers = Headers(scope=scope)
-        # Whether more of the body may come. Who waits to be told to send it has not begun.
-        coming = "expect" not in headers and (
+        # Whether more of the body may arrive. A client that expects "100 Continue" has sent none.
+        pending = "expect" not in headers and (
             "content-length" in headers or "transfer-encoding" in headers
         )
         received = 0
 
         async def receive_bounded() -> Message:
-            nonlocal received, coming
+            nonlocal received, pending
             message = await receive()
-            coming = message.get("more_body", False)
+            pending = message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limits.body_bytes:
                 raise self._too_large()
             return message
 
         async def send_guarded(message: Message) -> None:
-            nonlocal coming
+            nonlocal pending
             if message["type"] == "http.response.start":
-                # A connection closed while they send is reset, and they do not hear why.
+                # If we closed while the client sends, it would see a reset and not the response.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_DRAIN_SECONDS):
-                        while coming:
-                            coming = (await receive()).get("more_body", False)
+                        while pending:
+                            pending = (await receive()).get("more_body", False)
                 answered = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answered[name] = value
@@ -166,9 +166,9 @@ class Guard:
             )
         host = headers.get("host", "")
         if self._token is None:
-            # A page elsewhere whose name is made to resolve to this machine would be let in.
+            # Against DNS rebinding: another site's name may be made to resolve to this machine.
             if not is_loopback(_hostname(host)):
-                raise HTTPException(403, "Without a token only this machine is served.")
+                raise HTTPException(403, "Without a token, only requests to localhost are served.")
         elif not self._known(headers.get("authorization", "")):
             raise HTTPException(
                 401,
@@ -176,12 +176,12 @@ class Guard:
                 {"WWW-Authenticate": 'Basic realm="flawsight, token as password"'},
             )
         if scope["method"] not in _READING:
-            # Browsers send a form, with the password they know, from any page to any address.
+            # Against cross-site request forgery: browsers attach a known password to any form.
             origin = headers.get("origin")
             foreign = origin is not None and origin.partition("://")[2] != host
             if foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                raise HTTPException(403, "Requests from other sites' pages are refused.")
-        # The server has checked that it is a number.
+                raise HTTPException(403, "Requests from pages of other sites are refused.")
+        # uvicorn has checked that it is a number.
         if int(headers.get("content-length", "0")) > self._limits.body_bytes:
             raise self._too_large()
 
@@ -200,11 +200,11 @@ class Guard:
 
     def _too_large(self) -> HTTPException:
         limit = self._limits.body_bytes
-        return HTTPException(413, f"A request may have {limit:,} bytes; send fewer images.")
+        return HTTPException(413, f"A request may have at most {limit:,} bytes; send fewer images.")
 
 
 def _hostname(host: str) -> str:
-    """Return the name in a Host header, "" for what is none."""
+    """Return the name in a Host header, "" if it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -212,5 +212,5 @@ def _hostname(host: str) -> str:
 
 
 def error_body(kind: str, message: str) -> dict[str, dict[str, str]]:
-    """Return the one form of every error."""
+    """Return the body of every error."""
     return {"error": {"kind": kind, "message": message}}

@@ -24,7 +24,7 @@ from .database import InspectionRow
 from .limits import Limits
 from .page import add_page
 from .prometheus import CountRequests, Metrics
-from .render import MEDIA_TYPES, read, render, render_view
+from .rendered_files import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
@@ -82,26 +82,26 @@ def create_app(
 
     Args:
         inspect_batch: `Inspector.inspect_batch`.
-        batch_size: images given to it at once.
-        store: where inspections are kept; closed with the service.
-        limits: of requests.
+        batch_size: images per batch.
+        store: for the inspections; closed with the service.
+        limits: for requests.
         token: see `access.read_token`.
-        thresholds: of products that have one of their own.
-        about: kept with every inspection.
+        thresholds: by product, instead of the Inspector's.
+        about: stored with every inspection.
     """
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batcher = Batcher(inspect_batch, batch_size, limits.places, metrics.on_batch)
-        metrics.places.set_function(lambda: batcher.taken)
+        batcher = Batcher(inspect_batch, batch_size, limits.slots, metrics.on_batch)
+        metrics.in_flight.set_function(lambda: batcher.in_flight)
         app.state.service = Service(
             batcher=batcher,
             store=store,
             limits=limits,
             thresholds=thresholds or {},
             about=about or {},
-            drawing=CapacityLimiter(2),
+            rendering=CapacityLimiter(2),
         )
         pruning = asyncio.create_task(_prune(store, limits.keep))
         yield
@@ -109,7 +109,7 @@ def create_app(
         await batcher.stop()
         store.close()
 
-    # The pages that FastAPI makes for the document load scripts from elsewhere: page.py has one.
+    # FastAPI's own pages of the API load scripts from other sites; page.py has one that does not.
     app = FastAPI(
         title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
@@ -119,14 +119,14 @@ def create_app(
     for kind in (HTTPException, RequestValidationError, FlawsightError, ClientDisconnect,
                  TimeoutError):  # fmt: skip
         app.add_exception_handler(kind, _refuse)
-    _add_inspecting(app)
+    _add_inspection(app)
     _add_history(app)
-    _add_watching(app)
+    _add_monitoring(app)
     add_page(app)
     return app
 
 
-def _add_inspecting(app: FastAPI) -> None:
+def _add_inspection(app: FastAPI) -> None:
     @app.post(
         "/v1/inspect",
         openapi_extra=_UPLOAD,
@@ -139,16 +139,18 @@ def _add_inspecting(app: FastAPI) -> None:
     async def inspect(
         request: Request,
         include: Annotated[
-            list[schemas.File], Query(description="Files to send with each inspection.")
+            list[schemas.File],
+            Query(description="Files to include with each inspection, in base64."),
         ] = [],  # noqa: B006
         deadline: Annotated[
-            float | None, Query(gt=0, description="Seconds after which to give up.")
+            float | None, Query(gt=0, description="Seconds after which the request fails.")
         ] = None,
     ) -> JSONResponse:
-        """Inspect one or several images.
+        """Inspect one or more images.
 
-        An image that fails has an error in its place. The status is 200 unless all failed: then it
-        is 422 if it is for what they are, 503 if the service is stopping, 500 if the model failed.
+        An image that fails has an error instead of a result. The status is 200 unless all fail.
+        Then it is 422 if the images are at fault, 503 if the service is stopping, and 500 if the
+        model failed.
         """
         service: Service = app.state.service
         results = await service.inspect(request, deadline)
@@ -173,8 +175,10 @@ def _add_inspecting(app: FastAPI) -> None:
 def _add_history(app: FastAPI) -> None:
     @app.get("/v1/inspections", responses=_refusals(503))
     async def inspections(
-        since: Annotated[AwareDatetime | None, Query(description="Included.")] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Left out.")] = None,
+        since: Annotated[
+            AwareDatetime | None, Query(description="Earliest time, inclusive.")
+        ] = None,
+        until: Annotated[AwareDatetime | None, Query(description="Latest time, exclusive.")] = None,
         verdict: Literal["good", "defective"] | None = None,
         min_score: Score = None,
         max_score: Score = None,
@@ -183,7 +187,7 @@ def _add_history(app: FastAPI) -> None:
         before: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> schemas.InspectionsBody:
-        """Search past inspections, newest first, a page at a time."""
+        """Search past inspections, newest first, in pages."""
         search = Search(
             since_ms=None if since is None else int(since.timestamp() * 1000),
             until_ms=None if until is None else int(until.timestamp() * 1000),
@@ -220,11 +224,11 @@ def _add_history(app: FastAPI) -> None:
 
     @app.get("/v1/inspections/{id}/view", responses=_refusals(404, 503))
     async def view(id: Id) -> dict[str, Any]:
-        """Return what the page at / shows, with the maps as small grids of bytes."""
+        """Return the data that the page at / shows, with the maps as small grids of bytes."""
         row = await _row(app, id)
         service: Service = app.state.service
         folder = service.store.files.folder(id)
-        return await to_thread.run_sync(render_view, folder, row, limiter=service.drawing)
+        return await to_thread.run_sync(render_view, folder, row, limiter=service.rendering)
 
     @app.get(
         "/v1/inspections/{id}/{what}",
@@ -232,9 +236,9 @@ def _add_history(app: FastAPI) -> None:
         responses=_sends(*sorted(set(MEDIA_TYPES.values()))),
     )
     async def file(id: Id, what: schemas.File) -> Response:
-        """Return the map (16-bit PNG, or npz with the token maps too), the overlay or the photo.
+        """Return the map (16-bit PNG, or npz with the token maps), the overlay or the photo.
 
-        thumb.jpg is the overlay made small.
+        thumb.jpg is a small version of the overlay.
         """
         row = await _row(app, id)
         content = await _file(app.state.service, row, what)
@@ -242,21 +246,21 @@ def _add_history(app: FastAPI) -> None:
 
     @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
     async def review(id: Id, request: schemas.ReviewRequest) -> schemas.InspectionBody:
-        """Mark a verdict right or wrong; the last review counts."""
+        """Mark a verdict right or wrong; the latest review counts."""
         store: Store = app.state.service.store
         row = await to_thread.run_sync(store.review, id, request.verdict == "right")
         return schemas.inspection_body(_found(row))
 
 
-def _add_watching(app: FastAPI) -> None:
+def _add_monitoring(app: FastAPI) -> None:
     @app.get("/healthz")
     async def healthz() -> schemas.Status:
-        """Say that the process lives."""
+        """Report that the process is alive."""
         return schemas.Status(status="ok")
 
     @app.get("/readyz", responses={503: {"model": schemas.ErrorBody}})
     async def readyz() -> schemas.Status:
-        """Say whether images can be inspected and kept now."""
+        """Report whether images can be inspected and stored now."""
         service: Service = app.state.service
         if not service.batcher.alive:
             raise BusyError("The service is stopping.")
@@ -275,17 +279,17 @@ async def _row(app: FastAPI, id: str) -> InspectionRow:
 
 def _found(row: InspectionRow | None) -> InspectionRow:
     if row is None:
-        raise HTTPException(404, "There is no such inspection.")
+        raise HTTPException(404, "There is no inspection with this id.")
     return row
 
 
 async def _file(service: Service, row: InspectionRow, what: schemas.File) -> bytes:
     folder = service.store.files.folder(row.id)
-    return await to_thread.run_sync(render, folder, row, what, limiter=service.drawing)
+    return await to_thread.run_sync(render, folder, row, what, limiter=service.rendering)
 
 
 async def _prune(store: Store, keep: int) -> None:
-    """Keep the store within its limit; at the start, clear away what a kill may have left."""
+    """Keep the store within its limit; at the start, remove what a killed process left."""
     swept = False
     while True:
         try:
@@ -299,7 +303,7 @@ async def _prune(store: Store, keep: int) -> None:
 
 
 def _status(error: Exception) -> int:
-    """The status of an answer that is nothing but this error."""
+    """Return the status of a response that holds only this error."""
     if isinstance(error, TimeoutError):
         return 504
     if isinstance(error, BusyError | StoreError):
@@ -313,14 +317,14 @@ def _headers(app: FastAPI, status: int) -> dict[str, str]:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Answer with an error in the one form."""
+    """Respond with an error body."""
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)  # nobody hears it; the metrics do
+        return Response(status_code=499)  # for the metrics only
     if isinstance(error, HTTPException):
         body = error_body("Refused", error.detail)
         return JSONResponse(body, error.status_code, error.headers)
     if isinstance(error, RequestValidationError):
-        # Without the value: it may be no text at all.
+        # Without the value, which may not be text.
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return JSONResponse(error_body("Refused", f"{where}: {first['msg']}"), 422)

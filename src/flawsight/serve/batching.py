@@ -1,7 +1,7 @@
 """Micro-batching: images of many requests wait in one queue, and the model takes several at once.
 
-There is no timer. While the model is busy the queue fills by itself, and while it is idle an image
-is taken at once: the batch grows with the load, and a lone request waits for nobody.
+There is no timer. While the model is busy, images gather in the queue; while it is idle, an image
+is taken at once. So batches grow with the load, and a single request never waits for others.
 """
 
 import asyncio
@@ -34,24 +34,24 @@ class _Item:
 
 
 class Batcher:
-    """The one worker that runs the model, and the bounded queue before it.
+    """The worker that runs the model, and the bounded queue in front of it.
 
     Args:
         inspect_batch: `Inspector.inspect_batch`; runs in a thread of its own, one call at a time.
-        batch_size: images given to it at once.
-        places: images that may be in the house: being uploaded, waiting, or with the model.
-        on_batch: told the size and the seconds of each batch.
+        batch_size: images per batch.
+        slots: images in flight at most: being uploaded, waiting, or with the model.
+        on_batch: called with the size and the seconds of each batch.
     """
 
     def __init__(
         self,
         inspect_batch: InspectBatch,
         batch_size: int,
-        places: int,
+        slots: int,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
-        self.places = places
-        self.taken = 0
+        self.slots = slots
+        self.in_flight = 0
         self.closed = False
         self._inspect_batch = inspect_batch
         self._batch_size = batch_size
@@ -63,22 +63,22 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "model")
         self._worker = asyncio.create_task(self._run())
 
-    def admit(self) -> "Places":
-        """Return the context in which one request holds its places."""
-        return Places(self)
+    def admit(self) -> "Slots":
+        """Return the context in which one request holds its slots."""
+        return Slots(self)
 
     @property
     def retry_after(self) -> int:
-        """Seconds after which the images now in the house should be done."""
-        return max(1, math.ceil(self.taken / self._batch_size * self._batch_seconds))
+        """Seconds after which the images now in flight should be done."""
+        return max(1, math.ceil(self.in_flight / self._batch_size * self._batch_seconds))
 
     @property
     def alive(self) -> bool:
-        """Whether the worker runs and takes new images."""
+        """Whether the worker runs and accepts images."""
         return not self.closed and not self._worker.done()
 
     async def inspect(self, images: Sequence[Image.Image]) -> list[Outcome]:
-        """Inspect images; cancelled, those that still wait leave the queue at once."""
+        """Inspect images; if cancelled, those that still wait leave the queue at once."""
         items = [_Item(image) for image in images]
         if self.closed:
             return [_stopping() for _ in items]
@@ -92,7 +92,7 @@ class Batcher:
                     self._waiting.remove(item)
 
     def close(self) -> None:
-        """Refuse what waits and what comes; what runs goes on."""
+        """Refuse waiting and new images; the running batch goes on."""
         self.closed = True
         while self._waiting:
             item = self._waiting.popleft()
@@ -101,11 +101,11 @@ class Batcher:
         self._wake.set()
 
     def close_soon(self) -> None:
-        """Close, from a signal handler."""
+        """Close from a signal handler."""
         self._loop.call_soon_threadsafe(self.close)
 
     async def stop(self) -> None:
-        """Close, and return when the model is still."""
+        """Close, and return when the running batch is done."""
         self.close()
         await self._worker
         self._thread.shutdown()
@@ -122,7 +122,7 @@ class Batcher:
             began = time.perf_counter()
             images = [item.image for item in batch]
             outcomes = await self._loop.run_in_executor(
-                self._thread, inspect_apart, self._inspect_batch, images
+                self._thread, inspect_separately, self._inspect_batch, images
             )
             self._batch_seconds = time.perf_counter() - began
             self._on_batch(count, self._batch_seconds)
@@ -131,30 +131,30 @@ class Batcher:
                     item.outcome.set_result(outcome)
 
 
-class Places:
-    """What one request holds of the house, given back however it ends."""
+class Slots:
+    """The slots of one request, released however it ends."""
 
     def __init__(self, batcher: Batcher) -> None:
         self._batcher = batcher
         self._count = 0
 
     def __enter__(self) -> Self:
-        # One place is taken before the body is read, so that waiting uploads are bounded too.
+        # One slot is taken before the body is read, which bounds unfinished uploads too.
         self.take(1)
         return self
 
     def take(self, count: int) -> None:
-        """Hold `count` places in all.
+        """Hold `count` slots in all.
 
         Raises:
-            BusyError: if there are not as many.
+            BusyError: if fewer are free.
         """
         more = count - self._count
         if self._batcher.closed:
             raise _stopping()
-        if self._batcher.taken + more > self._batcher.places:
-            raise BusyError("The queue is full; try again in a while.")
-        self._batcher.taken += more
+        if self._batcher.in_flight + more > self._batcher.slots:
+            raise BusyError("The queue is full; try again later.")
+        self._batcher.in_flight += more
         self._count = count
 
     def __exit__(
@@ -163,24 +163,24 @@ class Places:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._batcher.taken -= self._count
+        self._batcher.in_flight -= self._count
 
 
-def inspect_apart(inspect_batch: InspectBatch, images: Sequence[Image.Image]) -> list[Outcome]:
-    """Inspect a batch; if it fails as a whole, each image by itself.
+def inspect_separately(inspect_batch: InspectBatch, images: Sequence[Image.Image]) -> list[Outcome]:
+    """Inspect a batch; if it fails as a whole, inspect each image alone.
 
-    So an image on which the model raises, or one too many for its memory, fails nobody else's.
+    An image on which the model raises, or a batch too large for memory, thus fails no other image.
     """
     try:
         return inspect_batch(images)
-    except Exception as error:  # whatever a model does, the worker lives
+    except Exception as error:  # the worker survives any error of the model
         if len(images) == 1:
             _log.exception("The model failed on an image")
             if isinstance(error, FlawsightError):
                 return [error]
-            return [ModelError("The model failed on this image; the service's log says how.")]
-    return [outcome for image in images for outcome in inspect_apart(inspect_batch, [image])]
+            return [ModelError("The model failed on this image; see the log of the service.")]
+    return [outcome for image in images for outcome in inspect_separately(inspect_batch, [image])]
 
 
 def _stopping() -> BusyError:
-    return BusyError("The service is stopping; try again when it is back.")
+    return BusyError("The service is stopping; try again when it is running.")

@@ -1,23 +1,38 @@
-"""The one table. A change here needs a migration (migrations/versions)."""
+"""The only table. A change here needs a migration (migrations/versions)."""
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Dialect, Float, Index, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from ..runs.read import upgraded_row
 
 
 class Base(DeclarativeBase):
-    """What alembic compares the database with."""
+    """The metadata that alembic compares the database with."""
+
+
+class RowContent(TypeDecorator[dict[str, Any]]):
+    """JSON column of `Inspection.to_json`; rows of version 0.1 are read under today's names."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_result_value(
+        self, value: dict[str, Any] | None, dialect: Dialect
+    ) -> dict[str, Any] | None:
+        """Rename the fields of a row that an older version wrote."""
+        return None if value is None else upgraded_row(value)
 
 
 class InspectionRow(Base):
-    """One inspection; its photo and arrays lie in a folder called by its id.
+    """One inspection. Its photo and arrays are in a folder named after its id.
 
     Attributes:
-        id: 12 hexadecimal digits of milliseconds, 20 of chance: it sorts by time.
-        created_ms: since 1970, UTC. A number, for SQLite knows no time zones.
-        content: `Inspection.to_json`, with the model's hash and the threshold.
-        true_label: of a reviewer, True for defective; None before.
+        id: 12 hexadecimal digits of milliseconds and 20 random ones, so ids sort by time.
+        created_ms: milliseconds since 1970, UTC. A number, because SQLite has no time zones.
+        content: `Inspection.to_json`, with the model's name and hash.
+        true_label: set by a reviewer, True for defective; None before.
     """
 
     __tablename__ = "inspections"
@@ -34,6 +49,6 @@ class InspectionRow(Base):
     photo_format: Mapped[str] = mapped_column(String(8))
     pred_label: Mapped[bool] = mapped_column(Boolean)
     pred_score: Mapped[float] = mapped_column(Float)
-    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    content: Mapped[dict[str, Any]] = mapped_column(RowContent)
     true_label: Mapped[bool | None] = mapped_column(Boolean)
     reviewed_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -1,4 +1,4 @@
-"""How much the service takes on, in one place."""
+"""All limits of the service."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,22 @@ from ..errors import ServeError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds of a request and of the whole service.
+    """Limits of one request and of the whole service.
 
     Attributes:
-        places: images in the house at once: being uploaded, waiting, or with the model.
-        deadline: seconds that a request may take from its first byte to the model's answer.
-        images: in one request.
-        body_bytes: of one request.
-        image_bytes: of one image file.
-        pixels: of one image, known before it is decoded.
-        rate: requests a second that one address may make in the long run; 0 for any number.
-        burst: requests that it may make at once.
-        connections: open at once.
-        keep: inspections in the store; older ones go, but for those that were reviewed.
+        slots: images in flight at once: being uploaded, waiting, or with the model.
+        deadline: seconds from the first byte of a request to the model's answer.
+        images: images per request.
+        body_bytes: bytes per request.
+        image_bytes: bytes per image file.
+        pixels: pixels per image, checked before it is decoded.
+        rate: sustained requests per second and address; 0 for no limit.
+        burst: requests that one address may make at once.
+        connections: open connections.
+        keep: inspections in the store; older ones are deleted unless they were reviewed.
     """
 
-    places: int = 64
+    slots: int = 64
     deadline: float = 60.0
     images: int = 16
     body_bytes: int = 64 << 20
@@ -34,12 +34,13 @@ class Limits:
     keep: int = 100_000
 
     def __post_init__(self) -> None:
-        for name in ("places", "images", "body_bytes", "image_bytes", "pixels", "burst", "keep"):
+        for name in ("slots", "images", "body_bytes", "image_bytes", "pixels", "burst", "keep"):
             if getattr(self, name) < 1:
                 raise ServeError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not self.deadline > 0 or not self.rate >= 0:
-            raise ServeError("The deadline must be above 0, and the rate not negative.")
-        if self.images > self.places:
+            raise ServeError("The deadline must be above 0, and the rate at least 0.")
+        if self.images > self.slots:
             raise ServeError(
-                f"A request may hold {self.images} images, but the queue only {self.places}."
+                f"max-images is {self.images}, but queue only {self.slots}; raise --queue or lower "
+                "--max-images."
             )

@@ -1,7 +1,7 @@
-"""The pages: / with what it loads, the viewer that the report has too; and /docs.
+"""The pages / and /docs, with the viewer that the report uses too.
 
-Whatever a page shows comes from this package: nothing is loaded from elsewhere, and no script or
-style is inline, so the strict policy of access.py holds for all of them.
+All files come from this package, and no script or style is inline, as the strict content security
+policy in access.py requires.
 """
 
 from functools import cache
@@ -22,12 +22,12 @@ _TYPES = {
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the pages. Their files are read once, by names that are not a client's."""
+    """Serve the pages. Their files are read once, at the start."""
     own, shared = files("flawsight.serve") / "static", files("flawsight.report") / "static"
     _add(app, "/", (own / "index.html").read_bytes(), "html")
     for folder, names in (
         (own, ("page.js", "page.css", "icon.svg")),
-        (shared, (*VIEWER, "figures.js", "viewer.css")),
+        (shared, (*VIEWER, "charts.js", "viewer.css")),
     ):
         for name in names:
             content = (folder / name).read_bytes()
@@ -35,7 +35,7 @@ def add_page(app: FastAPI) -> None:
 
     @cache
     def document() -> str:
-        # Scripts that show such a document weigh more than this package, and want inline styles.
+        # The usual scripts for OpenAPI are larger than this package and need inline styles.
         environment = Environment(loader=PackageLoader("flawsight.serve"), autoescape=True)
         return environment.get_template("docs.html").render(app.openapi())
 

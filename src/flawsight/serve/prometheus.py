@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics, and the middleware that counts requests."""
+"""The metrics at /metrics for Prometheus, and the middleware that counts requests."""
 
 import time
 
@@ -9,7 +9,7 @@ _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 
 class Metrics:
-    """The counters of one service."""
+    """The metrics of one service."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -19,19 +19,22 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "flawsight_request_seconds", "Time to an answer.", ("route",), registry=registry
+            "flawsight_request_seconds", "Time to the response.", ("route",), registry=registry
         )
         self.images = Counter(
             "flawsight_images", "Images by outcome.", ("outcome",), registry=registry
         )
         self.batch_size = Histogram(
-            "flawsight_batch_size", "Images that the model took at once.",
+            "flawsight_batch_size", "Images per batch.",
             buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry,
         )  # fmt: skip
         self.batch_seconds = Histogram(
-            "flawsight_batch_seconds", "Time that the model took for a batch.", registry=registry
+            "flawsight_batch_seconds", "Time of the model per batch.", registry=registry
         )
-        self.places = Gauge("flawsight_places_taken", "Images in the house.", registry=registry)
+        self.in_flight = Gauge(
+            "flawsight_images_in_flight", "Images being uploaded, waiting or with the model.",
+            registry=registry,
+        )  # fmt: skip
 
     def on_batch(self, size: int, seconds: float) -> None:
         """Count a batch."""
@@ -44,7 +47,7 @@ class Metrics:
 
 
 class CountRequests:
-    """ASGI middleware: counts requests by route, not by path, of which there is no end."""
+    """ASGI middleware: counts requests by route; paths are unlimited in number."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -58,14 +61,14 @@ class CountRequests:
         began = time.perf_counter()
         status = 500
 
-        async def send_noting(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_noting)
+            await self._app(scope, receive, send_and_note_status)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"

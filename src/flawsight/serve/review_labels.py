@@ -12,7 +12,7 @@ _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """How many photos were written."""
+    """Numbers of photos written."""
 
     good: int
     bad: int
@@ -22,17 +22,17 @@ def write_labels(store: Store, out: Path, product: str | None = None) -> LabelCo
     """Copy each reviewed photo into the folder of its true label.
 
     Args:
-        store: with the reviews.
+        store: holds the reviews.
         out: folder, new or empty.
-        product: only of this one.
+        product: limits the export to one product.
 
     Raises:
-        StoreError: if nothing was reviewed, or a photo cannot be copied.
+        StoreError: if there is no review, `out` is not empty, or a photo cannot be copied.
     """
     counts = {"good": 0, "bad": 0}
     try:
         if out.exists() and any(out.iterdir()):
-            raise StoreError(f"{out} holds something already; choose another OUT.")
+            raise StoreError(f"{out} is not empty; choose another OUT.")
         for row in store.reviewed(product):
             label = "bad" if row.true_label else "good"
             suffix = _SUFFIXES.get(row.photo_format, f".{row.photo_format.lower()}")
@@ -42,5 +42,5 @@ def write_labels(store: Store, out: Path, product: str | None = None) -> LabelCo
     except OSError as error:
         raise StoreError(f"Cannot copy a photo to {out}: {error}") from error
     if not any(counts.values()):
-        raise StoreError("The store holds no reviewed inspection; review some verdicts first.")
+        raise StoreError("The store has no reviewed inspections; review some verdicts first.")
     return LabelCounts(**counts)

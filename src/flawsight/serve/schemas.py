@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""The JSON of requests and responses."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from .database import InspectionRow
 
-# No control characters: what a client calls things ends up in databases, headers and pages.
+# No control characters: names end up in databases, headers and pages.
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg", "thumb.jpg"]
 
@@ -29,20 +29,20 @@ class InspectRequest(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong, and what to do."""
+    """What is wrong, and what to do."""
 
     kind: str
     message: str
 
 
 class ErrorBody(BaseModel):
-    """The answer to a request that was refused."""
+    """The response to a refused request."""
 
     error: ErrorDetail
 
 
 class Token(BaseModel):
-    """One reasoning token; `start` and `end` are its characters in `explanation`."""
+    """One reasoning token; `start` and `end` are character offsets in `explanation`."""
 
     model_config = ConfigDict(extra="allow")
     text: str
@@ -50,12 +50,12 @@ class Token(BaseModel):
     end: int
     S_T: float
     S_I: float
-    kept: bool
+    selected: bool
     weight: float
 
 
 class Review(BaseModel):
-    """A reviewer's judgement. `true_label` is True for a part that is defective."""
+    """A review. `true_label` is true for a defective part."""
 
     verdict: Literal["right", "wrong"]
     true_label: bool
@@ -63,14 +63,16 @@ class Review(BaseModel):
 
 
 class InspectionBody(BaseModel):
-    """One inspection; fields as in `flawsight.Inspection`, and what the store adds."""
+    """One inspection: the fields of `flawsight.Inspection`, and those of the store."""
 
     model_config = ConfigDict(extra="allow")
     id: str
     created: AwareDatetime
     name: str | None
     product: str | None
-    image_size: tuple[int, int] = Field(description="(height, width) of the upright photo.")
+    image_size: tuple[int, int] = Field(
+        description="(height, width) of the upright photo in pixels."
+    )
     pred_label: bool
     pred_score: float
     answer: str
@@ -79,18 +81,20 @@ class InspectionBody(BaseModel):
     tokens: list[Token]
     seconds: float
     review: Review | None
-    files: dict[File, str] = Field(default={}, description="What ?include= asked for, in base64.")
+    files: dict[File, str] = Field(
+        default={}, description="The files that ?include= names, in base64."
+    )
 
 
 class FailedImage(BaseModel):
-    """An image of a request that could not be inspected; nothing of it is kept."""
+    """An image that could not be inspected. It is not stored."""
 
     name: str | None
     error: ErrorDetail
 
 
 class InspectBody(BaseModel):
-    """One result an image, in the order of the request."""
+    """One result per image, in the order of the request."""
 
     results: list[InspectionBody | FailedImage]
 
@@ -103,20 +107,20 @@ class InspectionsBody(BaseModel):
 
 
 class ReviewRequest(BaseModel):
-    """Whether the service's verdict on the part is right."""
+    """Whether the verdict of the service is right."""
 
     model_config = ConfigDict(extra="forbid")
     verdict: Literal["right", "wrong"]
 
 
 class Status(BaseModel):
-    """Of /healthz and /readyz."""
+    """The response of /healthz and /readyz."""
 
     status: str
 
 
 def inspection_body(row: InspectionRow, files: dict[File, str] | None = None) -> InspectionBody:
-    """Return what a client sees of a row."""
+    """Return a row as a client sees it."""
     review = None
     if row.true_label is not None and row.reviewed_ms is not None:
         review = Review(

@@ -1,4 +1,4 @@
-"""uvicorn, told to refuse what waits as soon as it is asked to stop."""
+"""uvicorn with a graceful stop: SIGTERM finishes the running batch and refuses waiting images."""
 
 import contextlib
 import signal
@@ -9,12 +9,12 @@ from fastapi import FastAPI
 
 from .limits import Limits
 
-# What runs when the service is stopped has this long to end, in seconds.
+# Seconds for requests to finish after SIGTERM.
 _GRACE = 60
 
 
 class Server(uvicorn.Server):
-    """Serves an app of `create_app`; SIGTERM ends it in order."""
+    """Serves an app of `create_app`; SIGTERM stops it gracefully."""
 
     def __init__(self, app: FastAPI, host: str, port: int, limits: Limits) -> None:
         super().__init__(
@@ -28,14 +28,14 @@ class Server(uvicorn.Server):
                 limit_concurrency=limits.connections,
                 timeout_graceful_shutdown=_GRACE,
                 server_header=False,
-                # The rate is of the address that connects, not of one that a header claims.
+                # Rate limits apply to the connecting address; a header could claim any.
                 proxy_headers=False,
             )
         )
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Finish what runs, and refuse what waits."""
+        """Let the running batch finish and refuse waiting images."""
         if self.started:
             self._app.state.service.batcher.close_soon()
         super().handle_exit(sig, frame)
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 
 def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT."""
-    # uvicorn raises the signal once more when it is done; to have been asked is no failure.
+    # uvicorn raises the signal again when it is done, which must not look like a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         Server(app, host, port, limits).run()

@@ -1,4 +1,4 @@
-"""What a request for inspection goes through: places, upload, queue, model, store."""
+"""The way of a request: slots, upload, queue, model, store."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -14,8 +14,8 @@ from ..inspection import Inspection
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
-from .map_grid import to_grid
 from .store import NewInspection, Store
+from .stored_maps import shrink_map
 from .uploads import Upload, open_upload, read_uploads
 
 T = TypeVar("T")
@@ -34,12 +34,12 @@ class Service:
     """The parts of a running service.
 
     Attributes:
-        batcher: with the model.
-        store: of inspections.
-        limits: of requests.
-        thresholds: by product, in place of the Inspector's.
-        about: what is kept with every inspection: the model's hash.
-        drawing: bounds how many pictures are decoded at once.
+        batcher: runs the model.
+        store: holds the inspections.
+        limits: for requests.
+        thresholds: by product, instead of the Inspector's.
+        about: stored with every inspection: the model's name and hash.
+        rendering: limits how many images are rendered at once.
     """
 
     batcher: Batcher
@@ -47,25 +47,25 @@ class Service:
     limits: Limits
     thresholds: Mapping[str, float]
     about: Mapping[str, Any]
-    drawing: CapacityLimiter
+    rendering: CapacityLimiter
 
     async def inspect(
         self, request: Request, deadline: float | None
     ) -> list[InspectionRow | Failure]:
-        """Inspect the images of a request and keep the results.
+        """Inspect the images of a request and store the results.
 
         Raises:
             BusyError: if the queue is full or the service is stopping.
-            TimeoutError: if the model has not answered before the deadline.
-            ClientDisconnect: if the client hangs up before.
-            StoreError: if the results cannot be kept; none of them is then acknowledged.
+            TimeoutError: if the deadline passes before the model answers.
+            ClientDisconnect: if the client disconnects before.
+            StoreError: if the results cannot be stored; then none is acknowledged.
         """
         seconds = min(deadline or self.limits.deadline, self.limits.deadline)
-        with self.batcher.admit() as places:
+        with self.batcher.admit() as slots:
             async with asyncio.timeout(seconds):
                 uploads, product = await read_uploads(request, self.limits)
-                places.take(len(uploads))
-                results = await self._ask(request, uploads)
+                slots.take(len(uploads))
+                results = await self._run(request, uploads)
             new = [
                 self._record(result, result.outcome, product)
                 for result in results
@@ -79,13 +79,13 @@ class Service:
             for result in results
         ]
 
-    async def _ask(self, request: Request, uploads: list[Upload]) -> "list[_Result]":
-        """Put what can be opened before the model. The decoded images do not outlive this."""
+    async def _run(self, request: Request, uploads: list[Upload]) -> "list[_Result]":
+        """Run the model on the images that can be opened; they are freed on return."""
         opened = await to_thread.run_sync(
             lambda: [open_upload(upload, self.limits) for upload in uploads]
         )
         images = [image for image in opened if isinstance(image, Image.Image)]
-        outcomes = iter(await unless_hung_up(request, self.batcher.inspect(images)))
+        outcomes = iter(await unless_disconnected(request, self.batcher.inspect(images)))
         return [
             _Result(upload, "", image)
             if isinstance(image, FlawsightError)
@@ -107,7 +107,7 @@ class Service:
             product=product,
             content=inspection.to_json() | dict(self.about),
             arrays={
-                "anomaly_map": to_grid(inspection.anomaly_map, inspection.token_maps.shape[1:]),
+                "anomaly_map": shrink_map(inspection.anomaly_map),
                 "token_maps": inspection.token_maps,
             },
         )
@@ -120,14 +120,14 @@ class _Result:
     outcome: Outcome
 
 
-async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` gives, and cancel it as soon as the client is gone.
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`; cancel it as soon as the client disconnects.
 
     Raises:
-        ClientDisconnect: if it is gone first.
+        ClientDisconnect: if the client disconnects first.
     """
     working = asyncio.create_task(work)
-    watching = asyncio.create_task(_hang_up(request))
+    watching = asyncio.create_task(_disconnect(request))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -139,6 +139,6 @@ async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def _hang_up(request: Request) -> None:
+async def _disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

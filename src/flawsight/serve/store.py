@@ -1,7 +1,7 @@
-"""Every inspection, kept: rows in SQLite or PostgreSQL, photos and maps as files beside them.
+"""The store of inspections: rows in SQLite or PostgreSQL, photos and maps as files.
 
-Files are on the disk before their row is committed, and a row is committed before the client hears
-of it: whatever stops the service, what was acknowledged is there, and nothing is there by half.
+Files are on disk before their row is committed, and the row is committed before the client gets its
+response. So an acknowledged inspection survives any crash, and none is stored in part.
 """
 
 import secrets
@@ -20,39 +20,38 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..errors import MissingExtraError, StoreError
-from ..inspection import FloatArray
 from .database import InspectionRow
-from .stored_files import Files
+from .stored_files import Arrays, Files
 
-_AT_ONCE = 500
+_PAGE = 500
 
 
 @dataclass(frozen=True)
 class NewInspection:
-    """What is to be kept of one image. `content` is a row as in `InspectionRow`."""
+    """One image to store. The fields are those of `InspectionRow`."""
 
     photo: bytes
     photo_format: str
     name: str | None
     product: str | None
     content: dict[str, Any]
-    arrays: dict[str, FloatArray]
+    arrays: Arrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Which inspections to look for; None leaves a choice open.
+    """A search for inspections; None means any.
 
     Attributes:
-        since_ms: earliest time, included.
-        until_ms: latest time, left out.
+        since_ms: earliest time, inclusive.
+        until_ms: latest time, exclusive.
         defective: the verdict.
-        min_score: lowest pred_score, included.
-        max_score: highest pred_score, included.
-        product: exactly so called.
-        reviewed: whether a reviewer has judged it.
-        before: id from which to go on, towards older ones.
-        limit: how many at most, newest first.
+        min_score: lowest pred_score, inclusive.
+        max_score: highest pred_score, inclusive.
+        product: exact name.
+        reviewed: whether it has a review.
+        before: only inspections older than this id.
+        limit: number of inspections at most, newest first.
     """
 
     since_ms: int | None = None
@@ -70,18 +69,18 @@ class Store:
     """The inspections of one service, or of several that share a database and a folder.
 
     Args:
-        place: folder, made if need be, with an SQLite database; or the URL of a database.
-        files: folder of photos and maps; needed for a URL, by default `place`/files.
+        location: folder with an SQLite database, created if missing; or the URL of a database.
+        files: folder of photos and maps; required with a URL, else `location`/files.
 
     Raises:
-        StoreError: if it cannot be opened or brought up to date.
+        StoreError: if it cannot be opened or migrated.
     """
 
-    def __init__(self, place: str, files: Path | None = None) -> None:
-        url = _url(place)
+    def __init__(self, location: str, files: Path | None = None) -> None:
+        url = _url(location)
         if files is None:
             if url.get_backend_name() != "sqlite" or not url.database:
-                raise StoreError("A database by URL needs a folder for photos: --files DIR.")
+                raise StoreError("A database URL needs a folder for photos: --files DIR.")
             files = Path(url.database).parent / "files"
         self.files = Files(files)
         with _explained():
@@ -90,10 +89,10 @@ class Store:
             migrate(self._engine)
 
     def add(self, inspections: Sequence[NewInspection]) -> list[InspectionRow]:
-        """Keep inspections, all or none.
+        """Store inspections, all or none.
 
         Raises:
-            StoreError: if the disk is full or the database away; then nothing is kept.
+            StoreError: if the disk is full or the database unreachable; then nothing is stored.
         """
         now = time.time_ns() // 1_000_000
         rows = [
@@ -109,8 +108,8 @@ class Store:
             )
             for new in inspections
         ]
-        # Files stay where the commit fails: if only its answer was lost, their row is there.
-        # `sweep` removes those without one.
+        # A failed commit leaves the files: if only its reply was lost, the row exists. `sweep`
+        # removes files without a row.
         with _explained():
             for row, new in zip(rows, inspections, strict=True):
                 self.files.write(row.id, new.photo, new.arrays)
@@ -124,7 +123,7 @@ class Store:
             return session.get(InspectionRow, id)
 
     def search(self, query: Query) -> list[InspectionRow]:
-        """Return what a query asks for, newest first."""
+        """Return the inspections that match a query, newest first."""
         table = InspectionRow
         wanted: list[tuple[Any, Callable[[Any], ColumnElement[bool]]]] = [
             (query.since_ms, table.created_ms.__ge__),
@@ -145,7 +144,7 @@ class Store:
             return list(session.scalars(statement))
 
     def review(self, id: str, right: bool) -> InspectionRow | None:
-        """Mark a verdict right or wrong; return the inspection, or None if there is none."""
+        """Mark a verdict right or wrong; return the inspection, or None if the id is unknown."""
         with _explained(), self._session() as session, session.begin():
             row = session.get(InspectionRow, id, with_for_update=True)
             if row is not None:
@@ -157,13 +156,13 @@ class Store:
         """Yield all reviewed inspections, newest first."""
         before = None
         while rows := self.search(
-            Query(reviewed=True, product=product, before=before, limit=_AT_ONCE)
+            Query(reviewed=True, product=product, before=before, limit=_PAGE)
         ):
             yield from rows
             before = rows[-1].id
 
     def prune(self, keep: int) -> int:
-        """Remove the oldest inspections above `keep` that nobody reviewed; return how many."""
+        """Delete the oldest unreviewed inspections beyond `keep`; return how many."""
         table = InspectionRow
         with _explained():
             with self._session() as session, session.begin():
@@ -172,18 +171,18 @@ class Store:
                 rows = list(session.scalars(oldest.limit(max(0, surplus))))
                 for row in rows:
                     session.delete(row)
-            # The rows go first: what is left after a kill is a folder to sweep, not half a record.
+            # Rows first: a kill then leaves a folder to sweep, not a row without files.
             for row in rows:
                 self.files.remove(row.id)
         return len(rows)
 
     def sweep(self) -> int:
-        """Remove files without a row, which a killed process left; return how many."""
+        """Delete folders without a row, left by a killed process; return how many."""
         table = InspectionRow
         candidates = list(self.files.old())
         swept = 0
-        for start in range(0, len(candidates), _AT_ONCE):
-            part = candidates[start : start + _AT_ONCE]
+        for start in range(0, len(candidates), _PAGE):
+            part = candidates[start : start + _PAGE]
             with _explained(), self._session() as session:
                 ids = [folder.name for folder in part]
                 known = session.scalars(select(table.id).where(table.id.in_(ids)))
@@ -191,16 +190,16 @@ class Store:
         return swept
 
     def check(self) -> None:
-        """Ask the database for a sign of life.
+        """Check that the database responds.
 
         Raises:
-            StoreError: if it gives none.
+            StoreError: if it does not.
         """
         with _explained(), self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close all connections to the database."""
         self._engine.dispose()
 
     def _session(self) -> Session:
@@ -208,26 +207,26 @@ class Store:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring a database up to date with the migrations in this package."""
+    """Apply the migrations in this package."""
     config = alembic.config.Config()
     config.set_main_option("script_location", "flawsight.serve:migrations")
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            # Services that start together wait for the first one's migration.
+            # Services that start together wait for the first one to migrate.
             connection.execute(text("SELECT pg_advisory_xact_lock(7264927)"))
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
 
 
-def _url(place: str) -> URL:
-    if "://" not in place:
-        return URL.create("sqlite", database=str(Path(place).expanduser() / "flawsight.db"))
+def _url(location: str) -> URL:
+    if "://" not in location:
+        return URL.create("sqlite", database=str(Path(location).expanduser() / "flawsight.db"))
     try:
-        url = make_url(place)
+        url = make_url(location)
     except ArgumentError as error:
-        raise StoreError("The store is no database URL; write postgresql://USER@HOST/NAME.") from (
-            error
-        )
+        raise StoreError(
+            "--store is not a database URL; use postgresql://USER@HOST/NAME."
+        ) from error
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
@@ -239,20 +238,22 @@ def _open(url: URL) -> Engine:
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "postgres") from error
     except NoSuchModuleError as error:
-        raise StoreError(f"There is no database {url.drivername}; use postgresql://…") from error
+        raise StoreError(
+            f"Database {url.drivername} is not supported; use postgresql://…"
+        ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Readers beside a writer, commits on the disk, patience with other writers."""
+    """Let readers work during a write, sync each commit, and wait for other writers."""
     for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
         connection.execute(f"PRAGMA {setting}")
 
 
 def _storable(content: Any) -> Any:
-    """Replace the character NUL, which PostgreSQL takes in no text."""
+    """Replace NUL characters, which PostgreSQL does not accept in text."""
     if isinstance(content, str):
         return content.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if isinstance(content, dict):
@@ -262,17 +263,17 @@ def _storable(content: Any) -> Any:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn a full disk and a database that is away into an error that says what to do."""
+    """Turn errors of disk and database into a StoreError that says what to do."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"Cannot write to the store: {error.strerror or error}. Make room or mend its "
+            f"Cannot write to the store: {error.strerror or error}. Free disk space or fix the "
             "permissions."
         ) from error
     except SQLAlchemyError as error:
-        # Not the statement: it may hold what a client wrote.
+        # Without the statement, which may contain a client's data.
         raise StoreError(
-            f"The database of the store fails ({type(error).__name__}); is it running, and may "
-            "this user write to it?"
+            f"The database of the store failed ({type(error).__name__}). Check that it is running "
+            "and that this user may write to it."
         ) from error

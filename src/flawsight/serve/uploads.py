@@ -1,4 +1,4 @@
-"""A request's body → image files in memory. Whatever is wrong with one is that one's error."""
+"""Request body → image files in memory. A faulty image becomes an error of that image only."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ _FORM_FIELDS = 8
 
 @dataclass(frozen=True)
 class Upload:
-    """One image file as it came; `name` is only ever shown, never opened."""
+    """One image file as uploaded. `name` is for display only and never opened."""
 
     name: str | None
     content: bytes
@@ -32,7 +32,7 @@ async def read_uploads(request: Request, limits: Limits) -> tuple[list[Upload], 
     """Return the images and the product of a request.
 
     Raises:
-        HTTPException: if the body as a whole makes no sense or is too large.
+        HTTPException: if the body is malformed or too large.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -42,14 +42,14 @@ async def read_uploads(request: Request, limits: Limits) -> tuple[list[Upload], 
     else:
         raise HTTPException(415, "Send multipart/form-data or application/json.")
     if not uploads:
-        raise HTTPException(422, "There is no image; send files in the field images.")
+        raise HTTPException(422, "There is no image; send files in the field 'images'.")
     if len(uploads) > limits.images:
-        raise HTTPException(413, f"A request may hold {limits.images} images.")
+        raise HTTPException(413, f"A request may have at most {limits.images} images.")
     return uploads, product
 
 
 def open_upload(upload: Upload, limits: Limits) -> Image.Image | ImageError:
-    """Open an image without decoding it, or say what is wrong with it."""
+    """Open an image without decoding it, or return what is wrong with it."""
     try:
         if upload.error is not None:
             return upload.error
@@ -61,14 +61,14 @@ def open_upload(upload: Upload, limits: Limits) -> Image.Image | ImageError:
 
 
 async def _read_form(request: Request, limits: Limits) -> tuple[list[Upload], str | None]:
-    # One file more than allowed is taken in, so that the answer can say how many are.
+    # One file more than allowed, so that we and not the parser report the limit.
     async with request.form(max_files=limits.images + 1, max_fields=_FORM_FIELDS) as form:
         if unknown := sorted(set(form) - {"images", "product"}):
-            raise HTTPException(422, f"There is no field {unknown[0][:40]!r}; use images, product.")
+            raise HTTPException(422, f"Unknown field {unknown[0][:40]!r}; use images, product.")
         files = form.getlist("images")
         product = form.get("product")
         if not all(isinstance(file, UploadFile) for file in files):
-            raise HTTPException(422, "The field images must hold files.")
+            raise HTTPException(422, "The field 'images' must hold files.")
         uploads = [
             Upload(_shown(file.filename), await file.read())
             for file in files
@@ -94,17 +94,17 @@ def _decoded(image: UploadedImage) -> Upload:
     try:
         return Upload(image.name, base64.b64decode(image.data, validate=True))
     except (binascii.Error, ValueError):
-        return Upload(image.name, b"", ImageError("The image is not in base64."))
+        return Upload(image.name, b"", ImageError("The image is not valid base64."))
 
 
 def _shown(filename: str | None) -> str | None:
-    """The last part of what a client calls its file, printable."""
+    """Return the last part of a client's file name, made printable."""
     name = (filename or "").replace("\\", "/").rpartition("/")[2][:200]
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) or None
 
 
 def _explanation(error: ValidationError) -> str:
-    """Where and why, without the value: it may be large, or no text at all."""
+    """Return field and reason, without the value, which may be large or not text."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else str(first["msg"])

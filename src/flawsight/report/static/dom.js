@@ -1,7 +1,7 @@
 "use strict";
-/* Elements, and how a verdict and its figures are written. */
+/* Elements, and the text of verdicts and scores. */
 (() => {
-  /** Make an element: attributes by name, `on…` being listeners; children are nodes or text. */
+  /** Make an element: `on…` attributes are listeners, children are nodes or text. */
   function el(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -18,7 +18,7 @@
   const verdict = (label) => (label == null ? "No verdict" : label ? "Defective" : "Good");
   const verdictClass = (label) => (label == null ? "" : label ? "fs-bad" : "fs-good");
 
-  /** Whether the verdict, by the score, is another than the model's answer to the whole image. */
+  /** Whether the verdict by score differs from the model's answer to the whole image. */
   const overruled = ({ answer, pred_label: label }) =>
     answer != null && label != null && label !== (answer === "Yes");
 

@@ -1,30 +1,30 @@
 "use strict";
-/* Many inspections: a gallery to search, filter and sort, from which one opens at a time.
+/* Many inspections: a gallery to search, filter and sort, and one of them open at a time.
  *
  *   flawsight.gallery(root, { items, load });
  *
- * `items` are what report/view.py calls summaries, `load(item)` promises the view of one. Cards are
- * made as the reader scrolls to them; the address's #id says which one is open.
+ * `items` are the summaries of report/view.py; `load(item)` promises the view of one. Cards are made
+ * as the reader scrolls to them. The #id in the address says which one is open.
  */
 (() => {
   const { el, inspectionView, overruled, verdict, verdictClass, score } = globalThis.flawsight;
   const CHUNK = 48; // cards made at once
 
-  /** Above 0 for a wrong verdict: missed defects before false alarms, by how sure it was. */
+  /** At least 0 for a wrong verdict: missed defects rank above false alarms, confident ones first. */
   function wrongness(item) {
     if (item.label == null || item.pred_label == null || item.label === item.pred_label) return -1;
-    const suspected = item.pred_score ?? 0.5;
-    return item.label ? 2 - suspected : suspected;
+    const value = item.pred_score ?? 0.5;
+    return item.label ? 2 - value : value;
   }
 
-  const suspicion = (item) => (item.pred_score ?? -1) + (item.pred_label ? 2 : 0);
+  const rank = (item) => (item.pred_score ?? -1) + (item.pred_label ? 2 : 0);
   const byName = (one, other) => one.name.localeCompare(other.name, undefined, { numeric: true });
   const ORDERS = {
-    worst: ["Worst misses first", (one, other) => wrongness(other) - wrongness(one)],
-    suspect: ["Most suspect first", (one, other) => suspicion(other) - suspicion(one)],
-    ordinary: ["Least suspect first", (one, other) => suspicion(one) - suspicion(other)],
+    worst: ["Worst errors first", (one, other) => wrongness(other) - wrongness(one)],
+    high: ["Highest score first", (one, other) => rank(other) - rank(one)],
+    low: ["Lowest score first", (one, other) => rank(one) - rank(other)],
     name: ["By name", byName],
-    run: ["As inspected", () => 0],
+    run: ["In order of inspection", () => 0],
   };
   const FILTERS = {
     all: ["All", () => true],
@@ -40,7 +40,7 @@
   function card(item) {
     const picture = item.thumb
       ? el("img", { src: item.thumb, loading: "lazy", decoding: "async", alt: "" })
-      : el("span", { class: "fs-missing" }, "no picture");
+      : el("span", { class: "fs-missing" }, "no photo");
     if (item.error != null) {
       return el("li", { class: "fs-card fs-failed" },
         el("p", { class: "fs-name", title: item.path }, item.name), el("p", {}, item.error));
@@ -60,7 +60,7 @@
         el("span", { class: "fs-name", title: item.path }, item.name),
         wrong ? el("span", { class: "fs-tag fs-wrong" }, item.label ? "missed" : "false alarm") : null,
         item.contradiction ? el("span", { class: "fs-tag" }, "contradiction") : null,
-        overruled(item) ? el("span", { class: "fs-tag" }, `it answered ${item.answer}`) : null,
+        overruled(item) ? el("span", { class: "fs-tag" }, `answered ${item.answer}`) : null,
       ),
     );
   }
@@ -69,7 +69,7 @@
   function gallery(root, { items, load }) {
     const known = new Map(items.map((item) => [item.id, item]));
     const labelled = items.some((item) => item.label != null);
-    let [order, filter, wanted] = [labelled ? "worst" : "suspect", "all", ""];
+    let [order, filter, wanted] = [labelled ? "worst" : "high", "all", ""];
     let shown = [];
     let made = 0;
     const list = el("ul", { class: "fs-cards" });
@@ -119,7 +119,7 @@
       count, list, more,
     );
 
-    // Where the gallery was left: scrolled to, and which card had the focus.
+    // Scroll position and focused card when the gallery was left.
     let left = null;
     async function follow() {
       const item = known.get(decodeURIComponent(location.hash.slice(1)));
@@ -139,11 +139,11 @@
       left.id = item.id;
       try {
         const view = await load(item);
-        if (location.hash.slice(1) !== item.id) return; // the reader went on meanwhile
+        if (location.hash.slice(1) !== item.id) return; // another one was opened meanwhile
         detail.replaceChildren(bar(item), inspectionView({ ...view, name: item.name, label: item.label }));
       } catch {
         detail.replaceChildren(bar(item), el("p", { class: "fs-warning", role: "alert" },
-          `What is known of ${item.name} cannot be loaded; is the folder beside this page complete?`));
+          `${item.name} cannot be loaded. Copy the whole run folder along with this page.`));
       }
       detail.hidden = false;
       browse.hidden = true;

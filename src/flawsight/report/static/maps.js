@@ -2,8 +2,8 @@
 /* Maps: grids of bytes → values → a painted canvas. */
 (() => {
   const { el } = globalThis.flawsight;
-  const LONG_SIDE = 160; // of the field that is computed, in pixels; a map's grid is far coarser
-  const SHARPER = 6; // the canvas is so many times larger, for the line around a region
+  const LONG_SIDE = 160; // of the interpolated map, in pixels; grids are far coarser
+  const SHARPER = 6; // canvas pixels per map pixel, for a sharp contour
 
   /** Decode grids of bytes: {rows, cols, cells} with one Uint8Array of all of them. */
   function decode(grid) {
@@ -12,8 +12,7 @@
     return { rows: grid.rows, cols: grid.cols, cells };
   }
 
-  /** The mean of a word's token maps, stretched to [0, 1]: even a faint look is seen, and the status
-   * line says how faint it is. */
+  /** The mean of a word's token maps, stretched to [0, 1], so that weak attention shows too. */
   function mapOfWord(maps, word) {
     const size = maps.rows * maps.cols;
     const values = new Float32Array(size);
@@ -29,8 +28,8 @@
     };
   }
 
-  /** Where a map is greatest, in words. */
-  function placeOf({ rows, cols, values }) {
+  /** Where a map peaks, in words. */
+  function peakOf({ rows, cols, values }) {
     const at = values.indexOf(Math.max(...values));
     const third = (position, count, names) => names[Math.min(2, Math.floor((3 * position) / count))];
     const row = third(Math.floor(at / cols) + 0.5, rows, ["upper", "", "lower"]);
@@ -38,7 +37,7 @@
     return [row, column].filter(Boolean).join(" ") || "centre";
   }
 
-  /** Interpolate a map to a canvas's pixels; cells are areas, the grid covers the image exactly. */
+  /** Interpolate a map to width × height pixels; cells are areas that cover the image exactly. */
   function interpolate({ rows, cols, values }, width, height) {
     const out = new Float32Array(width * height);
     const clamp = (value, limit) => Math.max(0, Math.min(limit, value));
@@ -76,7 +75,7 @@
     return `linear-gradient(to right, ${parts.join(", ")})`;
   }
 
-  /** The line where a field crosses a level, cell by cell between the pixels' centres. */
+  /** The contour of a field at a level (marching squares). */
   function contour(field, width, height, level) {
     const path = new Path2D();
     for (let y = 0; y + 1 < height; y++) {
@@ -101,7 +100,7 @@
     return path;
   }
 
-  /** A canvas to draw on, with the aspect of an image of width × height pixels. */
+  /** A canvas with the aspect of an image of width × height pixels. */
   function mapCanvas(width, height) {
     const scale = LONG_SIDE / Math.max(width, height);
     const pixels = (side) => SHARPER * Math.max(1, Math.round(side * scale));
@@ -110,7 +109,7 @@
     });
   }
 
-  /** Paint a map; `paint(value)` gives [r, g, b, opacity], and a line surrounds what is above `level`. */
+  /** Paint a map: `paint(value)` gives [r, g, b, opacity]; a contour surrounds values above `level`. */
   function draw(canvas, map, paint, level, colour) {
     const [width, height] = [canvas.width / SHARPER, canvas.height / SHARPER];
     const field = interpolate(map, width, height);
@@ -137,5 +136,5 @@
     context.restore();
   }
 
-  Object.assign(globalThis.flawsight, { colourScale, decode, draw, gradient, mapCanvas, mapOfWord, placeOf });
+  Object.assign(globalThis.flawsight, { colourScale, decode, draw, gradient, mapCanvas, mapOfWord, peakOf });
 })();

@@ -1,10 +1,10 @@
 "use strict";
-/* The suspect regions with their words, and what speaks against the map. */
+/* The suspect regions with their phrases, and a warning about attention sinks. */
 (() => {
   const { el, percent, score } = globalThis.flawsight;
-  const SINKS = 0.25; // share of attention on sinks from which on the reader is warned
+  const SINKS = 0.25; // share of attention on sinks above which the reader is warned
 
-  /** The suspect regions; pointing at one frames it on the photo and marks its words. */
+  /** The list of regions; pointing at one frames it on the photo and marks its words. */
   function regionList(view, frame, words) {
     if (!view.regions?.length) return null;
     const [height, width] = view.image_size;
@@ -17,9 +17,9 @@
         const place = { left: left / width, top: top / height, width: w / width, height: h / height };
         for (const [side, share] of Object.entries(place)) mark.style[side] = `${100 * share}%`;
       }
-      const told = new Set(region?.tokens);
+      const chosen = new Set(region?.tokens);
       words.forEach(({ element, indices }) =>
-        element.classList.toggle("fs-told", indices.some((index) => told.has(index))));
+        element.classList.toggle("fs-in-region", indices.some((index) => chosen.has(index))));
     }
     const area = (share) => (share < 0.001 ? "below 0.1 %" : `${(100 * share).toFixed(1)} %`);
     const item = (region) => el("li", {}, el(
@@ -28,33 +28,33 @@
         onpointerleave: () => show(null), onfocus: () => show(region), onblur: () => show(null),
       },
       el("span", { class: "fs-score" }, `${score(region.score)} · ${area(region.area)} of the image`),
-      region.words ? el("q", {}, region.words) : el("span", { class: "fs-soft" }, "no words speak of it"),
+      region.phrases ? el("q", {}, region.phrases) : el("span", { class: "fs-soft" }, "no phrase attends to it"),
     ));
     const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
     const list = [
       el("ol", {}, ...first.map(item)),
-      rest.length ? el("details", {}, el("summary", {}, `${rest.length} fainter ones`),
+      rest.length ? el("details", {}, el("summary", {}, `${rest.length} weaker regions`),
         el("ol", { start: 6 }, ...rest.map(item))) : null,
     ];
     const count = view.regions.length === 1 ? "1 region" : `${view.regions.length} regions`;
-    const name = view.pred_label ? "Suspect regions" : "Regions looked at";
+    const name = view.pred_label ? "Suspect regions" : "Attended regions";
     return el(
       "section", { class: "fs-regions", "aria-label": name },
       ...(view.pred_label
         ? [el("h3", {}, count.replace("region", "suspect region")), ...list]
-        // Words look somewhere on a good part, too.
-        : [el("details", {}, el("summary", {}, `${count} looked at, none held to be a defect`), ...list)]),
+        // Tokens attend to something on a normal part, too.
+        : [el("details", {}, el("summary", {}, `${count} attended to, none judged a defect`), ...list)]),
     );
   }
 
-  /** What speaks against trusting this inspection. */
+  /** The share of attention on sinks, as a warning if it is high. */
   function diagnostics(view) {
     if (view.sink_share == null) return null;
     const heavy = view.sink_share > SINKS;
     return el(
       "p", { class: heavy ? "fs-warning" : "fs-soft" },
-      `${percent(view.sink_share)} of the words' attention lies where they look on good images too`,
-      heavy ? ": the map says little here." : ".",
+      `${percent(view.sink_share)} of the attention is on sinks (patches that attract attention on normal images)`,
+      heavy ? "; the map is unreliable." : ".",
     );
   }
 

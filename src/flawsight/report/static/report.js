@@ -1,11 +1,11 @@
 "use strict";
-/* report.html: its data → the gallery. A view is in the page, or in a script beside it. */
+/* report.html: its data → the gallery. A view is in the page or in a script next to it. */
 (() => {
-  const { el, figures, gallery } = globalThis.flawsight;
+  const { el, charts, gallery } = globalThis.flawsight;
   const { about, items } = JSON.parse(document.getElementById("run").textContent);
   const root = document.getElementById("report");
 
-  // A page opened from a disk may not fetch, but it may run a script.
+  // A page opened from disk may not fetch, but it may run a script.
   const waiting = new Map();
   globalThis.flawsight.receive = (view) => waiting.get(view.id)?.(view);
   function load(item) {
@@ -24,11 +24,11 @@
   const title = `${bad} of ${items.length - failed} images look defective`
     + (failed ? `; ${failed} could not be inspected` : "");
   const rule = about.threshold == null
-    ? "the verdict is the model's answer" : `defective above ${about.threshold}`;
+    ? "verdict: the model's answer" : `verdict: defective above ${about.threshold}`;
   const model = about.model ? `Model ${about.model}${about.sha256 ? ` (${about.sha256.slice(0, 12)})` : ""}, ` : "";
   root.append(el("header", { class: "fs-title" },
     el("h1", {}, title),
     el("p", {}, `${model}${about.created}, flawsight ${about.version}; ${rule}.`)));
-  root.append(...[figures(items, about.threshold)].filter(Boolean));
+  root.append(...[charts(items, about.threshold)].filter(Boolean));
   gallery(root, { items, load });
 })();

@@ -1,8 +1,8 @@
 "use strict";
-/* The photo under its map, or under the spotlight of a word. */
+/* The photo under its map, or under the attention of one word. */
 (() => {
   const { colourScale, decode, draw, el, gradient, mapCanvas, mapOfWord, percent } = globalThis.flawsight;
-  const DIM = 0.64; // how dark the photo gets where a word did not look
+  const DIM = 0.64; // how dark the photo gets where a word has no attention
 
   /** A slider in [0, 1] with its name and value. */
   function slider(name, value, onInput) {
@@ -15,7 +15,7 @@
     return el("label", { class: "fs-slider" }, el("span", {}, name), input, output);
   }
 
-  /** The photo under a map or a word's spotlight; `show(word)` and `show(null)` change which. */
+  /** The photo under the anomaly map; `show(word)` shows a word's attention, `show(null)` the map. */
   function stage(view, maps) {
     const map = decode(view.map);
     const whole = map && {
@@ -26,7 +26,7 @@
     const canvas = mapCanvas(width, height);
     const photo = view.photo
       ? el("img", { class: "fs-photo", src: view.photo, alt: `The photo ${view.name}` })
-      : el("p", { class: "fs-missing" }, "The photo is not there any more.");
+      : el("p", { class: "fs-missing" }, "The photo is missing.");
     const frame = el("div", { class: "fs-frame" }, photo, canvas);
     frame.style.setProperty("--aspect", width / height);
     let opacity = 1;
@@ -52,15 +52,15 @@
       ? el(
         "div", { class: "fs-controls", role: "group", "aria-label": "Anomaly map" },
         slider("Map opacity", opacity, (value) => { opacity = value; redraw(); }),
-        slider("Only above", threshold, (value) => { threshold = value; redraw(); }),
-        el("p", { class: "fs-legend" }, "ordinary", legend,
-          `suspect (here at most ${percent(Math.max(...whole.values))})`),
+        slider("Only values above", threshold, (value) => { threshold = value; redraw(); }),
+        el("p", { class: "fs-legend" }, "normal", legend,
+          `anomalous (maximum ${percent(Math.max(...whole.values))})`),
       )
       : null;
     return { frame, controls, show: (word) => { shown = word; redraw(); } };
   }
 
-  /** Call `onPoint` with where the pointer is on an element, as shares of its size; null if off it. */
+  /** Call `onPoint` with the pointer position on an element, in [0, 1]; null when it leaves. */
   function watchPointer(element, onPoint) {
     element.addEventListener("pointermove", (event) => {
       const box = element.getBoundingClientRect();

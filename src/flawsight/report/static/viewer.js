@@ -1,11 +1,10 @@
 "use strict";
-/* One inspection to look at: the photo under its map, and the reasoning whose every word shows
- * where it looked.
+/* One inspection: the photo under its map, and the reasoning, where each word shows its attention.
  *
  *   document.body.append(flawsight.inspectionView(view));
  *
- * `view` is the JSON that report/view.py describes. Nothing is loaded but `view.photo`. All of its
- * text goes through textContent. Needs dom.js, maps.js, stage.js, words.js and regions.js before it,
+ * `view` is the JSON that report/view.py describes. Only `view.photo` is loaded. All text goes
+ * through textContent. Needs dom.js, maps.js, stage.js, tokens.js and regions.js before it,
  * in this order, and viewer.css; works under a CSP without inline styles.
  */
 (() => {
@@ -33,7 +32,7 @@
           el("span", { class: "fs-score" }, `score ${score(view.pred_score)}`),
           truth == null ? null : el(
             "span", { class: truth ? "fs-truth" : "fs-truth fs-wrong" },
-            truth ? "right" : `wrong: it is ${verdict(view.label).toLowerCase()}`,
+            truth ? "right" : `wrong: the part is ${verdict(view.label).toLowerCase()}`,
           ),
         ),
         view.contradiction
@@ -41,7 +40,7 @@
           : null,
         overruled(view)
           ? el("p", { class: "fs-warning" },
-            `To the whole image the model answered ${view.answer}; the score overrules that.`)
+            `The model answered ${view.answer} for the whole image; the score overrules it.`)
           : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),

@@ -1,4 +1,4 @@
-"""Run by alembic, over the connection that `store.migrate` hands it."""
+"""Run by alembic, over the connection from `store.migrate`."""
 
 from alembic import context
 

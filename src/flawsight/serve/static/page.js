@@ -1,14 +1,14 @@
 "use strict";
-/* The page at /: photos in, the same view as in the report, reviews, history. All text goes through
- * textContent; nothing is fetched but from this service. */
+/* The page at /: upload, the view of the report, reviews, history. All text goes through textContent;
+ * only this service is contacted. */
 (() => {
-  const { el, figures, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
+  const { charts, el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
   const PAGE = 100;
   const status = el("p", { role: "status" });
   const shown = el("section", { "aria-label": "Inspection" });
   const rows = el("tbody");
   const more = el("button", { class: "sv-more", type: "button", onclick: () => older() }, "Older");
-  const effect = el("div");
+  const plots = el("div");
   const past = []; // inspections in the table, newest first
   const pictures = new Map();
   let next = null;
@@ -21,7 +21,7 @@
     return body;
   }
 
-  /** Do something that may fail, and say so if it does. */
+  /** Run `work`, and show its status or its error. */
   async function attempt(doing, work) {
     status.className = "";
     status.textContent = doing;
@@ -75,7 +75,7 @@
     article.querySelector("h2").focus();
   }
 
-  /** The one picture of an inspection, which a new list does not load again. */
+  /** The thumbnail of an inspection, reused when the list is rebuilt. */
   function pictureOf(id) {
     if (!pictures.has(id)) {
       pictures.set(id, el("img", {
@@ -101,15 +101,15 @@
       el("td", {}, one.product ?? "–"),
       el("td", {}, new Date(one.created).toLocaleString()))));
     more.hidden = next == null;
-    weigh();
+    plot();
   }
 
-  /** Show the scores in the table, and what another threshold would have called them. */
-  function weigh() {
-    const wasClosed = effect.firstChild?.open === false;
-    const shown = figures(past.map((one) => ({ ...one, label: one.review?.true_label })), 0.5, tried);
+  /** Plot the scores in the table, and try other thresholds on them. */
+  function plot() {
+    const wasClosed = plots.firstChild?.open === false;
+    const shown = charts(past.map((one) => ({ ...one, label: one.review?.true_label })), 0.5, tried);
     if (shown) shown.open = !wasClosed;
-    effect.replaceChildren(...[shown].filter(Boolean));
+    plots.replaceChildren(...[shown].filter(Boolean));
   }
 
   async function older() {
@@ -124,7 +124,7 @@
     type: "file", accept: "image/*", onchange: (event) => upload([...event.target.files]), ...attributes,
   });
   const product = el("input", { maxlength: 200, autocomplete: "off" });
-  effect.addEventListener("input", (event) => { tried = Number(event.target.value); });
+  plots.addEventListener("input", (event) => { tried = Number(event.target.value); });
   const drop = el("div", { class: "sv-drop" },
     el("label", {}, "Photos (or drop them here)", pick({ multiple: true })),
     el("label", {}, "Camera", pick({ capture: "environment" })),
@@ -140,7 +140,7 @@
   document.getElementById("page").append(drop, status, shown,
     el("section", { "aria-label": "History" },
       el("h2", {}, "History"),
-      effect,
+      plots,
       el("div", { class: "sv-scroll" }, el("table", { class: "sv-history" },
         el("thead", {}, el("tr", {}, ...head.map((name) =>
           (name ? el("th", { scope: "col" }, name) : el("td"))))), rows)),

@@ -1,4 +1,4 @@
-"""Pictures and arrays of a stored inspection, made when they are asked for."""
+"""Images and arrays of a stored inspection, made on request."""
 
 import io
 from pathlib import Path
@@ -13,9 +13,9 @@ from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from ..report.view import View, view_of
 from ..report.write_report import THUMB_SIDE
 from .database import InspectionRow
-from .map_grid import from_grid
 from .schemas import File
 from .stored_files import pack_arrays
+from .stored_maps import resize_map
 
 MEDIA_TYPES: dict[File, str] = {
     "map.png": "image/png",
@@ -29,12 +29,12 @@ MEDIA_TYPES: dict[File, str] = {
 def render(folder: Path, row: InspectionRow, what: File) -> bytes:
     """Return a file made from the photo and the arrays in a folder of `Files`.
 
-    map.npz holds `anomaly_map` and `token_maps`; map.png is the map in 16 bits of grey, 65535
-    standing for 1; overlay.png is the map over the photo, and thumb.jpg is that made small;
-    photo.jpg is the photo as any browser shows it, upright and of a middle size.
+    map.npz holds `anomaly_map` and `token_maps`. map.png is the map as 16-bit greyscale, 65535 for
+    1. overlay.png is the map over the photo, thumb.jpg the same at thumbnail size. photo.jpg is the
+    upright photo as a JPEG of at most 768 pixels a side.
 
     Raises:
-        StoreError: if they are gone.
+        StoreError: if the photo or the arrays are gone.
     """
     if what == "photo.jpg":
         return encode_jpeg(_photo(folder, MAX_SIDE), MAX_SIDE)
@@ -42,10 +42,10 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
     if what == "thumb.jpg":
         small = _photo(folder, THUMB_SIDE)
         small.thumbnail((THUMB_SIDE, THUMB_SIDE))
-        anomaly_map = from_grid(arrays["anomaly_map"], (small.height, small.width))
+        anomaly_map = resize_map(arrays["anomaly_map"], (small.height, small.width))
         return encode_jpeg(draw_overlay(small, anomaly_map), THUMB_SIDE)
     height, width = row.content["image_size"]
-    anomaly_map = from_grid(arrays["anomaly_map"], (height, width))
+    anomaly_map = resize_map(arrays["anomaly_map"], (height, width))
     if what == "map.npz":
         return pack_arrays(arrays | {"anomaly_map": anomaly_map})
     if what == "overlay.png":
@@ -54,7 +54,7 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
 
 
 def render_view(folder: Path, row: InspectionRow) -> View:
-    """Return what the page shows of an inspection; see report/view.py.
+    """Return the view of an inspection, see report/view.py.
 
     Raises:
         StoreError: if its files are gone.
@@ -80,7 +80,7 @@ def read(path: Path) -> bytes:
 
 
 def _photo(folder: Path, side: int | None = None) -> Image.Image:
-    """Return the photo upright; a JPEG decoded no larger than a long side of `side` needs."""
+    """Return the upright photo; a JPEG is decoded no larger than `side` pixels need."""
     photo = open_image(read(folder / "photo"))
     if side is not None:
         photo.draft("RGB", (side, side))

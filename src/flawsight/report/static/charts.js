@@ -1,8 +1,8 @@
 "use strict";
-/* What a run's scores say as a whole: a histogram with a threshold to move, and, where the truth is
- * known, how often a verdict at that threshold is right. */
+/* The histogram of a run's scores with a threshold to move, and, if labels are known, the confusion
+ * matrix at that threshold. */
 (() => {
-  const { el, score } = globalThis.flawsight;
+  const { el, percent, score } = globalThis.flawsight;
   const BINS = 25;
   const [WIDTH, HEIGHT] = [500, 130];
 
@@ -38,7 +38,7 @@
     return group;
   }
 
-  /** Counts of verdicts against the truth; `verdictOf(item)` is true for defective. */
+  /** Counts of verdicts against labels; `verdictOf(item)` is true for defective. */
   function confusion(items, verdictOf) {
     const counts = { tp: 0, fn: 0, fp: 0, tn: 0 };
     for (const item of items) {
@@ -54,9 +54,9 @@
       el("td", { class: kind }, el("strong", {}, String(count)), el("small", {}, name));
     return el(
       "table", { class: "fs-matrix" },
-      el("caption", {}, "Verdicts against the truth"),
+      el("caption", {}, "Confusion matrix"),
       el("thead", {}, el("tr", {}, el("td", {}),
-        el("th", { scope: "col" }, "called defective"), el("th", { scope: "col" }, "called good"))),
+        el("th", { scope: "col" }, "predicted defective"), el("th", { scope: "col" }, "predicted good"))),
       el("tbody", {},
         el("tr", {}, el("th", { scope: "row" }, "is defective"),
           cell(tp, "found", "fs-right"), cell(fn, "missed", "fs-wrong")),
@@ -65,10 +65,10 @@
     );
   }
 
-  /** Return the element with the figures of gallery items; null if none has a score.
+  /** Return the element with the charts of gallery items; null if none has a score.
    *
-   * `threshold` is where the slider starts; `tried` is where it was left before, if it was moved. */
-  function figures(items, threshold, tried = null) {
+   * The slider starts at `tried` if it was moved before, else at `threshold`. */
+  function charts(items, threshold, tried = null) {
     const scored = items.filter((item) => item.pred_score != null
       && item.pred_score >= 0 && item.pred_score <= 1);
     if (!scored.length) return null;
@@ -90,35 +90,36 @@
       line.setAttribute("x2", value * WIDTH);
       const called = (item) => (moved ? item.pred_score > value : item.pred_label);
       const count = scored.filter(called).length;
-      const words = moved ? `Above ${score(value)}` : "As decided";
+      const rule = moved ? `Above ${score(value)}` : "As inspected";
       const counts = confusion(scored, called);
-      const rate = (part, whole) => (whole ? `${Math.round((100 * part) / whole)} %` : "–");
-      result.textContent = `${words}: ${count} of ${scored.length} called defective`
-        + (labelled
-          ? `; ${rate(counts.tp, counts.tp + counts.fn)} of the defective found, `
-            + `${rate(counts.fp, counts.fp + counts.tn)} of the good ones a false alarm.`
-          : ".");
+      const rate = (part, whole, name) => (whole ? [`${percent(part / whole)} ${name}`] : []);
+      const rates = [
+        ...rate(counts.tp, counts.tp + counts.fn, "of the defective found"),
+        ...rate(counts.fp, counts.fp + counts.tn, "false alarms among the good"),
+      ].join(", ");
+      result.textContent = `${rule}: ${count} of ${scored.length} predicted defective`
+        + `${rates && `; ${rates}`}.`;
       if (labelled) table.replaceChildren(matrix(counts));
     }
     input.addEventListener("input", () => update(Number(input.value), true));
     update(start, tried != null);
     const key = labelled
-      ? el("p", { class: "fs-key" }, el("i", { class: "fs-key-good" }), "is good",
-        el("i", { class: "fs-key-bad" }), "is defective",
+      ? el("p", { class: "fs-key" }, el("i", { class: "fs-key-good" }), "good",
+        el("i", { class: "fs-key-bad" }), "defective",
         ...(scored.some((item) => item.label == null)
-          ? [el("i", { class: "fs-key-unknown" }), "not known"] : []))
+          ? [el("i", { class: "fs-key-unknown" }), "unknown"] : []))
       : null;
     return el(
-      "details", { class: "fs-figures", open: labelled },
-      el("summary", {}, labelled ? "Scores and mistakes" : "Scores"),
-      el("div", { class: "fs-figures-body" },
+      "details", { class: "fs-charts", open: labelled },
+      el("summary", {}, labelled ? "Scores and errors" : "Scores"),
+      el("div", { class: "fs-charts-body" },
         el("div", { class: "fs-plot" }, plot, input,
           el("p", { class: "fs-axis", "aria-hidden": "true" },
-            el("span", {}, "0"), el("span", {}, "score: drag to try a threshold"), el("span", {}, "1")),
+            el("span", {}, "0"), el("span", {}, "score; drag to try a threshold"), el("span", {}, "1")),
           key, result),
         labelled ? table : null),
     );
   }
 
-  Object.assign(globalThis.flawsight, { figures });
+  Object.assign(globalThis.flawsight, { charts });
 })();

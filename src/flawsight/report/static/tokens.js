@@ -1,9 +1,9 @@
 "use strict";
-/* The reasoning: words to point at, hold, and read the scores of. */
+/* The reasoning as words to point at, pin, and read the scores of. */
 (() => {
-  const { el, mapOfWord, placeOf } = globalThis.flawsight;
+  const { el, mapOfWord, peakOf } = globalThis.flawsight;
 
-  /** The words of a text made of tokens: pieces of a word belong together, punctuation does not. */
+  /** Join the tokens of a text into words; punctuation stays apart. */
   function wordsOf(text, tokens) {
     const words = [];
     let end = -1;
@@ -28,8 +28,8 @@
       return {
         ...word,
         text: text.slice(word.start, word.end),
-        kept: own.some((token) => token.kept),
-        weight: Math.max(0, ...own.filter((token) => token.kept).map((token) => token.weight)),
+        selected: own.some((token) => token.selected),
+        weight: Math.max(0, ...own.filter((token) => token.selected).map((token) => token.weight)),
         S_T: greatest("S_T"),
         S_I: greatest("S_I"),
         peak: own.some((token) => token.peak != null) ? greatest("peak") : null,
@@ -43,16 +43,16 @@
     return [el("dt", { title: meaning }, name), el("dd", {}, meter, value.toFixed(2))];
   }
 
-  /** Say what a word is and where it looked. */
+  /** Say where the attention of a word peaks. */
   function describe(word, maps) {
-    if (!maps) return `“${word.text}”: where it looked was not kept.`;
-    const times = `${word.peak.toFixed(1)} times the average`;
+    if (!maps) return `“${word.text}”: its attention map was not saved.`;
+    const times = `${word.peak.toFixed(1)} times the mean`;
     return word.peak < 2
-      ? `“${word.text}” looked nearly everywhere alike (at most ${times}).`
-      : `“${word.text}” looked most at the ${placeOf(mapOfWord(maps, word))}, ${times}.`;
+      ? `“${word.text}”: attention is nearly uniform (peak ${times}).`
+      : `“${word.text}”: attention peaks at the ${peakOf(mapOfWord(maps, word))}, ${times}.`;
   }
 
-  /** The reasoning: one stop of the Tab key, arrow keys from word to word, a click holds one. */
+  /** The reasoning: one Tab stop, arrow keys move from word to word, a click pins one. */
   function reasoning(view, maps, show) {
     const text = view.explanation;
     const words = wordsOf(text, view.tokens);
@@ -60,12 +60,12 @@
     const status = el("p", { class: "fs-status", role: "status" });
     const facts = el("dl", { class: "fs-facts" });
     const hint = words.length
-      ? "Point at a word, or Tab here and use the arrow keys, to see where it looked. A click "
-        + "holds it. Point at the photo to see which words looked there."
-      : "No single words were kept of this run.";
+      ? "Point at a word, or use Tab and the arrow keys, to see its attention on the photo. Click to "
+        + "pin it. Point at the photo to see which words attend to that spot."
+      : "This run saved no tokens.";
     const box = el("div", { class: "fs-words", role: "toolbar", "aria-label": "Words of the reasoning" });
     const buttons = [];
-    let held = null;
+    let pinned = null;
     function choose(index) {
       const word = index == null ? null : words[index];
       buttons.forEach((button, i) => button.classList.toggle("fs-shown", i === index));
@@ -75,16 +75,16 @@
     }
     function factsOf(word) {
       return [
-        ...scoreBar("S_T", word.S_T, "How much the word attends to the question's anomaly words"),
-        ...scoreBar("S_I", word.S_I, "How concentrated its look at the image is"),
-        ...scoreBar("Weight", word.kept ? word.weight : 0, "How much it counts in the anomaly map"),
-        el("dt", {}, "In the map"), el("dd", {}, word.kept ? "kept" : "dropped"),
+        ...scoreBar("S_T", word.S_T, "Semantic relevance: attention to the anomaly words of the question"),
+        ...scoreBar("S_I", word.S_I, "Concentration of its attention on the image"),
+        ...scoreBar("Weight", word.selected ? word.weight : 0, "Weight in the anomaly map"),
+        el("dt", {}, "In the map"), el("dd", {}, word.selected ? "selected" : "not selected"),
       ];
     }
-    function hold(index) {
-      held = held === index ? null : index;
-      buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === held)));
-      choose(held ?? index);
+    function pin(index) {
+      pinned = pinned === index ? null : index;
+      buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === pinned)));
+      choose(pinned ?? index);
     }
     function move(event) {
       const at = buttons.indexOf(document.activeElement);
@@ -100,10 +100,10 @@
     let at = 0;
     words.forEach((word, index) => {
       const button = el("span", {
-        class: `fs-word ${word.kept ? "fs-kept" : "fs-dropped"}`,
+        class: `fs-word ${word.selected ? "fs-selected" : "fs-unselected"}`,
         role: "button", tabindex: index ? -1 : 0, "aria-pressed": "false",
         onpointerenter: (event) => event.pointerType === "mouse" && choose(index),
-        onclick: () => hold(index),
+        onclick: () => pin(index),
         onfocus: () => {
           buttons.forEach((other, i) => { other.tabIndex = i === index ? 0 : -1; });
           choose(index);
@@ -111,10 +111,10 @@
         onkeydown: (event) => {
           if (event.key !== "Enter" && event.key !== " ") return;
           event.preventDefault();
-          hold(index);
+          pin(index);
         },
       }, word.text);
-      // Squared, so that the heaviest stand out where all words count.
+      // Squared, so that the heaviest words stand out even if all are selected.
       const share = heaviest ? word.weight / heaviest : 1;
       button.style.setProperty("--strength", share * share);
       buttons.push(button);
@@ -123,11 +123,11 @@
     });
     box.append(text.slice(at));
     box.addEventListener("keydown", move);
-    box.addEventListener("pointerleave", () => choose(held));
+    box.addEventListener("pointerleave", () => choose(pinned));
     box.addEventListener("focusout", (event) => {
-      if (!box.contains(event.relatedTarget)) choose(held);
+      if (!box.contains(event.relatedTarget)) choose(pinned);
     });
-    /** Underline the words that looked at a place of the photo, the more the stronger. */
+    /** Underline the words that attend to a spot of the photo. */
     function point(x, y) {
       box.classList.toggle("fs-pointed", x != null);
       if (x == null || !maps) return;
@@ -140,24 +140,24 @@
     const section = el(
       "section", { class: "fs-reasoning", "aria-label": "Reasoning" },
       el("h3", {}, "Reasoning"),
-      words.length ? box : el("p", { class: "fs-words" }, text || "The model gave no reasoning."),
+      words.length ? box : el("p", { class: "fs-words" }, text || "The response has no reasoning."),
       status, facts, words.length ? allScores(words) : null,
     );
     const elements = words.map(({ indices }, i) => ({ indices, element: buttons[i] }));
     return { section, point, elements };
   }
 
-  /** A table of all words, made when it is opened. */
+  /** A table of all words, made when it is first opened. */
   function allScores(words) {
     const details = el("details", { class: "fs-all" }, el("summary", {}, "All words and their scores"));
     details.addEventListener("toggle", () => {
       if (!details.open || details.querySelector("table")) return;
       const head = ["Word", "S_T", "S_I", "Weight", "Peak"].map((name) => el("th", { scope: "col" }, name));
       const body = words.map((word) => el(
-        "tr", { class: word.kept ? "" : "fs-dropped" },
+        "tr", { class: word.selected ? "" : "fs-unselected" },
         el("th", { scope: "row" }, word.text),
         el("td", {}, word.S_T.toFixed(2)), el("td", {}, word.S_I.toFixed(2)),
-        el("td", {}, word.kept ? word.weight.toFixed(2) : "dropped"),
+        el("td", {}, word.selected ? word.weight.toFixed(2) : "–"),
         el("td", {}, word.peak == null ? "–" : `${word.peak.toFixed(1)}×`),
       ));
       details.append(el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)));
