@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from ..errors import CalibrationError
 from . import options
-from .shell import console, explained, progress_columns
+from .shell import console, explained, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +47,7 @@ def prior(
         from ..io.images import find_images
 
         images = find_images(photos)
-        settings = options.parse_settings("paper", set_ or [], 0)
+        settings = options.parse_settings("paper", set_)
         with console.status("Loading the model …"):
             from ..inspector import Inspector
             from ..refine.attention_prior import FILE, encode_prior, measure_prior
@@ -58,9 +57,8 @@ def prior(
                 dtype=dtype, attention=attention,
             )  # fmt: skip
         mllm = inspector.mllm
-        with Progress(*progress_columns("Measuring"), console=console, transient=True) as progress:
-            bar = progress.add_task("", total=len(images))
-            maps = _reasoning_maps(inspector, images, lambda n: progress.advance(bar, n))
+        with progress_bar("Measuring", len(images)) as move:
+            maps = _reasoning_maps(inspector, images, move)
             measured = measure_prior(maps, settings.layers, mllm.sha256)
         out = mllm.folder / FILE if out is None else out
         try:
@@ -73,7 +71,7 @@ def prior(
 
 
 def _reasoning_maps(
-    inspector: "Inspector", images: list[Path], on_images: Callable[[int], None]
+    inspector: "Inspector", images: list[Path], move: Callable[..., None]
 ) -> "Iterator[Tensor]":
     """Yield the mean attention of each reasoning; images without one are left out."""
     from ..inspection import Trace
@@ -86,4 +84,4 @@ def _reasoning_maps(
                 attention = mean_attention(trace, inspector.settings)
                 if attention is not None:
                     yield attention
-        on_images(len(batch))
+        move(advance=len(batch))

@@ -146,22 +146,13 @@ def _check_duplicates(same: list[Sample]) -> Iterator[Finding]:
     """Name each image that equals an earlier one in another split or with another label."""
     for index, sample in enumerate(same[1:], 1):
         earlier = same[:index]
-        apart = next((s for s in earlier if s.split != sample.split), None)
-        if apart is not None:
-            yield Finding(
-                "same image in two splits",
-                sample.image,
-                f"{sample.split}; {apart.split}: {apart.image}",
-            )
-        other = next(
-            (s for s in earlier if s.split == sample.split and s.label != sample.label), None
-        )
-        if other is not None:
-            yield Finding(
-                "same image with two labels",
-                sample.image,
-                f"{sample.class_name}; {other.class_name}: {other.image}",
-            )
+        if other := next((s for s in earlier if s.split != sample.split), None):
+            detail = f"{sample.split}; {other.split}: {other.image}"
+            yield Finding("same image in two splits", sample.image, detail)
+        of_split = [s for s in earlier if s.split == sample.split]
+        if other := next((s for s in of_split if s.label != sample.label), None):
+            detail = f"{sample.class_name}; {other.class_name}: {other.image}"
+            yield Finding("same image with two labels", sample.image, detail)
 
 
 def _orphans(dataset: Dataset) -> list[Path]:
