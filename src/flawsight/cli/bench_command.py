@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..errors import FlawsightError, RunFolderError, SettingsError
 from . import options
-from .shell import console, errors, explained, progress_bar
+from .shell import console, errors, explained, progress_bar, say
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -124,7 +124,7 @@ def _run_one(out: Path, dataset: "Dataset", detector: "Detector") -> bool:
         except RunFolderError:
             raise
         except FlawsightError as error:
-            errors.print(f"[bold red]{title}:[/] {escape(str(error))}", soft_wrap=True)
+            say(f"[bold red]{title}:[/] {escape(str(error))}", errors)
             return False
     return True
 
@@ -149,5 +149,5 @@ def _report(out: Path, resamples: int, pixel_threshold: float, sbert: str | None
     for table in terminal_tables(all_tables(values, counts)):
         console.print(table)
     for path in written:
-        console.print(f"Written: {path}", soft_wrap=True)
+        say(f"Written: {path}")
     return not any(one.failed or one.missing for one in counts)

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained, progress_bar
+from .shell import console, explained, progress_bar, say
 
 
 def calibrate(
@@ -75,19 +75,17 @@ def calibrate(
         calibration = calibrate(scores, false_alarm_rate, by_category)
         save_calibration(calibration, out)
         for name, threshold in calibration.thresholds.items():
-            console.print(
+            say(
                 f"{escape(name)}: threshold {threshold:.6g} from {calibration.counts[name]} normal "
-                "images",
-                highlight=False,
-                soft_wrap=True,
+                "images"
             )
         if scores.skipped:
-            console.print(f"{scores.skipped} images failed and were left out.")
-        console.print(f"Calibration: {escape(str(out))}", soft_wrap=True)
+            say(f"{scores.skipped} images failed and were left out.")
+        say(f"Calibration: {escape(str(out))}")
         try:
             picture = out.with_name(f"{out.name}.png")
             threshold = calibration.thresholds[POOLED]
             draw_histogram(picture, scores.pooled, threshold, false_alarm_rate)
-            console.print(f"Histogram: {escape(str(picture))}", soft_wrap=True)
+            say(f"Histogram: {escape(str(picture))}")
         except MissingExtraError as error:
-            console.print(f"No histogram. {escape(str(error))}", soft_wrap=True)
+            say(f"No histogram. {escape(str(error))}")

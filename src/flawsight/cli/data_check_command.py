@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from . import options
-from .shell import console, explained, print_counts, progress_bar
+from .shell import explained, print_counts, progress_bar, say
 
 if TYPE_CHECKING:
     from ..data.check import Report
@@ -62,15 +62,13 @@ def _print_report(report: "Report", limit: int) -> None:
     kinds = dict.fromkeys(finding.kind for finding in report.findings)
     for kind in kinds:
         findings = [finding for finding in report.findings if finding.kind == kind]
-        console.print(f"[bold red]{kind}: {len(findings)}[/]", highlight=False)
+        say(f"[bold red]{kind}: {len(findings)}[/]")
         for finding in findings[:limit]:
             detail = f" ({finding.detail})" if finding.detail else ""
-            console.print(
-                f"  {escape(str(finding.path) + detail)}", soft_wrap=True, highlight=False
-            )
+            say(f"  {escape(str(finding.path) + detail)}")
         if len(findings) > limit:
-            console.print(f"  … and {len(findings) - limit} more; --limit prints them.")
+            say(f"  … and {len(findings) - limit} more; --limit prints them.")
     for note in report.notes:
-        console.print(f"[yellow]Note:[/] {escape(note)}", soft_wrap=True, highlight=False)
+        say(f"[yellow]Note:[/] {escape(note)}")
     if not kinds:
-        console.print("[green]Nothing is wrong.[/]")
+        say("[green]Nothing is wrong.[/]")

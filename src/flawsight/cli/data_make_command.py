@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
-from .shell import console, explained, progress_bar
+from .shell import explained, progress_bar, say
 
 
 def make(
@@ -60,9 +60,7 @@ def make(
                 out, recipe, chosen, pairs, train, lambda count: move(advance=count)
             )
         before = f" ({total - made} were there before)" if made < total else ""
-        console.print(
-            f"{made} images of {len(chosen)} families made{before}: {out}", soft_wrap=True
-        )
+        say(f"{made} images of {len(chosen)} families made{before}: {out}")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

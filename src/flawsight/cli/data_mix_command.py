@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ..errors import DatasetError
 from . import options
-from .shell import console, explained, print_counts
+from .shell import console, explained, print_counts, say
 
 
 def mix(
@@ -49,11 +49,10 @@ def mix(
             raise DatasetError(f"Data sets need different names; twice: {', '.join(twice)}.")
         for shared in shared_products(datasets, tested):
             verdict = "[red]left out[/]" if shared.excluded else "[yellow]used, but resembles[/]"
-            console.print(
+            say(
                 f"{escape(shared.dataset)} {escape(shared.category)}: {verdict} "
-                f"({escape(shared.test_dataset)} {escape(shared.test_category)})",
-                soft_wrap=True, highlight=False,
-            )  # fmt: skip
+                f"({escape(shared.test_dataset)} {escape(shared.test_category)})"
+            )
         if out.is_dir():
             raise DatasetError(f"{out} is a folder; name the list to write, like mix.jsonl.")
         with console.status("Comparing with the test data …"):
@@ -68,11 +67,10 @@ def mix(
             [(*key, counts[*key, 0], counts[*key, 1]) for key in sorted({k[:2] for k in counts})],
         )
         if copies:
-            console.print(f"{copies} files that occur in the test data were left out.")
+            say(f"{copies} files that occur in the test data were left out.")
         if len(chosen) < images:
-            console.print(
+            say(
                 f"[yellow]{len(chosen)} images, {images - len(chosen)} fewer than asked:[/] "
-                "half must be normal and half defective, and there are too few of one kind.",
-                soft_wrap=True, highlight=False,
-            )  # fmt: skip
-        console.print(f"Written: {out}", soft_wrap=True)
+                "half must be normal and half defective, and there are too few of one kind."
+            )
+        say(f"Written: {out}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from .shell import console, errors, explained, progress_bar
+from .shell import errors, explained, progress_bar, say
 
 
 def export(
@@ -45,10 +45,6 @@ def export(
                 run, to, out, map_threshold, photos, lambda total: move(total=total, advance=1)
             )
         for image, reason in exported.left_out:
-            errors.print(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", soft_wrap=True)
-        console.print(
-            f"{exported.images} images: {escape(str(exported.path))}",
-            soft_wrap=True,
-            highlight=False,
-        )
+            say(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", errors)
+        say(f"{exported.images} images: {escape(str(exported.path))}")
     raise typer.Exit(1 if exported.left_out else 0)

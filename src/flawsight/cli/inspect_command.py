@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, explained, progress_bar
+from .shell import console, explained, progress_bar, say
 
 
 class Engine(StrEnum):
@@ -107,7 +108,12 @@ def inspect(
         if engine is Engine.RAY:
             if calibration is not None:
                 raise SettingsError("--engine ray takes --threshold, not --calibration.")
-            failed = _inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
+            from ..runs.cluster import inspect_on_ray
+
+            rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
+            failed = _sum_up(rows)
+            if "://" not in out:
+                say(f"For a report: flawsight report {out}")
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
@@ -146,11 +152,14 @@ def _inspect(
             calibration=None if calibration is None else load_calibration(calibration),
             category=category,
         )
-        run = _open_run(RunFolder, out, describe(inspector), processes)
+        rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
+        with processes.main_process_first() if processes else nullcontext():
+            run = RunFolder(out, describe(inspector), rank)
+        if processes is not None:
+            processes.wait_for_everyone()  # none writes before all have opened the run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)
-    rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
     try:
         total = done + -(-(len(images) - done) // count)
         with progress_bar("Inspecting", total, done) as move:
@@ -158,7 +167,7 @@ def _inspect(
             def on_row(row: dict[str, Any]) -> None:
                 move(advance=1)
                 if not quiet:
-                    console.print(_line(row), soft_wrap=True, highlight=False)
+                    say(_line(row))
 
             inspect_into(run, inspector, images, on_row, rank, count)
         if processes is not None:
@@ -171,7 +180,7 @@ def _inspect(
     finally:
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
-    console.print(f"Report: {report}", soft_wrap=True)
+    say(f"Report: {report}")
     return failed
 
 
@@ -218,39 +227,10 @@ def _join_processes(inspector_options: dict[str, Any]) -> Any:
     return state
 
 
-def _open_run(run_folder: Any, out: Path, about: dict[str, Any], processes: Any) -> Any:
-    """Open a run, the first process before the others; wait until all have."""
-    if processes is None:
-        return run_folder(out, about)
-    if not processes.is_main_process:
-        processes.wait_for_everyone()
-    run = run_folder(out, about, processes.process_index)
-    if processes.is_main_process:
-        processes.wait_for_everyone()
-    processes.wait_for_everyone()
-    return run
-
-
-def _inspect_on_ray(
-    paths: list[str],
-    out: str,
-    inspector_options: dict[str, Any],
-    address: str | None,
-    actors: int | None,
-) -> int:
-    """Inspect on a cluster; return how many images failed."""
-    from ..runs.cluster import inspect_on_ray
-
-    failed = _sum_up(inspect_on_ray(paths, out, inspector_options, address=address, actors=actors))
-    if "://" not in out:
-        console.print(f"For a report: flawsight report {out}", soft_wrap=True)
-    return failed
-
-
 def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
     """Print how many images are defective, good and failed; return how many failed."""
     kinds = Counter("error" if "error" in row else bool(row["pred_label"]) for row in rows)
-    console.print(
+    say(
         f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
         f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
     )

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ..errors import CalibrationError
 from . import options
-from .shell import console, explained, progress_bar
+from .shell import console, explained, progress_bar, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,14 +33,14 @@ def prior(
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
 ) -> None:
-    """Measure where a model attends on good parts, whatever they show.
+    """Measure the mean attention of a model on good parts: its attention prior.
 
     Example:
 
         flawsight prior photos/good --model my-model
 
-    Preset default divides its maps by this mean attention, which takes out sinks: patches that
-    attract attention on normal images.
+    Preset default divides its maps by it. This removes sinks: patches that attract attention on
+    normal images.
     """
     with explained():
         from ..io.files import write_atomically
@@ -66,8 +66,8 @@ def prior(
             write_atomically(out, encode_prior(measured))
         except OSError as error:
             raise CalibrationError(f"Cannot write {out}: {error.strerror or error}.") from error
-        console.print(f"Mean of {measured.images} of {len(images)} images.", highlight=False)
-        console.print(f"Attention prior: {escape(str(out))}", soft_wrap=True)
+        say(f"Mean of {measured.images} of {len(images)} images.")
+        say(f"Attention prior: {escape(str(out))}")
 
 
 def _reasoning_maps(

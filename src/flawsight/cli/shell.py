@@ -36,11 +36,16 @@ def explained() -> Iterator[None]:
     try:
         yield
     except FlawsightError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        say(f"[bold red]Error:[/] {escape(str(error))}", errors)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         errors.print("Stopped. Finished results are kept; run the same command again to resume.")
         raise typer.Exit(130) from None
+
+
+def say(text: str, where: Console = console) -> None:
+    """Print a line of Rich's markup, neither wrapped nor with coloured numbers."""
+    where.print(text, soft_wrap=True, highlight=False)
 
 
 @contextmanager

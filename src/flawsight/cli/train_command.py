@@ -13,7 +13,7 @@ from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
 from . import options
-from .shell import console, explained, progress_bar
+from .shell import console, explained, progress_bar, say
 from .train_output import balance_line, show_candidates, step_line
 
 
@@ -160,7 +160,7 @@ def train(
                 data, validation or [], chosen.validation_share, chosen.validation_images,
                 chosen.seed,
             )  # fmt: skip
-        console.print(balance_line(found.balance(), chosen))
+        say(balance_line(found.balance(), chosen))
         images = [*found.train, *found.validation]
         if accelerator.is_main_process:
             with progress_bar("Reading", len(images)) as move:
@@ -181,9 +181,7 @@ def train(
             return
         _train(mllm, inspection, chosen, found, out, accelerator, specs, served)
         base = "" if model is None else f" --model {model}"
-        console.print(
-            f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}", soft_wrap=True
-        )
+        say(f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
 
 
 def _read_settings(
@@ -230,16 +228,16 @@ def _train(
 
         def on_step(step: int, row: dict[str, float]) -> None:
             move(completed=step)
-            console.print(step_line(step, row), highlight=False, soft_wrap=True)
+            say(step_line(step, row))
 
         before, *after = train(
             mllm, inspection, settings, found, out, accelerator, specs, on_step, served
         )
     best = max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
-    console.print(
+    say(
         f"Image AUROC on {len(found.validation)} validation images: {before['image_auroc']:.3f} "
         f"before, {best['image_auroc']:.3f} at best (step {best['step']:.0f}); balanced accuracy "
         f"{before['balanced_accuracy']:.3f} and {best['balanced_accuracy']:.3f}."
     )
     if best["image_auroc"] <= before["image_auroc"]:
-        console.print("[yellow]No step was better than the model before training.[/]")
+        say("[yellow]No step was better than the model before training.[/]")

@@ -194,7 +194,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _unused_mask_folders(image_folders: set[Path], used: Iterable[Path]) -> set[Path]:
-    """Return folders like ground_truth/crack beside test/ in which no sample has its mask."""
+    """Return folders like ground_truth/crack, next to test/, in which no sample has its mask."""
     tops = {parent for folder in image_folders for parent in (folder.parent, folder.parent.parent)}
     found: set[Path] = set()
     for top in tops:

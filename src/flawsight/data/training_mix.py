@@ -124,7 +124,7 @@ def training_mix(
 
     Args:
         datasets: for training.
-        images: total number; if odd, with one more normal than defective.
+        images: total number, at least 2; if odd, with one more normal than defective.
         seed: of the draw.
         without: images to leave out.
         test_datasets: their products are excluded too.
@@ -132,8 +132,6 @@ def training_mix(
     Raises:
         DatasetError: if there is no normal or no defective image left.
     """
-    if images < 2:
-        raise DatasetError(f"A mix holds at least 2 images, not {images}.")
     excluded = {
         (shared.dataset, shared.category)
         for shared in shared_products(datasets, test_datasets)

@@ -112,10 +112,8 @@ def export(
         writer.finish()
         os.replace(partial, out)
     except OSError as error:
-        raise ExportError(
-            f"Cannot write {out}: {error.strerror or error}. Free disk space, or choose another "
-            "--out."
-        ) from error
+        reason = f"{error.strerror or error}. Free disk space, or choose another --out."
+        raise ExportError(f"Cannot write {out}: {reason}") from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)

@@ -93,9 +93,7 @@ def read_parquet_rows(folder: StorageFolder, repair: bool = False) -> Iterator[d
 
     failed: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
-    for path in folder.files(ROWS):
-        if not path.endswith(".parquet"):
-            continue
+    for path in [path for path in folder.files(ROWS) if path.endswith(".parquet")]:
         try:
             rows = parquet.read_table(path, filesystem=folder.filesystem, columns=["row"])
         except pyarrow.ArrowInvalid:
