@@ -16,15 +16,12 @@ class Benchmark:
     """A published data set.
 
     Attributes:
-        name: in tables.
         licence: in short; read the original text before using the set.
         source: of the download.
         images: their number, as text.
         folders: the names that its folder may have.
         used_for: its use in the paper.
         layout: the expected tree.
-        reader: of its layout.
-        note: a remark; may be empty.
     """
 
     name: str

@@ -30,13 +30,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Finding:
-    """One error in a data set.
-
-    Attributes:
-        kind: its name, the same for all findings of the kind.
-        path: the file.
-        detail: of this finding; may be empty.
-    """
+    """One error in a data set: its kind, the file, and details, which may be empty."""
 
     kind: str
     path: Path
@@ -54,15 +48,11 @@ class Report:
     notes: tuple[str, ...]
 
 
-def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None) -> Report:
+def check_dataset(dataset: Dataset, on_sample: Callable[[], None] = lambda: None) -> Report:
     """Check every file of a data set.
 
     Two images are duplicates if they decode to the same upright RGB pixels, whatever their file
-    format. Memory grows by a hash of 16 bytes per image.
-
-    Args:
-        dataset: what to check.
-        on_sample: called after each sample, for a progress bar.
+    format. Memory grows by a hash of 16 bytes per image. `on_sample` is called after each sample.
     """
     findings: list[Finding] = []
     by_hash: dict[bytes, list[Sample]] = {}
@@ -72,18 +62,16 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
         size: tuple[int, int] | None = None
         try:
             image = read_image(sample.image)
-        except ImageError as error:
-            findings.append(Finding("unreadable image", sample.image, str(error)))
-        else:
             size = (image.height, image.width)
             by_hash.setdefault(_pixel_hash(image), []).append(sample)
+        except ImageError as error:
+            findings.append(Finding("unreadable image", sample.image, str(error)))
         findings += _check_mask(sample, size)
         if not sample.pixel_labelled:
             unmasked += 1
             if some_masks:
                 findings.append(Finding("defective image without mask", sample.image))
-        if on_sample is not None:
-            on_sample()
+        on_sample()
     findings += [Finding("mask without image", path) for path in _orphans(dataset)]
     notes = []
     if unmasked and not some_masks:
@@ -93,15 +81,13 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
         )
     copies = 0
     for same in by_hash.values():
-        if len(same) > 1:
-            found = list(_check_duplicates(same))
-            findings += found
-            copies += 0 if found else len(same) - 1
+        found = list(_check_duplicates(same))
+        findings += found
+        copies += 0 if found else len(same) - 1
     if copies:
         notes.append(f"{copies} images are exact copies of another of the same split and label.")
-    return Report(
-        dataset.name, dataset.root, _counts(dataset.samples), tuple(findings), tuple(notes)
-    )
+    counts = _counts(dataset.samples)
+    return Report(dataset.name, dataset.root, counts, tuple(findings), tuple(notes))
 
 
 def _counts(samples: Iterable[Sample]) -> tuple[Count, ...]:

@@ -29,12 +29,8 @@ def read_csv(path: Path, name: str) -> list[Dataset]:
     """Read a table with a header: path or image, label, and optionally mask, category, split,
     class, dataset, reference.
 
-    Args:
-        path: of the file.
-        name: of the data set, if there is no column "dataset".
-
     Returns:
-        One data set for each value in the column "dataset".
+        One data set for each value in the column "dataset", or one called `name`.
 
     Raises:
         DatasetError: if a column, a label or a file is missing.

@@ -84,9 +84,7 @@ def shared_products(
 ) -> list[SharedProduct]:
     """Return the categories whose name equals or resembles that of a product of the test sets.
 
-    Args:
-        datasets: for training.
-        test_datasets: additional to `TEST_PRODUCTS`.
+    The test sets are `TEST_PRODUCTS` and `test_datasets`.
     """
     tested = {name: list(products) for name, products in TEST_PRODUCTS.items()}
     for test_dataset in test_datasets:
@@ -169,18 +167,14 @@ def training_mix(
 def fair_shares(sizes: dict[str, int], total: int) -> dict[str, int]:
     """Split a total into shares as equal as the sizes allow; the smaller ones get the remainder.
 
-    Args:
-        sizes: the maximum of each name.
-        total: at most the sum of the sizes.
+    Each share is at most its size, and the total at most the sum of the sizes.
     """
     shares = {}
-    left = total
     # The smallest first: the larger ones make up for it.
-    order = sorted(sizes, key=lambda name: (sizes[name], name), reverse=True)
-    while order:
-        name = order.pop()
-        shares[name] = min(sizes[name], -(-left // (len(order) + 1)))
-        left -= shares[name]
+    order = sorted(sizes, key=lambda name: (sizes[name], name))
+    for done, name in enumerate(order):
+        shares[name] = min(sizes[name], -(-total // (len(order) - done)))
+        total -= shares[name]
     return shares
 
 

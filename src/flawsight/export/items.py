@@ -92,12 +92,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """The images to export.
-
-    Attributes:
-        items: all rows in order, with failed and damaged ones.
-        photos: the photos' common folder, by its path now.
-    """
+    """All rows in order, with failed and damaged ones, and the photos' common folder of today."""
 
     items: tuple[Item, ...]
     photos: Path
@@ -108,7 +103,7 @@ def read_source(run: Path, photos: Path | None = None) -> Source:
 
     Args:
         run: the folder.
-        photos: the new path of the photos' common folder, if it has been moved.
+        photos: the photos' common folder, if it has been moved.
 
     Raises:
         ExportError: if the folder holds no run, or no image has been inspected yet.

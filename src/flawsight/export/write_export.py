@@ -51,12 +51,9 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """The written export.
+    """The written file or folder, and the number of images in it.
 
-    Attributes:
-        path: the file or folder.
-        images: number of images in it.
-        left_out: (image, reason) of each that is not in it, or only with its error.
+    `left_out` has (image, reason) of each that is not in it, or only with its error.
     """
 
     path: Path

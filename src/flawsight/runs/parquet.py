@@ -33,8 +33,7 @@ class StorageFolder:
         uri: path, or URI of a file system that pyarrow knows, like s3://line3/run.
 
     Raises:
-        MissingExtraError: without pyarrow.
-        SettingsError: if pyarrow does not know the file system.
+        FlawsightError: as `open_filesystem`.
     """
 
     def __init__(self, uri: str) -> None:

@@ -23,12 +23,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Truth:
-    """The labels of a bench's data set.
+    """The name, the folder and the labels of a bench's data set.
 
-    Attributes:
-        dataset: its name.
-        root: its folder.
-        samples: one per image, as `data.dataset.Sample.to_json` writes them.
+    `samples` has one row per image, as `data.dataset.Sample.to_json` writes them.
     """
 
     dataset: str
@@ -148,10 +145,7 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
 
 
 def read_truth(folder: Path) -> Truth | None:
-    """Return the truth.jsonl of a data set's folder in a bench; None if there is none.
-
-    Args:
-        folder: the one above the run folders.
+    """Return truth.jsonl in `folder`, which is above the run folders; None if there is none.
 
     Raises:
         RunFolderError: if it is damaged.
