@@ -182,12 +182,8 @@ def _files(folder: Path) -> list[Path]:
 def _unused_mask_folders(image_folders: set[Path], used: Iterable[Path]) -> set[Path]:
     """Return folders like ground_truth/crack, next to test/, in which no sample has its mask."""
     tops = {parent for folder in image_folders for parent in (folder.parent, folder.parent.parent)}
-    found: set[Path] = set()
-    for top in tops:
-        for name in _MASK_FOLDERS:
-            if (top / name).is_dir():
-                found |= {path for path in (top / name).iterdir() if path.is_dir()}
-    return found - set(used) - image_folders
+    found = (path for top in tops for name in _MASK_FOLDERS for path in _files(top / name))
+    return {path for path in found if path.is_dir()} - set(used) - image_folders
 
 
 def _without_ending(stem: str) -> str:
