@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_inspect_prints_a_line_an_image_and_where_the_report_is(
+def test_inspect_prints_one_line_per_image_and_the_path_of_the_report(
     photos: Path, tmp_path: Path
 ) -> None:
     code, output = flawsight("inspect", photos, "--out", tmp_path / "run")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from flawsight.cgro.train_settings import TrainSettings
 from flawsight.cli import app
 from helpers.training import SMALL, make_photos
 
@@ -81,9 +81,15 @@ def test_dry_run_warns_of_a_model_that_never_writes_the_form(
 def test_a_config_file_and_flags_that_win(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, Any] = {}
+    read: list[Any] = []
     module = sys.modules["flawsight.cli.train_command"]  # its name is also the verb's
-    monkeypatch.setattr(module, "_train", lambda *arguments: given.update(enumerate(arguments)))
+    original = module._read_settings
+
+    def read_and_stop(*arguments: Any) -> None:
+        read.extend(original(*arguments))
+        raise typer.Exit
+
+    monkeypatch.setattr(module, "_read_settings", read_and_stop)
     config = tmp_path / "config.yaml"
     config.write_text(
         "steps: 7\nlearning_rate: 1e-3\nfeatures: disk\nreward: r1\n"
@@ -94,14 +100,13 @@ def test_a_config_file_and_flags_that_win(
         "--defective-share", 0.25, "--set", "max_new_tokens=50", "--no-recompute-mlps",
     )  # fmt: skip
     assert code == 0
-    settings = next(value for value in given.values() if isinstance(value, TrainSettings))
+    model, inspection, settings = read
     assert (settings.steps, settings.learning_rate, settings.reward) == (9, 1e-3, "r1")
     assert settings.defective_share == 0.25
     assert settings.features == "disk"
     assert not settings.recompute_mlps
-    inspection = given[4]
     assert (inspection.max_new_tokens, inspection.alpha) == (50, 2)
-    assert given[3] == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert model == "Qwen/Qwen2.5-VL-3B-Instruct"
 
 
 @pytest.mark.parametrize(

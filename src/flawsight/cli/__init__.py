@@ -28,23 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(inspect)
-app.command()(report)
-app.command()(bench)
-app.command()(calibrate)
-app.command()(prior)
-app.command()(train)
-app.command()(export)
-app.command()(serve)
-app.command()(labels)
+for verb in (inspect, report, bench, calibrate, prior, train, export, serve, labels):
+    app.command()(verb)
 
 data = typer.Typer(
     help="Check, list, make and mix data sets.", no_args_is_help=True, rich_markup_mode="markdown"
 )
-data.command()(check)
-data.command("list")(list_)
-data.command()(make)
-data.command()(mix)
+for verb in (check, list_, make, mix):
+    data.command(verb.__name__.rstrip("_"))(verb)
 app.add_typer(data, name="data")
 
 

@@ -1,14 +1,18 @@
 """`flawsight bench`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from ..errors import FlawsightError, RunFolderError, SettingsError
-from .shell import console, errors, explained, progress_columns
+from . import options
+from .shell import console, errors, explained, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..data.dataset import Dataset
+    from ..evaluate.detectors.protocol import Detector
 
 
 def bench(
@@ -21,8 +25,8 @@ def bench(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="KIND[:ARGUMENT][,NAME=VALUE…] of kind flawsight, vlm, openai, run or texture; "
-            "repeatable. Default: flawsight, the bundled model."
+            help="Detector: KIND[:ARGUMENT][,NAME=VALUE…] of kind flawsight, vlm, openai, run or "
+            "texture; repeatable. Default: flawsight, the bundled model."
         ),
     ] = None,
     out: Annotated[
@@ -45,17 +49,13 @@ def bench(
         str | None, typer.Option(help="Adapter of the ablation, trained by CGRO.")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Split of the data sets, like test or train.")
+        str, typer.Option(help="Split of the data sets: train, validation or test.")
     ] = "test",
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of known data sets. Default: $FLAWSIGHT_DATA.")
-    ] = None,
+    data_root: options.DataRoot = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Most images per category and class. Default: all.")
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at once, of detectors that run a model here.")
-    ] = 8,
+    batch_size: options.BatchSize = 8,
     pixel_threshold: Annotated[
         float, typer.Option(help="Map value from which a pixel is marked, for pixel ACC.")
     ] = 0.5,
@@ -79,38 +79,30 @@ def bench(
     Rerun the same command to resume. Exit code 1: images failed, or a detector stopped early.
     """  # noqa: E501
     with explained():
-        if from_ is None:
-            if not data:
-                raise SettingsError("Name at least one data set: --data PATH, or --from RUN.")
-            if ablation:
-                from ..evaluate.ablation import ablation_specs
-
-                detector = ablation_specs(model, r1, cgro)
-            detector = detector or ["flawsight"]
-            complete = _run(data, detector, out, split, data_root, limit, batch_size)
+        complete = True
+        if from_ is not None:
+            out = from_
+        elif not data:
+            raise SettingsError("Name at least one data set: --data PATH, or --from RUN.")
         else:
-            out, complete = from_, True
+            from ..data.open import open_datasets
+            from ..evaluate.ablation import ablation_specs
+
+            datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
+            if limit is not None:
+                datasets = [dataset.limited(limit) for dataset in datasets]
+            if ablation:
+                detector = ablation_specs(model, r1, cgro)
+            complete = _run(out, datasets, detector or ["flawsight"], batch_size)
         sound = _report(out, resamples, pixel_threshold, sbert)
     raise typer.Exit(0 if complete and sound else 1)
 
 
-def _run(
-    data: list[str],
-    detectors: list[str],
-    out: Path,
-    split: str,
-    data_root: Path | None,
-    limit: int | None,
-    batch_size: int,
-) -> bool:
+def _run(out: Path, datasets: "list[Dataset]", detectors: list[str], batch_size: int) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
-    from ..data.open import open_datasets
-    from ..evaluate.bench import check_names, run_detector
+    from ..evaluate.bench import check_names
     from ..evaluate.detectors.spec import open_detector, parse_spec
 
-    datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
-    if limit is not None:
-        datasets = [dataset.limited(limit) for dataset in datasets]
     specs = [parse_spec(text) for text in detectors]
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
@@ -118,21 +110,23 @@ def _run(
         with console.status(f"Loading {escape(spec.name)} …"):
             opened = open_detector(spec, out, batch_size)
         for dataset in datasets:
-            title = f"{escape(dataset.name)} · {escape(spec.name)}"
-            with Progress(*progress_columns(title), console=console, transient=True) as progress:
-                bar = progress.add_task("", total=len(dataset.samples))
-
-                def on_row(_row: dict[str, Any], progress: Any = progress, bar: Any = bar) -> None:
-                    progress.advance(bar)
-
-                try:
-                    run_detector(out, dataset, opened, on_row)
-                except RunFolderError:
-                    raise
-                except FlawsightError as error:
-                    errors.print(f"[bold red]{title}:[/] {escape(str(error))}", soft_wrap=True)
-                    complete = False
+            complete &= _run_one(out, dataset, opened)
     return complete
+
+
+def _run_one(out: Path, dataset: "Dataset", detector: "Detector") -> bool:
+    from ..evaluate.bench import run_detector
+
+    title = f"{escape(dataset.name)} · {escape(detector.name)}"
+    with progress_bar(title, len(dataset.samples)) as move:
+        try:
+            run_detector(out, dataset, detector, lambda row: move(advance=1))
+        except RunFolderError:
+            raise
+        except FlawsightError as error:
+            say(f"[bold red]{title}:[/] {escape(str(error))}", errors)
+            return False
+    return True
 
 
 def _report(out: Path, resamples: int, pixel_threshold: float, sbert: str | None) -> bool:
@@ -155,5 +149,5 @@ def _report(out: Path, resamples: int, pixel_threshold: float, sbert: str | None
     for table in terminal_tables(all_tables(values, counts)):
         console.print(table)
     for path in written:
-        console.print(f"Written: {path}", soft_wrap=True)
+        say(f"Written: {path}")
     return not any(one.failed or one.missing for one in counts)

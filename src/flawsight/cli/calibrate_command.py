@@ -1,15 +1,14 @@
 """`flawsight calibrate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained, progress_columns
+from .shell import console, explained, progress_bar, say
 
 
 def calibrate(
@@ -23,25 +22,20 @@ def calibrate(
         float, typer.Option(help="Share of good parts that may be called defective, like 0.01.")
     ],
     by_category: Annotated[
-        bool, typer.Option("--by-category", help="One threshold more for each category.")
+        bool, typer.Option("--by-category", help="Find a threshold for each category, too.")
     ] = False,
     out: Annotated[
-        Path, typer.Option(help="File to write; a histogram is drawn beside it.")
+        Path, typer.Option(help="File to write; its histogram gets the same name with .png.")
     ] = Path("calibration.json"),
-    model: Annotated[
-        str | None, typer.Option(help="Of photos: folder or hub name. Default: the bundled model.")
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="Of photos: LoRA adapter.")] = None,
-    preset: Annotated[str, typer.Option(help="Of photos: paper or default.")] = "default",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Of photos: override a setting."),
-    ] = None,
+    model: options.Model = None,
+    adapter: options.Adapter = None,
+    preset: options.Preset = "default",
+    set_: options.Overrides = None,
     batch_size: options.BatchSize = 8,
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
-    seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Find the threshold that keeps false alarms below a rate, from good parts alone.
 
@@ -51,68 +45,47 @@ def calibrate(
 
         flawsight inspect photos/new --calibration calibration.json
 
-    Photos are inspected into a run folder beside the calibration. A rate a needs ⌈1/a⌉ − 1 images.
+    Photos are inspected into a run folder next to the calibration, with the given model and
+    settings. A rate a needs ⌈1/a⌉ − 1 images.
     """
     with explained():
         from ..calibration import POOLED, calibrate, save_calibration
         from ..evaluate.plots import draw_histogram
+        from ..io.images import find_images
         from ..runs.normal_scores import read_normal_scores
 
-        if (source / "run.json").exists():
-            scores = read_normal_scores(source)
-        else:
-            run = out.with_name(f"{out.stem}-run")
-            load_options = {"device": device, "dtype": dtype, "attention": attention}
-            images = _inspect_photos(
-                source, run, model, batch_size, options.parse_settings(preset, set_ or [], seed),
-                {"adapter": adapter, **load_options},
-            )  # fmt: skip
-            scores = read_normal_scores(run, images)
+        run, images = source, None
+        if not (source / "run.json").exists():
+            run, images = out.with_name(f"{out.stem}-run"), find_images([source])
+            with console.status("Loading the model …"):
+                from ..inspector import Inspector
+                from ..runs.batch import inspect_into
+                from ..runs.describe import describe
+                from ..runs.folder import RunFolder
+
+                inspector = Inspector.from_pretrained(
+                    model, settings=options.parse_settings(preset, set_, seed), adapter=adapter,
+                    batch_size=batch_size, device=device, dtype=dtype, attention=attention,
+                )  # fmt: skip
+                folder = RunFolder(run, describe(inspector))
+            done = len(set(map(str, images)) & folder.finished)
+            with progress_bar("Inspecting", len(images), done) as move:
+                inspect_into(folder, inspector, images, lambda row: move(advance=1))
+        scores = read_normal_scores(run, images)
         calibration = calibrate(scores, false_alarm_rate, by_category)
         save_calibration(calibration, out)
         for name, threshold in calibration.thresholds.items():
-            console.print(
+            say(
                 f"{escape(name)}: threshold {threshold:.6g} from {calibration.counts[name]} normal "
-                "images",
-                highlight=False,
-                soft_wrap=True,
+                "images"
             )
         if scores.skipped:
-            console.print(f"{scores.skipped} images failed and were left out.")
-        console.print(f"Calibration: {escape(str(out))}", soft_wrap=True)
+            say(f"{scores.skipped} images failed and were left out.")
+        say(f"Calibration: {escape(str(out))}")
         try:
             picture = out.with_name(f"{out.name}.png")
             threshold = calibration.thresholds[POOLED]
             draw_histogram(picture, scores.pooled, threshold, false_alarm_rate)
-            console.print(f"Histogram: {escape(str(picture))}", soft_wrap=True)
+            say(f"Histogram: {escape(str(picture))}")
         except MissingExtraError as error:
-            console.print(f"No histogram. {escape(str(error))}", soft_wrap=True)
-
-
-def _inspect_photos(
-    source: Path,
-    run_folder: Path,
-    model: str | None,
-    batch_size: int,
-    settings: Any,
-    load_options: dict[str, Any],
-) -> list[Path]:
-    """Inspect photos into a run folder, going on with what it holds; return their paths."""
-    from ..io.images import find_images
-
-    images = find_images([source])
-    with console.status("Loading the model …"):
-        from ..inspector import Inspector
-        from ..runs.batch import inspect_into
-        from ..runs.describe import describe
-        from ..runs.folder import RunFolder
-
-        inspector = Inspector.from_pretrained(
-            model, settings=settings, batch_size=batch_size, **load_options
-        )
-        run = RunFolder(run_folder, describe(inspector))
-    done = len({str(image) for image in images} & run.finished)
-    with Progress(*progress_columns("Inspecting"), console=console, transient=True) as progress:
-        bar = progress.add_task("", total=len(images), completed=done)
-        inspect_into(run, inspector, images, lambda row: progress.advance(bar))
-    return images
+            say(f"No histogram. {escape(str(error))}")

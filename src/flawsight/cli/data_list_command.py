@@ -7,7 +7,7 @@ from .shell import console
 
 
 def list_() -> None:
-    """List the data sets known by name: licence, source, size, layout and what the paper did.
+    """List the data sets known by name: licence, source, size, layout and use in the paper.
 
     Nothing is downloaded: get a data set from its source, under its licence, and put it below the
     folder given as --data-root or in $FLAWSIGHT_DATA.

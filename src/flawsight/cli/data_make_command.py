@@ -4,34 +4,39 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from ..errors import SettingsError
-from .shell import console, explained, progress_columns
+from .shell import explained, progress_bar, say
 
 
 def make(
-    out: Annotated[Path, typer.Argument(help="Folder of the set; one begun before is continued.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the set; a set in it is continued.")],
     pairs: Annotated[
-        int, typer.Option(min=1, help="Test pairs of each family: one image normal, one not.")
+        int, typer.Option(min=1, help="Test pairs per family: one normal and one defective image.")
     ],
     families: Annotated[
-        str, typer.Option(help="train, validation, test, all, or names with commas.")
+        str, typer.Option(help="Families: train, validation, test, all, or names with commas.")
     ] = "test",
-    train: Annotated[int, typer.Option(min=0, help="Normal training images of each family.")] = 0,
+    train: Annotated[int, typer.Option(min=0, help="Normal training images per family.")] = 0,
     size: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SIDE|WIDTHxHEIGHT", help="In pixels, default 240; several take turns."
+            metavar="SIDE|WIDTHxHEIGHT",
+            help="Size of an image in pixels; repeatable, and sizes then alternate. Default: 240.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed makes the same files.")] = 0,
     difficulty: Annotated[
-        float, typer.Option(min=0, max=1, help="0: large plain defects; 1: small faint ones too.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Difficulty: 0 for large, plain defects; 1 for small, faint ones too.",
+        ),
     ] = 1.0,
-    defects: Annotated[int, typer.Option(min=1, max=4, help="Most defects in an image.")] = 1,
+    defects: Annotated[int, typer.Option(min=1, max=4, help="Most defects per image.")] = 1,
     kinds: Annotated[
-        str, typer.Option(help="Of defects: train, or test for those kept out of training.")
+        str, typer.Option(help="Kinds of defects: train, or test for those kept out of training.")
     ] = "train",
 ) -> None:
     """Render procedural surfaces with exact masks, in the layout of MVTec-AD, as many as wanted.
@@ -50,15 +55,12 @@ def make(
         recipe = Recipe(seed, tuple(map(_parse_size, size or ["240"])), difficulty, defects, kinds)
         chosen = choose_families(families)
         total = len(chosen) * (2 * pairs + train)
-        with Progress(*progress_columns("Rendering"), console=console, transient=True) as progress:
-            bar = progress.add_task("", total=total)
+        with progress_bar("Rendering", total) as move:
             made = make_dataset(
-                out, recipe, chosen, pairs, train, lambda count: progress.advance(bar, count)
+                out, recipe, chosen, pairs, train, lambda count: move(advance=count)
             )
         before = f" ({total - made} were there before)" if made < total else ""
-        console.print(
-            f"{made} images of {len(chosen)} families made{before}: {out}", soft_wrap=True
-        )
+        say(f"{made} images of {len(chosen)} families made{before}: {out}")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

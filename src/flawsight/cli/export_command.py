@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
-from .shell import console, errors, explained, progress_columns
+from .shell import errors, explained, progress_bar, say
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of inspect, or of one detector's bench.")],
     to: Annotated[
-        str,
-        typer.Option(help="Format: csv, coco, labelstudio, fiftyone, anomalib or masks."),
+        str, typer.Option(help="Format: csv, coco, labelstudio, fiftyone, anomalib or masks.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write. Default: below RUN/export.")
@@ -22,11 +20,11 @@ def export(
     map_threshold: Annotated[
         float | None,
         typer.Option(
-            help="Map value in [0, 1] above which pixels are marked. Default: as in overlays."
+            help="Map value in [0, 1] above which pixels are marked. Default: as in the overlays."
         ),
     ] = None,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of the photos, if they have moved.")
+        Path | None, typer.Option(help="Folder of the photos. Default: where they were inspected.")
     ] = None,
 ) -> None:
     """Write a run in the format of another program.
@@ -42,17 +40,11 @@ def export(
     with explained():
         from ..export.write_export import export
 
-        with Progress(*progress_columns("Exporting"), console=console, transient=True) as progress:
-            bar = progress.add_task("", total=None)
+        with progress_bar("Exporting") as move:
             exported = export(
-                run, to, out, map_threshold, photos,
-                lambda total: progress.update(bar, total=total, advance=1),
-            )  # fmt: skip
+                run, to, out, map_threshold, photos, lambda total: move(total=total, advance=1)
+            )
         for image, reason in exported.left_out:
-            errors.print(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", soft_wrap=True)
-        console.print(
-            f"{exported.images} images: {escape(str(exported.path))}",
-            soft_wrap=True,
-            highlight=False,
-        )
+            say(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", errors)
+        say(f"{exported.images} images: {escape(str(exported.path))}")
     raise typer.Exit(1 if exported.left_out else 0)

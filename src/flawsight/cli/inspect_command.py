@@ -4,19 +4,18 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, explained, progress_columns
+from .shell import console, explained, progress_bar, say
 
 
 class Engine(StrEnum):
@@ -30,11 +29,11 @@ def inspect(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, globs, folders (searched deeply, but for masks in ground_truth/)."
+            help="Image files, globs and folders (with their subfolders, except ground_truth/)."
         ),
     ],
     out: Annotated[
-        str, typer.Option(help="Run folder; an unfinished run in it is continued.")
+        str, typer.Option(help="Run folder; an unfinished run in it is resumed.")
     ] = "flawsight-run",
     model: options.Model = None,
     adapter: options.Adapter = None,
@@ -42,42 +41,46 @@ def inspect(
     set_: options.Overrides = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Images generated for at once. Default: by the free memory."),
+        typer.Option(min=1, help="Number of images per batch. Default: what fits into memory."),
     ] = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
-    seed: Annotated[int, typer.Option(help="Of sampling, with --set temperature=…")] = 0,
+    seed: options.Seed = 0,
     threshold: options.Threshold = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Threshold of flawsight calibrate; --threshold wins.")
+        Path | None,
+        typer.Option(help="Calibration file, whose threshold applies unless --threshold is given."),
     ] = None,
     category: Annotated[
-        str | None, typer.Option(help="Whose threshold the calibration gives. Default: of all.")
+        str | None,
+        typer.Option(help="Category whose threshold to take from the calibration. Default: all."),
     ] = None,
     generator: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="OpenAI-compatible server that writes the responses, like "
-            "http://localhost:8000/v1; --model then only shows where it looks.",
+            help="Base URL of an OpenAI-compatible server that writes the responses, like "
+            "http://localhost:8000/v1; --model then only gives the attention.",
         ),
     ] = None,
     generator_model: Annotated[
-        str | None, typer.Option(help="What the server calls the model. Default: as --model.")
+        str | None, typer.Option(help="Name of the model on that server. Default: as --model.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="Where: here, or on a Ray cluster.")] = Engine.HERE,
+    engine: Annotated[
+        Engine, typer.Option(help="Engine: on this machine (here) or on a Ray cluster (ray).")
+    ] = Engine.HERE,
     address: Annotated[
         str | None,
         typer.Option(
-            help="Of the Ray cluster: auto, ray://head:10001. Default: one on this machine."
+            help="Address of the Ray cluster: auto or ray://head:10001. Default: a new one here."
         ),
     ] = None,
     actors: Annotated[
         int | None,
-        typer.Option(min=1, help="Copies of the model on the cluster. Default: one for each GPU."),
+        typer.Option(min=1, help="Copies of the model on the cluster. Default: one per GPU."),
     ] = None,
-    quiet: Annotated[bool, typer.Option(help="No line for each image.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Print no line per image.")] = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
 
@@ -93,47 +96,43 @@ def inspect(
 
         flawsight inspect s3://line3/today --out s3://line3/run --engine ray --address auto
 
-    Running the same command again inspects only what is missing.
+    Rerun the same command to resume.
     """
     with explained():
-        settings = options.parse_settings(preset, set_ or [], seed)
-        served = _served(generator, generator_model, model)
-        load_options = {
-            "device": device, "dtype": dtype, "attention": attention, "threshold": threshold
+        inspector_options = {
+            "model": model, "adapter": adapter, "device": device, "dtype": dtype,
+            "attention": attention, "settings": options.parse_settings(preset, set_, seed),
+            "batch_size": batch_size, "threshold": threshold,
+            "generator": _served(generator, generator_model, model),
         }  # fmt: skip
         if engine is Engine.RAY:
             if calibration is not None:
                 raise SettingsError("--engine ray takes --threshold, not --calibration.")
-            actor = {"model": model, "adapter": adapter, "settings": settings}
-            actor |= {"batch_size": batch_size, "generator": served, **load_options}
-            failed = _inspect_on_ray(paths, out, actor, address, actors)
+            from ..runs.cluster import inspect_on_ray
+
+            rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
+            failed = _sum_up(rows)
+            if "://" not in out:
+                say(f"For a report: flawsight report {out}")
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
-            failed = _inspect(
-                paths, Path(out), model, adapter, settings, batch_size, quiet, load_options,
-                calibration, category, served,
-            )  # fmt: skip
+            failed = _inspect(paths, Path(out), inspector_options, calibration, category, quiet)
     raise typer.Exit(1 if failed else 0)
 
 
 def _inspect(
     paths: list[str],
     out: Path,
-    model: str | None,
-    adapter: str | None,
-    settings: Any,
-    batch_size: int | None,
-    quiet: bool,
-    load_options: dict[str, Any],
+    inspector_options: dict[str, Any],
     calibration: Path | None,
     category: str | None,
-    generator: Any,
+    quiet: bool,
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..io.images import find_images
 
-    processes = _join_processes(load_options)
+    processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
     if category is not None and calibration is None:
@@ -142,7 +141,6 @@ def _inspect(
     with console.status("Loading the model …"):
         from ..calibration import load_calibration
         from ..inspector import Inspector
-        from ..mllm.contradiction import telling_sentence
         from ..report.write_report import write_report
         from ..runs.batch import inspect_into
         from ..runs.describe import describe
@@ -150,35 +148,26 @@ def _inspect(
         from ..runs.read import read_rows
 
         inspector = Inspector.from_pretrained(
-            model, settings=settings, batch_size=batch_size, adapter=adapter, generator=generator,
+            **inspector_options,
             calibration=None if calibration is None else load_calibration(calibration),
-            category=category, **load_options,
-        )  # fmt: skip
-        run = _open_run(RunFolder, out, describe(inspector), processes)
+            category=category,
+        )
+        rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
+        with processes.main_process_first() if processes else nullcontext():
+            run = RunFolder(out, describe(inspector), rank)
+        if processes is not None:
+            processes.wait_for_everyone()  # none writes before all have opened the run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)
-    rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
     try:
-        with Progress(*progress_columns("Inspecting"), console=console, transient=True) as progress:
-            say = partial(progress.console.print, soft_wrap=True, highlight=False)
-            total = done + -(-(len(images) - done) // count)
-            bar = progress.add_task("", total=total, completed=done)
+        total = done + -(-(len(images) - done) // count)
+        with progress_bar("Inspecting", total, done) as move:
 
             def on_row(row: dict[str, Any]) -> None:
-                progress.advance(bar)
-                if quiet:
-                    return
-                name = escape(Path(row["image"]).name)
-                if "error" in row:
-                    say(f"[red]failed   [/]         {name}  {escape(row['error'])}")
-                    return
-                verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
-                sentence = escape(telling_sentence(row["explanation"], row["answer"]))
-                note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
-                if row["pred_label"] != (row["answer"] == "Yes"):
-                    note += f" [yellow](overruled by the score: it answered {row['answer']})[/]"
-                say(f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}")
+                move(advance=1)
+                if not quiet:
+                    say(_line(row))
 
             inspect_into(run, inspector, images, on_row, rank, count)
         if processes is not None:
@@ -186,13 +175,28 @@ def _inspect(
             if main:
                 run.merge(images)
             processes.wait_for_everyone()
-            # Gloo aborts a process whose peer goes while it still listens to it.
+            # Gloo aborts a process whose peer exits while it still listens to it.
             processes.destroy_process_group()
     finally:
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
-    console.print(f"Report: {report}", soft_wrap=True)
+    say(f"Report: {report}")
     return failed
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return the line of an image: verdict, score, name, and the sentence that tells most."""
+    from ..mllm.contradiction import telling_sentence
+
+    name = escape(Path(row["image"]).name)
+    if "error" in row:
+        return f"[red]failed   [/]         {name}  {escape(row['error'])}"
+    verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
+    sentence = escape(telling_sentence(row["explanation"], row["answer"]))
+    note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
+    if row["pred_label"] != (row["answer"] == "Yes"):
+        note += f" [yellow](overruled by the score: it answered {row['answer']})[/]"
+    return f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}"
 
 
 def _served(url: str | None, name: str | None, model: str | None) -> Any:
@@ -203,55 +207,30 @@ def _served(url: str | None, name: str | None, model: str | None) -> Any:
         return None
     name = model if name is None else name
     if name is None:
-        raise SettingsError("Say with --generator-model what the server calls the model.")
+        raise SettingsError("Give the name of the model on the server: --generator-model NAME.")
     from ..endpoint.generator import ServedGenerator
 
     return ServedGenerator(url, name)
 
 
-def _join_processes(load_options: dict[str, Any]) -> Any:
-    """Join those that `accelerate launch` or torchrun started, each with a device of its own."""
+def _join_processes(inspector_options: dict[str, Any]) -> Any:
+    """Join the processes of `accelerate launch` or torchrun, each with a device of its own."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     from accelerate import PartialState
 
-    # The slowest process keeps the others waiting, however long it takes.
-    state = PartialState(cpu=load_options["device"] == "cpu", timeout=timedelta(days=365))
-    if load_options["device"] is None:
-        # Of a CPU accelerate says "cpu:0".
-        load_options["device"] = "cpu" if state.device.type == "cpu" else str(state.device)
+    # The others wait for the slowest process, however long it takes.
+    state = PartialState(cpu=inspector_options["device"] == "cpu", timeout=timedelta(days=365))
+    if inspector_options["device"] is None:
+        # For a CPU, accelerate says "cpu:0".
+        inspector_options["device"] = "cpu" if state.device.type == "cpu" else str(state.device)
     return state
 
 
-def _open_run(run_folder: Any, out: Path, about: dict[str, Any], processes: Any) -> Any:
-    """Open a run, the first process before the others, and none goes on before all have."""
-    if processes is None:
-        return run_folder(out, about)
-    if not processes.is_main_process:
-        processes.wait_for_everyone()
-    run = run_folder(out, about, processes.process_index)
-    if processes.is_main_process:
-        processes.wait_for_everyone()
-    processes.wait_for_everyone()
-    return run
-
-
-def _inspect_on_ray(
-    paths: list[str], out: str, options: dict[str, Any], address: str | None, actors: int | None
-) -> int:
-    """Inspect on a cluster; return how many images failed."""
-    from ..runs.cluster import inspect_on_ray
-
-    failed = _sum_up(inspect_on_ray(paths, out, options, address=address, actors=actors))
-    if "://" not in out:
-        console.print(f"For a report: flawsight report {out}", soft_wrap=True)
-    return failed
-
-
 def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
-    """Print how many rows say what; return how many failed."""
+    """Print how many images are defective, good and failed; return how many failed."""
     kinds = Counter("error" if "error" in row else bool(row["pred_label"]) for row in rows)
-    console.print(
+    say(
         f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
         f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
     )

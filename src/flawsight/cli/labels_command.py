@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, StoreError
-from .shell import console, explained
+from .shell import explained, say
 
 
 def labels(
@@ -34,4 +34,4 @@ def labels(
         if "://" not in store and not Path(store).is_dir():
             raise StoreError(f"There is no store {store}.")
         counts = write_labels(Store(store, files), out, product)
-        console.print(f"{counts.good} good, {counts.bad} bad: {out}", soft_wrap=True)
+        say(f"{counts.good} good, {counts.bad} bad: {out}")

@@ -1,43 +1,56 @@
-"""Options of the verbs that load a model, told once."""
+"""Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ..settings import Settings, parse_override, preset
+
 Model = Annotated[
     str | None,
-    typer.Option(help="Qwen2.5-VL folder or hub name. Default: the bundled small model."),
+    typer.Option(help="Folder or hub name of a Qwen2.5-VL model. Default: the bundled model."),
 ]
-Adapter = Annotated[str | None, typer.Option(help="LoRA adapter, folder or hub name.")]
-Preset = Annotated[str, typer.Option(help="Settings: paper or default.")]
+Adapter = Annotated[
+    str | None, typer.Option(help="Folder or hub name of a LoRA adapter. Default: none.")
+]
+Preset = Annotated[str, typer.Option(help="Preset of the settings: paper or default.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Inspection setting to override; repeatable."),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images generated for at once.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Number of images per batch.")]
+Device = Annotated[
+    str | None, typer.Option(help="Device: cpu, cuda or mps. Default: the best available.")
+]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."),
+    typer.Option(
+        help="Data type of the weights: float32, bfloat16 or float16. Default: float32 on a CPU, "
+        "else bfloat16."
+    ),
 ]
-Attention = Annotated[str, typer.Option(help="sdpa or flash_attention_2.")]
+Attention = Annotated[
+    str, typer.Option(help="Attention implementation: sdpa or flash_attention_2.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of sampling, if the temperature is above 0.")]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="Defective is a score above it, in place of the model's Yes."),
+    typer.Option(
+        help="Score in [0, 1] above which a part is defective. Default: 0.5, or the model's answer "
+        "with --preset paper."
+    ),
 ]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the known data sets. Default: $FLAWSIGHT_DATA.")
 ]
 
 
-def parse_settings(preset_name: str, overrides: list[str], seed: int) -> Any:
+def parse_settings(preset_name: str, overrides: list[str] | None, seed: int = 0) -> Settings:
     """Return the settings of a preset with NAME=VALUE overrides.
 
     Raises:
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
-    from ..settings import Settings, parse_override, preset
-
     values = preset(preset_name).to_json() | {"seed": seed}
-    return Settings.from_json(values | dict(parse_override(text) for text in overrides))
+    return Settings.from_json(values | dict(map(parse_override, overrides or [])))

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from ..errors import CalibrationError
 from . import options
-from .shell import console, explained, progress_columns
+from .shell import console, explained, progress_bar, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,21 +33,21 @@ def prior(
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
 ) -> None:
-    """Measure where a model attends on good parts, whatever they show.
+    """Measure the mean attention of a model on good parts: its attention prior.
 
     Example:
 
         flawsight prior photos/good --model my-model
 
-    Preset default divides its maps by this mean attention, which takes out sinks: patches that
-    attract attention on normal images.
+    Preset default divides its maps by it. This removes sinks: patches that attract attention on
+    normal images.
     """
     with explained():
         from ..io.files import write_atomically
         from ..io.images import find_images
 
         images = find_images(photos)
-        settings = options.parse_settings("paper", set_ or [], 0)
+        settings = options.parse_settings("paper", set_)
         with console.status("Loading the model …"):
             from ..inspector import Inspector
             from ..refine.attention_prior import FILE, encode_prior, measure_prior
@@ -58,9 +57,8 @@ def prior(
                 dtype=dtype, attention=attention,
             )  # fmt: skip
         mllm = inspector.mllm
-        with Progress(*progress_columns("Measuring"), console=console, transient=True) as progress:
-            bar = progress.add_task("", total=len(images))
-            maps = _reasoning_maps(inspector, images, lambda n: progress.advance(bar, n))
+        with progress_bar("Measuring", len(images)) as move:
+            maps = _reasoning_maps(inspector, images, move)
             measured = measure_prior(maps, settings.layers, mllm.sha256)
         out = mllm.folder / FILE if out is None else out
         try:
@@ -68,12 +66,12 @@ def prior(
             write_atomically(out, encode_prior(measured))
         except OSError as error:
             raise CalibrationError(f"Cannot write {out}: {error.strerror or error}.") from error
-        console.print(f"Mean of {measured.images} of {len(images)} images.", highlight=False)
-        console.print(f"Attention prior: {escape(str(out))}", soft_wrap=True)
+        say(f"Mean of {measured.images} of {len(images)} images.")
+        say(f"Attention prior: {escape(str(out))}")
 
 
 def _reasoning_maps(
-    inspector: "Inspector", images: list[Path], on_images: Callable[[int], None]
+    inspector: "Inspector", images: list[Path], move: Callable[..., None]
 ) -> "Iterator[Tensor]":
     """Yield the mean attention of each reasoning; images without one are left out."""
     from ..inspection import Trace
@@ -86,4 +84,4 @@ def _reasoning_maps(
                 attention = mean_attention(trace, inspector.settings)
                 if attention is not None:
                     yield attention
-        on_images(len(batch))
+        move(advance=len(batch))

@@ -1,21 +1,25 @@
-"""What all verbs share: the consoles, how an error ends a command, how its memory is kept."""
+"""What all verbs share: consoles, errors, progress bars, tables and memory."""
 
 import ctypes
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    ProgressColumn,
+    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from ..errors import FlawsightError
 
@@ -32,23 +36,50 @@ def explained() -> Iterator[None]:
     try:
         yield
     except FlawsightError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        say(f"[bold red]Error:[/] {escape(str(error))}", errors)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
-        errors.print("Stopped. What is finished is kept; run the same command again to go on.")
+        errors.print("Stopped. Finished results are kept; run the same command again to resume.")
         raise typer.Exit(130) from None
 
 
-def progress_columns(what: str) -> tuple[ProgressColumn, ...]:
-    """Return the columns of a progress bar: what is done, how far, and how long it will take."""
-    return (
+def say(text: str, where: Console = console) -> None:
+    """Print a line of Rich's markup, neither wrapped nor with coloured numbers."""
+    where.print(text, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(
+    what: str, total: int | None = None, done: int = 0
+) -> Iterator[Callable[..., None]]:
+    """Show a progress bar; yield what moves it, by `advance=` or to `completed=`."""
+    columns = (
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield partial(progress.update, progress.add_task("", total=total, completed=done))
+
+
+def print_counts(
+    names: Sequence[str], counts: Sequence[str], rows: Sequence[Sequence[Any]], title: str = ""
+) -> None:
+    """Print a table with columns of names, then of counts, and a last row of total counts."""
+    table = Table(title=title or None, box=box.SIMPLE)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for count in counts:
+        table.add_column(count, justify="right")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    totals = [str(sum(column)) for column in list(zip(*rows, strict=True))[len(names) :]]
+    table.add_section()
+    table.add_row("all", *[""] * (len(names) - 1), *totals)
+    console.print(table)
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory, so that what is computed next finds no new pages to clear.
+    """Have glibc keep freed memory: the next computation then has no new pages to clear.
 
     On a CPU each layer frees its activations and the next allocates as many
     (docs/performance.md). Other C libraries are left alone.

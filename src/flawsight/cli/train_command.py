@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
-from .shell import console, explained, progress_columns
+from . import options
+from .shell import console, explained, progress_bar, say
 from .train_output import balance_line, show_candidates, step_line
 
 
@@ -29,7 +29,7 @@ def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[...
             annotation=Annotated[
                 _flag_type(setting) | None,
                 typer.Option(
-                    help=f"{setting.metadata['help'].removesuffix('.')} {_default(setting)}.",
+                    help=f"{setting.metadata['help'].removesuffix('.')}. {_default(setting)}.",
                     show_default=False,
                     rich_help_panel="Settings",
                 ),
@@ -42,13 +42,17 @@ def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[...
     return command
 
 
+def _flag_type(setting: Field[Any]) -> Any:
+    return setting.type if setting.type in (bool, int, float, float | None) else str
+
+
 def _default(setting: Field[Any]) -> str:
     """Return the default under the default preset and, if it differs, under the paper's."""
     ours, paper = (
         _shown(getattr(TRAIN_PRESETS[name].settings, setting.name))
         for name in ("default-model", "paper-7b")
     )
-    return f"(default {ours})" if ours == paper else f"(default {ours}, paper presets {paper})"
+    return f"Default: {ours}" if ours == paper else f"Default: {ours}; paper presets: {paper}"
 
 
 def _shown(value: Any) -> str:
@@ -57,19 +61,14 @@ def _shown(value: Any) -> str:
     return "that of the data" if value is None else f"{value}"
 
 
-def _flag_type(setting: Field[Any]) -> Any:
-    kinds = {bool: bool, int: int, float: float, float | None: float}
-    return kinds.get(setting.type, str)  # type: ignore[arg-type]
-
-
 @_with_a_flag_for_every_setting
 def train(
     *,
     data: Annotated[
         list[str],
         typer.Option(
-            help="Labelled images: a folder with good/ and bad/ or laid out like MVTec-AD, a "
-            "meta.json, CSV or JSONL, or a known data set; may be repeated."
+            help="Labelled images: known data set, meta.json, CSV or JSONL, or folder with good/ "
+            "and bad/ or laid out like MVTec-AD; repeatable."
         ),
     ],
     out: Annotated[
@@ -80,7 +79,7 @@ def train(
     ] = "default-model",
     model: Annotated[
         str | None,
-        typer.Option(help="Qwen2.5-VL folder or hub name (default: the preset's)."),
+        typer.Option(help="Folder or hub name of a Qwen2.5-VL model. Default: the preset's."),
     ] = None,
     config: Annotated[
         Path | None,
@@ -88,20 +87,10 @@ def train(
             help="YAML file with the settings below, and under inspection: those of --set."
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Inspection setting to override, like max_new_tokens or image_tokens; may be "
-            "repeated.",
-        ),
-    ] = None,
+    set_: options.Overrides = None,
     validation: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Labelled images to validate with, given as for --data; may be repeated."
-        ),
+        typer.Option(help="Labelled images to validate with, given as for --data; repeatable."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Sample a few candidates, show their rewards, stop.")
@@ -109,8 +98,8 @@ def train(
     tracker: Annotated[
         list[str] | None,
         typer.Option(
-            help="Tracker to log to: tensorboard, wandb or none (default: all installed); may be "
-            "repeated."
+            help="Tracker to log to: tensorboard, wandb or none; repeatable. Default: all of them "
+            "that are installed."
         ),
     ] = None,
     cpu: Annotated[
@@ -119,19 +108,17 @@ def train(
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="Data type of the frozen weights: float32 or bfloat16 (default: float32 on a "
-            "CPU, else bfloat16)."
+            help="Data type of the frozen weights: float32 or bfloat16. Default: float32 on a CPU, "
+            "else bfloat16."
         ),
     ] = None,
-    attention: Annotated[
-        str, typer.Option(help="Attention implementation: sdpa or flash_attention_2.")
-    ] = "sdpa",
+    attention: options.Attention = "sdpa",
     generator: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Base URL of a vLLM server of the base model that samples the candidates "
-            "(default: sample here).",
+            help="Base URL of a vLLM server of the base model that samples the candidates. "
+            "Default: sample here.",
         ),
     ] = None,
     **settings: Any,
@@ -152,104 +139,105 @@ def train(
     """
     with explained():
         given = {name: value for name, value in settings.items() if value is not None}
-        if preset not in TRAIN_PRESETS:
-            raise SettingsError(
-                f"There is no preset {preset!r}; choose one of {', '.join(TRAIN_PRESETS)}."
-            )
-        start = TRAIN_PRESETS[preset]
-        written = read_config(config) if config else {}
-        of_inspection = written.pop("inspection", {}) | dict(map(parse_override, set_ or []))
-        _train(
-            data,
-            validation or [],
-            out,
-            start.model if model is None else model,
-            Settings.from_json(start.inspection.to_json() | of_inspection),
-            start.settings.changed(written | given),
-            dry_run,
-            tracker,
-            cpu,
-            dtype,
-            attention,
-            generator,
+        model, inspection, chosen = _read_settings(preset, model, config, set_, given)
+        specs = [*data, *(validation or [])]
+        with console.status("Loading …"):
+            try:
+                from ..cgro.trainer import TRACKERS, make_accelerator
+                from ..cgro.training_data import check_readable, read_training_data
+            except ModuleNotFoundError as error:
+                if error.name != "accelerate":
+                    raise
+                raise MissingExtraError("accelerate", "train") from error
+            from ..mllm.load import load_mllm
+
+            if tracker is None:
+                tracker = [] if dry_run else [n for n, installed in TRACKERS.items() if installed()]
+            trackers = [name for name in tracker if name != "none"]
+            accelerator = make_accelerator(chosen, out, cpu, trackers)
+            console.quiet = not accelerator.is_main_process
+            found = read_training_data(
+                data, validation or [], chosen.validation_share, chosen.validation_images,
+                chosen.seed,
+            )  # fmt: skip
+        say(balance_line(found.balance(), chosen))
+        images = [*found.train, *found.validation]
+        if accelerator.is_main_process:
+            with progress_bar("Reading", len(images)) as move:
+                check_readable(images, lambda: move(advance=1))
+        accelerator.wait_for_everyone()
+        with console.status("Loading the model …"):
+            # With several processes on a CPU, accelerate calls it "cpu:0".
+            on = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+            loading: dict[str, Any] = {"device": on, "dtype": dtype, "attention": attention}
+            mllm = load_mllm(model, **loading)
+        served = None
+        if generator is not None:
+            from ..endpoint.generator import ServedGenerator
+
+            served = ServedGenerator(generator, "the adapter")
+        if dry_run:
+            show_candidates(mllm, inspection, chosen, found, accelerator)
+            return
+        _train(mllm, inspection, chosen, found, out, accelerator, specs, served)
+        base = "" if model is None else f" --model {model}"
+        say(f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
+
+
+def _read_settings(
+    preset: str,
+    model: str | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    given: dict[str, Any],
+) -> tuple[str | None, Settings, TrainSettings]:
+    """Return the model and settings: of the preset, the config file and the flags; later ones win.
+
+    Raises:
+        SettingsError: for an unknown preset or name, or a value that it cannot take.
+    """
+    if preset not in TRAIN_PRESETS:
+        raise SettingsError(
+            f"There is no preset {preset!r}; choose one of {', '.join(TRAIN_PRESETS)}."
         )
+    start = TRAIN_PRESETS[preset]
+    written = read_config(config) if config else {}
+    of_inspection = written.pop("inspection", {}) | dict(map(parse_override, overrides or []))
+    return (
+        start.model if model is None else model,
+        Settings.from_json(start.inspection.to_json() | of_inspection),
+        start.settings.changed(written | given),
+    )
 
 
 def _train(
-    specs: list[str],
-    validation: list[str],
-    out: Path,
-    model: str | None,
+    mllm: Any,
     inspection: Settings,
     settings: TrainSettings,
-    dry_run: bool,
-    trackers: list[str] | None,
-    cpu: bool,
-    dtype: str | None,
-    attention: Any,
-    generator: str | None,
+    found: Any,
+    out: Path,
+    accelerator: Any,
+    specs: list[str],
+    served: Any,
 ) -> None:
-    with console.status("Loading …"):
-        try:
-            from ..cgro.trainer import TRACKERS, make_accelerator, train
-            from ..cgro.training_data import check_readable, read_training_data
-        except ModuleNotFoundError as error:
-            if error.name != "accelerate":
-                raise
-            raise MissingExtraError("accelerate", "train") from error
-        from ..mllm.load import load_mllm
+    """Train with a progress bar, and say what it gained."""
+    from ..cgro.trainer import train
 
-        if trackers is None:
-            trackers = [] if dry_run else [n for n, installed in TRACKERS.items() if installed()]
-        trackers = [name for name in trackers if name != "none"]
-        accelerator = make_accelerator(settings, out, cpu, trackers)
-        console.quiet = not accelerator.is_main_process
-        found = read_training_data(
-            specs, validation, settings.validation_share, settings.validation_images, settings.seed
-        )
-    console.print(balance_line(found.balance(), settings))
-    images = [*found.train, *found.validation]
-    if accelerator.is_main_process:
-        with Progress(*progress_columns("Reading"), console=console, transient=True) as progress:
-            bar = progress.add_task("", total=len(images))
-            check_readable(images, lambda: progress.advance(bar))
-    accelerator.wait_for_everyone()
-    with console.status("Loading the model …"):
-        # With several processes on a CPU, accelerate calls it "cpu:0".
-        on = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
-        mllm = load_mllm(model, device=on, dtype=dtype, attention=attention)
-    served = None
-    if generator is not None:
-        from ..endpoint.generator import ServedGenerator
-
-        served = ServedGenerator(generator, "the adapter")
-    if dry_run:
-        show_candidates(mllm, inspection, settings, found, accelerator)
-        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Progress(*progress_columns("Training"), console=console, transient=True) as progress:
-        bar = progress.add_task("", total=settings.steps)
+    with progress_bar("Training", settings.steps) as move:
 
         def on_step(step: int, row: dict[str, float]) -> None:
-            if progress.tasks[bar].completed == 0 and step > 1:  # resumed: correct the ETA
-                progress.reset(bar, completed=step, total=settings.steps)
-            progress.update(bar, completed=step)
-            progress.console.print(step_line(step, row), highlight=False, soft_wrap=True)
+            move(completed=step)
+            say(step_line(step, row))
 
-        validations = train(
-            mllm, inspection, settings, found, out, accelerator, [*specs, *validation], on_step,
-            served,
-        )  # fmt: skip
-    before, after = validations[0], validations[1:]
+        before, *after = train(
+            mllm, inspection, settings, found, out, accelerator, specs, on_step, served
+        )
     best = max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
-    console.print(
+    say(
         f"Image AUROC on {len(found.validation)} validation images: {before['image_auroc']:.3f} "
         f"before, {best['image_auroc']:.3f} at best (step {best['step']:.0f}); balanced accuracy "
         f"{before['balanced_accuracy']:.3f} and {best['balanced_accuracy']:.3f}."
     )
     if best["image_auroc"] <= before["image_auroc"]:
-        console.print("[yellow]No step was better than the model before training.[/]")
-    base = "" if model is None else f" --model {model}"
-    console.print(
-        f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}", soft_wrap=True
-    )
+        say("[yellow]No step was better than the model before training.[/]")

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..cgro.train_settings import TrainSettings
 from ..settings import Settings
-from .shell import console, errors
+from .shell import console, errors, say
 
 _DRY_RUN_IMAGES = 4
 
@@ -68,33 +68,31 @@ def show_candidates(
         for start in range(0, len(rewards), settings.candidates)
     ]
     zero_variance = sum(len(group) == 1 for group in groups)
-    console.print(
-        f"{zero_variance} of {len(groups)} images have candidates that all earn the same."
-    )
+    say(f"{zero_variance} of {len(groups)} images have candidates that all earn the same.")
     if not any(score.format for score in rewards):
-        errors.print(
+        say(
             "[bold yellow]Warning:[/] the model never wrote <think>…</think><answer>Yes|No"
             "</answer>. It cannot learn a reward that no candidate earns. Raise max_new_tokens if "
             "the responses are cut off, or first fine-tune the model on a few responses of that "
             "form.",
-            soft_wrap=True,
+            errors,
         )
     elif zero_variance == len(groups):
-        errors.print(
+        say(
             "[bold yellow]Warning:[/] all candidates earn the same, so there is nothing to learn. "
             "Raise temperature or candidates, or change δ1 and δ2.",
-            soft_wrap=True,
+            errors,
         )
     for label, word in ((True, "defective"), (False, "normal")):
         own = [c.score for c in candidates if c.label == label]
         found = sorted(s.agreement for s in own if not math.isnan(s.agreement))
         if settings.reward == "cgro" and found and len({s.consistency for s in own}) == 1:
             delta = "delta_anomalous (δ1)" if label else "delta_normal (δ2)"
-            errors.print(
+            say(
                 f"[bold yellow]Warning:[/] all candidates of {word} images earn the same R_cons. "
                 f"Their J is {found[0]:.2f} to {found[-1]:.2f}. Set {delta} near the median, "
                 f"{found[len(found) // 2]:.2f}.",
-                soft_wrap=True,
+                errors,
             )
 
 

@@ -16,25 +16,22 @@ class Benchmark:
     """A published data set.
 
     Attributes:
-        name: in tables.
         licence: in short; read the original text before using the set.
         source: of the download.
         images: their number, as text.
-        layout: the expected tree.
         folders: the names that its folder may have.
-        reader: of its layout.
         used_for: its use in the paper.
-        note: a remark; may be empty.
+        layout: the expected tree.
     """
 
     name: str
     licence: str
     source: str
     images: str
-    layout: str
     folders: tuple[str, ...]
-    reader: Reader
     used_for: Literal["test", "training mix"]
+    layout: str = _MVTEC_LAYOUT
+    reader: Reader = read_mvtec
     note: str = ""
 
 
@@ -46,7 +43,6 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         images="5354 of 15 categories (3629 train, 1725 test)",
         layout="CATEGORY/{train,test}/CLASS/000.png, ground_truth/CLASS/000_mask.png",
         folders=("MVTec-AD", "mvtec_ad", "mvtec", "mvtec_anomaly_detection", "MVTecAD"),
-        reader=read_mvtec,
         used_for="test",
     ),
     Benchmark(
@@ -78,9 +74,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         licence="CC BY-NC-SA 4.0, as the set it is cut from",
         source="made from KolektorSDD by the authors of zero-shot methods; no publisher's archive",
         images="depends on who cut it",
-        layout=_MVTEC_LAYOUT,
         folders=("KolektorSDD-cropped", "KSDD-cropped", "SDD"),
-        reader=read_mvtec,
         used_for="test",
         note="Metrics on crops are not comparable with metrics on whole images.",
     ),
@@ -89,9 +83,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         licence="see its publisher; made from DTD, which is for research",
         source="the authors of Aota, Tong, Okatani: Zero-shot versus many-shot (WACV 2023)",
         images="of 12 textures, like Woven_001",
-        layout=_MVTEC_LAYOUT,
         folders=("DTD-Synthetic", "DTD_Synthetic", "DTDSynthetic", "dtd_synthetic"),
-        reader=read_mvtec,
         used_for="test",
     ),
     Benchmark(
@@ -99,9 +91,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         licence="see its publisher",
         source="https://github.com/cqylunlun/GLASS, Dataset Release",
         images="4101 of 4 categories (3657 train, 444 test)",
-        layout=_MVTEC_LAYOUT,
         folders=("WFDD",),
-        reader=read_mvtec,
         used_for="test",
     ),
     Benchmark(
@@ -111,7 +101,6 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         images="6124 of 6 categories (3136 train, 2988 test)",
         layout="CATEGORY/{train,test}/CLASS/000000.jpg, ground_truth/CLASS/000000.png",
         folders=("GoodsAD", "PKU-GoodsAD"),
-        reader=read_mvtec,
         used_for="training mix",
     ),
     Benchmark(
@@ -134,7 +123,6 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         layout="CATEGORY/{train,validation,test}/CLASS/rgb/*, masks of the same name in CLASS/gt/; "
         "or " + _MVTEC_LAYOUT + "; or a meta.json",
         folders=("PR-REAL", "PR_REAL", "PD-REAL", "PD_REAL"),
-        reader=read_mvtec,
         used_for="training mix",
         note="No public data set has the name that the paper prints. PD-REAL (Qin et al., arXiv "
         "2311.04095: models of Play-Doh) differs in one letter; we assume it is meant. Its "

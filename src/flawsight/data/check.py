@@ -30,13 +30,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Finding:
-    """One error in a data set.
-
-    Attributes:
-        kind: its name, the same for all findings of the kind.
-        path: the file.
-        detail: of this finding; may be empty.
-    """
+    """One error in a data set: its kind, the file, and details, which may be empty."""
 
     kind: str
     path: Path
@@ -54,15 +48,11 @@ class Report:
     notes: tuple[str, ...]
 
 
-def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None) -> Report:
+def check_dataset(dataset: Dataset, on_sample: Callable[[], None] = lambda: None) -> Report:
     """Check every file of a data set.
 
     Two images are duplicates if they decode to the same upright RGB pixels, whatever their file
-    format. Memory grows by a hash of 16 bytes per image.
-
-    Args:
-        dataset: what to check.
-        on_sample: called after each sample, for a progress bar.
+    format. Memory grows by a hash of 16 bytes per image. `on_sample` is called after each sample.
     """
     findings: list[Finding] = []
     by_hash: dict[bytes, list[Sample]] = {}
@@ -72,18 +62,16 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
         size: tuple[int, int] | None = None
         try:
             image = read_image(sample.image)
-        except ImageError as error:
-            findings.append(Finding("unreadable image", sample.image, str(error)))
-        else:
             size = (image.height, image.width)
             by_hash.setdefault(_pixel_hash(image), []).append(sample)
+        except ImageError as error:
+            findings.append(Finding("unreadable image", sample.image, str(error)))
         findings += _check_mask(sample, size)
         if not sample.pixel_labelled:
             unmasked += 1
             if some_masks:
                 findings.append(Finding("defective image without mask", sample.image))
-        if on_sample is not None:
-            on_sample()
+        on_sample()
     findings += [Finding("mask without image", path) for path in _orphans(dataset)]
     notes = []
     if unmasked and not some_masks:
@@ -93,15 +81,13 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
         )
     copies = 0
     for same in by_hash.values():
-        if len(same) > 1:
-            found = list(_check_duplicates(same))
-            findings += found
-            copies += 0 if found else len(same) - 1
+        found = list(_check_duplicates(same))
+        findings += found
+        copies += 0 if found else len(same) - 1
     if copies:
         notes.append(f"{copies} images are exact copies of another of the same split and label.")
-    return Report(
-        dataset.name, dataset.root, _counts(dataset.samples), tuple(findings), tuple(notes)
-    )
+    counts = _counts(dataset.samples)
+    return Report(dataset.name, dataset.root, counts, tuple(findings), tuple(notes))
 
 
 def _counts(samples: Iterable[Sample]) -> tuple[Count, ...]:
@@ -146,22 +132,13 @@ def _check_duplicates(same: list[Sample]) -> Iterator[Finding]:
     """Name each image that equals an earlier one in another split or with another label."""
     for index, sample in enumerate(same[1:], 1):
         earlier = same[:index]
-        apart = next((s for s in earlier if s.split != sample.split), None)
-        if apart is not None:
-            yield Finding(
-                "same image in two splits",
-                sample.image,
-                f"{sample.split}; {apart.split}: {apart.image}",
-            )
-        other = next(
-            (s for s in earlier if s.split == sample.split and s.label != sample.label), None
-        )
-        if other is not None:
-            yield Finding(
-                "same image with two labels",
-                sample.image,
-                f"{sample.class_name}; {other.class_name}: {other.image}",
-            )
+        if other := next((s for s in earlier if s.split != sample.split), None):
+            detail = f"{sample.split}; {other.split}: {other.image}"
+            yield Finding("same image in two splits", sample.image, detail)
+        of_split = [s for s in earlier if s.split == sample.split]
+        if other := next((s for s in of_split if s.label != sample.label), None):
+            detail = f"{sample.class_name}; {other.class_name}: {other.image}"
+            yield Finding("same image with two labels", sample.image, detail)
 
 
 def _orphans(dataset: Dataset) -> list[Path]:
@@ -203,14 +180,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _unused_mask_folders(image_folders: set[Path], used: Iterable[Path]) -> set[Path]:
-    """Return folders like ground_truth/crack beside test/ in which no sample has its mask."""
+    """Return folders like ground_truth/crack, next to test/, in which no sample has its mask."""
     tops = {parent for folder in image_folders for parent in (folder.parent, folder.parent.parent)}
-    found: set[Path] = set()
-    for top in tops:
-        for name in _MASK_FOLDERS:
-            if (top / name).is_dir():
-                found |= {path for path in (top / name).iterdir() if path.is_dir()}
-    return found - set(used) - image_folders
+    found = (path for top in tops for name in _MASK_FOLDERS for path in _files(top / name))
+    return {path for path in found if path.is_dir()} - set(used) - image_folders
 
 
 def _without_ending(stem: str) -> str:

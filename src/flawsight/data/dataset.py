@@ -1,6 +1,6 @@
 """A labelled data set: images with their labels, whatever its layout on disk."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,31 +40,16 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """Return the sample as JSON types."""
-        return {
-            "image": str(self.image),
-            "label": self.label,
-            "category": self.category,
-            "split": self.split,
-            "class_name": self.class_name,
-            "mask": None if self.mask is None else str(self.mask),
-            "polygons": self.polygons,
-            "reference": self.reference,
-        }
+        mask = None if self.mask is None else str(self.mask)
+        return asdict(self) | {"image": str(self.image), "mask": mask}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the sample that `to_json` wrote."""
-        mask = values["mask"]
-        return cls(
-            **values
-            | {
-                "image": Path(values["image"]),
-                "mask": None if mask is None else Path(mask),
-                "polygons": tuple(
-                    tuple((x, y) for x, y in polygon) for polygon in values["polygons"]
-                ),
-            }
-        )
+        mask = None if values["mask"] is None else Path(values["mask"])
+        polygons = tuple(tuple((x, y) for x, y in polygon) for polygon in values["polygons"])
+        typed = {"image": Path(values["image"]), "mask": mask, "polygons": polygons}
+        return cls(**values | typed)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ is another one. Masks are matched to images by name, never by order.
 import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,32 +49,34 @@ def read_mvtec(root: Path) -> list[Sample] | None:
 
 
 def _read_category(folder: Path) -> list[Sample]:
-    category = folder.name
     samples = []
     for split_folder in _split_folders(folder):
         for class_folder in _folders(split_folder):
             name = class_folder.name
+            images, masks = class_folder, folder / "ground_truth" / name
+            if (class_folder / "rgb").is_dir():
+                images, masks = class_folder / "rgb", class_folder / "gt"
             label = int(name.lower() not in NORMAL)
-            with_depth = (class_folder / "rgb").is_dir()
-            truth = class_folder / "gt" if with_depth else folder / "ground_truth" / name
-            masks = MaskFinder(truth) if label else None
-            samples += [
-                Sample(
-                    image=image,
-                    label=label,
-                    category=category,
-                    split=SPLITS[split_folder.name.lower()],
-                    class_name=name if label else "good",
-                    mask=masks.find(image) if masks else None,
-                )
-                for image in _images(class_folder / "rgb" if with_depth else class_folder)
-            ]
+            split = SPLITS[split_folder.name.lower()]
+            samples += _read_class(images, masks, label, folder.name, split, name)
     if not samples:
         raise DatasetError(
-            f"The category {category} is empty: expected images in {folder}/test/CLASS/, like "
+            f"The category {folder.name} is empty: expected images in {folder}/test/CLASS/, like "
             "test/good/000.png and test/crack/000.png."
         )
     return samples
+
+
+def _read_class(
+    images: Path, masks: Path, label: int, category: str, split: str, name: str
+) -> list[Sample]:
+    """Return the images of a folder as samples of one class, with their masks if defective."""
+    if label == 0:
+        return [Sample(image, 0, category, split, "good") for image in _images(images)]
+    finder = MaskFinder(masks)
+    return [
+        Sample(image, 1, category, split, name, finder.find(image)) for image in _images(images)
+    ]
 
 
 def read_good_bad(root: Path) -> list[Sample] | None:
@@ -90,19 +93,9 @@ def read_good_bad(root: Path) -> list[Sample] | None:
         return None
     samples = []
     for folder, label in kinds.items():
-        truth = root / "ground_truth"
-        masks = MaskFinder(truth / folder.name if (truth / folder.name).is_dir() else truth)
-        samples += [
-            Sample(
-                image=image,
-                label=label,
-                category=root.name,
-                split="test",
-                class_name=folder.name if label else "good",
-                mask=masks.find(image) if label else None,
-            )
-            for image in _images(folder)
-        ]
+        masks = root / "ground_truth" / folder.name
+        masks = masks if masks.is_dir() else masks.parent
+        samples += _read_class(folder, masks, label, root.name, "test", folder.name)
     return samples
 
 
@@ -120,11 +113,7 @@ def read_visa(root: Path) -> list[Sample] | None:
                 "train and test. Unpack the published archive whole."
             )
         return None
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f"Cannot read {table} as CSV: {error}") from error
+    rows = read_table(table)
     wanted = {"object", "split", "label", "image", "mask"}
     if not rows or not wanted <= set(rows[0]):
         found = ", ".join(rows[0]) if rows else "no rows"
@@ -132,16 +121,10 @@ def read_visa(root: Path) -> list[Sample] | None:
     samples = []
     for row in rows:
         label = int(row["label"].strip().lower() not in NORMAL)
-        samples.append(
-            Sample(
-                image=root / row["image"],
-                label=label,
-                category=row["object"],
-                split=SPLITS.get(row["split"].strip().lower(), row["split"]),
-                class_name="bad" if label else "good",
-                mask=root / row["mask"] if label and row["mask"] else None,
-            )
-        )
+        mask = root / row["mask"] if label and row["mask"] else None
+        split = SPLITS.get(row["split"].strip().lower(), row["split"])
+        name = "bad" if label else "good"
+        samples.append(Sample(root / row["image"], label, row["object"], split, name, mask))
     check_files(table, samples)
     return samples
 
@@ -154,29 +137,23 @@ def read_kolektor(root: Path) -> list[Sample] | None:
     Raises:
         DatasetError: if a label is missing or unreadable: the class is then unknown.
     """
-    folders = [folder for folder in _folders(root) if folder.name.lower().startswith("kos")]
     samples = []
-    for folder in folders:
+    for folder in _folders(root):
+        if not folder.name.lower().startswith("kos"):
+            continue
         masks = MaskFinder(folder)
         for image in _images(folder):
             if image.stem.endswith("_label"):
                 continue
             mask = masks.find(image)
-            if mask is None or mask == image:
+            if mask is None:
                 raise DatasetError(
                     f"{image} has no {image.stem}_label.bmp; in KolektorSDD every image "
                     "has one. Unpack the published archive whole."
                 )
-            label = int(read_mask_file(mask).any())
+            label, name = (1, "defect") if read_mask_file(mask).any() else (0, "good")
             samples.append(
-                Sample(
-                    image=image,
-                    label=label,
-                    category="commutator",
-                    split="test",
-                    class_name="defect" if label else "good",
-                    mask=mask if label else None,
-                )
+                Sample(image, label, "commutator", "test", name, mask if label else None)
             )
     return samples or None
 
@@ -199,6 +176,7 @@ def read_vision(root: Path) -> list[Sample] | None:
 
 
 def _read_coco(table: Path) -> list[Sample]:
+    category, split = table.parent.parent.name, SPLITS[table.parent.name.lower()]
     try:
         coco: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
         names = {entry["id"]: entry["name"] for entry in coco["categories"]}
@@ -210,19 +188,10 @@ def _read_coco(table: Path) -> list[Sample]:
             held = defects.get(entry["id"], [])
             outlines = [_polygons(annotation) for annotation in held]
             kinds = sorted({names[annotation["category_id"]] for annotation in held})
-            samples.append(
-                Sample(
-                    image=table.parent / entry["file_name"],
-                    label=int(bool(held)),
-                    category=table.parent.parent.name,
-                    split=SPLITS[table.parent.name.lower()],
-                    class_name="+".join(kinds) or "good",
-                    # If one defect has no outline, the defective pixels are unknown.
-                    polygons=tuple(p for outline in outlines for p in outline)
-                    if all(outlines)
-                    else (),
-                )
-            )
+            # If one defect has no outline, the defective pixels are unknown.
+            polygons = tuple(chain.from_iterable(outlines)) if all(outlines) else ()
+            image, name = table.parent / entry["file_name"], "+".join(kinds) or "good"
+            samples.append(Sample(image, int(bool(held)), category, split, name, polygons=polygons))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{table} is not COCO with images, annotations and categories: {error!r}"
@@ -274,6 +243,19 @@ class MaskFinder:
         return hits[0] if hits else None
 
 
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV with a header.
+
+    Raises:
+        DatasetError: if it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(f"Cannot read {path} as CSV: {error}") from error
+
+
 def check_files(source: Path, samples: Iterable[Sample]) -> None:
     """Check that every file that a list names exists.
 
@@ -300,16 +282,15 @@ def _split_folders(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [path for path in _visible(folder) if path.is_dir()]
 
 
 def _images(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return the content of a folder, sorted, without hidden files; nothing if there is none."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -3,14 +3,13 @@
 Paths in a list are relative to the list's folder.
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
 from .dataset import Dataset, Sample
-from .layouts import DEFECTIVE, NORMAL, SPLITS, check_files, sort_samples
+from .layouts import DEFECTIVE, NORMAL, SPLITS, check_files, read_table, sort_samples
 
 # Field → the names that its column may have.
 _COLUMNS = {
@@ -30,22 +29,13 @@ def read_csv(path: Path, name: str) -> list[Dataset]:
     """Read a table with a header: path or image, label, and optionally mask, category, split,
     class, dataset, reference.
 
-    Args:
-        path: of the file.
-        name: of the data set, if there is no column "dataset".
-
     Returns:
-        One data set for each value in the column "dataset".
+        One data set for each value in the column "dataset", or one called `name`.
 
     Raises:
         DatasetError: if a column, a label or a file is missing.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f"Cannot read {path} as CSV: {error}") from error
-    return _datasets(path, name, list(enumerate(rows, start=2)))
+    return _datasets(path, name, list(enumerate(read_table(path), start=2)))
 
 
 def read_jsonl(path: Path, name: str) -> list[Dataset]:
@@ -100,11 +90,9 @@ def _datasets(path: Path, name: str, rows: list[tuple[int, dict[str, Any]]]) -> 
         raise DatasetError(f"{path} lists no images.")
     groups: dict[str, list[Sample]] = {}
     for number, row in rows:
-        dataset = _text(row, "dataset") or name
-        groups.setdefault(dataset, []).append(_sample(path, number, row))
+        groups.setdefault(_text(row, "dataset") or name, []).append(_sample(path, number, row))
     check_files(path, [sample for samples in groups.values() for sample in samples])
-    root = path.parent
-    return [Dataset(key, root, sort_samples(samples)) for key, samples in groups.items()]
+    return [Dataset(key, path.parent, sort_samples(one)) for key, one in groups.items()]
 
 
 def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
@@ -128,13 +116,12 @@ def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
             "test."
         )
     mask = _text(row, "mask")
-    class_name = _text(row, "class_name")
     return Sample(
         image=path.parent / image,
         label=label,
         category=_text(row, "category") or path.parent.name,
         split=split,
-        class_name=(class_name or "bad") if label else "good",
+        class_name=(_text(row, "class_name") or "bad") if label else "good",
         mask=path.parent / mask if mask and label else None,
         reference=_text(row, "reference"),
     )
@@ -143,7 +130,6 @@ def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
 def _text(row: dict[str, Any], what: str) -> str | None:
     """Return the first non-empty column of a field."""
     for column in _COLUMNS[what]:
-        value = row.get(column)
-        if value is not None and str(value).strip():
-            return str(value).strip()
+        if (value := row.get(column)) is not None and (text := str(value).strip()):
+            return text
     return None

@@ -18,13 +18,7 @@ from .layouts import (
 from .lists import read_csv, read_jsonl, read_meta
 
 # The most specific layout first.
-_READERS: tuple[Reader, ...] = (
-    read_visa,
-    read_kolektor,
-    read_vision,
-    read_mvtec,
-    read_good_bad,
-)
+_READERS: tuple[Reader, ...] = (read_visa, read_kolektor, read_vision, read_mvtec, read_good_bad)
 _LISTS = {".json": read_meta, ".csv": read_csv, ".jsonl": read_jsonl}
 # Lists that describe the folder they are in.
 _OWN_LIST, _META = "samples.jsonl", "meta.json"
@@ -60,13 +54,12 @@ def open_datasets(spec: str, data_root: Path | None = None) -> list[Dataset]:
 
 
 def _find_folder(benchmark: Benchmark, data_root: Path | None) -> Path:
-    variable = os.environ.get("FLAWSIGHT_DATA")
-    if data_root is None and variable:
+    if data_root is None and (variable := os.environ.get("FLAWSIGHT_DATA")):
         data_root = Path(variable).expanduser()
     if data_root is None:
         raise DatasetError(
-            f"Where is {benchmark.name}? Give {benchmark.name}=PATH, or the folder above it as "
-            f"data root or in FLAWSIGHT_DATA. Download it from {benchmark.source}."
+            f"The folder of {benchmark.name} is unknown. Give {benchmark.name}=PATH, or the folder "
+            f"above it as data root or in FLAWSIGHT_DATA. Download it from {benchmark.source}."
         )
     if not data_root.is_dir():
         raise DatasetError(f"The data root {data_root} is not a folder.")

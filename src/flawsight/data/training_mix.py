@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,7 @@ def shared_products(
 ) -> list[SharedProduct]:
     """Return the categories whose name equals or resembles that of a product of the test sets.
 
-    Args:
-        datasets: for training.
-        test_datasets: additional to `TEST_PRODUCTS`.
+    The test sets are `TEST_PRODUCTS` and `test_datasets`.
     """
     tested = {name: list(products) for name, products in TEST_PRODUCTS.items()}
     for test_dataset in test_datasets:
@@ -123,7 +122,7 @@ def training_mix(
 
     Args:
         datasets: for training.
-        images: total number; if odd, with one more normal than defective.
+        images: total number, at least 2; if odd, with one more normal than defective.
         seed: of the draw.
         without: images to leave out.
         test_datasets: their products are excluded too.
@@ -131,8 +130,6 @@ def training_mix(
     Raises:
         DatasetError: if there is no normal or no defective image left.
     """
-    if images < 2:
-        raise DatasetError(f"A mix holds at least 2 images, not {images}.")
     excluded = {
         (shared.dataset, shared.category)
         for shared in shared_products(datasets, test_datasets)
@@ -147,14 +144,10 @@ def training_mix(
             of_dataset.setdefault(sample.category, []).append(sample)
     held = [sum(len(c) for d in groups[label].values() for c in d.values()) for label in (0, 1)]
     if min(held) == 0:
+        left_out = f" without the products of the test sets ({len(excluded)} categories)"
         raise DatasetError(
             f"A mix needs normal and defective images; {', '.join(d.name for d in datasets)} "
-            f"give {held[0]} normal and {held[1]} defective ones"
-            + (
-                f" without the products of the test sets ({len(excluded)} categories)."
-                if excluded
-                else "."
-            )
+            f"give {held[0]} normal and {held[1]} defective ones{left_out if excluded else ''}."
         )
     defective = min(images // 2, *held)
     normal = min(images - images // 2, held[0], defective + images % 2)
@@ -163,10 +156,10 @@ def training_mix(
         of_label = groups[label]
         sizes = {name: sum(map(len, of_label[name].values())) for name in of_label}
         for name, share in fair_shares(sizes, total).items():
-            categories = of_label[name]
-            counts = fair_shares({c: len(categories[c]) for c in categories}, share)
+            counts = fair_shares({c: len(samples) for c, samples in of_label[name].items()}, share)
             for category, count in counts.items():
-                drawn = _draw(categories[category], count, f"{seed}/{name}/{category}/{label}")
+                stream = f"{seed}/{name}/{category}/{label}"
+                drawn = _draw(of_label[name][category], count, stream)
                 chosen += [MixedSample(name, sample) for sample in drawn]
     return sorted(chosen, key=lambda m: (m.dataset, m.sample.category, str(m.sample.image)))
 
@@ -174,18 +167,14 @@ def training_mix(
 def fair_shares(sizes: dict[str, int], total: int) -> dict[str, int]:
     """Split a total into shares as equal as the sizes allow; the smaller ones get the remainder.
 
-    Args:
-        sizes: the maximum of each name.
-        total: at most the sum of the sizes.
+    Each share is at most its size, and the total at most the sum of the sizes.
     """
     shares = {}
-    left = total
     # The smallest first: the larger ones make up for it.
-    order = sorted(sizes, key=lambda name: (sizes[name], name), reverse=True)
-    while order:
-        name = order.pop()
-        shares[name] = min(sizes[name], -(-left // (len(order) + 1)))
-        left -= shares[name]
+    order = sorted(sizes, key=lambda name: (sizes[name], name))
+    for done, name in enumerate(order):
+        shares[name] = min(sizes[name], -(-total // (len(order) - done)))
+        total -= shares[name]
     return shares
 
 
@@ -195,36 +184,29 @@ def _draw(samples: list[Sample], count: int, stream: str) -> list[Sample]:
     return [samples[index] for index in sorted(order[:count])]
 
 
-def file_hashes(images: Sequence[Path]) -> dict[Path, bytes]:
-    """Return a hash of the bytes of each file.
-
-    Raises:
-        DatasetError: if one cannot be read.
-    """
-    hashes = {}
-    for image in images:
-        try:
-            with image.open("rb") as file:
-                hashes[image] = hashlib.file_digest(file, "blake2b").digest()[:16]
-        except OSError as error:
-            raise DatasetError(f"Cannot read {image}: {error}") from error
-    return hashes
+def _file_hash(image: Path) -> bytes:
+    try:
+        with image.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()[:16]
+    except OSError as error:
+        raise DatasetError(f"Cannot read {image}: {error}") from error
 
 
 def training_mix_apart(
     datasets: Sequence[Dataset], images: int, seed: int, tested: Sequence[Dataset]
 ) -> tuple[list[MixedSample], int]:
-    """Mix without any file whose bytes the test data hold too; return how many those are."""
-    forbidden = set(file_hashes([s.image for d in tested for s in d.samples]).values())
-    hashes: dict[Path, bytes] = {}
+    """Mix without any file whose bytes the test data hold too; return how many those are.
+
+    Raises:
+        DatasetError: as `training_mix`, or if a file cannot be read.
+    """
+    forbidden = {_file_hash(sample.image) for dataset in tested for sample in dataset.samples}
+    hash_of = cache(_file_hash)
     copies: set[Path] = set()
     while True:
         chosen = training_mix(datasets, images, seed, without=copies, test_datasets=tested)
-        if not forbidden:
-            return chosen, 0
-        drawn = [mixed.sample.image for mixed in chosen]
-        hashes |= file_hashes([image for image in drawn if image not in hashes])
-        found = {image for image in drawn if hashes[image] in forbidden}
+        drawn = [mixed.sample.image for mixed in chosen] if forbidden else []
+        found = {image for image in drawn if hash_of(image) in forbidden}
         if not found:
             return chosen, len(copies)
         copies |= found

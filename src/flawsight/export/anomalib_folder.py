@@ -29,7 +29,7 @@ class AnomalibWriter:
         """Copy a photo, and write its mask if its verdict is defective."""
         photo = item.existing_photo()
         if item.pred_label is None:
-            raise ExportError("It has no verdict, by which the photos are sorted.")
+            raise ExportError("It has no verdict to sort its photo by; use --to masks.")
         stem = slug(item.image)
         if not item.pred_label:
             _copy(photo, self._out / "normal", stem)

@@ -92,12 +92,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """The images to export.
-
-    Attributes:
-        items: all rows in order, with failed and damaged ones.
-        photos: the photos' common folder, by its path now.
-    """
+    """All rows in order, with failed and damaged ones, and the photos' common folder of today."""
 
     items: tuple[Item, ...]
     photos: Path
@@ -108,21 +103,19 @@ def read_source(run: Path, photos: Path | None = None) -> Source:
 
     Args:
         run: the folder.
-        photos: the new path of the photos' common folder, if it has been moved.
+        photos: the photos' common folder, if it has been moved.
 
     Raises:
         ExportError: if the folder holds no run, or no image has been inspected yet.
         MissingExtraError: if a cluster made the run, and pyarrow is not installed.
     """
     if not holds_run(run):
-        runs = sorted(run.glob("*/*/run.json"))
-        hint = (
-            f"give one of a bench, like {runs[0].parent}" if runs else "give the --out of inspect"
-        )
+        runs = [path.parent for path in sorted(run.glob("*/*/run.json"))]
+        hint = f"give one of a bench, like {runs[0]}" if runs else "give the --out of inspect"
         raise ExportError(f"{run} holds no run; {hint}.")
     rows = read_rows(run, damaged_as_errors=True)
     if not rows:
-        raise ExportError(f"{run} holds no image yet; finish flawsight inspect first.")
+        raise ExportError(f"{run} holds no image yet; run flawsight inspect first.")
     paths = [os.path.abspath(row["image"]) for row in rows if row.get("error") is None]
     root = Path(os.path.commonpath([os.path.dirname(path) for path in paths] or [os.getcwd()]))
     photos = root if photos is None else photos.absolute()
@@ -132,10 +125,8 @@ def read_source(run: Path, photos: Path | None = None) -> Source:
 def _item(row: Row, run: Path, root: Path, photos: Path) -> Item:
     name = Path(os.path.relpath(row["image"], root)).as_posix()
     error, label, score = row.get("error"), row.get("pred_label"), row.get("pred_score")
-    if error is None and not (
-        isinstance(label, bool | None)
-        and (score is None or (isinstance(score, int | float) and math.isfinite(score)))
-    ):
+    is_score = score is None or (isinstance(score, int | float) and math.isfinite(score))
+    if error is None and not (isinstance(label, bool | None) and is_score):
         error = "This row is damaged: its pred_label or pred_score has a wrong type."
     return Item(
         image=row["image"],

@@ -44,26 +44,19 @@ class LabelStudioWriter:
     def add(self, item: Item) -> None:
         """Add a task."""
         item.check()
-        results: list[dict[str, Any]] = []
+        results = []
         if item.pred_label is not None:
             verdict = "defective" if item.pred_label else "good"
             results.append(_result("verdict", "choices", {"choices": [verdict]}))
         if item.has_map:
-            for region in regions_with_phrases(item, self._threshold):
-                results.append(_brush(region))
-        for number, result in enumerate(results):
-            result["id"] = f"r{number}"
-        prediction: dict[str, Any] = {"model_version": "flawsight", "result": results}
+            results += map(_brush, regions_with_phrases(item, self._threshold))
+        numbered = [result | {"id": f"r{number}"} for number, result in enumerate(results)]
+        prediction: dict[str, Any] = {"model_version": "flawsight", "result": numbered}
         if item.pred_score is not None:
             prediction["score"] = item.pred_score
         path = quote(f"{self._folder}/{item.name}", errors="surrogateescape")
-        url = f"/data/local-files/?d={path}"
-        self._tasks.append(
-            {
-                "data": {"image": url, "explanation": item.explanation},
-                "predictions": [prediction],
-            }
-        )
+        data = {"image": f"/data/local-files/?d={path}", "explanation": item.explanation}
+        self._tasks.append({"data": data, "predictions": [prediction]})
 
     def finish(self) -> None:
         """Write the two files."""

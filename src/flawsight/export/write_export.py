@@ -51,12 +51,9 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """The written export.
+    """The written file or folder, and the number of images in it.
 
-    Attributes:
-        path: the file or folder.
-        images: number of images in it.
-        left_out: (image, reason) of each that is not in it, or only with its error.
+    `left_out` has (image, reason) of each that is not in it, or only with its error.
     """
 
     path: Path
@@ -112,10 +109,8 @@ def export(
         writer.finish()
         os.replace(partial, out)
     except OSError as error:
-        raise ExportError(
-            f"Cannot write {out}: {error.strerror or error}. Free disk space, or choose another "
-            "--out."
-        ) from error
+        reason = f"{error.strerror or error}. Free disk space, or choose another --out."
+        raise ExportError(f"Cannot write {out}: {reason}") from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from PIL import Image
+
 from ..errors import FlawsightError, ImageError, MissingExtraError, SettingsError
 from ..inspection import Inspection
 from ..inspector import Inspector
@@ -74,12 +76,7 @@ class ImageInspector:
             ModelError: if the model is at fault.
         """
         names = [str(name) for name in batch["path"]]
-        opened: list[Any] = []
-        for index, name in enumerate(names):
-            try:
-                opened.append(_open(batch, index, name))
-            except FlawsightError as error:
-                opened.append(error)
+        opened = [_open(batch, index, name) for index, name in enumerate(names)]
         sound = [image for image in opened if not isinstance(image, FlawsightError)]
         outcomes = iter(self.inspector.inspect_batch(sound) if sound else [])
         rows = [
@@ -122,7 +119,11 @@ def inspect_on_ray(
         FlawsightError: of the actors, or if a source or the run cannot be used.
         MissingExtraError: without ray.
     """
-    ray = _ray()
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray") from error
     folder = StorageFolder(out)
     rows = read_parquet_rows(folder, repair=True)
     done = {row["image"] for row in rows if "error" not in row}
@@ -205,23 +206,17 @@ def _open_run(folder: StorageFolder, about: dict[str, Any]) -> None:
         check_same(Path(folder.uri), json.loads(old), about)
 
 
-def _open(batch: dict[str, Any], index: int, name: str) -> Any:
-    if "image" in batch:
-        return prepare_image(batch["image"][index], name)
-    content = batch["bytes"][index]
-    if not content:
-        reason = str(batch["error"][index]) if "error" in batch else ""
-        raise ImageError(reason or f"{name} is empty.")
-    return prepare_image(open_image(content), name)
-
-
-def _ray() -> Any:
+def _open(batch: dict[str, Any], index: int, name: str) -> Image.Image | FlawsightError:
+    """Return an image of a batch, or why it cannot be read."""
     try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray") from error
-    return ray
+        if "image" in batch:
+            return prepare_image(batch["image"][index], name)
+        if content := batch["bytes"][index]:
+            return prepare_image(open_image(content), name)
+    except FlawsightError as error:
+        return error
+    reason = str(batch["error"][index]) if "error" in batch else ""
+    return ImageError(reason or f"{name} is empty.")
 
 
 @contextmanager

@@ -68,17 +68,14 @@ class RunFolder:
         """Write the inspection of an image file and its RGB photo, and return its row."""
         assert inspection.image is not None
         stem = slug(inspection.image)
-        overlay = draw_overlay(photo, inspection.anomaly_map)
         png = io.BytesIO()
-        overlay.save(png, "PNG", compress_level=3)
+        draw_overlay(photo, inspection.anomaly_map).save(png, "PNG", compress_level=3)
         files = {"overlay": f"overlays/{stem}.png", "photo": f"photos/{stem}.jpg"}
         row = inspection.to_json() | files
         with writing_to(self.folder):
             write_atomically(self.folder / row["overlay"], png.getbuffer())
             write_atomically(self.folder / row["photo"], encode_jpeg(photo, MAX_SIDE))
-        return self.add_row(
-            row, {"anomaly_map": inspection.anomaly_map, "token_maps": inspection.token_maps}
-        )
+        return self.add_row(row, {name: getattr(inspection, name) for name in ARRAY_FOLDERS})
 
     def add_row(self, row: Row, arrays: dict[str, FloatArray]) -> Row:
         """Write the row of an image, of any program, with its "anomaly_map" or "token_maps".

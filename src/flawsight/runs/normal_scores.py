@@ -1,5 +1,6 @@
 """The scores of the normal images of a run folder, for a calibration."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -30,8 +31,8 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
     wanted = None if images is None else {str(image) for image in images}
     # An image that failed and was tried again has two rows; the last counts.
     rows = {row["image"]: row for row in read_rows(run)}
-    groups: dict[str, list[float]] = {}
-    peaks: dict[str, list[float]] = {}
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    peaks: defaultdict[str, list[float]] = defaultdict(list)
     skipped = 0
     for image, row in rows.items():
         if wanted is not None and image not in wanted:
@@ -46,13 +47,13 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
             raise CalibrationError(
                 f"{run} has no score of {image}; its detector gives verdicts only."
             )
-        groups.setdefault(category, []).append(float(row["pred_score"]))
+        scores[category].append(float(row["pred_score"]))
         if (peak := row.get("map_peak")) is not None:
-            peaks.setdefault(category, []).append(float(peak))
+            peaks[category].append(float(peak))
     model = about.get("model")
     model = model if isinstance(model, dict) else {"name": model}
     return NormalScores(
-        {category: tuple(group) for category, group in groups.items()},
+        {category: tuple(group) for category, group in scores.items()},
         skipped,
         {"name": model.get("name"), "sha256": model.get("sha256")},
         about.get("settings"),

@@ -33,8 +33,7 @@ class StorageFolder:
         uri: path, or URI of a file system that pyarrow knows, like s3://line3/run.
 
     Raises:
-        MissingExtraError: without pyarrow.
-        SettingsError: if pyarrow does not know the file system.
+        FlawsightError: as `open_filesystem`.
     """
 
     def __init__(self, uri: str) -> None:
@@ -93,9 +92,7 @@ def read_parquet_rows(folder: StorageFolder, repair: bool = False) -> Iterator[d
 
     failed: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
-    for path in folder.files(ROWS):
-        if not path.endswith(".parquet"):
-            continue
+    for path in [path for path in folder.files(ROWS) if path.endswith(".parquet")]:
         try:
             rows = parquet.read_table(path, filesystem=folder.filesystem, columns=["row"])
         except pyarrow.ArrowInvalid:

@@ -23,12 +23,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Truth:
-    """The labels of a bench's data set.
+    """The name, the folder and the labels of a bench's data set.
 
-    Attributes:
-        dataset: its name.
-        root: its folder.
-        samples: one per image, as `data.dataset.Sample.to_json` writes them.
+    `samples` has one row per image, as `data.dataset.Sample.to_json` writes them.
     """
 
     dataset: str
@@ -74,7 +71,9 @@ def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
     for path in [folder / "inspections.jsonl", *rank_files(folder)]:
         if path.exists():
             rows += _lines(path, damaged_as_errors)
-    return [upgraded_row(row) for row in rows]
+    for row in rows:
+        _upgrade(row)
+    return rows
 
 
 def _lines(path: Path, damaged_as_errors: bool) -> Iterator[Row]:
@@ -102,18 +101,13 @@ def _parse(line: bytes) -> Row | None:
     return row if names_image else None
 
 
-def upgraded_row(row: Row) -> Row:
-    """Return a row by today's names. Those of version 0.1 are read for one release."""
+def _upgrade(row: Row) -> None:
+    """Bring a row to today's names. Those of version 0.1 are read for one release."""
     for field, old, new in (("tokens", "kept", "selected"), ("regions", "words", "phrases")):
-        if isinstance(row.get(field), list):
-            row = row | {field: [_rename(part, old, new) for part in row[field]]}
-    return row
-
-
-def _rename(part: Any, old: str, new: str) -> Any:
-    if not isinstance(part, dict) or old not in part:
-        return part
-    return {new if name == old else name: value for name, value in part.items()}
+        parts = row.get(field)
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict) and old in part:
+                part[new] = part.pop(old)
 
 
 def rank_files(folder: Path) -> list[Path]:
@@ -151,10 +145,7 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
 
 
 def read_truth(folder: Path) -> Truth | None:
-    """Return the truth.jsonl of a data set's folder in a bench; None if there is none.
-
-    Args:
-        folder: the one above the run folders.
+    """Return truth.jsonl in `folder`, which is above the run folders; None if there is none.
 
     Raises:
         RunFolderError: if it is damaged.

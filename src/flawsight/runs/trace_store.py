@@ -48,13 +48,9 @@ class TraceFolder:
 def save_trace(path: Path, trace: Trace) -> None:
     """Write a trace without loss."""
     content = io.BytesIO()
-    crops: dict[str, Any] = {
-        f"crop_{i}": crop.attention.numpy() for i, crop in enumerate(trace.crops)
-    }
+    parts: dict[str, Any] = {f"crop_{i}": crop.attention for i, crop in enumerate(trace.crops)}
     distances = [trace.feature_distance, *(crop.feature_distance for crop in trace.crops)]
-    for i, distance in enumerate(distances):
-        if distance is not None:
-            crops[f"feature_distance_{i}"] = distance.numpy()
+    parts |= {f"feature_distance_{i}": one for i, one in enumerate(distances) if one is not None}
     np.savez_compressed(
         content,
         text=np.array(trace.text),
@@ -65,7 +61,7 @@ def save_trace(path: Path, trace: Trace) -> None:
         answer_margins=trace.answer_margins.numpy(),
         crop_boxes=np.array([crop.box for crop in trace.crops]).reshape(-1, 4),
         crop_scores=np.array([crop.score for crop in trace.crops]),
-        **crops,
+        **{name: part.numpy() for name, part in parts.items()},
     )
     write_atomically(path, content.getbuffer())
 
@@ -75,31 +71,27 @@ def load_trace(path: Path) -> Trace | None:
     try:
         with np.load(path) as arrays:
 
-            def tensor(name: str) -> torch.Tensor | None:
-                return torch.from_numpy(arrays[name]) if name in arrays else None
+            def tensor(name: str) -> torch.Tensor:
+                return torch.from_numpy(arrays[name])
+
+            def find(name: str) -> torch.Tensor | None:
+                return tensor(name) if name in arrays else None
 
             boxes, scores = arrays["crop_boxes"].tolist(), arrays["crop_scores"].tolist()
             return Trace(
                 text=str(arrays["text"]),
                 token_spans=tuple((start, end) for start, end in arrays["token_spans"].tolist()),
-                image_attention=torch.from_numpy(arrays["image_attention"]),
-                question_attention=torch.from_numpy(arrays["question_attention"]),
-                anomaly_tokens=torch.from_numpy(arrays["anomaly_tokens"]),
-                answer_margins=torch.from_numpy(arrays["answer_margins"]),
+                image_attention=tensor("image_attention"),
+                question_attention=tensor("question_attention"),
+                anomaly_tokens=tensor("anomaly_tokens"),
+                answer_margins=tensor("answer_margins"),
                 crops=tuple(
                     Crop(
-                        (left, top, width, height),
-                        torch.from_numpy(arrays[f"crop_{i}"]),
-                        score,
-                        tensor(f"feature_distance_{i + 1}"),
+                        (x, y, w, h), tensor(f"crop_{i}"), score, find(f"feature_distance_{i + 1}")
                     )
-                    for i, ((left, top, width, height), score) in enumerate(
-                        zip(boxes, scores, strict=True)
-                    )
+                    for i, ((x, y, w, h), score) in enumerate(zip(boxes, scores, strict=True))
                 ),
-                feature_distance=tensor("feature_distance_0"),
+                feature_distance=find("feature_distance_0"),
             )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: it is generated again
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
