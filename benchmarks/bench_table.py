@@ -19,8 +19,8 @@ SHOWN = (
 
 
 def table(run: Path, group: str) -> str:
-    """Return the Markdown table of RUN/figures.csv."""
-    with (run / "figures.csv").open(newline="", encoding="utf-8") as file:
+    """Return the Markdown table of RUN/metrics.csv."""
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
     chosen = [row for row in rows if row["group"] == group and row["dataset"] != "average"]
     cells = {(row["dataset"], row["system"], row["metric"]): row for row in chosen}
