@@ -20,13 +20,13 @@ from ..mllm.load import MLLM
 from ..settings import Settings
 from .encoded_images import EncodedImage, EncodedImages, collate
 from .loss import candidate_means, token_losses
-from .policy import adapter_off, merged, trainable_parameters
+from .policy import merged, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import Rollout, sample, uniforms
-from .score_rollout import Consistency, Score, score_text, score_trace
+from .score_rollout import Score, score_text, score_trace
 from .served_policy import ServedPolicy
 from .shard import gathered, shard, whole
-from .shared_prompt import CandidateForward, Completions, Sharing, run_candidates
+from .shared_prompt import CandidateForward, Completions, Sharing
 from .train_settings import TrainSettings
 from .training_data import LabelledImage
 from .training_metrics import CandidateTable
@@ -69,13 +69,6 @@ class Learner:
                 f"gradient_checkpointing needs a mask that {mllm.attention} does not take: set "
                 "attention to sdpa."
             )
-        self.consistency = Consistency(
-            top_t=settings.top_t,
-            quantile=settings.quantile,
-            jaccard_of=settings.jaccard_of,
-            delta_anomalous=settings.delta_anomalous,
-            delta_normal=settings.delta_normal,
-        )
         self._encoded = EncodedImages(mllm, inspection, settings.features, features)
         layers = None
         if settings.reward == "cgro":
@@ -86,15 +79,11 @@ class Learner:
             shard(mllm.model, mllm.device, accelerator.num_processes)
         self.parameters = [parameter for _, parameter in trainable_parameters(mllm.model)]
         optimizer = torch.optim.AdamW(self.parameters, lr=settings.learning_rate, weight_decay=0.0)
-        self._sharing: Sharing = "packed" if settings.gradient_checkpointing else "cache"
-        forward = CandidateForward(
-            mllm.model,
-            self._sharing,
-            settings.temperature,
-            mllm.attention,
-            layers,
-            settings.recompute_mlps and not settings.gradient_checkpointing,
-        )
+        sharing: Sharing = "packed" if settings.gradient_checkpointing else "cache"
+        recompute_mlps = settings.recompute_mlps and not settings.gradient_checkpointing
+        how = (mllm.model, sharing, settings.temperature, mllm.attention)
+        self._reference = CandidateForward(*how, layers=None)
+        forward = CandidateForward(*how, layers, recompute_mlps)
         if settings.shard:  # the layers themselves reduce the gradients over the processes
             self.forward, self.optimizer = forward, accelerator.prepare(optimizer)
         else:
@@ -218,8 +207,8 @@ class Learner:
         """Return (N, L) log-probabilities of the model before training; None without a KL."""
         if not self.settings.kl_weight:
             return None
-        with self.accelerator.autocast(), adapter_off(self.mllm.model) as model:
-            return self._run(model, rollout, None)[0]
+        with self.accelerator.autocast(), self.mllm.model.disable_adapter():
+            return self._reference(rollout.prompts, rollout.completions)[0]
 
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates; without attention rows, by their text alone."""
@@ -239,27 +228,13 @@ class Learner:
             rows.new_full(rows.shape[:2], torch.nan),  # no reward uses P(Yes)
         )
         return [
-            score_trace(trace, label, self.inspection, self.consistency)
+            score_trace(trace, label, self.inspection, self.settings)
             for trace, label in zip(traces, rollout.labels, strict=True)
         ]
 
     @torch.no_grad()
     def score_only(self, rollout: Rollout) -> list[Score]:
         """Score a roll-out without an update."""
-        layers = self.accelerator.unwrap_model(self.forward).layers
         with self.accelerator.autocast():
-            _, _, rows = self._run(self.mllm.model, rollout, layers)
+            _, _, rows = self.forward(rollout.prompts, rollout.completions)
         return self.scores(rollout, rows)
-
-    def _run(
-        self, model: torch.nn.Module, rollout: Rollout, layers: tuple[int, ...] | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        return run_candidates(
-            model,
-            rollout.prompts,
-            rollout.completions,
-            self._sharing,
-            self.settings.temperature,
-            self.mllm.attention,
-            layers,
-        )

@@ -11,7 +11,6 @@ from ..mllm.response import parse_response
 from ..real.select import select
 from ..settings import Settings
 from .rewards import (
-    JaccardOf,
     accuracy_reward,
     consistency_reward,
     format_reward,
@@ -19,25 +18,7 @@ from .rewards import (
     supports,
     top_tokens,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consistency:
-    """Settings of R_cons. [paper], [figure] and [ours] as in `rewards`.
-
-    Attributes:
-        top_t: t, how many tokens are compared [figure].
-        quantile: above which a token's map is its support [paper].
-        jaccard_of: J of more than two supports, see `jaccard` [ours].
-        delta_anomalous: δ1; a defective image earns if J > δ1 [ours, between .13 and .76].
-        delta_normal: δ2; a normal image earns if J < δ2 [ours].
-    """
-
-    top_t: int = 3
-    quantile: float = 0.95
-    jaccard_of: JaccardOf = "pairs"
-    delta_anomalous: float = 0.5
-    delta_normal: float = 0.5
+from .train_settings import Consistency
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class CandidateForward(nn.Module):
         temperature: float,
         attention: str,
         layers: tuple[int, ...] | None,
-        recompute_mlps: bool,
+        recompute_mlps: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -90,56 +90,36 @@ class CandidateForward(nn.Module):
             (B · G, L, C) float32 attention of the position *before* each token to the prompt's
             columns, without a gradient; None if nothing is captured.
         """
+        base: Any = core(self.model)
+        group = len(completions.ids) // prompts.batch_size
         with recomputed_mlps(self.model) if self.recompute_mlps else nullcontext():
-            return run_candidates(
-                self.model,
-                prompts,
-                completions,
-                self.sharing,
-                self.temperature,
-                self.attention,
-                self.layers,
+            prefix = embed_prompts(self.model, prompts)
+            tokens = completions.ids[:, :-1]  # nothing follows the last one
+            steps = torch.arange(tokens.shape[1], device=tokens.device)
+            run = _Run(
+                base=base,
+                prefix=prefix,
+                columns=prompts.columns,
+                group=group,
+                embeds=base.get_input_embeddings()(tokens),
+                mask=completions.mask[:, :-1],
+                positions=prefix.next_position.repeat_interleave(group)[:, None] + steps,
+                attention=self.attention,
+                layers=self.layers,
             )
-
-
-def run_candidates(
-    model: Any,
-    prompts: Prompts,
-    completions: Completions,
-    sharing: Sharing,
-    temperature: float,
-    attention: str,
-    layers: tuple[int, ...] | None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run the pass of `CandidateForward` with any model, like the KL reference."""
-    base = core(model)
-    group = len(completions.ids) // prompts.batch_size
-    prefix = embed_prompts(model, prompts)
-    tokens = completions.ids[:, :-1]  # nothing follows the last one
-    steps = torch.arange(tokens.shape[1], device=tokens.device)
-    run = _Run(
-        base=base,
-        prefix=prefix,
-        columns=prompts.columns,
-        group=group,
-        embeds=base.get_input_embeddings()(tokens),
-        mask=completions.mask[:, :-1],
-        positions=prefix.next_position.repeat_interleave(group)[:, None] + steps,
-        attention=attention,
-        layers=layers,
-    )
-    hidden, rows = run.cached() if sharing == "cache" else run.packed()
-    head = base.get_output_embeddings()
-    log_probs, entropy = token_log_probs(hidden, completions.ids, head, temperature)
-    return log_probs, entropy, rows
+            hidden, *rows = run.cached() if self.sharing == "cache" else run.packed()
+            head = base.get_output_embeddings()
+            log_probs, entropy = token_log_probs(hidden, completions.ids, head, self.temperature)
+        return log_probs, entropy, rows[0] if rows else None
 
 
 @dataclass(frozen=True)
 class _Run:
     """The language model's part of the pass.
 
-    Both ways return (B · G, L, width) hidden states and (B · G, L, C) attention rows, or None, of
-    the position before each token: the prompt's last, then all of the completion's but its last.
+    Both ways return [(B · G, L, width) hidden states], and with `layers` also (B · G, L, C)
+    attention rows, of the position before each token: the prompt's last, then all of the
+    completion's but its last.
 
     Attributes:
         base: the transformers model.
@@ -162,11 +142,11 @@ class _Run:
     attention: str
     layers: tuple[int, ...] | None
 
-    def cached(self) -> tuple[Tensor, Tensor | None]:
+    def cached(self) -> list[Tensor]:
         """Run the prompts, then the completions on their repeated keys and values."""
         prefix, group = self.prefix, self.group
         cache = DynamicCache(config=self.base.config.get_text_config())
-        hidden, rows = self._language(
+        first = self._language(
             self.columns,
             1,
             inputs_embeds=prefix.embeds,
@@ -176,12 +156,11 @@ class _Run:
             use_cache=True,
         )
         assert cache.get_seq_length() == prefix.mask.shape[1], "the cache was dropped"
-        hidden = hidden[:, -1:].repeat_interleave(group, dim=0)
-        rows = None if rows is None else rows.repeat_interleave(group, dim=0)
+        first = [found.repeat_interleave(group, dim=0) for found in first]
         if not self.embeds.shape[1]:
-            return hidden, rows
+            return first
         cache.batch_repeat_interleave(group)
-        more, more_rows = self._language(
+        more = self._language(
             self.columns.repeat_interleave(group, dim=0),
             self.embeds.shape[1],
             inputs_embeds=self.embeds,
@@ -190,10 +169,7 @@ class _Run:
             past_key_values=cache,
             use_cache=True,
         )
-        hidden = torch.cat([hidden, more], dim=1)
-        if rows is not None and more_rows is not None:
-            rows = torch.cat([rows, more_rows], dim=1)
-        return hidden, rows
+        return [torch.cat(pair, dim=1) for pair in zip(first, more, strict=True)]
 
     def _continuation_mask(self) -> Tensor:
         """Return which positions of the prompt and of themselves the completions attend to."""
@@ -207,12 +183,11 @@ class _Run:
         seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
         return torch.cat(seen, dim=2)[:, None]
 
-    def packed(self) -> tuple[Tensor, Tensor | None]:
+    def packed(self) -> list[Tensor]:
         """Run one row per image: the prompt and then its completions."""
-        batch, prompt_length = self.prefix.mask.shape
-        length = self.embeds.shape[1]
+        batch, length = len(self.prefix.mask), self.embeds.shape[1]
         in_row = self.group * length
-        hidden, rows = self._language(
+        found = self._language(
             self.columns,
             in_row + 1,
             inputs_embeds=torch.cat(
@@ -225,10 +200,7 @@ class _Run:
             ),
             use_cache=False,
         )
-        return (
-            self._unpacked(hidden[:, prompt_length - 1 :]),
-            None if rows is None else self._unpacked(rows),
-        )
+        return [self._unpacked(row) for row in found]
 
     def _unpacked(self, row: Tensor) -> Tensor:
         """(B, 1 + G · (L − 1), X) → (B · G, L, X)."""
@@ -236,15 +208,16 @@ class _Run:
         own = row[:, 1:].reshape(len(first), self.embeds.shape[1], row.shape[-1])
         return torch.cat([first, own], dim=1)
 
-    def _language(self, columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
-        """Run the language model; return its hidden states and the attention of its last rows."""
+    def _language(self, columns: Tensor, rows: int, **inputs: Any) -> list[Tensor]:
+        """Run the language model; return its last hidden states and, with `layers`, attention."""
         language = self.base.model.language_model
         if self.layers is None:
-            return language(**inputs).last_hidden_state, None
+            return [language(**inputs).last_hidden_state[:, -rows:]]
         capture = AttentionCapture(columns, self.layers, rows)
         # Closed before the backward pass, which under gradient checkpointing runs the model again.
         with capture_attention(self.base, capture, self.attention):
-            return language(**inputs).last_hidden_state, capture.rows
+            hidden = language(**inputs).last_hidden_state[:, -rows:]
+        return [hidden, capture.rows]
 
 
 def packed_mask(prompt: Tensor, candidates: Tensor) -> Tensor:
