@@ -41,13 +41,7 @@ def dry_run(
     images: Sequence[LabelledImage],
     accelerator: Accelerator,
 ) -> list[Candidate]:
-    """Sample and score candidates of a few images as the first step of a training would.
-
-    Args:
-        mllm: the base model, on the accelerator's device.
-        inspection, settings: of the training.
-        images: to sample for.
-        accelerator: from `make_accelerator`.
+    """Sample and score candidates of a few images as the first step of `train` would.
 
     Raises:
         ModelError: if the model computes NaN.

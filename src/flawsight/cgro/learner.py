@@ -4,6 +4,7 @@ The forward pass that the gradient comes from also captures the policy's attenti
 computed between the forward and the backward pass, and nothing is replayed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,9 +71,8 @@ class Learner:
                 "attention to sdpa."
             )
         self._encoded = EncodedImages(mllm, inspection, settings.features, features)
-        layers = None
-        if settings.reward == "cgro":
-            layers = chosen_layers(mllm.model, inspection.layers)
+        captures = settings.reward == "cgro"
+        layers = chosen_layers(mllm.model, inspection.layers) if captures else None
         if settings.gradient_checkpointing:
             mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
         if settings.shard and accelerator.num_processes > 1:
@@ -182,8 +182,8 @@ class Learner:
                     settings.kl_weight,
                 )
                 each = candidate_means(losses, mask)
-                table.add(rollout.labels, scores, groups, mask, entropy)
-                table.add_losses(each, candidate_means(kl, mask))
+                kl = candidate_means(kl, mask)
+                table.add(rollout.labels, scores, groups, mask, entropy, each, kl)
                 accelerator.backward(each.sum() * scale)
                 if accelerator.sync_gradients:
                     norm = self._step()
@@ -191,9 +191,8 @@ class Learner:
 
     def _step(self) -> float:
         """Clip the gradient and update the weights, unless the norm is not finite."""
-        norm = self.accelerator.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
-        norm = 0.0 if norm is None else float(gathered(norm))
-        if not torch.isfinite(torch.tensor(norm)):
+        norm = float(gathered(self.accelerator.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)))
+        if not math.isfinite(norm):
             raise ModelError(
                 "The loss or its gradient is NaN or infinite. The weights before this step are "
                 "kept. Lower learning_rate, or use --dtype float32."
@@ -208,7 +207,8 @@ class Learner:
         if not self.settings.kl_weight:
             return None
         with self.accelerator.autocast(), self.mllm.model.disable_adapter():
-            return self._reference(rollout.prompts, rollout.completions)[0]
+            log_probs: Tensor = self._reference(rollout.prompts, rollout.completions)[0]
+        return log_probs
 
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates; without attention rows, by their text alone."""

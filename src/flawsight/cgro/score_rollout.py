@@ -48,9 +48,7 @@ class Score:
 def score_text(text: str, label: bool) -> Score:
     """Score a response by its text alone: R_fmt and R_acc, with R_cons 0 (the baseline R1).
 
-    Args:
-        text: the response, special tokens left out.
-        label: y, True for an anomalous image.
+    The text is without special tokens; the label y is True for an anomalous image.
     """
     try:
         answer = parse_response(text).answer

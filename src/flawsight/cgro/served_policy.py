@@ -5,6 +5,7 @@ gives the log-probabilities and the attention.
 """
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,9 +57,7 @@ class ServedPolicy:
             self._generator.load_adapter(name, folder)
             if self._loaded is not None:
                 self._generator.unload_adapter(self._loaded)
-                for path in (self._folder / self._loaded).iterdir():
-                    path.unlink()
-                (self._folder / self._loaded).rmdir()
+                shutil.rmtree(self._folder / self._loaded)
         self._loaded = self._generator.model = name
         self._accelerator.wait_for_everyone()
 

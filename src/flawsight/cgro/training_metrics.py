@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from .loss import candidate_means
 from .score_rollout import Score
 
 
@@ -15,7 +16,6 @@ class CandidateTable:
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
-        self._losses: list[Tensor] = []
 
     def add(
         self,
@@ -24,6 +24,8 @@ class CandidateTable:
         groups: Tensor,
         mask: Tensor,
         entropy: Tensor,
+        losses: Tensor,
+        kl: Tensor,
     ) -> None:
         """Add the N candidates of B images.
 
@@ -32,9 +34,10 @@ class CandidateTable:
             scores: N.
             groups: (B, N / B) summed rewards of each image's candidates.
             mask: (N, L) bool, True for tokens of the completion.
-            entropy: (N, L).
+            entropy: (N, L), undefined at padding.
+            losses: (N,).
+            kl: (N,).
         """
-        lengths = mask.sum(dim=1)
         rewards = torch.tensor(
             [
                 [y, s.format, s.accuracy, s.consistency, s.total, s.agreement]
@@ -43,21 +46,17 @@ class CandidateTable:
             device=mask.device,
         )
         zero_variance = (groups == groups[:, :1]).all(dim=1).repeat_interleave(groups.shape[1])
-        mean_entropy = torch.where(mask, entropy, 0.0).sum(dim=1) / lengths
-        own = torch.stack([zero_variance.float(), lengths.float(), mean_entropy], dim=1)
-        self._rows.append(torch.cat([rewards.float(), own], dim=1))
-
-    def add_losses(self, losses: Tensor, kl: Tensor) -> None:
-        """Add the (N,) losses and mean KL of the candidates that were added last."""
-        self._losses.append(torch.stack([losses.detach(), kl], dim=1).float())
+        mean_entropy = candidate_means(entropy, mask)
+        own = [zero_variance, mask.sum(dim=1), mean_entropy, losses.detach(), kl]
+        columns = [*rewards.T, *own]
+        self._rows.append(torch.stack([column.float() for column in columns], dim=1))
 
     def metrics(self, accelerator: Accelerator) -> dict[str, float]:
         """Return means and standard deviations ("_std") over the candidates of all processes.
 
         A metric without candidates, like J of defective images in a step without any, is left out.
         """
-        own = torch.cat([torch.cat(self._rows), torch.cat(self._losses)], dim=1)
-        table = accelerator.gather(own).double().cpu()
+        table = accelerator.gather(torch.cat(self._rows)).double().cpu()
         label, format_, accuracy, consistency, reward, agreement, zero_variance, *rest = table.T
         lengths, entropy, losses, kl = rest
         metrics = {

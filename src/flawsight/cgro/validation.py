@@ -29,17 +29,8 @@ def validate(
 ) -> dict[str, float]:
     """Inspect the images with greedy decoding, as `flawsight inspect` does.
 
-    Each process takes its share of the images.
-
-    Args:
-        inspector: of the policy.
-        images: normal and defective ones.
-        accelerator: of the training.
-        overlays: how many are drawn with their maps, defective and normal ones in turn.
-        folder: for the overlays.
-
-    Returns:
-        See `validation_metrics`.
+    Each process takes its share of the images. The first `overlays` of them, defective and normal
+    ones in turn, are drawn with their maps into `folder`. Returns `validation_metrics`.
 
     Raises:
         ModelError: if the model computes NaN.

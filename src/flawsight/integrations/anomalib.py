@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import FlawsightError, MissingExtraError
@@ -82,31 +83,23 @@ class Flawsight(AnomalibModule):
                 arrays[start : start + self.inspector.batch_size]
             )
         names = batch.image_path or [f"image {index}" for index in range(len(arrays))]
+        flat = np.zeros(batch.image.shape[-2:], np.float32)
+        rows = []
         for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, FlawsightError):
                 logger.warning("%s has no answer and is predicted defective: %s", name, outcome)
-        inspected = [o if isinstance(o, Inspection) else None for o in outcomes]
-        device, frame = batch.image.device, batch.image.shape[-2:]
-        maps = torch.stack(
-            [
-                torch.zeros(frame) if i is None else torch.from_numpy(i.anomaly_map)
-                for i in inspected
-            ]
-        )
+                rows.append((0.5, True, flat, str(outcome)))
+            else:
+                score, label = outcome.pred_score, outcome.pred_label
+                rows.append((score, label, outcome.anomaly_map, outcome.explanation))
+        scores, labels, maps, explanations = map(list, zip(*rows, strict=True))
+        stacked, device = np.stack(maps)[:, None], batch.image.device
         return batch.update(
-            pred_score=torch.tensor(
-                [0.5 if i is None else i.pred_score for i in inspected], device=device
-            ),
-            pred_label=torch.tensor(
-                [True if i is None else i.pred_label for i in inspected], device=device
-            ),
-            anomaly_map=maps[:, None].to(device),
-            pred_mask=torch.from_numpy(mask_of(maps[:, None].numpy(), self.map_threshold)).to(
-                device
-            ),
-            explanation=[
-                str(o) if isinstance(o, FlawsightError) else o.explanation for o in outcomes
-            ],
+            pred_score=torch.tensor(scores, device=device),
+            pred_label=torch.tensor(labels, device=device),
+            anomaly_map=torch.from_numpy(stacked).to(device),
+            pred_mask=torch.from_numpy(mask_of(stacked, self.map_threshold)).to(device),
+            explanation=explanations,
         )
 
     def configure_optimizers(self) -> None:
