@@ -6,7 +6,6 @@ computed between the forward and the backward pass, and nothing is replayed.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,10 +40,7 @@ class Learner:
 
     Args:
         mllm: from `make_trainable`.
-        inspection: question, size of the images, maximum length of a response, and how w_r is
-            computed.
-        settings: of the training.
-        accelerator: from `make_accelerator`.
+        inspection, settings, accelerator: see `train`.
         features: folder for vision features, if they are kept on disk.
         served: samples instead of the model.
 
@@ -128,12 +124,8 @@ class Learner:
     ) -> list[list[int]]:
         settings = self.settings
         if self._served is not None:
-            self._served.publish(self.mllm)
-            inspection = replace(self.inspection, temperature=settings.temperature)
             opened = [read_image(image.path) for image in images]
-            return self._served.sample(
-                self.mllm, opened, draws, settings.candidates, inspection, settings.seed
-            )
+            return self._served.sample(self.mllm, opened, draws)
         ids: list[list[int]] = []
         with merged(self.mllm.model):
             for start in range(0, len(images), settings.images_per_rollout):

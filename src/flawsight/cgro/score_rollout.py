@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 
-import torch
-
 from ..errors import AnswerError
 from ..inspection import Trace
 from ..mllm.response import parse_response
@@ -74,16 +72,13 @@ def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Cons
     except AnswerError:
         return score
     top = top_tokens(reasoning.scores.weights, consistency.top_t)
-    agreement = math.nan
-    if len(top):
-        maps = reasoning.attention[top]
-        sets = supports(maps.flatten(start_dim=1), consistency.quantile)
-        agreement = jaccard(sets, consistency.jaccard_of)
+    maps = reasoning.attention[top].flatten(start_dim=1)
+    agreement = jaccard(supports(maps, consistency.quantile), consistency.jaccard_of)
     return replace(
         score,
         consistency=consistency_reward(
             agreement, label, consistency.delta_anomalous, consistency.delta_normal
         ),
         agreement=agreement,
-        top=tuple(torch.tensor(reasoning.tokens, dtype=torch.long)[top].tolist()),
+        top=tuple(reasoning.tokens[index] for index in top.tolist()),
     )

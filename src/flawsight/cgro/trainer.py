@@ -70,8 +70,8 @@ def make_accelerator(
             f"{accelerator.distributed_type} would shard the model, but sampling needs it whole: "
             "launch with --multi_gpu, and use --shard of flawsight train."
         )
-    own = settings.images_per_process(accelerator.num_processes)
-    accelerator.gradient_accumulation_steps = own // settings.images_per_forward
+    per_process = settings.images_per_process(accelerator.num_processes)
+    accelerator.gradient_accumulation_steps = per_process // settings.images_per_forward
     return accelerator
 
 
@@ -140,7 +140,7 @@ def train(
     served = None
     if generator is not None:
         about["sampler"] = "server"
-        served = ServedPolicy(generator, out / "served", accelerator)
+        served = ServedPolicy(generator, out / "served", inspection, settings, accelerator)
     if accelerator.is_main_process:
         _open_folder(out, about)
     accelerator.wait_for_everyone()

@@ -10,6 +10,11 @@ from torch import Tensor
 from .loss import candidate_means
 from .score_rollout import Score
 
+_COLUMNS = (
+    "label", "format", "accuracy", "consistency", "reward", "J",
+    "zero_variance", "length", "entropy", "loss", "kl",
+)  # fmt: skip
+
 
 class CandidateTable:
     """One row of numbers per candidate, collected over the passes of a step."""
@@ -57,24 +62,16 @@ class CandidateTable:
         A metric without candidates, like J of defective images in a step without any, is left out.
         """
         table = accelerator.gather(torch.cat(self._rows)).double().cpu()
-        label, format_, accuracy, consistency, reward, agreement, zero_variance, *rest = table.T
-        lengths, entropy, losses, kl = rest
-        metrics = {
-            "loss": losses.mean(),
-            "kl": kl.mean(),
-            "entropy": entropy.mean(),
-            "length": lengths.mean(),
-            "length_max": lengths.max(),
-            "zero_variance_groups": zero_variance.mean(),
-        }
-        rewards = {
-            "reward": reward, "format": format_, "accuracy": accuracy, "consistency": consistency
-        }  # fmt: skip
-        for name, values in rewards.items():
-            metrics[f"{name}_mean"] = values.mean()
-            metrics[f"{name}_std"] = values.std()
+        columns = dict(zip(_COLUMNS, table.T, strict=True))
+        metrics = {name: columns[name].mean() for name in ("loss", "kl", "entropy", "length")}
+        metrics["length_max"] = columns["length"].max()
+        metrics["zero_variance_groups"] = columns["zero_variance"].mean()
+        for name in ("reward", "format", "accuracy", "consistency"):
+            metrics[f"{name}_mean"] = columns[name].mean()
+            metrics[f"{name}_std"] = columns[name].std()
+        label = columns["label"]
         for name, chosen in (("J_defective", label == 1), ("J_normal", label == 0)):
-            metrics[name] = agreement[chosen].nanmean()
+            metrics[name] = columns["J"][chosen].nanmean()
         return {
             name: round(float(value), 6)
             for name, value in metrics.items()

@@ -48,12 +48,12 @@ def validate(
             batch = own[start : start + inspector.batch_size]
             found = inspector.inspect_batch([image.path for image in batch])
             for image, one in zip(batch, found, strict=True):
-                if not isinstance(one, Inspection):
-                    outcomes.append((image.label, None, False, False))
-                    continue
-                outcomes.append((image.label, one.pred_score, one.pred_label, one.contradiction))
-                if image.path in drawn:
-                    _draw(image.path, one, folder)
+                outcome: Outcome = (image.label, None, False, False)
+                if isinstance(one, Inspection):
+                    outcome = (image.label, one.pred_score, one.pred_label, one.contradiction)
+                    if image.path in drawn:
+                        _draw(image.path, one, folder)
+                outcomes.append(outcome)
     return validation_metrics(gather_object(outcomes))
 
 

@@ -65,17 +65,14 @@ class Flawsight(AnomalibModule):
 
     def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Inspect a batch for the post-processor, if there is one."""
-        return batch if self.post_processor is None else self._inspect(batch)
+        return batch if self.post_processor is None else self.predict_step(batch)
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Inspect a batch."""
-        return self._inspect(batch)
+        return self.predict_step(batch)
 
     def predict_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Inspect a batch."""
-        return self._inspect(batch)
-
-    def _inspect(self, batch: Any) -> Any:
         arrays = list(batch.image.float().permute(0, 2, 3, 1).cpu().numpy())
         outcomes: list[Inspection | FlawsightError] = []
         for start in range(0, len(arrays), self.inspector.batch_size):
