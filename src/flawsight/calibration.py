@@ -10,10 +10,11 @@ The probability is over the calibration images too; it is no promise for one par
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,35 +51,35 @@ class NormalScores:
     @property
     def pooled(self) -> tuple[float, ...]:
         """All scores together."""
-        return tuple(score for scores in self.by_category.values() for score in scores)
+        return tuple(chain(*self.by_category.values()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Thresholds with what they hold for.
+    """Thresholds with what they hold for: the content of calibration.json.
 
     Attributes:
-        thresholds: "all" for all categories together, and one a category if calibrated so.
-        counts: how many normal scores each threshold comes from.
-        false_alarm_rate: a, in (0, 1).
-        model: "name" and "sha256" of the model that gave the scores.
-        settings: with which it gave them, as JSON types.
+        format: of the file or run that it comes from; format 1 does not record the prior.
         created: time in UTC, ISO 8601.
+        false_alarm_rate: a, in (0, 1).
+        thresholds: "all" for all categories together, and one a category if calibrated so.
         region_thresholds: the same of maps: a new good image has a suspect region with probability
             a at most. Empty if the run does not say `map_peak`.
-        prior_sha256: of the attention prior that was used, if one was. Not in files of format 1.
-        format: of the file or run that it comes from; format 1 does not record the prior.
+        counts: how many normal scores each threshold comes from.
+        model: "name" and "sha256" of the model that gave the scores.
+        prior_sha256: of the attention prior that was used, if one was.
+        settings: with which it gave them, as JSON types.
     """
 
-    thresholds: dict[str, float]
-    counts: dict[str, int]
-    false_alarm_rate: float
-    model: dict[str, Any]
-    settings: dict[str, Any] | None
+    format: int
     created: str
+    false_alarm_rate: float
+    thresholds: dict[str, float]
     region_thresholds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int]
+    model: dict[str, Any]
     prior_sha256: str | None = None
-    format: int = FORMAT
+    settings: dict[str, Any] | None
 
     @property
     def by_category(self) -> dict[str, float]:
@@ -104,9 +105,7 @@ class Calibration:
             )
         return self.thresholds[name]
 
-    def check(
-        self, model_sha256: str, settings: Mapping[str, Any], prior_sha256: str | None
-    ) -> None:
+    def check(self, model_sha256: str, settings: dict[str, Any], prior_sha256: str | None) -> None:
         """Make sure that it holds for scores of this model, settings and attention prior.
 
         Raises:
@@ -120,7 +119,7 @@ class Calibration:
             )
         defaults = Settings().to_json()
         before = defaults | upgraded(self.settings or {})
-        now = defaults | json.loads(json.dumps(dict(settings)))
+        now = defaults | settings
         if self.format > 1:
             before["prior"], now["prior"] = self.prior_sha256, prior_sha256
         changed = sorted(k for k in before | now if before.get(k) != now.get(k))
@@ -130,20 +129,6 @@ class Calibration:
                 f"The calibration was made with other settings ({made_with}); inspect with those, "
                 "or calibrate again with these."
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of calibration.json."""
-        return {
-            "format": self.format,
-            "created": self.created,
-            "false_alarm_rate": self.false_alarm_rate,
-            "thresholds": self.thresholds,
-            "region_thresholds": self.region_thresholds,
-            "counts": self.counts,
-            "model": self.model,
-            "prior_sha256": self.prior_sha256,
-            "settings": self.settings,
-        }
 
 
 def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> float:
@@ -196,27 +181,22 @@ def calibrate(
             thresholds[name] = conformal_threshold(group, false_alarm_rate)
         except CalibrationError as error:
             raise CalibrationError(f"{name}: {error}" if by_category else str(error)) from error
+    peaks = scores.peaks | {POOLED: tuple(chain(*scores.peaks.values()))}
     return Calibration(
-        thresholds,
-        {name: len(group) for name, group in groups.items()},
-        false_alarm_rate,
-        scores.model,
-        scores.settings,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        {
-            name: conformal_threshold(peaks, false_alarm_rate)
+        format=scores.format,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        false_alarm_rate=false_alarm_rate,
+        thresholds=thresholds,
+        region_thresholds={
+            name: conformal_threshold(peaks[name], false_alarm_rate)
             for name, group in groups.items()
-            if len(peaks := _peaks(scores, name)) == len(group)
+            if len(peaks.get(name, ())) == len(group)
         },
-        scores.prior_sha256,
-        scores.format,
+        counts={name: len(group) for name, group in groups.items()},
+        model=scores.model,
+        prior_sha256=scores.prior_sha256,
+        settings=scores.settings,
     )
-
-
-def _peaks(scores: NormalScores, name: str) -> tuple[float, ...]:
-    if name == POOLED:
-        return tuple(peak for peaks in scores.peaks.values() for peak in peaks)
-    return scores.peaks.get(name, ())
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -231,23 +211,9 @@ def load_calibration(path: str | Path) -> Calibration:
             raise CalibrationError(
                 f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
             )
-        thresholds = {str(name): float(value) for name, value in values["thresholds"].items()}
-        if not all(0 <= threshold <= 1 for threshold in thresholds.values()):
+        if not all(0 <= threshold <= 1 for threshold in values["thresholds"].values()):
             raise ValueError("a threshold lies outside [0, 1]")
-        return Calibration(
-            thresholds,
-            {str(name): int(value) for name, value in values["counts"].items()},
-            float(values["false_alarm_rate"]),
-            dict(values["model"]),
-            values["settings"],
-            str(values["created"]),
-            {
-                str(name): float(value)
-                for name, value in values.get("region_thresholds", {}).items()
-            },
-            values.get("prior_sha256"),
-            values["format"],
-        )
+        return Calibration(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CalibrationError(
             f"{path} is no readable calibration ({error}); make one with flawsight calibrate."
@@ -262,6 +228,6 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(calibration.to_json(), indent=2) + "\n").encode())
+        write_atomically(path, (json.dumps(asdict(calibration), indent=2) + "\n").encode())
     except OSError as error:
         raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error

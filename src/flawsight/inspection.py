@@ -133,16 +133,8 @@ class Region:
     @classmethod
     def from_json(cls, values: dict[str, Any], image_size: tuple[int, int]) -> Self:
         """Return the region that `to_json` wrote, of an image of (height, width)."""
-        left, top, width, height = values["box"]
-        return cls(
-            image_size=image_size,
-            box=(left, top, width, height),
-            area=values["area"],
-            score=values["score"],
-            counts=tuple(values["counts"]),
-            phrases=values["phrases"],
-            tokens=tuple(values["tokens"]),
-        )
+        lists = {name: tuple(values[name]) for name in ("box", "counts", "tokens")}
+        return cls(image_size=image_size, **values | lists)
 
 
 @dataclass(frozen=True)
@@ -205,15 +197,8 @@ class Inspection:
             "explanation": self.explanation,
             "contradiction": self.contradiction,
             "tokens": [
-                {
-                    "text": token.text,
-                    "start": token.start,
-                    "end": token.end,
-                    "S_T": round(token.S_T, 6),
-                    "S_I": round(token.S_I, 6),
-                    "selected": token.selected,
-                    "weight": round(token.weight, 6),
-                }
+                vars(token)
+                | {name: round(vars(token)[name], 6) for name in ("S_T", "S_I", "weight")}
                 for token in self.tokens
             ],
             "map_peak": self.map_peak,

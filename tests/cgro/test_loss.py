@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flawsight.cgro.encoded_images import collate, encode_image
 from flawsight.cgro.loss import candidate_means, token_losses
-from flawsight.cgro.policy import adapter_off, make_trainable, trainable_parameters
-from flawsight.cgro.shared_prompt import Completions, run_candidates
+from flawsight.cgro.policy import make_trainable, trainable_parameters
+from flawsight.cgro.shared_prompt import CandidateForward, Completions
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
@@ -94,9 +94,10 @@ def test_loss_and_gradients_are_those_of_trl(tiny_checkpoint: Path) -> None:
     prompts = collate([encode_image(mllm, image, SETTINGS) for image in IMAGES], mllm)
     ids = candidates(mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, mllm.device)
-    with torch.no_grad(), adapter_off(mllm.model) as model:
-        reference, _, _ = run_candidates(model, prompts, done, "packed", 1.0, "sdpa", None)
-    log_probs, _, _ = run_candidates(mllm.model, prompts, done, "cache", 1.0, "sdpa", None)
+    with torch.no_grad(), mllm.model.disable_adapter():
+        packed = CandidateForward(mllm.model, "packed", 1.0, "sdpa", None)
+        reference, _, _ = packed(prompts, done)
+    log_probs, _, _ = CandidateForward(mllm.model, "cache", 1.0, "sdpa", None)(prompts, done)
     assert (log_probs - reference).abs().max() > 0.01
     # As after an earlier update of the same roll-out: some ratios are clipped, some are not.
     noise = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(2))

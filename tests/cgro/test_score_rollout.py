@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flawsight.cgro.score_rollout import Consistency, score_text, score_trace
+from flawsight.cgro.score_rollout import score_text, score_trace
+from flawsight.cgro.train_settings import Consistency
 from flawsight.inspection import Trace
 from flawsight.settings import Settings
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from flawsight.cgro.encoded_images import EncodedImages, Prompts, collate, encode_image
 from flawsight.cgro.log_probs import token_log_probs
 from flawsight.cgro.policy import core, make_trainable, merged, trainable_parameters
-from flawsight.cgro.shared_prompt import CandidateForward, Completions, packed_mask, run_candidates
+from flawsight.cgro.shared_prompt import CandidateForward, Completions, packed_mask
 from flawsight.errors import ModelError
 from flawsight.mllm.capture import chosen_layers
 from flawsight.mllm.encode import encode_prompts
@@ -87,7 +87,8 @@ def shared(
     prompts = collate([encode_image(mllm, image, SETTINGS) for image in images], mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
     layers = chosen_layers(mllm.model, None) if captures else None
-    outcome = run_candidates(mllm.model, prompts, done, sharing, 1.0, mllm.attention, layers)
+    forward = CandidateForward(mllm.model, sharing, 1.0, mllm.attention, layers)
+    outcome = forward(prompts, done)
     return (*outcome, done, prompts)
 
 

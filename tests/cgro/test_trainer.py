@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from flawsight.errors import ModelError, RunFolderError, SettingsError
 from flawsight.inspector import Inspector
 from flawsight.io.files import write_atomically
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.refine.attention_prior import FILE, encode_prior, measure_prior
 from helpers.training import INSPECTION, make_photos, mixed_score, read, run, weights
 
 TESTS = Path(__file__).parents[1]
@@ -330,6 +333,7 @@ def as_of_version_0_1(out: Path, **settings: Any) -> None:
     inspection = {OLD_NAMES.get(k, k): v for k, v in about["inspection"].items()}
     inspection |= {"row": "own", "heads": None}
     about |= {"format": 1, "inspection": inspection}
+    about.pop("prior_sha256", None)
     about["settings"] |= GONE | settings
     (out / "run.json").write_text(json.dumps(about))
 
@@ -357,6 +361,36 @@ def test_a_training_of_version_0_1_is_resumed(
     as_of_version_0_1(out, iterations=2)
     with pytest.raises(RunFolderError, match=r"settings\.iterations 2"):
         run(tiny_checkpoint, photos, out)
+
+
+def test_the_attention_prior_belongs_to_a_training(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(tiny_checkpoint, model)
+    sha256 = load_mllm(model, device="cpu").sha256
+    uses_prior = replace(INSPECTION, attention_prior=True)
+    monkeypatch.setattr("helpers.training.INSPECTION", uses_prior)
+    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: validation_metrics(OUTCOMES))
+
+    def measure(seed: int) -> str:
+        attention = torch.rand(5, 5, generator=torch.Generator().manual_seed(seed))
+        prior = measure_prior([attention], None, sha256)
+        (model / FILE).write_bytes(encode_prior(prior))
+        return prior.sha256
+
+    recorded = measure(0)
+    run(model, photos, out, steps=1)
+    about = json.loads((out / "run.json").read_text())
+    assert about.pop("prior_sha256") == recorded
+    measure(1)
+    with pytest.raises(RunFolderError, match="prior_sha256"):
+        run(model, photos, out, steps=1)
+    (out / "run.json").write_text(json.dumps(about))  # as before it was recorded
+    assert run(model, photos, out, steps=1)[1] == []
+    monkeypatch.setattr("helpers.training.INSPECTION", INSPECTION)
+    run(model, photos, tmp_path / "without", steps=1)
+    assert json.loads((tmp_path / "without/run.json").read_text())["prior_sha256"] is None
 
 
 def test_sharing_of_version_0_1_follows_from_checkpointing() -> None:

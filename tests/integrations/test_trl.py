@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from flawsight.cgro.policy import LORA_TARGETS
-from flawsight.cgro.score_rollout import Consistency, Score, score_trace
+from flawsight.cgro.score_rollout import Score, score_trace
+from flawsight.cgro.train_settings import Consistency
 from flawsight.data.dataset import Sample
 from flawsight.errors import SettingsError
 from flawsight.integrations.trl import (

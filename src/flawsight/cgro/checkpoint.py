@@ -79,13 +79,9 @@ def load_checkpoint(
 
 
 def save_policy(target: Path, mllm: MLLM, card: str, weights: dict[str, torch.Tensor]) -> None:
-    """Write the policy as a PEFT adapter.
+    """Write the policy, with the weights of `training_state`, as a PEFT adapter with its card.
 
-    Args:
-        target: folder of the adapter; an earlier one is replaced.
-        mllm: the policy.
-        card: its README.md.
-        weights: of `training_state`.
+    An earlier adapter is replaced.
 
     Raises:
         RunFolderError: if the folder cannot be written.

@@ -17,15 +17,7 @@ from .training_data import LabelledImage
 
 @dataclass(frozen=True)
 class Candidate:
-    """One response to one image, and its rewards.
-
-    Attributes:
-        image: the file.
-        label: y, True for a defective image.
-        text: the response.
-        compared: the tokens whose maps R_cons compares, by falling w_r.
-        score: its rewards.
-    """
+    """One response to one image, the tokens that R_cons compares by falling w_r, and rewards."""
 
     image: Path
     label: bool
@@ -41,13 +33,7 @@ def dry_run(
     images: Sequence[LabelledImage],
     accelerator: Accelerator,
 ) -> list[Candidate]:
-    """Sample and score candidates of a few images as the first step of a training would.
-
-    Args:
-        mllm: the base model, on the accelerator's device.
-        inspection, settings: of the training.
-        images: to sample for.
-        accelerator: from `make_accelerator`.
+    """Sample and score candidates of a few images as the first step of `train` would.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -59,14 +45,14 @@ def dry_run(
     candidates = []
     for rollout in learner.rollouts(images, range(len(images))):
         scores = learner.score_only(rollout)
-        for ids, score in zip(rollout.ids, scores, strict=True):
-            candidates.append(
-                Candidate(
-                    image=rollout.images[0].path,
-                    label=rollout.images[0].label,
-                    text=tokenizer.decode(ids, skip_special_tokens=True),
-                    compared=tuple(tokenizer.decode([ids[token]]).strip() for token in score.top),
-                    score=score,
-                )
+        candidates += [
+            Candidate(
+                image=rollout.images[0].path,
+                label=rollout.images[0].label,
+                text=tokenizer.decode(ids, skip_special_tokens=True),
+                compared=tuple(tokenizer.decode([ids[token]]).strip() for token in score.top),
+                score=score,
             )
+            for ids, score in zip(rollout.ids, scores, strict=True)
+        ]
     return candidates

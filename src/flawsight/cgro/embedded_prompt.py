@@ -10,23 +10,26 @@ from .policy import core
 
 
 @dataclass(frozen=True)
-class Prefix:
-    """Embedded prompts, as the language model takes them.
+class Embedded:
+    """N prompts or completions of T tokens, as the language model takes them.
 
     Attributes:
-        embeds: (B, P, width), image features merged and in place.
-        mask: (B, P) bool.
-        positions: (3, B, P) rotary positions: time, height, width.
-        next_position: (B,) of the first token after the prompt.
+        embeds: (N, T, width), image features merged and in place.
+        mask: (N, T) bool.
+        positions: (3, N, T) rotary positions: time, height, width.
     """
 
     embeds: Tensor
     mask: Tensor
     positions: Tensor
-    next_position: Tensor
+
+    @property
+    def next_position(self) -> Tensor:
+        """(N,) of the token after a prompt, which ends in text: its three positions are equal."""
+        return self.positions[0, :, -1] + 1
 
 
-def embed_prompts(model: Any, prompts: Prompts) -> Prefix:
+def embed_prompts(model: Any, prompts: Prompts) -> Embedded:
     """Run the merger, which trains, on the features and put the result at the image tokens."""
     base = core(model)
     visual = base.model.visual
@@ -41,5 +44,4 @@ def embed_prompts(model: Any, prompts: Prompts) -> Prefix:
         image_grid_thw=prompts.image_grid_thw,
         attention_mask=prompts.attention_mask,
     )
-    # The prompt ends in text, whose three positions are equal.
-    return Prefix(embeds, prompts.attention_mask.bool(), positions, positions[0, :, -1] + 1)
+    return Embedded(embeds, prompts.attention_mask.bool(), positions)

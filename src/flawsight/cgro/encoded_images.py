@@ -12,6 +12,7 @@ import torch
 from PIL.Image import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..io.files import slug, write_atomically
 from ..io.images import read_image
@@ -65,11 +66,6 @@ class Prompts:
     anomaly_tokens: Tensor
     features: Tensor
 
-    @property
-    def batch_size(self) -> int:
-        """B."""
-        return len(self.input_ids)
-
 
 @torch.no_grad()
 def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
@@ -104,11 +100,8 @@ def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
     pad = mllm.processor.tokenizer.pad_token_id
     merge = mllm.processor.image_processor.merge_size
 
-    def padded(rows: Sequence[Tensor], value: int) -> Tensor:
-        stacked = torch.full((len(rows), longest), value)
-        for row, values in zip(stacked, rows, strict=True):
-            row[longest - len(values) :] = values
-        return stacked.to(mllm.device)
+    def padded(rows: list[Tensor], value: int) -> Tensor:
+        return pad_sequence(rows, True, value, padding_side="left").to(mllm.device)
 
     columns = [image.columns + longest - len(image.input_ids) for image in images]
     return Prompts(
@@ -116,7 +109,7 @@ def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
         attention_mask=padded([torch.ones_like(image.input_ids) for image in images], 0),
         mm_token_type_ids=padded([image.mm_token_type_ids for image in images], 0),
         image_grid_thw=torch.stack([image.image_grid_thw for image in images]).to(mllm.device),
-        columns=torch.nn.utils.rnn.pad_sequence(columns, batch_first=True).to(mllm.device),
+        columns=pad_sequence(columns, batch_first=True).to(mllm.device),
         grids=[
             (int(image.image_grid_thw[1]) // merge, int(image.image_grid_thw[2]) // merge)
             for image in images

@@ -4,8 +4,8 @@ The forward pass that the gradient comes from also captures the policy's attenti
 computed between the forward and the backward pass, and nothing is replayed.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,13 +20,13 @@ from ..mllm.load import MLLM
 from ..settings import Settings
 from .encoded_images import EncodedImage, EncodedImages, collate
 from .loss import candidate_means, token_losses
-from .policy import adapter_off, merged, trainable_parameters
+from .policy import merged, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import Rollout, sample, uniforms
-from .score_rollout import Consistency, Score, score_text, score_trace
+from .score_rollout import Score, score_text, score_trace
 from .served_policy import ServedPolicy
 from .shard import gathered, shard, whole
-from .shared_prompt import CandidateForward, Completions, Sharing, run_candidates
+from .shared_prompt import CandidateForward, Completions, Sharing
 from .train_settings import TrainSettings
 from .training_data import LabelledImage
 from .training_metrics import CandidateTable
@@ -40,10 +40,7 @@ class Learner:
 
     Args:
         mllm: from `make_trainable`.
-        inspection: question, size of the images, maximum length of a response, and how w_r is
-            computed.
-        settings: of the training.
-        accelerator: from `make_accelerator`.
+        inspection, settings, accelerator: see `train`.
         features: folder for vision features, if they are kept on disk.
         served: samples instead of the model.
 
@@ -69,32 +66,20 @@ class Learner:
                 f"gradient_checkpointing needs a mask that {mllm.attention} does not take: set "
                 "attention to sdpa."
             )
-        self.consistency = Consistency(
-            top_t=settings.top_t,
-            quantile=settings.quantile,
-            jaccard_of=settings.jaccard_of,
-            delta_anomalous=settings.delta_anomalous,
-            delta_normal=settings.delta_normal,
-        )
         self._encoded = EncodedImages(mllm, inspection, settings.features, features)
-        layers = None
-        if settings.reward == "cgro":
-            layers = chosen_layers(mllm.model, inspection.layers)
+        captures = settings.reward == "cgro"
+        layers = chosen_layers(mllm.model, inspection.layers) if captures else None
         if settings.gradient_checkpointing:
             mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
         if settings.shard and accelerator.num_processes > 1:
             shard(mllm.model, mllm.device, accelerator.num_processes)
         self.parameters = [parameter for _, parameter in trainable_parameters(mllm.model)]
         optimizer = torch.optim.AdamW(self.parameters, lr=settings.learning_rate, weight_decay=0.0)
-        self._sharing: Sharing = "packed" if settings.gradient_checkpointing else "cache"
-        forward = CandidateForward(
-            mllm.model,
-            self._sharing,
-            settings.temperature,
-            mllm.attention,
-            layers,
-            settings.recompute_mlps and not settings.gradient_checkpointing,
-        )
+        sharing: Sharing = "packed" if settings.gradient_checkpointing else "cache"
+        recompute_mlps = settings.recompute_mlps and not settings.gradient_checkpointing
+        how = (mllm.model, sharing, settings.temperature, mllm.attention)
+        self._reference = CandidateForward(*how, layers=None)
+        forward = CandidateForward(*how, layers, recompute_mlps)
         if settings.shard:  # the layers themselves reduce the gradients over the processes
             self.forward, self.optimizer = forward, accelerator.prepare(optimizer)
         else:
@@ -139,12 +124,8 @@ class Learner:
     ) -> list[list[int]]:
         settings = self.settings
         if self._served is not None:
-            self._served.publish(self.mllm)
-            inspection = replace(self.inspection, temperature=settings.temperature)
             opened = [read_image(image.path) for image in images]
-            return self._served.sample(
-                self.mllm, opened, draws, settings.candidates, inspection, settings.seed
-            )
+            return self._served.sample(self.mllm, opened, draws)
         ids: list[list[int]] = []
         with merged(self.mllm.model):
             for start in range(0, len(images), settings.images_per_rollout):
@@ -193,8 +174,8 @@ class Learner:
                     settings.kl_weight,
                 )
                 each = candidate_means(losses, mask)
-                table.add(rollout.labels, scores, groups, mask, entropy)
-                table.add_losses(each, candidate_means(kl, mask))
+                kl = candidate_means(kl, mask)
+                table.add(rollout.labels, scores, groups, mask, entropy, each, kl)
                 accelerator.backward(each.sum() * scale)
                 if accelerator.sync_gradients:
                     norm = self._step()
@@ -202,9 +183,8 @@ class Learner:
 
     def _step(self) -> float:
         """Clip the gradient and update the weights, unless the norm is not finite."""
-        norm = self.accelerator.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
-        norm = 0.0 if norm is None else float(gathered(norm))
-        if not torch.isfinite(torch.tensor(norm)):
+        norm = float(gathered(self.accelerator.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)))
+        if not math.isfinite(norm):
             raise ModelError(
                 "The loss or its gradient is NaN or infinite. The weights before this step are "
                 "kept. Lower learning_rate, or use --dtype float32."
@@ -218,8 +198,9 @@ class Learner:
         """Return (N, L) log-probabilities of the model before training; None without a KL."""
         if not self.settings.kl_weight:
             return None
-        with self.accelerator.autocast(), adapter_off(self.mllm.model) as model:
-            return self._run(model, rollout, None)[0]
+        with self.accelerator.autocast(), self.mllm.model.disable_adapter():
+            log_probs: Tensor = self._reference(rollout.prompts, rollout.completions)[0]
+        return log_probs
 
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates; without attention rows, by their text alone."""
@@ -239,27 +220,13 @@ class Learner:
             rows.new_full(rows.shape[:2], torch.nan),  # no reward uses P(Yes)
         )
         return [
-            score_trace(trace, label, self.inspection, self.consistency)
+            score_trace(trace, label, self.inspection, self.settings)
             for trace, label in zip(traces, rollout.labels, strict=True)
         ]
 
     @torch.no_grad()
     def score_only(self, rollout: Rollout) -> list[Score]:
         """Score a roll-out without an update."""
-        layers = self.accelerator.unwrap_model(self.forward).layers
         with self.accelerator.autocast():
-            _, _, rows = self._run(self.mllm.model, rollout, layers)
+            _, _, rows = self.forward(rollout.prompts, rollout.completions)
         return self.scores(rollout, rows)
-
-    def _run(
-        self, model: torch.nn.Module, rollout: Rollout, layers: tuple[int, ...] | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        return run_candidates(
-            model,
-            rollout.prompts,
-            rollout.completions,
-            self._sharing,
-            self.settings.temperature,
-            self.mllm.attention,
-            layers,
-        )

@@ -93,13 +93,3 @@ def recomputed_mlps(model: Any) -> Iterator[None]:
     finally:
         for mlp in mlps:
             del mlp.forward  # of the instance; the class has its own
-
-
-@contextmanager
-def adapter_off(model: Any) -> Iterator[Any]:
-    """Yield the model before training, which is the KL reference: the policy without its adapter.
-
-    It takes no memory of its own.
-    """
-    with model.disable_adapter():
-        yield core(model)

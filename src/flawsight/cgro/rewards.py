@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ..mllm.response import follows_form
 
-JaccardOf = Literal["pairs", "all"]
-
 
 def format_reward(text: str) -> float:
     """R_fmt: 1 if the response has the form ``<think>…</think><answer>Yes|No</answer>`` [paper].
@@ -67,7 +65,7 @@ def supports(maps: Tensor, quantile: float = 0.95) -> Tensor:
     return maps > maps.kthvalue(rank + 1, dim=-1, keepdim=True).values
 
 
-def jaccard(supports: Tensor, of: JaccardOf = "pairs") -> float:
+def jaccard(supports: Tensor, of: Literal["pairs", "all"] = "pairs") -> float:
     """J, the Jaccard index of the supports of the top-t tokens [paper].
 
     The index is defined for two sets. For more, "pairs" is the mean over their pairs and "all" is

@@ -85,7 +85,7 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     base = core(mllm.model)
     language, head = base.model.language_model, base.get_output_embeddings()
     count, longest = numbers.shape
-    group = count // prompts.batch_size
+    group = count // len(prompts.grids)
     if mllm.device.type == "mps":
         numbers = numbers.float()  # MPS has no float64
     numbers = numbers.to(mllm.device)

@@ -3,15 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 
-import torch
-
 from ..errors import AnswerError
 from ..inspection import Trace
 from ..mllm.response import parse_response
 from ..real.select import select
 from ..settings import Settings
 from .rewards import (
-    JaccardOf,
     accuracy_reward,
     consistency_reward,
     format_reward,
@@ -19,25 +16,7 @@ from .rewards import (
     supports,
     top_tokens,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consistency:
-    """Settings of R_cons. [paper], [figure] and [ours] as in `rewards`.
-
-    Attributes:
-        top_t: t, how many tokens are compared [figure].
-        quantile: above which a token's map is its support [paper].
-        jaccard_of: J of more than two supports, see `jaccard` [ours].
-        delta_anomalous: δ1; a defective image earns if J > δ1 [ours, between .13 and .76].
-        delta_normal: δ2; a normal image earns if J < δ2 [ours].
-    """
-
-    top_t: int = 3
-    quantile: float = 0.95
-    jaccard_of: JaccardOf = "pairs"
-    delta_anomalous: float = 0.5
-    delta_normal: float = 0.5
+from .train_settings import Consistency
 
 
 @dataclass(frozen=True)
@@ -67,9 +46,7 @@ class Score:
 def score_text(text: str, label: bool) -> Score:
     """Score a response by its text alone: R_fmt and R_acc, with R_cons 0 (the baseline R1).
 
-    Args:
-        text: the response, special tokens left out.
-        label: y, True for an anomalous image.
+    The text is without special tokens; the label y is True for an anomalous image.
     """
     try:
         answer = parse_response(text).answer
@@ -95,16 +72,13 @@ def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Cons
     except AnswerError:
         return score
     top = top_tokens(reasoning.scores.weights, consistency.top_t)
-    agreement = math.nan
-    if len(top):
-        maps = reasoning.attention[top]
-        sets = supports(maps.flatten(start_dim=1), consistency.quantile)
-        agreement = jaccard(sets, consistency.jaccard_of)
+    maps = reasoning.attention[top].flatten(start_dim=1)
+    agreement = jaccard(supports(maps, consistency.quantile), consistency.jaccard_of)
     return replace(
         score,
         consistency=consistency_reward(
             agreement, label, consistency.delta_anomalous, consistency.delta_normal
         ),
         agreement=agreement,
-        top=tuple(torch.tensor(reasoning.tokens, dtype=torch.long)[top].tolist()),
+        top=tuple(reasoning.tokens[index] for index in top.tolist()),
     )

@@ -5,7 +5,9 @@ gives the log-probabilities and the attention.
 """
 
 import hashlib
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -18,6 +20,7 @@ from ..mllm.load import MLLM, without_bars
 from ..settings import Settings
 from .policy import trainable_parameters
 from .shard import gathered
+from .train_settings import TrainSettings
 from .training_data import seed_of
 
 
@@ -27,22 +30,27 @@ class ServedPolicy:
     Args:
         generator: client of the server; its model is set to the adapter's name.
         folder: for the adapter; the server must see it under the same path.
-        accelerator: of the training.
+        inspection, settings, accelerator: of the training.
     """
 
-    def __init__(self, generator: ServedGenerator, folder: Path, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        generator: ServedGenerator,
+        folder: Path,
+        inspection: Settings,
+        settings: TrainSettings,
+        accelerator: Accelerator,
+    ) -> None:
         self._generator, self._folder, self._accelerator = generator, folder, accelerator
+        self._inspection = replace(inspection, temperature=settings.temperature)
+        self._settings = settings
         self._loaded: str | None = None
 
-    def publish(self, mllm: MLLM) -> None:
-        """Send the current adapter to the server. All processes must call it.
+    def _publish(self, mllm: MLLM) -> None:
+        """Send the current adapter to the server.
 
         Its name is the hash of its weights. Servers cache by name, so a new adapter must not have
         the name of an older one.
-
-        Raises:
-            DetectorError: if the server does not load adapters.
-            RunFolderError: if the adapter cannot be written.
         """
         weights = gathered(dict(trainable_parameters(mllm.model)))
         digest = hashlib.sha256()
@@ -56,43 +64,30 @@ class ServedPolicy:
             self._generator.load_adapter(name, folder)
             if self._loaded is not None:
                 self._generator.unload_adapter(self._loaded)
-                for path in (self._folder / self._loaded).iterdir():
-                    path.unlink()
-                (self._folder / self._loaded).rmdir()
+                shutil.rmtree(self._folder / self._loaded)
         self._loaded = self._generator.model = name
         self._accelerator.wait_for_everyone()
 
-    def sample(
-        self,
-        mllm: MLLM,
-        images: Sequence[Image],
-        draws: Sequence[int],
-        candidates: int,
-        settings: Settings,
-        seed: int,
-    ) -> list[list[int]]:
-        """Sample candidates of some images.
+    def sample(self, mllm: MLLM, images: Sequence[Image], draws: Sequence[int]) -> list[list[int]]:
+        """Sample G candidates of each of B images with the weights of `mllm`.
 
-        Args:
-            mllm: whose processor is used.
-            images: B.
-            draws: the number of each image's draw in the training.
-            candidates: G.
-            settings: question, length and temperature.
-            seed: of the training.
+        All processes must call it. `draws` is the number of each image's draw in the training.
 
         Returns:
             B · G lists of token ids, each with its end token unless it was cut off. They are the
             tokenizer's for the text, which may differ from the tokens that were sampled.
 
         Raises:
-            DetectorError: if the server refuses, or fails for an image.
+            DetectorError: if the server does not load adapters, refuses, or fails for an image.
+            RunFolderError: if the adapter cannot be written.
         """
-        repeated = [image for image in images for _ in range(candidates)]
-        seeds = [seed_of(seed, "served", d, c) for d in draws for c in range(candidates)]
+        self._publish(mllm)
+        group, seed = range(self._settings.candidates), self._settings.seed
+        repeated = [image for image in images for _ in group]
+        seeds = [seed_of(seed, "served", draw, candidate) for draw in draws for candidate in group]
         tokenizer = mllm.processor.tokenizer
         found: list[list[int]] = []
-        for answer in self._generator(mllm.processor, repeated, settings, seeds):
+        for answer in self._generator(mllm.processor, repeated, self._inspection, seeds):
             if isinstance(answer, FlawsightError):
                 raise answer
             ids = list(tokenizer(answer.text, add_special_tokens=False)["input_ids"])

@@ -22,12 +22,7 @@ from .policy import core
 def shard(model: Any, device: torch.device, processes: int) -> None:
     """Keep only this process's slice of every weight of the language layers and the merger.
 
-    All processes must call this.
-
-    Args:
-        model: with its adapter, the same in all processes.
-        device: of the model.
-        processes: number of processes.
+    All processes must call this, with the same model, its adapter included.
     """
     base = core(model)
     mesh = init_device_mesh(device.type, (processes,))

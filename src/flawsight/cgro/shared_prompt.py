@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from ..mllm.capture import AttentionCapture, capture_attention
-from .embedded_prompt import Prefix, embed_prompts
+from .embedded_prompt import Embedded, embed_prompts
 from .encoded_images import Prompts
 from .log_probs import token_log_probs
 from .policy import core, recomputed_mlps
@@ -42,12 +43,9 @@ class Completions:
     @classmethod
     def of(cls, ids: Sequence[Sequence[int]], pad: int, device: torch.device) -> "Completions":
         """Pad token lists."""
-        longest = max(map(len, ids))
-        padded = torch.full((len(ids), longest), pad)
-        mask = torch.zeros(len(ids), longest, dtype=torch.bool)
-        for row, tokens in enumerate(ids):
-            padded[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = True
+        padded = pad_sequence([torch.tensor(tokens) for tokens in ids], True, pad)
+        lengths = torch.tensor([len(tokens) for tokens in ids])
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
         return cls(padded.to(device), mask.to(device))
 
 
@@ -70,7 +68,7 @@ class CandidateForward(nn.Module):
         temperature: float,
         attention: str,
         layers: tuple[int, ...] | None,
-        recompute_mlps: bool,
+        recompute_mlps: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -90,161 +88,107 @@ class CandidateForward(nn.Module):
             (B · G, L, C) float32 attention of the position *before* each token to the prompt's
             columns, without a gradient; None if nothing is captured.
         """
+        base: Any = core(self.model)
         with recomputed_mlps(self.model) if self.recompute_mlps else nullcontext():
-            return run_candidates(
-                self.model,
-                prompts,
-                completions,
-                self.sharing,
-                self.temperature,
-                self.attention,
-                self.layers,
+            prompt = embed_prompts(self.model, prompts)
+            tokens = completions.ids[:, :-1]  # nothing follows the last one
+            steps = torch.arange(tokens.shape[1], device=tokens.device)
+            first = prompt.next_position.repeat_interleave(len(tokens) // len(prompt.embeds))
+            candidates = Embedded(
+                embeds=base.get_input_embeddings()(tokens),
+                mask=completions.mask[:, :-1],
+                positions=(first[:, None] + steps).expand(3, -1, -1),
             )
+            run = self._cached if self.sharing == "cache" else self._packed
+            hidden, *rows = run(prompt, candidates, prompts.columns)
+            head = base.get_output_embeddings()
+            log_probs, entropy = token_log_probs(hidden, completions.ids, head, self.temperature)
+        return log_probs, entropy, rows[0] if rows else None
 
+    # Both ways take B prompts, the B · G candidates without their last tokens, and the prompts'
+    # columns. They return [(B · G, L, width) hidden states], and with `layers` also (B · G, L, C)
+    # attention rows, of the position before each token: the prompt's last, then all of the
+    # completion's but its last.
 
-def run_candidates(
-    model: Any,
-    prompts: Prompts,
-    completions: Completions,
-    sharing: Sharing,
-    temperature: float,
-    attention: str,
-    layers: tuple[int, ...] | None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run the pass of `CandidateForward` with any model, like the KL reference."""
-    base = core(model)
-    group = len(completions.ids) // prompts.batch_size
-    prefix = embed_prompts(model, prompts)
-    tokens = completions.ids[:, :-1]  # nothing follows the last one
-    steps = torch.arange(tokens.shape[1], device=tokens.device)
-    run = _Run(
-        base=base,
-        prefix=prefix,
-        columns=prompts.columns,
-        group=group,
-        embeds=base.get_input_embeddings()(tokens),
-        mask=completions.mask[:, :-1],
-        positions=prefix.next_position.repeat_interleave(group)[:, None] + steps,
-        attention=attention,
-        layers=layers,
-    )
-    hidden, rows = run.cached() if sharing == "cache" else run.packed()
-    head = base.get_output_embeddings()
-    log_probs, entropy = token_log_probs(hidden, completions.ids, head, temperature)
-    return log_probs, entropy, rows
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The language model's part of the pass.
-
-    Both ways return (B · G, L, width) hidden states and (B · G, L, C) attention rows, or None, of
-    the position before each token: the prompt's last, then all of the completion's but its last.
-
-    Attributes:
-        base: the transformers model.
-        prefix: of the B prompts.
-        columns: (B, C) positions in the prompt.
-        group: G.
-        embeds: (B · G, L − 1, width) of the completions.
-        mask: (B · G, L − 1) bool.
-        positions: (B · G, L − 1) rotary positions; the three of a text token are equal.
-        attention, layers: see `CandidateForward`.
-    """
-
-    base: Any
-    prefix: Prefix
-    columns: Tensor
-    group: int
-    embeds: Tensor
-    mask: Tensor
-    positions: Tensor
-    attention: str
-    layers: tuple[int, ...] | None
-
-    def cached(self) -> tuple[Tensor, Tensor | None]:
-        """Run the prompts, then the completions on their repeated keys and values."""
-        prefix, group = self.prefix, self.group
-        cache = DynamicCache(config=self.base.config.get_text_config())
-        hidden, rows = self._language(
-            self.columns,
+    def _cached(self, prompt: Embedded, candidates: Embedded, columns: Tensor) -> list[Tensor]:
+        """Run the prompts, then the candidates on their repeated keys and values."""
+        cache = DynamicCache(config=core(self.model).config.get_text_config())
+        group, length = len(candidates.embeds) // len(prompt.embeds), candidates.embeds.shape[1]
+        first = self._language(
+            columns,
             1,
-            inputs_embeds=prefix.embeds,
-            attention_mask=prefix.mask,
-            position_ids=prefix.positions,
+            inputs_embeds=prompt.embeds,
+            attention_mask=prompt.mask,
+            position_ids=prompt.positions,
             past_key_values=cache,
             use_cache=True,
         )
-        assert cache.get_seq_length() == prefix.mask.shape[1], "the cache was dropped"
-        hidden = hidden[:, -1:].repeat_interleave(group, dim=0)
-        rows = None if rows is None else rows.repeat_interleave(group, dim=0)
-        if not self.embeds.shape[1]:
-            return hidden, rows
+        assert cache.get_seq_length() == prompt.mask.shape[1], "the cache was dropped"
+        first = [found.repeat_interleave(group, dim=0) for found in first]
+        if not length:
+            return first
         cache.batch_repeat_interleave(group)
-        more, more_rows = self._language(
-            self.columns.repeat_interleave(group, dim=0),
-            self.embeds.shape[1],
-            inputs_embeds=self.embeds,
-            attention_mask=self._continuation_mask(),
-            position_ids=self.positions.expand(3, -1, -1),
+        more = self._language(
+            columns.repeat_interleave(group, dim=0),
+            length,
+            inputs_embeds=candidates.embeds,
+            attention_mask=self._continuation_mask(prompt.mask, candidates.mask),
+            position_ids=candidates.positions,
             past_key_values=cache,
             use_cache=True,
         )
-        hidden = torch.cat([hidden, more], dim=1)
-        if rows is not None and more_rows is not None:
-            rows = torch.cat([rows, more_rows], dim=1)
-        return hidden, rows
+        return [torch.cat(pair, dim=1) for pair in zip(first, more, strict=True)]
 
-    def _continuation_mask(self) -> Tensor:
-        """Return which positions of the prompt and of themselves the completions attend to."""
-        prompt, length = self.prefix.mask, self.embeds.shape[1]
+    def _continuation_mask(self, prompt: Tensor, candidates: Tensor) -> Tensor:
+        """Return which positions of the prompt and of themselves the candidates attend to."""
+        group, length = len(candidates) // len(prompt), candidates.shape[1]
         if self.attention != "sdpa":  # flash attention takes (B · G, P + L − 1)
-            return torch.cat([prompt.repeat_interleave(self.group, dim=0), self.mask], dim=1)
+            return torch.cat([prompt.repeat_interleave(group, dim=0), candidates], dim=1)
         # Each layer keeps its mask for the backward pass, so one serves all if no prompt is padded.
-        # The completions are padded on the right, behind every token that counts.
-        prompt = prompt[:1] if prompt.all() else prompt.repeat_interleave(self.group, dim=0)
+        # The candidates are padded on the right, behind every token that counts.
+        prompt = prompt[:1] if prompt.all() else prompt.repeat_interleave(group, dim=0)
         own = torch.ones(length, length, dtype=torch.bool, device=prompt.device).tril()
         seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
         return torch.cat(seen, dim=2)[:, None]
 
-    def packed(self) -> tuple[Tensor, Tensor | None]:
-        """Run one row per image: the prompt and then its completions."""
-        batch, prompt_length = self.prefix.mask.shape
-        length = self.embeds.shape[1]
-        in_row = self.group * length
-        hidden, rows = self._language(
-            self.columns,
+    def _packed(self, prompt: Embedded, candidates: Embedded, columns: Tensor) -> list[Tensor]:
+        """Run one row per image: the prompt and then its candidates."""
+        batch, (count, length) = len(prompt.embeds), candidates.mask.shape
+        group, in_row = count // batch, count // batch * length
+        positions = candidates.positions.reshape(3, batch, in_row)
+        found = self._language(
+            columns,
             in_row + 1,
             inputs_embeds=torch.cat(
-                [self.prefix.embeds, self.embeds.reshape(batch, in_row, -1)], dim=1
+                [prompt.embeds, candidates.embeds.reshape(batch, in_row, -1)], dim=1
             ),
-            attention_mask=packed_mask(self.prefix.mask, self.mask.view(batch, self.group, length)),
-            position_ids=torch.cat(
-                [self.prefix.positions, self.positions.view(batch, in_row).expand(3, -1, -1)],
-                dim=2,
-            ),
+            attention_mask=packed_mask(prompt.mask, candidates.mask.view(batch, group, length)),
+            position_ids=torch.cat([prompt.positions, positions], dim=2),
             use_cache=False,
         )
-        return (
-            self._unpacked(hidden[:, prompt_length - 1 :]),
-            None if rows is None else self._unpacked(rows),
-        )
+        # (B, 1 + G · (L − 1), X) → (B · G, L, X)
+        return [
+            torch.cat(
+                [
+                    row[:, :1].repeat_interleave(group, dim=0),
+                    row[:, 1:].reshape(count, length, row.shape[-1]),
+                ],
+                dim=1,
+            )
+            for row in found
+        ]
 
-    def _unpacked(self, row: Tensor) -> Tensor:
-        """(B, 1 + G · (L − 1), X) → (B · G, L, X)."""
-        first = row[:, :1].repeat_interleave(self.group, dim=0)
-        own = row[:, 1:].reshape(len(first), self.embeds.shape[1], row.shape[-1])
-        return torch.cat([first, own], dim=1)
-
-    def _language(self, columns: Tensor, rows: int, **inputs: Any) -> tuple[Tensor, Tensor | None]:
-        """Run the language model; return its hidden states and the attention of its last rows."""
-        language = self.base.model.language_model
+    def _language(self, columns: Tensor, rows: int, **inputs: Any) -> list[Tensor]:
+        """Run the language model; return its last hidden states and, with `layers`, attention."""
+        base: Any = core(self.model)
+        language = base.model.language_model
         if self.layers is None:
-            return language(**inputs).last_hidden_state, None
+            return [language(**inputs).last_hidden_state[:, -rows:]]
         capture = AttentionCapture(columns, self.layers, rows)
         # Closed before the backward pass, which under gradient checkpointing runs the model again.
-        with capture_attention(self.base, capture, self.attention):
-            return language(**inputs).last_hidden_state, capture.rows
+        with capture_attention(base, capture, self.attention):
+            hidden = language(**inputs).last_hidden_state[:, -rows:]
+        return [hidden, capture.rows]
 
 
 def packed_mask(prompt: Tensor, candidates: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from ..inspector import Inspector
 from ..io.files import write_atomically, writing_to
 from ..mllm.load import MLLM
 from ..refine.attention_prior import load_prior
-from ..runs.describe import check_same, versions
+from ..runs.describe import FORMAT, about_run, check_same, describe
 from ..runs.read import read_description
 from ..settings import Settings, upgraded
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
@@ -39,7 +38,6 @@ from .train_settings import TrainSettings, upgraded_train_settings
 from .training_data import Order, TrainingData
 from .validation import validate
 
-FORMAT = 2
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 Row = dict[str, float]
 
@@ -72,40 +70,33 @@ def make_accelerator(
             f"{accelerator.distributed_type} would shard the model, but sampling needs it whole: "
             "launch with --multi_gpu, and use --shard of flawsight train."
         )
-    # Passes per update; they depend on the number of processes.
-    own = settings.images_per_process(accelerator.num_processes)
-    passes = own // settings.images_per_forward
-    accelerator.gradient_accumulation_steps = passes
+    per_process = settings.images_per_process(accelerator.num_processes)
+    accelerator.gradient_accumulation_steps = per_process // settings.images_per_forward
     return accelerator
 
 
 def describe_training(
-    mllm: MLLM,
-    inspection: Settings,
-    settings: TrainSettings,
-    data: TrainingData,
-    sources: Sequence[str],
+    inspector: Inspector, settings: TrainSettings, data: TrainingData, sources: Sequence[str]
 ) -> dict[str, Any]:
-    """Return, as JSON types, everything that the result of a training depends on."""
+    """Return, as JSON types, everything that the result of a training depends on.
+
+    The attention prior is part of it: the validations divide maps by it.
+    """
     listed = [[str(i.path), i.label] for part in (data.train, data.validation) for i in part]
-    return {
-        "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": mllm.name,
-            "sha256": mllm.sha256,
-            "dtype": str(mllm.model.dtype).removeprefix("torch."),
-            "attention": mllm.attention,
-        },
-        "settings": settings.to_json(),
-        "inspection": inspection.to_json(),
-        "data": {
-            "sources": list(sources),
-            "sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
-            "balance": data.balance(),
-        },
-        "versions": versions(),
-    }
+    inspected = describe(inspector)
+    return about_run(
+        {
+            "model": inspected["model"],
+            "settings": settings.to_json(),
+            "inspection": inspected["settings"],
+            "prior_sha256": inspected["prior_sha256"],
+            "data": {
+                "sources": list(sources),
+                "sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+                "balance": data.balance(),
+            },
+        }
+    )
 
 
 def train(
@@ -138,28 +129,29 @@ def train(
 
     Raises:
         RunFolderError: if the folder holds another run or cannot be written.
-        ModelError: if the model computes NaN, or there is not enough memory.
+        ModelError: if the attention prior cannot be used, the model computes NaN, or there is not
+            enough memory.
         SettingsError: if the images of a step do not divide evenly.
     """
-    about = describe_training(mllm, inspection, settings, data, sources)
+    mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
+    prior = load_prior(mllm.folder, mllm.sha256)
+    inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
+    about = describe_training(inspector, settings, data, sources)
+    served = None
     if generator is not None:
         about["sampler"] = "server"
+        served = ServedPolicy(generator, out / "served", inspection, settings, accelerator)
     if accelerator.is_main_process:
         _open_folder(out, about)
     accelerator.wait_for_everyone()
-    mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
-    served = None
-    if generator is not None:
-        served = ServedPolicy(generator, out / "served", accelerator)
     learner = Learner(mllm, inspection, settings, accelerator, out / "features", served)
     done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
     if accelerator.is_main_process:
         _truncate_metrics(out, done)
     if accelerator.log_with:
-        accelerator.init_trackers("flawsight", _flat(about))
+        shown = {n: "None" if v is None else v for n, v in settings.to_json().items()}
+        accelerator.init_trackers("flawsight", shown)
     order = Order(data.train, settings.defective_share, settings.seed)
-    prior = load_prior(mllm.folder, mllm.sha256)
-    inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
 
     def check(step: int) -> Row:
         drawings = out / "overlays" / f"step-{step:06d}"
@@ -253,14 +245,6 @@ def _truncate_metrics(out: Path, done: int) -> None:
             continue
     with writing_to(out):
         write_atomically(path, "".join(kept if done else []).encode())
-
-
-def _flat(about: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings as values that every tracker takes."""
-    return {
-        name: value if isinstance(value, int | float | str | bool) else str(value)
-        for name, value in about["settings"].items()
-    }
 
 
 @contextmanager

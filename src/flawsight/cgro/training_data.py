@@ -18,7 +18,7 @@ from ..data.open import open_datasets
 from ..errors import DatasetError, FlawsightError
 from ..io.images import read_image
 
-_CLASSES = {0: "normal", 1: "defective"}
+_CLASSES = {False: "normal", True: "defective"}
 _SHOWN = 20
 
 
@@ -46,10 +46,7 @@ class TrainingData:
     def balance(self) -> dict[str, dict[str, int]]:
         """Return the number of images by part and class."""
         return {
-            part: {
-                word: sum(image.label == bool(label) for image in images)
-                for label, word in _CLASSES.items()
-            }
+            part: {word: len(_of_class(images, y)) for y, word in _CLASSES.items()}
             for part, images in (("train", self.train), ("validation", self.validation))
         }
 
@@ -77,33 +74,26 @@ def read_training_data(
     kept: list[Sample] = []
     for spec in specs:
         for dataset in open_datasets(spec):
-            by_split = {
-                split: [sample for sample in dataset.samples if sample.split == split]
-                for split in ("train", "validation", "test")
-            }
-            marked = by_split["train"]
-            chosen = marked or by_split["test"] or by_split["validation"]
-            _check_classes(chosen, f"{spec}, of which the split {chosen[0].split} is taken,")
+            samples = dataset.samples
+            splits = {sample.split for sample in samples}
+            split = next(name for name in ("train", "test", "validation") if name in splits)
+            chosen = [sample for sample in samples if sample.split == split]
+            _check_classes(chosen, f"{spec}, of which the split {split} is taken,")
             train += chosen
-            if marked and not validation:
-                kept += by_split["validation"]
+            if split == "train" and not validation:
+                kept += [sample for sample in samples if sample.split == "validation"]
     for spec in validation:
         kept += [sample for dataset in open_datasets(spec) for sample in dataset.samples]
     images = _labelled(train)
     held_out = _labelled(kept)
     if not held_out:
         held_out = [
-            image
-            for label in (False, True)
-            for image in _drawn([i for i in images if i.label == label], share, seed)
+            image for label in _CLASSES for image in _drawn(_of_class(images, label), share, seed)
         ]
     apart = {image.path for image in held_out}
     images = [image for image in images if image.path not in apart]
     for part, name in ((images, "training"), (held_out, "validation")):
-        if {image.label for image in part} != {False, True}:
-            missing = " and ".join(
-                word for y, word in _CLASSES.items() if bool(y) not in {i.label for i in part}
-            )
+        if missing := " and ".join(word for y, word in _CLASSES.items() if not _of_class(part, y)):
             raise DatasetError(
                 f"No {missing} images are left for {name}. Add images, give others with "
                 "--validation, or change validation_share."
@@ -121,13 +111,17 @@ def _labelled(samples: Sequence[Sample]) -> list[LabelledImage]:
     return list(found.values())
 
 
+def _of_class(images: Sequence[LabelledImage], label: bool) -> list[LabelledImage]:
+    return [image for image in images if image.label == label]
+
+
 def _drawn(images: list[LabelledImage], share: float, seed: int) -> list[LabelledImage]:
     count = max(1, round(share * len(images))) if share and len(images) > 1 else 0
     return random.Random(seed).sample(images, count)
 
 
 def _limited(images: list[LabelledImage], limit: int, seed: int) -> list[LabelledImage]:
-    classes = [[image for image in images if image.label == label] for label in (False, True)]
+    classes = [_of_class(images, label) for label in _CLASSES]
     half = max(1, limit // 2)
     sizes = [
         min(len(own), max(half, limit - len(other))) for own, other in (classes, reversed(classes))
@@ -144,7 +138,7 @@ def _check_classes(samples: Sequence[Sample], what: str) -> None:
     for label, word in _CLASSES.items():
         if not counts[label]:
             raise DatasetError(
-                f"{what} has {counts[1 - label]} {_CLASSES[1 - label]} images and no {word} one. "
+                f"{what} has {counts[not label]} {_CLASSES[not label]} images and no {word} one. "
                 "Training needs both: folders good/ and bad/, or train/good/ and train/CLASS/, or "
                 "a list with the labels 0 and 1."
             )
@@ -154,10 +148,6 @@ def check_readable(
     images: Sequence[LabelledImage], on_image: Callable[[], None] = lambda: None
 ) -> None:
     """Decode every image once, so that none fails late in a training.
-
-    Args:
-        images: to read.
-        on_image: called after each image.
 
     Raises:
         DatasetError: listing the images that cannot be read.
@@ -199,9 +189,7 @@ class Order:
     def __init__(
         self, images: Sequence[LabelledImage], defective_share: float | None, seed: int
     ) -> None:
-        self._classes = {
-            label: [image for image in images if image.label == label] for label in (False, True)
-        }
+        self._classes = {label: _of_class(images, label) for label in _CLASSES}
         self._share = (
             len(self._classes[True]) / len(images) if defective_share is None else defective_share
         )

@@ -7,7 +7,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from .loss import candidate_means
 from .score_rollout import Score
+
+_COLUMNS = (
+    "label", "format", "accuracy", "consistency", "reward", "J",
+    "zero_variance", "length", "entropy", "loss", "kl",
+)  # fmt: skip
 
 
 class CandidateTable:
@@ -15,7 +21,6 @@ class CandidateTable:
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
-        self._losses: list[Tensor] = []
 
     def add(
         self,
@@ -24,6 +29,8 @@ class CandidateTable:
         groups: Tensor,
         mask: Tensor,
         entropy: Tensor,
+        losses: Tensor,
+        kl: Tensor,
     ) -> None:
         """Add the N candidates of B images.
 
@@ -32,9 +39,10 @@ class CandidateTable:
             scores: N.
             groups: (B, N / B) summed rewards of each image's candidates.
             mask: (N, L) bool, True for tokens of the completion.
-            entropy: (N, L).
+            entropy: (N, L), undefined at padding.
+            losses: (N,).
+            kl: (N,).
         """
-        lengths = mask.sum(dim=1)
         rewards = torch.tensor(
             [
                 [y, s.format, s.accuracy, s.consistency, s.total, s.agreement]
@@ -43,39 +51,27 @@ class CandidateTable:
             device=mask.device,
         )
         zero_variance = (groups == groups[:, :1]).all(dim=1).repeat_interleave(groups.shape[1])
-        mean_entropy = torch.where(mask, entropy, 0.0).sum(dim=1) / lengths
-        own = torch.stack([zero_variance.float(), lengths.float(), mean_entropy], dim=1)
-        self._rows.append(torch.cat([rewards.float(), own], dim=1))
-
-    def add_losses(self, losses: Tensor, kl: Tensor) -> None:
-        """Add the (N,) losses and mean KL of the candidates that were added last."""
-        self._losses.append(torch.stack([losses.detach(), kl], dim=1).float())
+        mean_entropy = candidate_means(entropy, mask)
+        own = [zero_variance, mask.sum(dim=1), mean_entropy, losses.detach(), kl]
+        columns = [*rewards.T, *own]
+        self._rows.append(torch.stack([column.float() for column in columns], dim=1))
 
     def metrics(self, accelerator: Accelerator) -> dict[str, float]:
         """Return means and standard deviations ("_std") over the candidates of all processes.
 
         A metric without candidates, like J of defective images in a step without any, is left out.
         """
-        own = torch.cat([torch.cat(self._rows), torch.cat(self._losses)], dim=1)
-        table = accelerator.gather(own).double().cpu()
-        label, format_, accuracy, consistency, reward, agreement, zero_variance, *rest = table.T
-        lengths, entropy, losses, kl = rest
-        metrics = {
-            "loss": losses.mean(),
-            "kl": kl.mean(),
-            "entropy": entropy.mean(),
-            "length": lengths.mean(),
-            "length_max": lengths.max(),
-            "zero_variance_groups": zero_variance.mean(),
-        }
-        rewards = {
-            "reward": reward, "format": format_, "accuracy": accuracy, "consistency": consistency
-        }  # fmt: skip
-        for name, values in rewards.items():
-            metrics[f"{name}_mean"] = values.mean()
-            metrics[f"{name}_std"] = values.std()
+        table = accelerator.gather(torch.cat(self._rows)).double().cpu()
+        columns = dict(zip(_COLUMNS, table.T, strict=True))
+        metrics = {name: columns[name].mean() for name in ("loss", "kl", "entropy", "length")}
+        metrics["length_max"] = columns["length"].max()
+        metrics["zero_variance_groups"] = columns["zero_variance"].mean()
+        for name in ("reward", "format", "accuracy", "consistency"):
+            metrics[f"{name}_mean"] = columns[name].mean()
+            metrics[f"{name}_std"] = columns[name].std()
+        label = columns["label"]
         for name, chosen in (("J_defective", label == 1), ("J_normal", label == 0)):
-            metrics[name] = agreement[chosen].nanmean()
+            metrics[name] = columns["J"][chosen].nanmean()
         return {
             name: round(float(value), 6)
             for name, value in metrics.items()

@@ -29,17 +29,8 @@ def validate(
 ) -> dict[str, float]:
     """Inspect the images with greedy decoding, as `flawsight inspect` does.
 
-    Each process takes its share of the images.
-
-    Args:
-        inspector: of the policy.
-        images: normal and defective ones.
-        accelerator: of the training.
-        overlays: how many are drawn with their maps, defective and normal ones in turn.
-        folder: for the overlays.
-
-    Returns:
-        See `validation_metrics`.
+    Each process takes its share of the images. The first `overlays` of them, defective and normal
+    ones in turn, are drawn with their maps into `folder`. Returns `validation_metrics`.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -57,12 +48,12 @@ def validate(
             batch = own[start : start + inspector.batch_size]
             found = inspector.inspect_batch([image.path for image in batch])
             for image, one in zip(batch, found, strict=True):
-                if not isinstance(one, Inspection):
-                    outcomes.append((image.label, None, False, False))
-                    continue
-                outcomes.append((image.label, one.pred_score, one.pred_label, one.contradiction))
-                if image.path in drawn:
-                    _draw(image.path, one, folder)
+                outcome: Outcome = (image.label, None, False, False)
+                if isinstance(one, Inspection):
+                    outcome = (image.label, one.pred_score, one.pred_label, one.contradiction)
+                    if image.path in drawn:
+                        _draw(image.path, one, folder)
+                outcomes.append(outcome)
     return validation_metrics(gather_object(outcomes))
 
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import FlawsightError, MissingExtraError
@@ -64,17 +65,14 @@ class Flawsight(AnomalibModule):
 
     def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Inspect a batch for the post-processor, if there is one."""
-        return batch if self.post_processor is None else self._inspect(batch)
+        return batch if self.post_processor is None else self.predict_step(batch)
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Inspect a batch."""
-        return self._inspect(batch)
+        return self.predict_step(batch)
 
     def predict_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Inspect a batch."""
-        return self._inspect(batch)
-
-    def _inspect(self, batch: Any) -> Any:
         arrays = list(batch.image.float().permute(0, 2, 3, 1).cpu().numpy())
         outcomes: list[Inspection | FlawsightError] = []
         for start in range(0, len(arrays), self.inspector.batch_size):
@@ -82,31 +80,23 @@ class Flawsight(AnomalibModule):
                 arrays[start : start + self.inspector.batch_size]
             )
         names = batch.image_path or [f"image {index}" for index in range(len(arrays))]
+        flat = np.zeros(batch.image.shape[-2:], np.float32)
+        rows = []
         for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, FlawsightError):
                 logger.warning("%s has no answer and is predicted defective: %s", name, outcome)
-        inspected = [o if isinstance(o, Inspection) else None for o in outcomes]
-        device, frame = batch.image.device, batch.image.shape[-2:]
-        maps = torch.stack(
-            [
-                torch.zeros(frame) if i is None else torch.from_numpy(i.anomaly_map)
-                for i in inspected
-            ]
-        )
+                rows.append((0.5, True, flat, str(outcome)))
+            else:
+                score, label = outcome.pred_score, outcome.pred_label
+                rows.append((score, label, outcome.anomaly_map, outcome.explanation))
+        scores, labels, maps, explanations = map(list, zip(*rows, strict=True))
+        stacked, device = np.stack(maps)[:, None], batch.image.device
         return batch.update(
-            pred_score=torch.tensor(
-                [0.5 if i is None else i.pred_score for i in inspected], device=device
-            ),
-            pred_label=torch.tensor(
-                [True if i is None else i.pred_label for i in inspected], device=device
-            ),
-            anomaly_map=maps[:, None].to(device),
-            pred_mask=torch.from_numpy(mask_of(maps[:, None].numpy(), self.map_threshold)).to(
-                device
-            ),
-            explanation=[
-                str(o) if isinstance(o, FlawsightError) else o.explanation for o in outcomes
-            ],
+            pred_score=torch.tensor(scores, device=device),
+            pred_label=torch.tensor(labels, device=device),
+            anomaly_map=torch.from_numpy(stacked).to(device),
+            pred_mask=torch.from_numpy(mask_of(stacked, self.map_threshold)).to(device),
+            explanation=explanations,
         )
 
     def configure_optimizers(self) -> None:

@@ -28,7 +28,8 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..cgro.score_rollout import Consistency, Score, score_text, score_trace
+from ..cgro.score_rollout import Score, score_text, score_trace
+from ..cgro.train_settings import Consistency
 from ..data.dataset import Sample
 from ..errors import MissingExtraError, SettingsError
 from ..io.images import read_image

@@ -70,8 +70,9 @@ def check_same(
     Raises:
         RunFolderError: naming what differs.
     """
-    if old.get("format") == 1:  # version 0.1, read for one release: it did not record the prior
+    if old.get("format") == 1:  # version 0.1, read for one release
         old = old | {"settings": upgraded(old.get("settings", {}))}
+    if "prior_sha256" not in old:  # version 0.1, and trainings, did not record it
         new = {name: value for name, value in new.items() if name != "prior_sha256"}
     known = dict(_leaves({"settings": Settings().to_json()} | defaults))
     before, now = (known | dict(_leaves(json.loads(json.dumps(about)))) for about in (old, new))
