@@ -29,8 +29,8 @@ import torch
 from ablation_table import table
 from pages import parser_of, publish
 
-from flawsight.cgro.score_rollout import Consistency, score_trace
-from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings
+from flawsight.cgro.score_rollout import score_trace
+from flawsight.cgro.train_settings import TRAIN_PRESETS, Consistency, TrainSettings
 from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.cgro.training_data import LabelledImage, TrainingData
 from flawsight.cgro.validation import validation_metrics

@@ -71,9 +71,7 @@ def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
     for path in [folder / "inspections.jsonl", *rank_files(folder)]:
         if path.exists():
             rows += _lines(path, damaged_as_errors)
-    for row in rows:
-        _upgrade(row)
-    return rows
+    return [upgraded_row(row) for row in rows]
 
 
 def _lines(path: Path, damaged_as_errors: bool) -> Iterator[Row]:
@@ -101,13 +99,14 @@ def _parse(line: bytes) -> Row | None:
     return row if names_image else None
 
 
-def _upgrade(row: Row) -> None:
-    """Bring a row to today's names. Those of version 0.1 are read for one release."""
+def upgraded_row(row: Row) -> Row:
+    """Bring a row to today's names and return it. Those of 0.1 are read for one release."""
     for field, old, new in (("tokens", "kept", "selected"), ("regions", "words", "phrases")):
         parts = row.get(field)
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and old in part:
                 part[new] = part.pop(old)
+    return row
 
 
 def rank_files(folder: Path) -> list[Path]:
