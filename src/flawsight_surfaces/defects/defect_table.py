@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..drawing.canvas import Canvas, Layer
 from ..drawing.surface import materials as _on
@@ -34,8 +35,10 @@ DEFECTS: dict[str, Defect] = {
     "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic tracks")),
     "fibre": Defect(linear.fibre, _ALL),
     "crease": Defect(linear.crease, _on("soft fabric sheet metal")),
-    "dent": Defect(areal.dent, _ALL - _on("fabric board stone tracks")),
-    "bump": Defect(areal.bump, _ALL - _on("stone board tracks")),
+    "dent": Defect(
+        partial(areal.relief, sign=-1.0, rough=0.12), _ALL - _on("fabric board stone tracks")
+    ),
+    "bump": Defect(partial(areal.relief, sign=1.0, rough=0.05), _ALL - _on("stone board tracks")),
     "pit": Defect(areal.pit, _on("metal coated stone wood part organic soft")),
     "hole": Defect(areal.hole, _ALL - _on("stone")),
     "stain": Defect(areal.stain, _OTHER),

@@ -6,11 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..drawing.canvas import Canvas, Layer
-from ..drawing.fields import mix, shade, smoothstep
-from ..drawing.stamps import footprint, labels, lay, transformed
+from ..drawing.fields import LUMA, mix, shade, smoothstep
+from ..drawing.stamps import footprint, labels, lay, transformed, turned
 from ..drawing.surface import Field, Item, Stamp
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _pick(canvas: Canvas) -> Item | None:
@@ -42,7 +40,7 @@ def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Callable[[Canvas], Lay
 
 def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
     """(image, where): the surface without an item, and where the item was."""
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     where = np.zeros(canvas.shape, np.float32)
     where[item.box] = footprint(item.stamp)
     now, under = image[item.box], item.under
@@ -56,7 +54,7 @@ def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
 
 def _changed(canvas: Canvas, image: Field) -> Layer:
     """A layer that turns the surface into an image of which a part is different."""
-    change = np.abs(image - canvas.surface.image).max(axis=2)
+    change = np.abs(image - canvas.image).max(axis=2)
     return Layer(smoothstep(0.01, 0.03, change), image)
 
 
@@ -92,7 +90,7 @@ def misplaced(canvas: Canvas, item: Item) -> Layer:
 @_of_an_item
 def extra(canvas: Canvas, item: Item) -> Layer:
     """One more item lies where none belongs."""
-    stamp = transformed(item.stamp, canvas.uniform(0, 360))
+    stamp = turned(canvas, item.stamp)
     height, width = canvas.shape
     taken = labels(canvas.surface.items, canvas.shape) > 0
     if canvas.shown is not None:
@@ -108,7 +106,7 @@ def extra(canvas: Canvas, item: Item) -> Layer:
         if not taken[top : top + h, left : left + w].any():
             row, column = top + h / 2, left + w / 2
             break
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     lay(image, stamp, (row, column), item.kind)
     return _changed(canvas, image)
 
@@ -117,14 +115,14 @@ def extra(canvas: Canvas, item: Item) -> Layer:
 def miscolored(canvas: Canvas, item: Item) -> Layer:
     """One item has another color."""
     paint = item.stamp.paint
-    luma = (paint @ _LUMA) / max(0.05, float((paint @ _LUMA).mean()))
+    luma = (paint @ LUMA) / max(0.05, float((paint @ LUMA).mean()))
     other = canvas.color(saturation=(0.3, 1), value=(0.15, 1))
     for _ in range(6):
         if float(np.abs(other - paint.mean(axis=(0, 1))).mean()) > 0.2:
             break
         other = canvas.color(saturation=(0.0, 1), value=(0.1, 1))
     tinted = np.clip(shade(other, luma), 0, 1)
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     image[item.box] = mix(image[item.box], tinted, item.stamp.alpha)
     return _changed(canvas, image)
 

@@ -23,15 +23,10 @@ def _cover(canvas: Canvas) -> Field:
 def burr(canvas: Canvas) -> Layer:
     """Material that stands out over the outline: flash, a spur, a drop of solder."""
     radius, distance = canvas.spot(0.02, 0.3, 2.5)
-    cover = _cover(canvas)
-    alpha = canvas.disc(distance, radius) * (1 - cover)
-    row, column = (int(c) for c in canvas.center)
-    reach = max(2, canvas.unit // 20)
-    box = np.s_[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+    cover, box = _cover(canvas), canvas.window(max(2, canvas.unit // 20))
     inside = cover[box] > 0.8
-    near = canvas.surface.image[box]
-    paint = near[inside].mean(axis=0) if inside.any() else canvas.local_color()
-    return Layer(alpha, paint)
+    paint = canvas.image[box][inside].mean(axis=0) if inside.any() else canvas.local_color()
+    return Layer(canvas.disc(distance, radius) * (1 - cover), paint)
 
 
 def deformation(canvas: Canvas) -> Layer:
@@ -45,12 +40,12 @@ def deformation(canvas: Canvas) -> Layer:
     near = smoothstep(1.0, 0.1, np.hypot(y - row, x - column) / radius)
     angle, push = canvas.uniform(0, 2 * math.pi), radius * canvas.uniform(0.35, 0.6)
     places = [y - push * math.sin(angle) * near, x - push * math.cos(angle) * near]
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     for c in range(3):
         image[top:bottom, left:right, c] = map_coordinates(
-            canvas.surface.image[..., c], places, order=1, mode="nearest"
+            canvas.image[..., c], places, order=1, mode="nearest"
         )
-    change = np.abs(image - canvas.surface.image).max(axis=2)
+    change = np.abs(image - canvas.image).max(axis=2)
     return Layer(smoothstep(0.02, 0.06, change), image)
 
 
@@ -67,7 +62,7 @@ def break_(canvas: Canvas) -> Layer:
     gap = np.abs(v - at + rough) - half * np.clip(spread, 0.3, 2)
     alpha = smoothstep(edge, -edge, gap)
     under = canvas.surface.under
-    dark = canvas.surface.image * 0.2
+    dark = canvas.image * 0.2
     return Layer(alpha, dark if under is None else mix(under, dark, 0.3))
 
 

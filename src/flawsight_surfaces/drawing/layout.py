@@ -6,41 +6,36 @@ from collections.abc import Callable
 import numpy as np
 
 from .draw import Draw
-from .fields import smoothstep
-from .stamps import lay
-from .surface import Field, Item, Stamp, Surface
+from .fields import along, smoothstep
+from .stamps import covered, lay
+from .surface import Field, Stamp, Surface, Way
 
 Centers = list[tuple[float, float]]
 
 
 def rows(draw: Draw, pitch: float) -> Centers:
     """Rows and columns about a pitch apart, a margin around them, at times in bond."""
-    rows, columns = max(1, int(draw.height / pitch)), max(1, int(draw.width / pitch))
-    loose = draw.uniform(0, 0.04) * pitch
-    bond = draw.chance(0.25)
-    return [
-        (
-            (i + 0.5) * draw.height / rows + draw.normal(0, loose),
-            (j + (0.75 if bond and i % 2 else 0.25 if bond else 0.5)) * draw.width / columns
-            + draw.normal(0, loose),
-        )
-        for i in range(rows)
-        for j in range(columns)
-    ]
+    down, across = max(1, int(draw.height / pitch)), max(1, int(draw.width / pitch))
+    loose, bond = draw.uniform(0, 0.04) * pitch, draw.chance(0.25)
+    centers = []
+    for i, j in np.ndindex(down, across):
+        at = (0.75 if i % 2 else 0.25) if bond else 0.5
+        row = (i + 0.5) * draw.height / down + draw.normal(0, loose)
+        centers.append((row, (j + at) * draw.width / across + draw.normal(0, loose)))
+    return centers
 
 
 def grid(draw: Draw, down: int, across: int, pitch: float) -> Centers:
     """Rows and columns a pitch apart around the middle."""
     top, left = draw.height / 2 - (down - 1) / 2 * pitch, draw.width / 2 - (across - 1) / 2 * pitch
-    return [(top + i * pitch, left + j * pitch) for i in range(down) for j in range(across)]
+    return [(top + i * pitch, left + j * pitch) for i, j in np.ndindex(down, across)]
 
 
 def spread(draw: Draw, down: int, across: int) -> Centers:
     """Rows and columns that share the image evenly."""
+    tall, wide = draw.shape
     return [
-        ((i + 0.5) * draw.height / down, (j + 0.5) * draw.width / across)
-        for i in range(down)
-        for j in range(across)
+        ((i + 0.5) * tall / down, (j + 0.5) * wide / across) for i, j in np.ndindex(down, across)
     ]
 
 
@@ -52,9 +47,8 @@ def ring(center: tuple[float, float], radius: float, count: int, start: float) -
 
 def corners(draw: Draw, down: float, across: float) -> Centers:
     """The four corners so far from the middle."""
-    return [
-        (draw.height / 2 + i * down, draw.width / 2 + j * across) for i in (-1, 1) for j in (-1, 1)
-    ]
+    row, column = draw.center
+    return [(row + i * down, column + j * across) for i in (-1, 1) for j in (-1, 1)]
 
 
 def scattered(draw: Draw, pitch: float, most: int) -> Centers:
@@ -73,14 +67,11 @@ def scattered(draw: Draw, pitch: float, most: int) -> Centers:
 def gather(image: Field, centers: Centers, make: Callable[[], Stamp], kind: str) -> Surface:
     """Items on a background, which is changed in place."""
     under = image.copy()
-    items: list[Item] = []
-    region = np.zeros(image.shape[:2], np.float32)
-    for center in centers[:100]:
-        item = lay(image, make(), center, kind)
-        if item is not None:
-            items.append(item)
-            np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
-    return Surface(image, region, under, items=tuple(items), countable=len(items) <= 12)
+    laid = (lay(image, make(), center, kind) for center in centers[:100])
+    items = tuple(item for item in laid if item is not None)
+    return Surface(
+        image, covered(items, image.shape[:2]), under, items=items, countable=len(items) <= 12
+    )
 
 
 def arranged(draw: Draw, reach: tuple[float, float] = (0.17, 0.5)) -> tuple[Centers, float]:
@@ -91,11 +82,10 @@ def arranged(draw: Draw, reach: tuple[float, float] = (0.17, 0.5)) -> tuple[Cent
     return scattered(draw, pitch, int(draw.integers(3, 25))), pitch
 
 
-def dome(draw: Draw, y: Field, x: Field, size: float) -> tuple[Field, tuple[float, float]]:
+def dome(draw: Draw, y: Field, x: Field, size: float) -> tuple[Field, Way]:
     """Light over a rounded thing, and the direction of the lamp."""
-    angle = draw.uniform(0, 2 * math.pi)
-    lamp = (math.sin(angle), math.cos(angle))
-    r = np.hypot(y, x) / (size / 2)
-    fan = (y * lamp[0] + x * lamp[1]) / (size / 2)
-    light = 1 - 0.3 * smoothstep(0.6, 1.0, r) + np.float32(draw.uniform(0.05, 0.3)) * fan
+    lamp, radius = draw.way(), size / 2
+    fan = along(y, x, lamp) / radius
+    rim = smoothstep(0.6, 1.0, np.hypot(y, x) / radius)
+    light = 1 - 0.3 * rim + np.float32(draw.uniform(0.05, 0.3)) * fan
     return light.astype(np.float32), lamp

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .draw import Draw
 from .fields import mix, shade
 from .surface import Field, Item, Stamp
 
@@ -81,6 +82,19 @@ def transformed(stamp: Stamp, turn: float = 0.0, shear: float = 0.0, squash: flo
     shadow = None if stamp.shadow is None else moved(stamp.shadow)
     paint /= cover[..., None]
     return Stamp(alpha, paint, shadow)
+
+
+def turned(draw: Draw, stamp: Stamp) -> Stamp:
+    """A stamp turned by any angle."""
+    return transformed(stamp, draw.uniform(0, 360))
+
+
+def covered(items: Iterable[Item], shape: tuple[int, ...]) -> Field:
+    """(H, W) in [0, 1], where items are."""
+    region = np.zeros(shape, np.float32)
+    for item in items:
+        np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
+    return region
 
 
 def labels(items: Iterable[Item], shape: tuple[int, int]) -> NDArray[np.uint8]:

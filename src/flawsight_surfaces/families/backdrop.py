@@ -19,17 +19,8 @@ _TABLES = (
 def backdrop(draw: Draw) -> Field:
     """A background (H, W, 3)."""
     kind = draw.random()
-    if kind < 0.4:
-        return _even(draw)
-    if kind < 0.55:
-        return _table(draw)
-    if kind < 0.7:
-        return _out_of_focus(draw)
-    if kind < 0.8:
-        return _belt(draw)
-    if kind < 0.88:
-        return _grid(draw)
-    return _parted(draw)
+    kinds = ((0.4, _even), (0.55, _table), (0.7, _out_of_focus), (0.8, _belt), (0.88, _grid))
+    return next((make for share, make in kinds if kind < share), _parted)(draw)
 
 
 def _even(draw: Draw) -> Field:
@@ -47,9 +38,7 @@ def _table(draw: Draw) -> Field:
 
 def _belt(draw: Draw) -> Field:
     """A conveyor between its two rails."""
-    across = draw.chance(0.5)
-    y, x = draw.axes()
-    v, u = (y, x) if across else (x, y)
+    v, u = draw.lying()
     belt = draw.gray(0.03, 0.3, 0.03) if draw.chance(0.6) else draw.color(value=(0.15, 0.8))
     weave = draw.smooth((draw.unit / 40, draw.unit / 120))
     ribs = np.sin(u * np.float32(draw.uniform(20, 120))) * np.float32(draw.choice([0, 0.08]))
@@ -58,7 +47,7 @@ def _belt(draw: Draw) -> Field:
     reach = float(np.abs(v).max()) * draw.uniform(0.7, 1.1)
     light = 0.85 + 0.3 * np.cos((np.abs(v) - reach) * np.float32(30))
     cover = smoothstep(reach - draw.pixel, reach + draw.pixel, np.abs(v))
-    return mix(image, shade(rail, light.astype(np.float32)), cover)
+    return mix(image, shade(rail, light), cover)
 
 
 def _grid(draw: Draw) -> Field:
@@ -70,11 +59,11 @@ def _grid(draw: Draw) -> Field:
     period = np.float32(draw.uniform(0.07, 0.25))
     b, a = (v / period) % 1 - 0.5, (u / period) % 1 - 0.5
     if draw.chance(0.5):
-        near = (0.5 - np.maximum(np.abs(a), np.abs(b))) * period
-        near = near - np.float32(draw.uniform(0.002, 0.01))
+        line = (0.5 - np.maximum(np.abs(a), np.abs(b))) * period
+        distance = line - np.float32(draw.uniform(0.002, 0.01))
     else:
-        near = (np.hypot(a, b) - draw.uniform(0.15, 0.4)) * period
-    cover = smoothstep(draw.pixel, -draw.pixel, near)
+        distance = (np.hypot(a, b) - draw.uniform(0.15, 0.4)) * period
+    cover = smoothstep(draw.pixel, -draw.pixel, distance)
     ink = base * np.float32(draw.uniform(0.3, 0.8) if draw.chance(0.6) else draw.uniform(1.2, 1.6))
     return mix(shade(base, 1 + 0.03 * draw.smooth(draw.unit / 60)), ink, cover)
 
@@ -82,10 +71,8 @@ def _grid(draw: Draw) -> Field:
 def _parted(draw: Draw) -> Field:
     """A table and what is beyond its straight edge."""
     v, _ = draw.turned(float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.1))
-    offset = np.float32(draw.uniform(-0.45, 0.45))
-    pixel = draw.pixel
-    near, far = _even(draw), _even(draw)
-    return mix(near, far, smoothstep(-pixel, pixel, v - offset))
+    beyond = smoothstep(-draw.pixel, draw.pixel, v - np.float32(draw.uniform(-0.45, 0.45)))
+    return mix(_even(draw), _even(draw), beyond)
 
 
 def _out_of_focus(draw: Draw) -> Field:

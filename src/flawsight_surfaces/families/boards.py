@@ -1,12 +1,14 @@
 """Populated boards and packages: electronics made of many components."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..drawing import components, hardware, lettering, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, shade, smoothstep
 from ..drawing.layout import corners, grid, spread
-from ..drawing.stamps import lay, lay_all
+from ..drawing.stamps import covered, lay, lay_all
 from ..drawing.surface import Field, Item, Stamp, Surface
 from .backdrop import backdrop
 from .plates import place
@@ -20,19 +22,14 @@ class _Bench:
         self.image, self.items = image, list[Item]()
         self.taken = np.zeros(image.shape[:2], np.bool_) if free is None else free < 0.98
 
-    def put(self, stamp: Stamp, center: tuple[float, float], kind: str, group: int) -> bool:
+    def put(self, stamp: Stamp, center: tuple[float, float], kind: str, group: int) -> None:
         """Lay a stamp if there is room for it."""
         h, w = stamp.alpha.shape
         top, left = round(center[0] - h / 2), round(center[1] - w / 2)
-        box = np.s_[max(0, top) : top + h, max(0, left) : left + w]
-        if top + h <= 0 or left + w <= 0 or self.taken[box].any():
-            return False
-        item = lay(self.image, stamp, center, kind, group)
-        if item is None:
-            return False
-        self.items.append(item)
-        self.taken[box] = True
-        return True
+        box = np.s_[max(0, top) : max(0, top + h), max(0, left) : max(0, left + w)]
+        if not self.taken[box].any() and (item := lay(self.image, stamp, center, kind, group)):
+            self.items.append(item)
+            self.taken[box] = True
 
 
 def _stamp(draw: Draw, unit: float, ground: Field) -> tuple[str, Stamp]:
@@ -59,7 +56,6 @@ def _turned(stamp: Stamp) -> Stamp:
 
 def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) -> None:
     """Rows of equal components and some single ones."""
-    height, width = bench.image.shape[:2]
     for group in range(1, rows + 1):
         kind, stamp = _stamp(draw, unit, ground)
         stamp = _turned(stamp) if draw.chance(0.4) else stamp
@@ -67,7 +63,7 @@ def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) 
         count = int(draw.integers(2, 7)) if draw.chance(0.7) else 1
         down = draw.chance(0.5)
         step = (h if down else w) * draw.uniform(1.15, 2.0)
-        row, column = draw.uniform(0, height), draw.uniform(0, width)
+        row, column = draw.uniform(0, draw.height), draw.uniform(0, draw.width)
         for i in range(count):
             shift = (i - (count - 1) / 2) * step
             center = (row + shift, column) if down else (row, column + shift)
@@ -104,23 +100,22 @@ def module_board(draw: Draw) -> Surface:
     distance = shapes.box(v, u, tall, wide, float(draw.choice([0.0, 0.03])))
     ground, body = _bare(draw, 0.03, 0.5, 0.4)
     surface = place(draw, back, body, distance, distance - 0.02)
-    assert surface.region is not None
     bench = _Bench(surface.image, surface.region)
-    size = draw.unit * min(tall, wide)
+    size, (row, column) = draw.unit * min(tall, wide), draw.center
     down, across = draw.unit * tall / 2 - 0.09 * size, draw.unit * wide / 2 - 0.09 * size
     bore = hardware.hole(draw, max(7.0, 0.09 * size), ground)
     for center in corners(draw, down, across):
         bench.put(bore, center, "bore", 90)
     big = components.can(draw, size * draw.uniform(0.25, 0.5))
     for j in (-1, 1) if draw.chance(0.6) else (0,):
-        bench.put(big, (draw.height / 2, draw.width / 2 + j * 0.26 * draw.unit * wide), "can", 91)
+        bench.put(big, (row, column + j * 0.26 * draw.unit * wide), "can", 91)
     pins = int(draw.integers(3, 9))
     pin = components.pin(0.1 * size, 0.035 * size, components.solder(draw))
     for i in range(pins):
         shift = (i - (pins - 1) / 2) * 0.07 * size
-        bench.put(pin, (draw.height / 2 + down, draw.width / 2 + shift), "pin", 92)
+        bench.put(pin, (row + down, column + shift), "pin", 92)
     _populate(draw, bench, size, int(draw.integers(3, 9)), ground)
-    return Surface(bench.image, surface.region, surface.under, items=tuple(bench.items))
+    return replace(surface, items=tuple(bench.items))
 
 
 def solder_pads(draw: Draw) -> Surface:
@@ -143,30 +138,25 @@ def solder_pads(draw: Draw) -> Surface:
 def chip_package(draw: Draw) -> Surface:
     """A package from above with its legs, on a table."""
     image = backdrop(draw)
-    under = image.copy()
-    tall, wide = draw.uniform(0.25, 0.45) * draw.unit, draw.uniform(0.45, 0.7) * draw.unit
+    under, unit = image.copy(), draw.unit
+    tall, wide = draw.uniform(0.25, 0.45) * unit, draw.uniform(0.45, 0.7) * unit
     count = int(draw.integers(4, 12))
     metal, pitch = components.solder(draw), wide * 0.92 / count
-    pin = components.pin(draw.unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
-    away = tall / 2 + 0.03 * draw.unit
-    line = grid(draw, 1, count, pitch)
+    pin = components.pin(unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
+    away, line = tall / 2 + 0.03 * unit, grid(draw, 1, count, pitch)
     items = lay_all(image, pin, [(y + side * away, x) for side in (-1, 1) for y, x in line], "pin")
-    y, x = draw.axes()
-    distance = shapes.box(y * draw.unit, x * draw.unit, tall, wide, 0.02 * draw.unit)
-    case = shapes.solid(distance)
-    black = draw.gray(0.06, 0.28, 0.02)
-    light = 1 + 0.1 * draw.smooth(draw.unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
-    image = mix(image, shade(black, light), case)
-    dot = shapes.disc(y * draw.unit - 0.3 * tall, x * draw.unit + 0.42 * wide, 0.03 * draw.unit)
-    image = mix(image, black * 0.5, shapes.solid(dot))
+    y, x = (axis * unit for axis in draw.axes())
+    distance = shapes.box(y, x, tall, wide, 0.02 * unit)
+    case, black = shapes.solid(distance), draw.gray(0.06, 0.28, 0.02)
+    light = 1 + 0.1 * draw.smooth(unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
+    dot = shapes.disc(y - 0.3 * tall, x + 0.42 * wide, 0.03 * unit)
+    image = mix(mix(image, shade(black, light), case), black * 0.5, shapes.solid(dot))
     lines = [lettering.text(0.18 * tall, lettering.words(draw)) for _ in range(2)]
     for i, words in enumerate(lines):
         center = (draw.height / 2 + (i - 0.5) * 0.32 * tall, draw.width / 2)
         lay(image, hardware.printed(words, draw.gray(0.6, 0.9)), center, "text")
-    region = case.copy()
-    for item in items:
-        np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
     # What the case covers of a leg is no part of it.
+    region = np.maximum(case, covered(items, draw.shape))
     return Surface(image, region, under, items=items, countable=True)
 
 
@@ -188,14 +178,13 @@ def solar_cell(draw: Draw) -> Surface:
     v, u = draw.turned(draw.axis())
     facets = draw.smooth(draw.unit * 0.04) * np.float32(draw.choice([0.0, 0.12]))
     image = shade(base, 1 + facets + 0.04 * draw.smooth(draw.unit * 0.4))
-    silver, pixel = draw.gray(0.6, 0.9), draw.pixel
-    fine = draw.uniform(0.02, 0.05)
+    silver, pixel, fine = draw.gray(0.6, 0.9), draw.pixel, draw.uniform(0.02, 0.05)
     finger = smoothstep(1.4 * pixel, 0.5 * pixel, np.abs((v / fine) % 1 - 0.5) * fine)
     image = mix(image, silver, finger * draw.uniform(0.3, 0.7))
     wide, half = draw.uniform(0.2, 0.45), draw.uniform(0.006, 0.014)
     bar = np.abs((u / wide + draw.random()) % 1 - 0.5) * wide
     image = mix(image, silver, smoothstep(half + pixel, half, bar))
     if draw.chance(0.5):  # the gap between two wafers
-        gap = np.abs((v + draw.uniform(-0.3, 0.3)) / 1.0)
-        image = mix(image, draw.gray(0.75, 0.95), smoothstep(0.016, 0.012, gap))
+        gap = smoothstep(0.016, 0.012, np.abs(v + draw.uniform(-0.3, 0.3)))
+        image = mix(image, draw.gray(0.75, 0.95), gap)
     return Surface(image)
