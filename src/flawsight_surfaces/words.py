@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .drawing.fields import LUMA
-from .drawing.geometry import bounds
+from .drawing.geometry import bounds, window
 from .drawing.surface import Field, Mask
 
 TONES = (
@@ -55,10 +55,7 @@ def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
 
     normal, defective: (H, W, 3) in [0, 1]; mask: (H, W), non-empty.
     """
-    rows, columns = np.nonzero(mask)
-    margin = 2 + max(mask.shape) // 24
-    top, left = max(0, rows.min() - margin), max(0, columns.min() - margin)
-    box = np.s_[top : rows.max() + margin + 1, left : columns.max() + margin + 1]
+    box = window(mask, 2 + max(mask.shape) // 24)
     inside = mask[box]
     after = defective[box]
     change = after[inside] - normal[box][inside]

@@ -61,8 +61,7 @@ def spot(canvas: Canvas) -> Layer:
     """A small speck of one color."""
     radius, distance = canvas.spot(0.012, 0.1, 1.3)
     paint = _away(canvas, canvas.contrast())
-    if canvas.chance(0.4):
-        paint = canvas.color(saturation=(0.6, 1.0), value=(0.3, 0.95))
+    paint = canvas.recolored(paint, 0.4, saturation=(0.6, 1.0), value=(0.3, 0.95))
     return Layer(canvas.disc(distance, radius, 0.15), paint)
 
 

@@ -84,8 +84,7 @@ def fibre(canvas: Canvas) -> Layer:
     points = canvas.path(1.3 * _length(canvas), canvas.uniform(3, 7), 0.05, _angle(canvas))
     widths = np.full(len(points), 0.8 * canvas.line_width(), np.float32)
     paint = _opposite(canvas, 0.5)
-    if canvas.chance(0.5):
-        paint = canvas.color(saturation=(0.6, 1.0), value=(0.3, 0.95))
+    paint = canvas.recolored(paint, 0.5, saturation=(0.6, 1.0), value=(0.3, 0.95))
     return Layer(canvas.stroke(points, widths), paint)
 
 

@@ -28,14 +28,10 @@ def _pick(canvas: Canvas) -> Item | None:
     return chosen[canvas.integers(len(chosen))]
 
 
-def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Callable[[Canvas], Layer]:
+def of_an_item(draw: Callable[[Canvas, Item], Layer], canvas: Canvas) -> Layer:
     """A defect of a picked item; nothing is drawn if no item is whole in view."""
-
-    def on_canvas(canvas: Canvas) -> Layer:
-        item = _pick(canvas)
-        return canvas.nothing() if item is None else draw(canvas, item)
-
-    return on_canvas
+    item = _pick(canvas)
+    return canvas.nothing() if item is None else draw(canvas, item)
 
 
 def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
@@ -68,14 +64,12 @@ def _replaced(
     return _changed(canvas, image)
 
 
-@_of_an_item
 def missing(canvas: Canvas, item: Item) -> Layer:
     """One item is missing: its empty place shows."""
     image, where = _without(canvas, item)
     return Layer(where, image)
 
 
-@_of_an_item
 def misplaced(canvas: Canvas, item: Item) -> Layer:
     """One item is shifted out of its row or turned."""
     side = min(item.stamp.alpha.shape)
@@ -87,7 +81,6 @@ def misplaced(canvas: Canvas, item: Item) -> Layer:
     return _replaced(canvas, item, transformed(item.stamp, turn), (shift[0], shift[1]))
 
 
-@_of_an_item
 def extra(canvas: Canvas, item: Item) -> Layer:
     """One more item lies where none belongs."""
     stamp = turned(canvas, item.stamp)
@@ -111,7 +104,6 @@ def extra(canvas: Canvas, item: Item) -> Layer:
     return _changed(canvas, image)
 
 
-@_of_an_item
 def miscolored(canvas: Canvas, item: Item) -> Layer:
     """One item has another color."""
     paint = item.stamp.paint
@@ -127,7 +119,6 @@ def miscolored(canvas: Canvas, item: Item) -> Layer:
     return _changed(canvas, image)
 
 
-@_of_an_item
 def bent(canvas: Canvas, item: Item) -> Layer:
     """One item is sheared or squashed."""
     way = canvas.sign()
@@ -139,7 +130,6 @@ def bent(canvas: Canvas, item: Item) -> Layer:
     return _replaced(canvas, item, other)
 
 
-@_of_an_item
 def broken(canvas: Canvas, item: Item) -> Layer:
     """A piece of one item is broken off along a rough line."""
     h, w = item.stamp.alpha.shape

@@ -67,6 +67,10 @@ class Draw:
         h, s, v = self.uniform(*hue), self.uniform(*saturation), self.uniform(*value)
         return np.array(colorsys.hsv_to_rgb(h % 1.0, s, v), np.float32)
 
+    def recolored(self, paint: Field, share: float, **ranges: tuple[float, float]) -> Field:
+        """A color, or with a probability another one from ranges; see `color`."""
+        return self.color(**ranges) if self.chance(share) else paint
+
     def gray(self, low: float, high: float, tint: float = 0.03) -> Field:
         """A nearly gray color (3,) of value low..high."""
         return (self.uniform(low, high) + self.uniform(-tint, tint, 3)).astype(np.float32)

@@ -47,7 +47,7 @@ def away(y: Floats, x: Floats, way: Way, at: float = 0.0) -> Floats:
 
 def brighten(image: Field, light: Field) -> Field:
     """An image (h, w, 3) with light (h, w) added to all channels."""
-    return image + light[..., None]
+    return np.asarray(image + light[..., None], np.float32)
 
 
 def mix(first: Field, second: Field, amount: Field | float) -> Field:

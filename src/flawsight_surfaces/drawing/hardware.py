@@ -157,8 +157,7 @@ def label(draw: Draw, size: float, ground: Field) -> Stamp:
     """A paper label with print, a bar code or both."""
     h, w = size * draw.uniform(0.9, 1.5), size * draw.uniform(1.4, 2.4)
     paper = draw.gray(0.82, 1.0, 0.02)
-    if draw.chance(0.25):
-        paper = draw.color(saturation=(0.3, 0.9), value=(0.6, 1.0))
+    paper = draw.recolored(paper, 0.25, saturation=(0.3, 0.9), value=(0.6, 1.0))
     y, x = shapes.sheet(h, w, 3)
     body = np.broadcast_to(paper, (*y.shape, 3)).copy()
     black = draw.gray(0.0, 0.25)

@@ -9,8 +9,7 @@ from ..drawing.draw import Draw
 from ..drawing.fields import bulge, mix, shade, smoothstep
 from ..drawing.stamps import lay_all
 from ..drawing.surface import Stamp, Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def tyre_tread(draw: Draw) -> Surface:
@@ -78,8 +77,7 @@ def wicker(draw: Draw) -> Surface:
     light += 0.06 * fibre + 0.05 * draw.smooth(draw.unit / 90)
     first = draw.color(saturation=(0.1, 0.7), value=(0.3, 0.95))
     second = first * draw.uniform(0.7, 1.1, 3).astype(np.float32)
-    if draw.chance(0.3):
-        second = draw.color(value=(0.2, 0.95))
+    second = draw.recolored(second, 0.3, value=(0.2, 0.95))
     return Surface(shade(np.where(over[..., None], first, second), light))
 
 

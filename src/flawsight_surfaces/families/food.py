@@ -8,8 +8,7 @@ from ..drawing import shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import along, away, brighten, lit, mix, shade, smoothstep
 from ..drawing.surface import Field, Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def _dough(draw: Draw) -> Field:

@@ -8,11 +8,9 @@ import numpy as np
 from ..drawing import hardware, lettering, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import away, bell, brighten, bulge, lit, mix, near, shade, smoothstep
-from ..drawing.layout import corners
-from ..drawing.stamps import lay, lay_all
+from ..drawing.stamps import corners, lay, lay_all
 from ..drawing.surface import Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def carton(draw: Draw) -> Surface:

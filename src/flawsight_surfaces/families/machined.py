@@ -7,11 +7,9 @@ import numpy as np
 from ..drawing.draw import Draw
 from ..drawing.fields import band, bell, bulge, lit, mix, near, shade, smoothstep
 from ..drawing.hardware import hole
-from ..drawing.layout import grid, ring
-from ..drawing.stamps import lay_all
+from ..drawing.stamps import grid, lay_all, ring
 from ..drawing.surface import Field, Floats, Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def _steel(draw: Draw, low: float = 0.3, high: float = 0.8) -> Field:

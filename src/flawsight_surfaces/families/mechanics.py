@@ -8,8 +8,7 @@ from ..drawing import shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import bulge, mix, near, shade, smoothstep
 from ..drawing.hardware import disc_shadow, screw
-from ..drawing.layout import arranged, dome, gather, ring
-from ..drawing.stamps import covered, lay_all, transformed, turned
+from ..drawing.stamps import arranged, covered, dome, gather, lay_all, ring, transformed, turned
 from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 

@@ -8,8 +8,7 @@ from ..drawing.draw import Draw
 from ..drawing.fields import along, away, band, brighten, bulge, mix, near, shade, smoothstep
 from ..drawing.shapes import holes, polygon
 from ..drawing.surface import Field, Surface, Way
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def _pose(draw: Draw) -> tuple[Field, Field, Field, Way]:

@@ -36,8 +36,7 @@ def woven_fabric(draw: Draw) -> Surface:
     """Plain weave of one or two colors."""
     warp = draw.color(saturation=(0.0, 0.7), value=(0.35, 0.98))
     weft = warp * draw.uniform(0.75, 1.1, 3).astype(np.float32)
-    if draw.chance(0.25):
-        weft = draw.color(saturation=(0.0, 0.7), value=(0.35, 0.98))
+    weft = draw.recolored(weft, 0.25, saturation=(0.0, 0.7), value=(0.35, 0.98))
     return _threads(draw, warp, weft, 1)
 
 

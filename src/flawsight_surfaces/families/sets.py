@@ -6,8 +6,7 @@ from ..drawing import lettering, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import along, bulge, mix, near, shade, smoothstep
 from ..drawing.hardware import disc_shadow, stamped
-from ..drawing.layout import arranged, dome, gather, rows, scattered
-from ..drawing.stamps import lay_all, turned
+from ..drawing.stamps import arranged, dome, gather, lay_all, rows, scattered, turned
 from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 

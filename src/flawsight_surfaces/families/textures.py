@@ -107,8 +107,7 @@ def veneer(draw: Draw) -> Surface:
 def leather(draw: Draw) -> Surface:
     """Pebbles parted by dark furrows."""
     base = draw.color((0.0, 0.12), (0.1, 0.75), (0.15, 0.75))
-    if draw.chance(0.3):
-        base = draw.color(value=(0.15, 0.8))
+    base = draw.recolored(base, 0.3, value=(0.15, 0.8))
     near, second, _ = draw.cells(max(3.0, draw.unit * draw.uniform(0.02, 0.045)), 1.0)
     pebble = smoothstep(0.0, 0.45, second - near)
     light = 1 - draw.uniform(0.15, 0.4) * (1 - pebble)
@@ -119,8 +118,7 @@ def leather(draw: Draw) -> Surface:
 def paper(draw: Draw) -> Surface:
     """White or tinted sheet, at times ruled."""
     base = draw.color(saturation=(0.0, 0.25), value=(0.75, 0.97))
-    if draw.chance(0.25):
-        base = draw.color(saturation=(0.3, 0.7), value=(0.6, 0.9))
+    base = draw.recolored(base, 0.25, saturation=(0.3, 0.7), value=(0.6, 0.9))
     image = shade(base, 1 + draw.uniform(0.005, 0.03) * draw.fractal(draw.unit * 0.08, 4, 0.8))
     if draw.chance(0.4):  # ruled lines are part of good paper
         v, _ = draw.turned(draw.turn())
@@ -152,8 +150,7 @@ def foil(draw: Draw) -> Surface:
 def rubber(draw: Draw) -> Surface:
     """Dark, dull and finely grained."""
     base = draw.gray(0.08, 0.35, 0.02)
-    if draw.chance(0.3):
-        base = draw.color(saturation=(0.2, 0.7), value=(0.2, 0.6))
+    base = draw.recolored(base, 0.3, saturation=(0.2, 0.7), value=(0.2, 0.6))
     grain = draw.smooth(draw.unit / 120) * draw.uniform(0.05, 0.16)
     image = shade(base, 1 + grain + draw.smooth(draw.unit * 0.4) * 0.06)
     return Surface(image + _gloss(draw, draw.uniform(0, 0.12))[..., None])

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..drawing.draw import Draw
-from ..drawing.layout import Centers, corners, grid, ring
-from ..drawing.stamps import labels, lay
+from ..drawing.stamps import Centers, corners, grid, labels, lay, ring
 from ..drawing.surface import Field, Item, Mark, Mask, Surface
 from .feature_table import FEATURES, Benign
 
