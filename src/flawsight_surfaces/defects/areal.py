@@ -115,8 +115,7 @@ def worn_patch(canvas: Canvas) -> Layer:
     """Rubbed through: the texture is gone and another shade shows."""
     radius, distance = canvas.spot(rough=0.5, grow=1.1)
     grain = canvas.fractal(max(1.5, canvas.unit / 60), 2)
-    other = _away(canvas, 0.9, 0.4)
-    shown = mix(canvas.local_color(), other, 0.35 + 0.3 * canvas.contrast())
+    shown = mix(canvas.local_color(), _away(canvas, 0.9, 0.4), 0.35 + 0.3 * canvas.contrast())
     alpha = canvas.disc(distance, radius, 0.12) * smoothstep(-2.2, -0.8, grain)
     return Layer(alpha, shade(shown, 1 + 0.05 * grain))
 

@@ -95,6 +95,5 @@ def crease(canvas: Canvas) -> Layer:
     widths = _taper(canvas, len(points), width)
     off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * (width / 2)
     light, dark = canvas.stroke(points + off, widths), canvas.stroke(points - off, widths)
-    strength = 0.25 + 0.4 * canvas.contrast()
-    image = shade(canvas.image, 1 + strength * (light - dark))
+    image = shade(canvas.image, 1 + (0.25 + 0.4 * canvas.contrast()) * (light - dark))
     return Layer(np.maximum(light, dark), np.clip(image + 0.1 * (light - dark)[..., None], 0, 1))

@@ -50,8 +50,7 @@ def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
 
 def _changed(canvas: Canvas, image: Field) -> Layer:
     """A layer that turns the surface into an image of which a part is different."""
-    change = np.abs(image - canvas.image).max(axis=2)
-    return Layer(smoothstep(0.01, 0.03, change), image)
+    return Layer(smoothstep(0.01, 0.03, np.abs(image - canvas.image).max(axis=2)), image)
 
 
 def _replaced(

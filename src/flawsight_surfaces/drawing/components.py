@@ -99,8 +99,7 @@ def led(draw: Draw, size: float, paint: Field) -> Stamp:
     """A lens of one color in a white or black frame."""
     y, x = shapes.sheet(size, size)
     body = np.broadcast_to(draw.gray(0.85, 0.98), (*y.shape, 3))
-    r = np.hypot(y, x) / (size / 2)
-    lens = mix(body, paint, smoothstep(0.85, 0.75, r))
+    lens = mix(body, paint, smoothstep(0.85, 0.75, np.hypot(y, x) / (size / 2)))
     glint = smoothstep(0.35, 0.1, np.hypot(y / size + 0.12, x / size + 0.12) * 2)
     square = draw.chance(0.5)
     distance = shapes.box(y, x, size, size, 1) if square else shapes.disc(y, x, size / 2)

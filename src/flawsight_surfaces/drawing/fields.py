@@ -45,7 +45,7 @@ def away(y: Floats, x: Floats, way: Way, at: float = 0.0) -> Floats:
     return np.asarray(np.hypot(y - at * way[0], x - at * way[1]))
 
 
-def brighten(image: Field, light: Field) -> Field:
+def brighten(image: Field, light: Floats) -> Field:
     """An image (h, w, 3) with light (h, w) added to all channels."""
     return np.asarray(image + light[..., None], np.float32)
 

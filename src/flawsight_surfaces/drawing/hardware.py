@@ -72,8 +72,7 @@ def slot(draw: Draw, size: float, ground: Field) -> Stamp:
     if draw.chance(0.5):
         long, high = high, long
     y, x = shapes.sheet(high, long, 2)
-    corner = min(high, long) * float(draw.choice([0.5, 0.15]))
-    distance = shapes.box(y, x, high, long, corner)
+    distance = shapes.box(y, x, high, long, min(high, long) * float(draw.choice([0.5, 0.15])))
     dark = draw.gray(0.02, 0.18) if float(ground.mean()) > 0.25 else draw.gray(0.6, 0.9)
     rim = shade(ground, 1 + 0.3 * np.sign(y + x))
     return Stamp(shapes.solid(distance), mix(rim, dark, shapes.solid(distance + 0.06 * size)))
@@ -218,5 +217,4 @@ def matrix_code(draw: Draw, size: float, ground: Field) -> Stamp:
     dark, light = draw.gray(0.0, 0.15, 0.01), draw.gray(0.8, 1.0, 0.01)
     if draw.chance(0.3):
         dark, light = light, dark
-    body = mix(np.broadcast_to(light, (*code.shape, 3)), dark, code)
-    return Stamp(np.ones_like(code), body)
+    return Stamp(np.ones_like(code), mix(np.broadcast_to(light, (*code.shape, 3)), dark, code))

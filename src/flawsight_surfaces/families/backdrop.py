@@ -98,9 +98,19 @@ def _out_of_focus(draw: Draw) -> Field:
     return np.asarray(large, np.float32) * np.float32(1 / 255)
 
 
-def place(draw: Draw, back: Field, body: Field, distance: Floats, shadow: Floats) -> Surface:
-    """A part (H, W, 3) laid on its background with a soft shadow (shifted distance, in units)."""
-    soft = draw.uniform(0.03, 0.1)
+def place(
+    draw: Draw,
+    back: Field,
+    body: Field,
+    distance: Floats,
+    lift: float = 0.02,
+    shadow: Floats | None = None,
+) -> Surface:
+    """A part (H, W, 3) laid on its background with a soft shadow.
+
+    lift: how far the shadow reaches beyond the part in units; shadow: the distance from another.
+    """
+    soft, shadow = draw.uniform(0.03, 0.1), distance - lift if shadow is None else shadow
     dark = smoothstep(soft, -soft / 2, shadow) * np.float32(draw.uniform(0, 0.55))
     ground = shade(back, 1 - dark)
     cover = smoothstep(0.8 / draw.unit, -0.8 / draw.unit, distance)
@@ -130,4 +140,4 @@ def cut_out(draw: Draw, surface: Surface) -> Surface:
     back = backdrop(draw)
     if draw.chance(0.3):  # nothing but darkness behind
         back = np.broadcast_to(draw.gray(0.0, 0.12), (*draw.shape, 3))
-    return place(draw, back, body, distance, away)
+    return place(draw, back, body, distance, shadow=away)

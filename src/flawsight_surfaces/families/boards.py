@@ -98,7 +98,7 @@ def module_board(draw: Draw) -> Surface:
     tall, wide = tall * min(1.3, draw.tall), wide * min(1.3, draw.wide)
     distance = shapes.box(v, u, tall, wide, float(draw.choice([0.0, 0.03])))
     ground, body = _bare(draw, 0.03, 0.5, 0.4)
-    surface = place(draw, back, body, distance, distance - 0.02)
+    surface = place(draw, back, body, distance)
     bench = _Bench(surface.image, surface.region)
     size, (row, column) = draw.unit * min(tall, wide), draw.center
     down, across = draw.unit * tall / 2 - 0.09 * size, draw.unit * wide / 2 - 0.09 * size
@@ -201,7 +201,7 @@ def pin_connector(draw: Draw) -> Surface:
     paint = draw.gray(0.03, 0.95) if draw.chance(0.6) else draw.color(value=(0.2, 0.95))
     rim = smoothstep(0.02, 0.012, np.abs(distance + 0.03))
     light = 1 + 0.03 * draw.smooth(draw.unit * 0.2) - 0.35 * rim
-    surface = place(draw, back, shade(paint, light), distance, distance - 0.03)
+    surface = place(draw, back, shade(paint, light), distance, 0.03)
     pitch = long * 0.88 * draw.unit / count
     size, metal = pitch * draw.uniform(0.3, 0.55), components.solder(draw)
     pin = components.pin(size * draw.uniform(1, 1.8), size, metal)
@@ -210,8 +210,7 @@ def pin_connector(draw: Draw) -> Surface:
         off = ((r - (rows - 1) / 2) * high / rows * draw.unit, (i - (count - 1) / 2) * pitch)
         down, right = off if across else off[::-1]
         centers.append((draw.height / 2 + down, draw.width / 2 + right))
-    items = lay_all(surface.image, pin, centers, "pin")
-    return replace(surface, items=items, countable=True)
+    return replace(surface, items=lay_all(surface.image, pin, centers, "pin"), countable=True)
 
 
 def cable_bundle(draw: Draw) -> Surface:
@@ -230,7 +229,7 @@ def cable_bundle(draw: Draw) -> Surface:
     light = 0.4 + 0.65 * bulge(t) + 0.2 * near(t + 0.3, 0.25)
     light = light * (1 + 0.02 * draw.smooth(draw.unit * 0.1))
     body, distance = np.clip(shade(paints[number], light), 0, 1), np.abs(v) - (count * wire / 2)
-    return place(draw, back, body, distance, distance - 0.02)
+    return place(draw, back, body, distance)
 
 
 def cable_end(draw: Draw) -> Surface:
@@ -253,4 +252,4 @@ def cable_end(draw: Draw) -> Surface:
         d = away(v, u, (math.sin(turn), math.cos(turn)), ring)
         body = mix(body, paint, shapes.solid(d - core, draw.unit))
         body = mix(body, strands, shapes.solid(d - 0.6 * core, draw.unit))
-    return place(draw, back, np.clip(body, 0, 1), r - size, r - size - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), r - size)

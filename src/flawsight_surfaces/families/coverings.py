@@ -93,7 +93,7 @@ def rope(draw: Draw) -> Surface:
     light = light * (1 + 0.1 * fibre + 0.05 * draw.smooth(draw.unit / 80))
     body = shade(draw.color(saturation=(0.0, 0.9), value=(0.3, 1.0)), np.clip(light, 0, 1.6))
     distance = np.abs(v) - half * (0.94 + 0.06 * strand)
-    return place(draw, back, body, distance, distance - 0.02)
+    return place(draw, back, body, distance)
 
 
 def zipper(draw: Draw) -> Surface:

@@ -35,7 +35,7 @@ def biscuit(draw: Draw) -> Surface:
         bits = smoothstep(0.36, 0.28, gap + 0.1 * relief) * (value < draw.uniform(0.15, 0.6))
         dark = draw.color((0.03, 0.09), (0.4, 0.7), (0.1, 0.35))
         body = mix(body, shade(dark, np.clip(light, 0.5, 1.5)), bits)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), distance)
 
 
 def cracker(draw: Draw) -> Surface:
@@ -52,7 +52,7 @@ def cracker(draw: Draw) -> Surface:
     r = np.hypot((u / pitch + holes / 2) % 1 - 0.5, (v / pitch + holes / 2) % 1 - 0.5)
     light -= 0.5 * smoothstep(0.09, 0.05, r) * (distance < -0.04)
     body = shade(_dough(draw), light + 0.1 * smoothstep(0.35, 0.1, r))
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), distance)
 
 
 def chocolate_bar(draw: Draw) -> Surface:
@@ -93,4 +93,4 @@ def fruit(draw: Draw) -> Surface:
     if draw.chance(0.6):
         stalk = smoothstep(0.14, 0.07, np.hypot(v + 0.05, (u - 0.1) * 1.2))
         body = mix(body, draw.color((0.06, 0.2), (0.3, 0.6), (0.15, 0.4)), stalk)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    return place(draw, back, np.clip(body, 0, 1), distance, 0.03)

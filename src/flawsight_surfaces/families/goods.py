@@ -45,8 +45,7 @@ def carton(draw: Draw) -> Surface:
                 rows.append(row)
                 lay(body, stamp, (row, column), "print")
                 break
-    distance = shapes.box(y, x, tall, wide, 0.01)
-    return place(draw, back, body, distance, distance - 0.03)
+    return place(draw, back, body, shapes.box(y, x, tall, wide, 0.01), 0.03)
 
 
 def bottle(draw: Draw) -> Surface:
@@ -73,7 +72,7 @@ def bottle(draw: Draw) -> Surface:
     lay(label, hardware.text(draw, draw.unit * draw.uniform(0.1, 0.16), paper), center, "text")
     around = smoothstep(low, low + draw.pixel, y) * smoothstep(high, high - draw.pixel, y)
     body = mix(body, shade(label, 0.55 + 0.5 * bulge(t)), around)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), distance)
 
 
 def block(draw: Draw) -> Surface:
@@ -89,8 +88,7 @@ def block(draw: Draw) -> Surface:
     # The top and a side are the front moved back along the line of sight.
     swept = front
     for step in np.linspace(0, 1, 9, dtype=np.float32)[1:]:
-        moved = shapes.box(v + rise * step, u - lean * step, tall, wide, corner)
-        swept = np.minimum(swept, moved)
+        swept = np.minimum(swept, shapes.box(v + rise * step, u - lean * step, tall, wide, corner))
     paint = draw.color(saturation=(0.0, 1.0), value=(0.35, 0.98))
     if draw.chance(0.15):
         paint = draw.gray(0.1, 0.9)
@@ -100,7 +98,7 @@ def block(draw: Draw) -> Surface:
     face = smoothstep(draw.pixel, -draw.pixel, front)
     light = light + (1 - light) * face + draw.uniform(-0.15, 0.15) * v
     light = light + draw.uniform(0, 0.03) * draw.fractal(draw.unit * 0.1, 3)
-    return place(draw, back, np.clip(shade(paint, light), 0, 1), swept, swept - 0.03)
+    return place(draw, back, np.clip(shade(paint, light), 0, 1), swept, 0.03)
 
 
 def housing(draw: Draw) -> Surface:
@@ -119,8 +117,7 @@ def housing(draw: Draw) -> Surface:
         cy, cx = draw.uniform(-0.2, 0.2, 2)
         inside = np.maximum(np.abs(v - cy) - reach, np.abs(u - cx) - reach * 1.4) < 0
         light = light * np.where(inside & ((v / pitch) % 1 < 0.45), 0.3, np.float32(1))
-    body = np.clip(shade(paint, light), 0, 1)
-    surface = place(draw, back, body, distance, distance - 0.03)
+    surface = place(draw, back, np.clip(shade(paint, light), 0, 1), distance, 0.03)
     fastener = hardware.boss if draw.chance(0.5) else hardware.screw
     stamp = fastener(draw, draw.unit * draw.uniform(0.07, 0.12), paint)
     centers = corners(draw, (tall / 2 - 0.12) * draw.unit, (wide / 2 - 0.12) * draw.unit)
@@ -144,5 +141,4 @@ def lens(draw: Draw) -> Surface:
         glint = away(v, u, (math.sin(angle), math.cos(angle)), at)
         shine = smoothstep(draw.uniform(0.08, 0.25), 0.02, glint) * draw.uniform(0.2, 0.7)
         body = brighten(body, shine)
-    distance = (r - 1) * size
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), (r - 1) * size)

@@ -86,8 +86,7 @@ def rail(draw: Draw) -> Surface:
         light = light + np.float32(draw.uniform(-0.3, 0.3)) * near(v - at, 0.012)
     lines = draw.streaks(draw.unit, draw.unit / 130, math.pi / 2)
     light = light + draw.uniform(0.01, 0.06) * lines
-    distance = np.abs(v) - half
-    return place(draw, back, shade(_steel(draw, 0.35), light), distance, distance - 0.03)
+    return place(draw, back, shade(_steel(draw, 0.35), light), np.abs(v) - half, 0.03)
 
 
 def _shaft(draw: Draw) -> tuple[Field, Field, Field, float]:
@@ -120,8 +119,7 @@ def threaded_rod(draw: Draw) -> Surface:
     if draw.chance(0.4):  # a plain shank or a head where the thread ends
         light = np.where(u > head, _round(v, half * 1.05, draw), light)
     distance = np.abs(v) - half + 0.25 * pitch * (1 - flank) * (u < head)
-    body = np.clip(shade(_steel(draw, 0.4), light), 0, 1)
-    return place(draw, back, body, distance, distance - 0.03)
+    return place(draw, back, np.clip(shade(_steel(draw, 0.4), light), 0, 1), distance, 0.03)
 
 
 def screw_shaft(draw: Draw) -> Surface:
@@ -141,7 +139,7 @@ def screw_shaft(draw: Draw) -> Surface:
     lines = np.sin((u + lead * v) * draw.uniform(150, 400))
     light = light * (1 + 0.04 * lines + 0.04 * draw.smooth(draw.unit * 0.05))
     body, distance = np.clip(shade(_steel(draw, 0.45, 0.85), light), 0, 1), np.abs(v) - half
-    return place(draw, back, body, distance, distance - 0.03)
+    return place(draw, back, body, distance, 0.03)
 
 
 def coil_spring(draw: Draw) -> Surface:
@@ -158,7 +156,7 @@ def coil_spring(draw: Draw) -> Surface:
     distance = np.minimum(first, np.maximum(behind, ends))
     light = np.where(first < 0, 0.35 + 0.7 * bulge((front + wire) / wire), 0.3)
     body = shade(_steel(draw, 0.5, 0.95), light * (1 - 0.4 * (v / half) ** 2))
-    return place(draw, back, body, distance, distance - 0.01)
+    return place(draw, back, body, distance, 0.01)
 
 
 def welded_plate(draw: Draw) -> Surface:
@@ -199,7 +197,7 @@ def bracket(draw: Draw) -> Surface:
     light = light * np.where(u > fold, draw.uniform(0.65, 1.15), np.float32(1))
     light = light + 0.35 * near(distance, 0.012)
     paint = _steel(draw) if draw.chance(0.7) else draw.color(value=(0.2, 0.9))
-    return place(draw, back, np.clip(shade(paint, light), 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(shade(paint, light), 0, 1), distance)
 
 
 def drilled_plate(draw: Draw) -> Surface:

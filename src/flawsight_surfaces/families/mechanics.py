@@ -24,8 +24,7 @@ def washers(draw: Draw) -> Surface:
     light += 0.25 * near(r - bore, 0.06) - 0.2 * smoothstep(0.1, 0, 1 - r)
     paint = draw.gray(0.3, 0.85) if draw.chance(0.7) else draw.color(value=(0.1, 0.9))
     ring = np.maximum(r - 1, bore - r) * (size / 2)
-    shadow = 0.35 * shapes.solid(ring - 1, 0.35)
-    stamp = Stamp(shapes.solid(ring), shade(paint, light), shadow)
+    stamp = Stamp(shapes.solid(ring), shade(paint, light), 0.35 * shapes.solid(ring - 1, 0.35))
     return gather(backdrop(draw), centers, lambda: stamp, "washer")
 
 
@@ -85,8 +84,7 @@ def bearing(draw: Draw) -> Surface:
     stamp = Stamp(shapes.solid(shapes.disc(by, bx, ball / 2)), shiny)
     reach = (inner + outer) / 2 * size / 2
     count = min(14, int(2 * math.pi * reach / (ball * draw.uniform(1.15, 1.6))))
-    centers = ring(center, reach, count, draw.uniform(0, 6.3))
-    items = lay_all(image, stamp, centers, "ball")
+    items = lay_all(image, stamp, ring(center, reach, count, draw.uniform(0, 6.3)), "ball")
     return Surface(image, region, under, items=items, countable=True)
 
 

@@ -46,7 +46,7 @@ def machined_disc(draw: Draw) -> Surface:
         distance = np.maximum(distance, bore - r)
     if count > 1:  # screw holes
         distance = np.maximum(distance, -holes(r, phi, 0.75 * size, count, 0.08 * size))
-    return place(draw, back, body, distance, away(v, u, lamp, 0.03) - size)
+    return place(draw, back, body, distance, shadow=away(v, u, lamp, 0.03) - size)
 
 
 def moulded_cap(draw: Draw) -> Surface:
@@ -54,14 +54,13 @@ def moulded_cap(draw: Draw) -> Surface:
     back, v, u, lamp = _pose(draw)
     size, teeth = draw.uniform(0.28, 0.43), int(draw.integers(16, 48))
     r, ribs = np.hypot(v, u), np.sin(np.arctan2(v, u) * teeth)
-    light = 0.95 + 0.25 * along(v, u, lamp) / size
-    light -= 0.25 * smoothstep(0.82 * size, 0.86 * size, r)
+    light = 0.95 + 0.25 * along(v, u, lamp) / size - 0.25 * smoothstep(0.82 * size, 0.86 * size, r)
     light += 0.15 * ribs * (r > 0.86 * size)
     shine = smoothstep(0.35, 0.0, away(v / size, u / size, lamp, 0.4))
     body = shade(draw.color(saturation=(0.0, 0.95), value=(0.3, 0.98)), light)
     body = brighten(body, shine * draw.uniform(0, 0.5))
     distance = r - size * (1 + 0.025 * ribs)
-    return place(draw, back, body, distance, away(v, u, lamp, -0.04) - size)
+    return place(draw, back, body, distance, shadow=away(v, u, lamp, -0.04) - size)
 
 
 def pill(draw: Draw) -> Surface:
@@ -69,8 +68,7 @@ def pill(draw: Draw) -> Surface:
     back, v, u, lamp = _pose(draw)
     size, long = draw.uniform(0.16, 0.26), draw.uniform(0.0, 0.2)
     distance = np.hypot(v, np.maximum(np.abs(u) - long, 0)) - size
-    light = 1 - 0.3 * smoothstep(-0.12, 0.0, distance)
-    light = light + draw.uniform(0.1, 0.35) * along(v, u, lamp)
+    light = 1 - 0.3 * smoothstep(-0.12, 0.0, distance) + draw.uniform(0.1, 0.35) * along(v, u, lamp)
     coat = draw.color(saturation=(0.0, 0.8), value=(0.6, 0.98))
     if draw.chance(0.5):
         light -= 0.3 * smoothstep(0.014, 0.004, np.abs(u)) * (distance < -0.03)
@@ -79,7 +77,7 @@ def pill(draw: Draw) -> Surface:
         freckles = smoothstep(1.3, 1.9, draw.smooth(draw.unit * 0.015))
         body = mix(body, draw.color(value=(0.2, 0.6)), freckles * 0.5)
     shadow = np.hypot(v + 0.03 * lamp[0], np.maximum(np.abs(u + 0.03 * lamp[1]) - long, 0)) - size
-    return place(draw, back, body, distance, shadow)
+    return place(draw, back, body, distance, shadow=shadow)
 
 
 def capsule(draw: Draw) -> Surface:
@@ -92,7 +90,7 @@ def capsule(draw: Draw) -> Surface:
     body = shade(mix(first, second, joint), 0.6 + 0.45 * bulge(v / size))
     shine = near(v - draw.uniform(0.2, 0.5) * size, 0.03) * (np.abs(u) < long)
     body = brighten(body, shine * draw.uniform(0.1, 0.5))
-    return place(draw, back, body, distance, distance - 0.01)
+    return place(draw, back, body, distance, 0.01)
 
 
 def shelled_nut(draw: Draw) -> Surface:
@@ -109,7 +107,7 @@ def shelled_nut(draw: Draw) -> Surface:
     light += 0.06 * ribs + 0.07 * draw.fractal(draw.unit * 0.06, 4, 0.7)
     pale = smoothstep(0.35, 0.25, np.hypot(v / size + 0.75, u / size)) * draw.uniform(0, 0.7)
     base = draw.color((0.08, 0.12), (0.2, 0.4), (0.6, 0.85))
-    return place(draw, back, mix(shade(shell, light), base, pale), distance, distance - 0.02)
+    return place(draw, back, mix(shade(shell, light), base, pale), distance)
 
 
 def circuit_board(draw: Draw) -> Surface:
@@ -165,7 +163,7 @@ def cube(draw: Draw) -> Surface:
     sides = draw.uniform(0.45, 0.95, 2)
     light = top + (1 - top) * (sides[0] + (sides[1] - sides[0]) * right)
     light += draw.uniform(0.01, 0.05) * draw.fractal(draw.unit * 0.1, 4, 0.7)
-    return place(draw, back, shade(paint, light), distance, distance - 0.02)
+    return place(draw, back, shade(paint, light), distance)
 
 
 def hex_nut(draw: Draw) -> Surface:
@@ -173,13 +171,12 @@ def hex_nut(draw: Draw) -> Surface:
     back, v, u, lamp = _pose(draw)
     size, r = draw.uniform(0.28, 0.4), np.hypot(v, u)
     side, bore = polygon(v, u, size, 6), draw.uniform(0.42, 0.6) * size
-    light = 1 + 0.2 * along(v, u, lamp) / size
-    light += 0.05 * draw.fractal(draw.unit * 0.05, 3)
+    light = 1 + 0.2 * along(v, u, lamp) / size + 0.05 * draw.fractal(draw.unit * 0.05, 3)
     light -= 0.3 * smoothstep(bore * 1.15, bore, r) - 0.2 * smoothstep(1.02 * size, 1.1 * size, r)
     metal = _different(draw, back, 0.35, 0.8)
     if draw.chance(0.3):
         metal = draw.color((0.08, 0.14), (0.3, 0.6), (0.5, 0.85))
-    return place(draw, back, shade(metal, light), np.maximum(side, bore - r), side - 0.02)
+    return place(draw, back, shade(metal, light), np.maximum(side, bore - r), shadow=side - 0.02)
 
 
 def bottle_mouth(draw: Draw) -> Surface:
@@ -195,4 +192,4 @@ def bottle_mouth(draw: Draw) -> Surface:
     light += 0.25 * along(v, u, lamp) / (size * np.maximum(r, 0.1)) * (r > 0.5)
     neck = glass * draw.uniform(0.1, 0.4)
     body, distance = mix(shade(glass, light), neck, smoothstep(0.55, 0.45, r)), (r - 1) * size
-    return place(draw, back, body, distance, distance - 0.01)
+    return place(draw, back, body, distance, 0.01)

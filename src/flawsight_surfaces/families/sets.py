@@ -86,8 +86,7 @@ def seeds(draw: Draw) -> Surface:
             light += rough * np.sin((v / size) * draw.uniform(15, 40))
         tint = shell * draw.uniform(0.85, 1.15, 3).astype(np.float32)
         shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.46, lamp, 0.07 * size), 0.25)
-        stamp = Stamp(shapes.solid((r - 1) * (size / 2)), shade(tint, light), shadow)
-        return turned(draw, stamp)
+        return turned(draw, Stamp(shapes.solid((r - 1) * (size / 2)), shade(tint, light), shadow))
 
     return gather(backdrop(draw), centers, seed, "seed")
 

@@ -110,8 +110,7 @@ def leather(draw: Draw) -> Surface:
     base = draw.recolored(base, 0.3, value=(0.15, 0.8))
     near, second, _ = draw.cells(max(3.0, draw.unit * draw.uniform(0.02, 0.045)), 1.0)
     pebble = smoothstep(0.0, 0.45, second - near)
-    light = 1 - draw.uniform(0.15, 0.4) * (1 - pebble)
-    light += 0.05 * draw.fractal(draw.unit * 0.3, 3)
+    light = 1 - draw.uniform(0.15, 0.4) * (1 - pebble) + 0.05 * draw.fractal(draw.unit * 0.3, 3)
     return Surface(shade(base, light))
 
 

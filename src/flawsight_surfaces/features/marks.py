@@ -103,8 +103,7 @@ def machining_lines(draw: Draw, surface: Surface) -> Drawn:
     """Faint straight lines from edge to edge, evenly spaced."""
     v, _, pixel = _across(draw)
     pitch = draw.uniform(0.03, 0.15)
-    phase = np.abs((v / pitch) % 1 - 0.5) * pitch
-    where = smoothstep(1.5 * pixel, 0.5 * pixel, phase)
+    where = smoothstep(1.5 * pixel, 0.5 * pixel, np.abs((v / pitch) % 1 - 0.5) * pitch)
     gain = 1 + np.float32(draw.uniform(0.08, 0.25) * draw.choice([-1, 1])) * where
     return shade(surface.image, gain), where
 
@@ -136,8 +135,7 @@ def thread_run(draw: Draw, surface: Surface) -> Drawn:
     half = draw.uniform(1.0, 3.0) * pixel
     where = smoothstep(half + pixel, half, np.abs(v))
     beat = 0.75 + 0.25 * np.sin(u * (2 * math.pi / draw.uniform(0.02, 0.05)))
-    body = shade(_contrasting(draw, surface), beat)
-    return mix(surface.image, body, where * 0.8), where
+    return mix(surface.image, shade(_contrasting(draw, surface), beat), where * 0.8), where
 
 
 def dust(draw: Draw, surface: Surface) -> Drawn:
@@ -203,8 +201,7 @@ def clamp(draw: Draw, surface: Surface) -> Drawn:
         start = reach + part * draw.uniform(0.04, 0.12)
         half *= draw.uniform(0.6, 1.7)
         tone = draw.gray(0.02, 0.3) if draw.chance(0.7) else draw.gray(0.4, 0.9)
-        distance = np.maximum(np.abs(v) - half, start - u)
-        cover = smoothstep(draw.pixel, -draw.pixel, distance)
+        cover = smoothstep(draw.pixel, -draw.pixel, np.maximum(np.abs(v) - half, start - u))
         image = mix(image, shade(tone, 0.6 + 0.5 * bulge(v / half)), cover)
         where = np.maximum(where, cover)
     return image, where
@@ -214,12 +211,10 @@ def knot(draw: Draw, surface: Surface) -> Drawn:
     """A sound knot: rings of the wood's own color, denser inwards."""
     y, x = draw.shifted(draw.axes(), 0.35)
     size, ratio = draw.uniform(0.04, 0.1), draw.uniform(0.6, 1.6)
-    r = np.hypot(y * ratio, x / ratio) / size
-    r = r + 0.06 * draw.smooth(draw.unit * 0.08)
+    r = np.hypot(y * ratio, x / ratio) / size + 0.06 * draw.smooth(draw.unit * 0.08)
     where = smoothstep(1.25, 0.85, r)
     light = 0.62 + 0.14 * np.sin(r * draw.uniform(12, 20)) - 0.2 * smoothstep(0.5, 0, r)
-    ring = shade(surface.image.mean(axis=(0, 1)), light)
-    return mix(surface.image, ring, where * 0.9), where
+    return mix(surface.image, shade(surface.image.mean(axis=(0, 1)), light), where * 0.9), where
 
 
 def grain_patch(draw: Draw, surface: Surface) -> Drawn:
