@@ -13,6 +13,7 @@ made larger keeps its images.
 
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flawsight.errors import DatasetError, SettingsError
-from flawsight.io.files import write_atomically
 
 from .defects.defect_table import TEST_DEFECTS, suitable
 from .families.family_table import FAMILIES, TEST_FAMILIES, TRAIN_FAMILIES, VALIDATION_FAMILIES
@@ -198,7 +198,13 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    _write_whole(path, buffer.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)
 
 
 def _open_folder(folder: Path, recipe: Recipe) -> set[tuple[str, str, int]]:
@@ -212,7 +218,7 @@ def _open_folder(folder: Path, recipe: Recipe) -> set[tuple[str, str, int]]:
                 "empty folder."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(made, json.dumps(about, indent=1).encode())
+        _write_whole(made, json.dumps(about, indent=1).encode())
         return set()
     try:
         found = json.loads(made.read_text())
@@ -247,5 +253,5 @@ def _read_listing(folder: Path) -> set[tuple[str, str, int]]:
     }
     kept = "".join(row for rows in complete.values() for row in rows)
     if kept != "".join(lines):
-        write_atomically(listing, kept.encode())
+        _write_whole(listing, kept.encode())
     return set(complete)

@@ -19,8 +19,7 @@ def _away(canvas: Canvas, amount: float, dark: float = 0.75) -> Field:
 
 def relief(canvas: Canvas, sign: float, rough: float) -> Layer:
     """A hollow (sign -1) or a hump (1), seen by its light and dark flanks."""
-    radius = canvas.radius() * 1.2
-    distance = canvas.blob(radius, rough, 1.6)
+    radius, distance = canvas.spot(rough=rough, stretch=1.6, grow=1.2)
     height = smoothstep(1.1, 0.05, distance) * (sign * radius)
     light = lit(height, canvas.uniform(0, 2 * math.pi), 0.17 * canvas.contrast())
     light -= 0.12 * smoothstep(1.0, 0.2, distance) * (sign < 0)
@@ -50,7 +49,8 @@ def pit(canvas: Canvas) -> Layer:
 
 def hole(canvas: Canvas) -> Layer:
     """A torn opening on what lies behind."""
-    radius, paint = canvas.radius(0.04), canvas.surface.under
+    radius = canvas.radius(0.04)
+    paint = canvas.surface.under
     distance = canvas.blob(radius, canvas.uniform(0.12, 0.4), 1.6)
     if paint is None:
         paint = _away(canvas, 0.6 + 0.4 * canvas.contrast(), 0.9)

@@ -56,7 +56,8 @@ def particle(canvas: Canvas) -> Layer:
     radius, sides = canvas.radius(0.012), int(canvas.integers(4, 8))
     turns = 2 * math.pi * (np.arange(sides) + canvas.uniform(-0.3, 0.3, sides)) / sides
     distance = canvas.facets(radius, turns, 0.6, 1.3)
-    body, step = canvas.disc(distance, radius), max(1, round(0.35 * radius))
+    body = canvas.disc(distance, radius)
+    step = max(1, round(0.35 * radius))
     dark = np.roll(body, (step, step), (0, 1))
     paint = canvas.gray(0.05, 0.95) if canvas.chance(0.5) else canvas.color(value=(0.2, 1))
     facet = 1 + lit(np.minimum(distance, 1.1) * radius, canvas.uniform(0, 6.3), 0.2)
@@ -66,7 +67,8 @@ def particle(canvas: Canvas) -> Layer:
 
 def fingerprint(canvas: Canvas) -> Layer:
     """The fine bent ridges that a finger leaves."""
-    radius, luma = max(8.0, canvas.radius(0.05)), canvas.local_luma()
+    radius = max(8.0, canvas.radius(0.05))
+    luma = canvas.local_luma()
     distance = canvas.blob(radius, 0.1, 1.8)
     dy, dx = canvas.offsets()
     rings = np.hypot(dy + 0.5 * radius, dx) + 0.12 * radius * canvas.smooth(radius * 0.8)
@@ -79,7 +81,8 @@ def fingerprint(canvas: Canvas) -> Layer:
 def residue(canvas: Canvas) -> Layer:
     """A heap of powder, crumbs or flux: dense in the middle, single grains around."""
     _, distance = canvas.spot(0.04, 0.3)
-    luma, grain = canvas.local_luma(), canvas.smooth(max(1.5, canvas.unit / 110))
+    luma = canvas.local_luma()
+    grain = canvas.smooth(max(1.5, canvas.unit / 110))
     dense = smoothstep(0.1, 0.5, grain + 1.6 * (0.75 - distance))
     paint = canvas.gray(0.05, 0.95, 0.06) if canvas.chance(0.5) else canvas.color(value=(0.2, 0.9))
     if abs(float(paint.mean()) - luma) < 0.25:
@@ -105,10 +108,12 @@ def run(canvas: Canvas) -> Layer:
 
 def flaking(canvas: Canvas) -> Layer:
     """The coat has come off in scales: another ground, a light and a dark rim."""
-    radius, luma = canvas.radius(0.06), canvas.local_luma()
+    radius = canvas.radius(0.06)
+    luma = canvas.local_luma()
     scales = canvas.fractal(max(3.0, radius * 0.6), 4, 0.8)
     distance = canvas.blob(radius, 0.5) + 0.25 * np.round(scales * 2) / 2
-    alpha, ground = canvas.disc(distance, radius), canvas.gray(0.1, 0.9, 0.08)
+    alpha = canvas.disc(distance, radius)
+    ground = canvas.gray(0.1, 0.9, 0.08)
     if abs(float(ground.mean()) - luma) < 0.25:
         ground = np.full(3, 0.12 if luma > 0.5 else 0.85, np.float32)
     rim = lit(alpha * 4, canvas.uniform(0, 6.3), 0.15)

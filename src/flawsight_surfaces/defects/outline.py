@@ -23,7 +23,8 @@ def _cover(canvas: Canvas) -> Field:
 def burr(canvas: Canvas) -> Layer:
     """Material that stands out over the outline: flash, a spur, a drop of solder."""
     radius, distance = canvas.spot(0.02, 0.3, 2.5)
-    cover, box = _cover(canvas), canvas.window(max(2, canvas.unit // 20))
+    cover = _cover(canvas)
+    box = canvas.window(max(2, canvas.unit // 20))
     inside = cover[box] > 0.8
     paint = canvas.image[box][inside].mean(axis=0) if inside.any() else canvas.local_color()
     return Layer(canvas.disc(distance, radius) * (1 - cover), paint)

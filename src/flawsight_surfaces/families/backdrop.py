@@ -110,7 +110,8 @@ def place(
 
     lift: how far the shadow reaches beyond the part in units; shadow: the distance from another.
     """
-    soft, shadow = draw.uniform(0.03, 0.1), distance - lift if shadow is None else shadow
+    soft = draw.uniform(0.03, 0.1)
+    shadow = distance - lift if shadow is None else shadow
     dark = smoothstep(soft, -soft / 2, shadow) * np.float32(draw.uniform(0, 0.55))
     ground = shade(back, 1 - dark)
     cover = smoothstep(0.8 / draw.unit, -0.8 / draw.unit, distance)

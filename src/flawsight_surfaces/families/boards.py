@@ -142,11 +142,13 @@ def chip_package(draw: Draw) -> Surface:
     count = int(draw.integers(4, 12))
     metal, pitch = components.solder(draw), wide * 0.92 / count
     pin = components.pin(unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
-    away, line = tall / 2 + 0.03 * unit, grid(draw, 1, count, pitch)
-    items = lay_all(image, pin, [(y + side * away, x) for side in (-1, 1) for y, x in line], "pin")
+    reach = tall / 2 + 0.03 * unit
+    line = grid(draw, 1, count, pitch)
+    items = lay_all(image, pin, [(y + side * reach, x) for side in (-1, 1) for y, x in line], "pin")
     y, x = (axis * unit for axis in draw.axes())
     distance = shapes.box(y, x, tall, wide, 0.02 * unit)
-    case, black = shapes.solid(distance), draw.gray(0.06, 0.28, 0.02)
+    case = shapes.solid(distance)
+    black = draw.gray(0.06, 0.28, 0.02)
     light = 1 + 0.1 * draw.smooth(unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
     dot = shapes.disc(y - 0.3 * tall, x + 0.42 * wide, 0.03 * unit)
     image = mix(mix(image, shade(black, light), case), black * 0.5, shapes.solid(dot))
@@ -177,7 +179,8 @@ def solar_cell(draw: Draw) -> Surface:
     v, u = draw.turned(draw.axis())
     facets = draw.smooth(draw.unit * 0.04) * np.float32(draw.choice([0.0, 0.12]))
     image = shade(base, 1 + facets + 0.04 * draw.smooth(draw.unit * 0.4))
-    silver, pixel, fine = draw.gray(0.6, 0.9), draw.pixel, draw.uniform(0.02, 0.05)
+    silver, pixel = draw.gray(0.6, 0.9), draw.pixel
+    fine = draw.uniform(0.02, 0.05)
     finger = smoothstep(1.4 * pixel, 0.5 * pixel, np.abs((v / fine) % 1 - 0.5) * fine)
     image = mix(image, silver, finger * draw.uniform(0.3, 0.7))
     wide, half = draw.uniform(0.2, 0.45), draw.uniform(0.006, 0.014)
@@ -203,7 +206,8 @@ def pin_connector(draw: Draw) -> Surface:
     light = 1 + 0.03 * draw.smooth(draw.unit * 0.2) - 0.35 * rim
     surface = place(draw, back, shade(paint, light), distance, 0.03)
     pitch = long * 0.88 * draw.unit / count
-    size, metal = pitch * draw.uniform(0.3, 0.55), components.solder(draw)
+    size = pitch * draw.uniform(0.3, 0.55)
+    metal = components.solder(draw)
     pin = components.pin(size * draw.uniform(1, 1.8), size, metal)
     centers = []
     for r, i in np.ndindex(rows, count):
@@ -228,8 +232,8 @@ def cable_bundle(draw: Draw) -> Surface:
     t = (at - number - 0.5) * 2
     light = 0.4 + 0.65 * bulge(t) + 0.2 * near(t + 0.3, 0.25)
     light = light * (1 + 0.02 * draw.smooth(draw.unit * 0.1))
-    body, distance = np.clip(shade(paints[number], light), 0, 1), np.abs(v) - (count * wire / 2)
-    return place(draw, back, body, distance)
+    body = np.clip(shade(paints[number], light), 0, 1)
+    return place(draw, back, body, np.abs(v) - (count * wire / 2))
 
 
 def cable_end(draw: Draw) -> Surface:

@@ -19,7 +19,8 @@ def carton(draw: Draw) -> Surface:
     y, x = draw.axes()
     tall, wide = draw.tall * draw.uniform(0.75, 0.95), draw.wide * draw.uniform(0.7, 0.95)
     paper = draw.color(saturation=(0, 0.8), value=(0.4, 1))
-    body, soft = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3)), 2 / draw.unit
+    body = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3))
+    soft = 2 / draw.unit
     for _ in range(draw.integers(1, 4)):
         paint = draw.color(saturation=(0.2, 1), value=(0.2, 1))
         low = np.float32(draw.uniform(-0.5, 0.4) * tall)
@@ -50,7 +51,8 @@ def carton(draw: Draw) -> Surface:
 
 def bottle(draw: Draw) -> Surface:
     """A bottle or jar from the side, with a cap and a label round it."""
-    back, long = backdrop(draw), 0.48 * draw.tall
+    back = backdrop(draw)
+    long = 0.48 * draw.tall
     y, x = draw.axes()
     half, neck = draw.uniform(0.16, 0.3), draw.uniform(0.06, 0.15)
     neck, shoulder = min(neck, 0.8 * half), np.float32(draw.uniform(-0.55, -0.25) * long)

@@ -128,7 +128,8 @@ def screw_shaft(draw: Draw) -> Surface:
     pitch = draw.uniform(0.15, 0.5)
     lead = np.float32(draw.uniform(0.1, 0.5)) * pitch / half
     sag = np.float32(draw.uniform(-0.3, 0.3)) * pitch * (v / half) ** 2
-    phase, share = ((u + lead * v + sag) / pitch) % 1, draw.uniform(0.3, 0.75)
+    phase = ((u + lead * v + sag) / pitch) % 1
+    share = draw.uniform(0.3, 0.75)
     across = np.clip(phase / share, 0, 1)
     hollow = 0.55 + draw.uniform(0.3, 0.7) * np.sin(across * math.pi) ** 2
     hollow += draw.uniform(-0.3, 0.3) * (across - 0.5)
@@ -138,8 +139,8 @@ def screw_shaft(draw: Draw) -> Surface:
     light = light * (1 - draw.uniform(0.2, 0.6) * rim)
     lines = np.sin((u + lead * v) * draw.uniform(150, 400))
     light = light * (1 + 0.04 * lines + 0.04 * draw.smooth(draw.unit * 0.05))
-    body, distance = np.clip(shade(_steel(draw, 0.45, 0.85), light), 0, 1), np.abs(v) - half
-    return place(draw, back, body, distance, 0.03)
+    body = np.clip(shade(_steel(draw, 0.45, 0.85), light), 0, 1)
+    return place(draw, back, body, np.abs(v) - half, 0.03)
 
 
 def coil_spring(draw: Draw) -> Surface:

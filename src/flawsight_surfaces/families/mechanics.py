@@ -40,7 +40,8 @@ def gears(draw: Draw) -> Surface:
     teeth, radius = int(draw.integers(8, 36)), size / 2
     depth = min(0.3, 5.0 / teeth * draw.uniform(0.5, 0.9))
     distance = shapes.gear(y, x, radius * 0.92, teeth, depth, draw.uniform(0, 6))
-    r, bore, count = np.hypot(y, x) / radius, draw.uniform(0.12, 0.3), int(draw.integers(0, 7))
+    r = np.hypot(y, x) / radius
+    bore, count = draw.uniform(0.12, 0.3), int(draw.integers(0, 7))
     distance = np.maximum(distance, (bore - r) * radius)
     light, lamp = dome(draw, y, x, size * 2)
     hub = draw.uniform(0.35, 0.6)

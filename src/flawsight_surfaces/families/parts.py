@@ -32,7 +32,8 @@ def _different(draw: Draw, back: Field, low: float, high: float) -> Field:
 def machined_disc(draw: Draw) -> Surface:
     """A turned disc, often with a bore and screw holes."""
     back, v, u, lamp = _pose(draw)
-    size, r, phi = draw.uniform(0.3, 0.44), np.hypot(v, u), np.arctan2(v, u)
+    size = draw.uniform(0.3, 0.44)
+    r, phi = np.hypot(v, u), np.arctan2(v, u)
     rings = np.sin(r * draw.uniform(150, 400))
     light = 1 + 0.04 * rings + draw.uniform(0.05, 0.2) * np.cos(2 * phi)
     step = draw.uniform(0.4, 0.75) * size
@@ -40,7 +41,8 @@ def machined_disc(draw: Draw) -> Surface:
     light -= 0.35 * near(r - step, 0.012)
     light -= 0.3 * smoothstep(size - 0.03, size, r)
     body = shade(_different(draw, back, 0.4, 0.85), light)
-    distance, bore = r - size, draw.uniform(0.15, 0.3) * size
+    distance = r - size
+    bore = draw.uniform(0.15, 0.3) * size
     count = int(draw.integers(0, 7))
     if draw.chance(0.7):
         distance = np.maximum(distance, bore - r)
@@ -170,7 +172,8 @@ def hex_nut(draw: Draw) -> Surface:
     """A hexagonal nut from above."""
     back, v, u, lamp = _pose(draw)
     size, r = draw.uniform(0.28, 0.4), np.hypot(v, u)
-    side, bore = polygon(v, u, size, 6), draw.uniform(0.42, 0.6) * size
+    side = polygon(v, u, size, 6)
+    bore = draw.uniform(0.42, 0.6) * size
     light = 1 + 0.2 * along(v, u, lamp) / size + 0.05 * draw.fractal(draw.unit * 0.05, 3)
     light -= 0.3 * smoothstep(bore * 1.15, bore, r) - 0.2 * smoothstep(1.02 * size, 1.1 * size, r)
     metal = _different(draw, back, 0.35, 0.8)
@@ -191,5 +194,5 @@ def bottle_mouth(draw: Draw) -> Surface:
         light += draw.uniform(-0.4, 0.7) * near(r - ring, thick)
     light += 0.25 * along(v, u, lamp) / (size * np.maximum(r, 0.1)) * (r > 0.5)
     neck = glass * draw.uniform(0.1, 0.4)
-    body, distance = mix(shade(glass, light), neck, smoothstep(0.55, 0.45, r)), (r - 1) * size
-    return place(draw, back, body, distance, 0.01)
+    body = mix(shade(glass, light), neck, smoothstep(0.55, 0.45, r))
+    return place(draw, back, body, (r - 1) * size, 0.01)

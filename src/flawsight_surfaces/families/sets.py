@@ -117,7 +117,8 @@ def blister_pack(draw: Draw) -> Surface:
     """Tablets in the pockets of a foil."""
     foil = draw.gray(0.6, 0.9) if draw.chance(0.7) else draw.color(saturation=(0.1, 0.5))
     light = 1 + 0.06 * draw.smooth(draw.unit / 60) + 0.1 * draw.smooth(draw.unit / 2)
-    image, pitch = shade(foil, light), draw.unit * draw.uniform(0.22, 0.42)
+    image = shade(foil, light)
+    pitch = draw.unit * draw.uniform(0.22, 0.42)
     size = pitch * draw.uniform(0.62, 0.8)
     y, x = shapes.sheet(size * 1.2, size * 1.2, 2)
     r = np.hypot(y, x) / (size / 2)

@@ -140,7 +140,8 @@ def thread_run(draw: Draw, surface: Surface) -> Drawn:
 
 def dust(draw: Draw, surface: Surface) -> Drawn:
     """A few faint specks spread over everything."""
-    where, count = np.zeros(draw.shape, np.float32), int(draw.integers(6, 40))
+    where = np.zeros(draw.shape, np.float32)
+    count = int(draw.integers(6, 40))
     rows, columns = (draw.integers(side - 1, size=count) for side in draw.shape)
     where[rows, columns] = draw.uniform(0.4, 1.0, count)
     where[rows + 1, columns] = draw.uniform(0, 0.6, count)
@@ -196,7 +197,8 @@ def clamp(draw: Draw, surface: Surface) -> Drawn:
     reach = float(u.max())
     if surface.region is not None and (surface.region > 0.5).any():
         reach = float(u[surface.region > 0.5].max()) - draw.uniform(-0.01, 0.06)
-    image, where, half = surface.image, np.zeros(draw.shape, np.float32), draw.uniform(0.05, 0.16)
+    image, where = surface.image, np.zeros(draw.shape, np.float32)
+    half = draw.uniform(0.05, 0.16)
     for part in range(int(draw.integers(1, 4))):  # each part farther back is wider or narrower
         start = reach + part * draw.uniform(0.04, 0.12)
         half *= draw.uniform(0.6, 1.7)
