@@ -4,15 +4,10 @@ import numpy as np
 
 from .defects.apply_defects import FAINT, visible_mask
 from .drawing.camera import Camera
+from .drawing.geometry import window
 from .drawing.surface import Field, Mask
 from .sample import DefectRegion
 from .words import place_word, tone_word
-
-
-def _box(alpha: Field) -> tuple[slice, slice]:
-    """The smallest part of the image that holds a whole layer: the rest need not be computed."""
-    rows, columns = (np.flatnonzero(alpha.max(axis=axis)) for axis in (1, 0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _visible(normal: Field, defective: Field, alpha: Field, mask: Mask, floor: float) -> Field:
@@ -43,9 +38,7 @@ def _visible(normal: Field, defective: Field, alpha: Field, mask: Mask, floor: f
 def _floor(normal: Field, mask: Mask, share: float, difficulty: float, grain: float) -> float:
     """The least mean change of a defect: more if it is small or the texture is busy."""
     small = float(np.clip((0.008 / share) ** 0.3, 1.0, 2.0))
-    rows, columns = np.nonzero(mask)
-    box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    busy = float(normal[box].mean(axis=2).std())
+    busy = float(normal[window(mask)].mean(axis=2).std())
     floor = max((0.15 - 0.09 * difficulty) * small, (1.3 - 0.5 * difficulty) * busy, 1.5 * grain)
     return min(floor, 0.33)
 
@@ -79,7 +72,7 @@ def find_regions(
         cut = camera.threshold(normal)
         scanned = (normal > cut).astype(np.float32)
         for kind, alpha in layers:
-            box = _box(alpha)
+            box = window(alpha > 0)
             changed = np.zeros(alpha.shape, np.bool_)
             tones, changed[box] = _flipped(normal[box], defective[box], alpha[box], cut)
             scanned_box = np.where(changed[box][..., None], tones, scanned[box])
@@ -91,7 +84,7 @@ def find_regions(
         normal[...] = scanned
     else:
         for kind, alpha in layers:
-            mask, box = visible_mask(alpha), _box(alpha)
+            mask, box = visible_mask(alpha), window(alpha > 0)
             floor = _floor(normal, mask, float(mask.mean()), difficulty, camera.grain)
             defective[box] = _visible(normal[box], defective[box], alpha[box], mask[box], floor)
             regions.append((kind, mask))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing.geometry import View, bounds
+from .drawing.geometry import View, bounds, window
 from .drawing.stamps import labels
 from .drawing.surface import Mask, Surface
 from .sample import DefectRegion, Feature
@@ -123,9 +123,7 @@ def _is_visible(mask: Mask, image: NDArray[np.uint8], crisp: bool) -> bool:
     """Whether a thing differs from the pixels around it; marks are only kept if they do."""
     if not crisp:
         return True
-    top, left, bottom, right = bounds(mask)
-    box = np.s_[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2]
-    return float(image[box].mean(axis=2).std()) > 10
+    return float(image[window(mask, 2)].mean(axis=2).std()) > 10
 
 
 def _feature(

@@ -13,8 +13,8 @@ from .drawing.draw import Draw
 from .drawing.geometry import View, draw_view
 from .drawing.surface import Field, Surface
 from .facts import color_of, count_of, features_of, locate, union_of
+from .families.backdrop import cut_out
 from .families.family_table import FAMILIES, TRAIN_FAMILIES, Family
-from .families.plates import cut_out
 from .features.add_features import add_feature, add_features
 from .sample import SurfaceSample
 

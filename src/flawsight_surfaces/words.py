@@ -5,7 +5,8 @@ import colorsys
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing.geometry import bounds
+from .drawing.fields import LUMA
+from .drawing.geometry import bounds, window
 from .drawing.surface import Field, Mask
 
 TONES = (
@@ -17,7 +18,6 @@ _SPANS = {  # of what is wide (True) or tall
 }
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "center", "right")
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 COLORS = (
     "black", "white", "gray", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink",
 )  # fmt: skip
@@ -55,14 +55,11 @@ def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
 
     normal, defective: (H, W, 3) in [0, 1]; mask: (H, W), non-empty.
     """
-    rows, columns = np.nonzero(mask)
-    margin = 2 + max(mask.shape) // 24
-    top, left = max(0, rows.min() - margin), max(0, columns.min() - margin)
-    box = np.s_[top : rows.max() + margin + 1, left : columns.max() + margin + 1]
+    box = window(mask, 2 + max(mask.shape) // 24)
     inside = mask[box]
     after = defective[box]
     change = after[inside] - normal[box][inside]
-    luma = change @ _LUMA
+    luma = change @ LUMA
     luma_change = float(luma.mean())
     up = float(np.maximum(luma, 0).mean())
     down = up - luma_change
@@ -78,7 +75,7 @@ def tone_word(normal: Field, defective: Field, mask: Mask) -> str | None:
         known = _hue_word(around, luma_change)  # a hue that the surroundings share says nothing
         if word and word != known and _same_hue(shift, own_color):
             return word
-    contrast = float((own_color - around) @ _LUMA)
+    contrast = float((own_color - around) @ LUMA)
     if abs(luma_change) > 0.015 and contrast * luma_change > 0 and abs(contrast) > 0.01:
         return "dark" if luma_change < 0 else "bright"
     return None

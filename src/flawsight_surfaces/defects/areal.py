@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..drawing.canvas import Canvas, Layer
-from ..drawing.fields import lit, mix, shade, smoothstep
+from ..drawing.fields import along, away, bell, brighten, lit, mix, shade, smoothstep
 from ..drawing.surface import Field
 
 
@@ -17,39 +17,24 @@ def _away(canvas: Canvas, amount: float, dark: float = 0.75) -> Field:
     return np.full(3, value, np.float32)
 
 
-def _relief(canvas: Canvas, sign: float, rough: float) -> Layer:
-    """A hollow or a hump, seen by its light and dark flanks."""
-    radius = canvas.radius() * 1.2
-    distance = canvas.blob(radius, rough, 1.6)
+def relief(canvas: Canvas, sign: float, rough: float) -> Layer:
+    """A hollow (sign -1) or a hump (1), seen by its light and dark flanks."""
+    radius, distance = canvas.spot(rough=rough, stretch=1.6, grow=1.2)
     height = smoothstep(1.1, 0.05, distance) * (sign * radius)
     light = lit(height, canvas.uniform(0, 2 * math.pi), 0.17 * canvas.contrast())
     light -= 0.12 * smoothstep(1.0, 0.2, distance) * (sign < 0)
-    image = shade(canvas.surface.image, 1 + light) + 0.12 * light[..., None]
+    image = brighten(shade(canvas.image, 1 + light), 0.12 * light)
     return Layer(canvas.disc(distance, radius, 0.15), np.clip(image, 0, 1))
-
-
-def dent(canvas: Canvas) -> Layer:
-    """A hollow with shaded flanks."""
-    return _relief(canvas, -1.0, 0.12)
-
-
-def bump(canvas: Canvas) -> Layer:
-    """A hump with shaded flanks."""
-    return _relief(canvas, 1.0, 0.05)
 
 
 def bubble(canvas: Canvas) -> Layer:
     """A ring with a highlight, alone or with a few smaller ones beside it."""
     radius, distance = canvas.spot(0.03, 0.03, 1.2)
-    ring = np.exp(-(((distance - 0.8) / 0.18) ** 2))
-    dy, dx = canvas.offsets()
-    angle = canvas.uniform(0, 2 * math.pi)
-    shift = 0.45 * radius
-    glint = np.hypot(dy - shift * math.sin(angle), dx - shift * math.cos(angle)) / radius
+    ring = bell(distance - 0.8, 0.18)
+    glint = smoothstep(0.35, 0.1, away(*canvas.offsets(), canvas.way(), 0.45 * radius) / radius)
     strength = canvas.contrast()
     light = 1 - 0.6 * strength * ring + 0.12 * smoothstep(1, 0.5, distance)
-    image = shade(canvas.surface.image, light)
-    image = image + (strength * 0.7 * smoothstep(0.35, 0.1, glint))[..., None]
+    image = brighten(shade(canvas.image, light), glint * (0.7 * strength))
     return Layer(canvas.disc(distance, radius, 0.08), np.clip(image, 0, 1))
 
 
@@ -58,26 +43,25 @@ def pit(canvas: Canvas) -> Layer:
     radius, distance = canvas.spot(0.015, 0.2, 1.5)
     rim = lit(smoothstep(1.2, 0.6, distance) * (-radius), canvas.uniform(0, 6.3), 0.3)
     deep = smoothstep(1.0, 0.4, distance) * (0.5 + 0.45 * canvas.contrast())
-    image = shade(canvas.surface.image, 1 - deep) + 0.3 * np.maximum(rim, 0)[..., None]
+    image = brighten(shade(canvas.image, 1 - deep), 0.3 * np.maximum(rim, 0))
     return Layer(canvas.disc(distance, radius * 1.1, 0.12), np.clip(image, 0, 1))
 
 
 def hole(canvas: Canvas) -> Layer:
     """A torn opening on what lies behind."""
     radius = canvas.radius(0.04)
+    paint = canvas.surface.under
     distance = canvas.blob(radius, canvas.uniform(0.12, 0.4), 1.6)
-    alpha = canvas.disc(distance, radius)
-    if canvas.surface.under is not None:
-        return Layer(alpha, canvas.surface.under)
-    return Layer(alpha, _away(canvas, 0.6 + 0.4 * canvas.contrast(), 0.9))
+    if paint is None:
+        paint = _away(canvas, 0.6 + 0.4 * canvas.contrast(), 0.9)
+    return Layer(canvas.disc(distance, radius), paint)
 
 
 def spot(canvas: Canvas) -> Layer:
     """A small speck of one color."""
     radius, distance = canvas.spot(0.012, 0.1, 1.3)
     paint = _away(canvas, canvas.contrast())
-    if canvas.chance(0.4):
-        paint = canvas.color(saturation=(0.6, 1.0), value=(0.3, 0.95))
+    paint = canvas.recolored(paint, 0.4, saturation=(0.6, 1.0), value=(0.3, 0.95))
     return Layer(canvas.disc(distance, radius, 0.15), paint)
 
 
@@ -85,12 +69,9 @@ def stain(canvas: Canvas) -> Layer:
     """A translucent tint with a denser rim, as a dried drop leaves it."""
     radius, distance = canvas.spot(0.16, 0.3)
     tint = canvas.color((0.0, 1.0), (0.3, 0.9), (0.3, 0.85))
-    image = canvas.surface.image
-    soaked = mix(image, image * tint, 0.4 + 0.5 * canvas.contrast())
-    rim = np.exp(-(((distance - 0.9) / 0.15) ** 2))
-    return Layer(
-        canvas.disc(distance, radius, 0.2), shade(soaked, 1 - canvas.uniform(0, 0.3) * rim)
-    )
+    soaked = mix(canvas.image, canvas.image * tint, 0.4 + 0.5 * canvas.contrast())
+    rim = canvas.uniform(0, 0.3) * bell(distance - 0.9, 0.15)
+    return Layer(canvas.disc(distance, radius, 0.2), shade(soaked, 1 - rim))
 
 
 def discoloration(canvas: Canvas) -> Layer:
@@ -99,10 +80,10 @@ def discoloration(canvas: Canvas) -> Layer:
     strength = canvas.contrast()
     if canvas.chance(0.5):
         gain = 1 + canvas.uniform(0.3, 0.8) * strength * (1 if canvas.local_luma() < 0.5 else -0.6)
-        image = canvas.surface.image * gain
+        image = canvas.image * gain
     else:
         tint = canvas.color(saturation=(0.6, 1.0), value=(0.5, 0.9))
-        image = mix(canvas.surface.image, tint, 0.25 + 0.3 * strength)
+        image = mix(canvas.image, tint, 0.25 + 0.3 * strength)
     return Layer(canvas.disc(distance, radius, 0.35), np.clip(image, 0, 1))
 
 
@@ -119,25 +100,22 @@ def corrosion(canvas: Canvas) -> Layer:
 
 def smear(canvas: Canvas) -> Layer:
     """Grease or glue wiped along one direction."""
-    radius = canvas.radius() * 1.2
-    angle = canvas.uniform(0, math.pi)
+    radius, angle = canvas.radius() * 1.2, canvas.uniform(0, math.pi)
     dy, dx = canvas.offsets()
-    along = (math.cos(angle) * dx + math.sin(angle) * dy) / (radius * 1.9)
-    across = (math.cos(angle) * dy - math.sin(angle) * dx) / (radius * 0.6)
+    length = along(dy, dx, (math.sin(angle), math.cos(angle))) / (radius * 1.9)
+    across = along(dy, dx, (math.cos(angle), -math.sin(angle))) / (radius * 0.6)
     wiped = canvas.streaks(radius * 2, max(1.5, radius * 0.15), -angle)
-    distance = np.hypot(along, across) + 0.12 * wiped
-    alpha = smoothstep(1.15, 0.6, distance) * np.clip(0.85 + 0.2 * wiped, 0.3, 1)
+    alpha = smoothstep(1.15, 0.6, np.hypot(length, across) + 0.12 * wiped)
     strength = 0.3 + 0.4 * canvas.contrast()
-    paint = mix(canvas.surface.image, _away(canvas, 0.9, 0.4), strength)
-    return Layer(alpha, paint)
+    paint = mix(canvas.image, _away(canvas, 0.9, 0.4), strength)
+    return Layer(alpha * np.clip(0.85 + 0.2 * wiped, 0.3, 1), paint)
 
 
 def worn_patch(canvas: Canvas) -> Layer:
     """Rubbed through: the texture is gone and another shade shows."""
     radius, distance = canvas.spot(rough=0.5, grow=1.1)
     grain = canvas.fractal(max(1.5, canvas.unit / 60), 2)
-    base = canvas.local_color()
-    shown = mix(base, _away(canvas, 0.9, 0.4), 0.35 + 0.3 * canvas.contrast())
+    shown = mix(canvas.local_color(), _away(canvas, 0.9, 0.4), 0.35 + 0.3 * canvas.contrast())
     alpha = canvas.disc(distance, radius, 0.12) * smoothstep(-2.2, -0.8, grain)
     return Layer(alpha, shade(shown, 1 + 0.05 * grain))
 
@@ -146,23 +124,18 @@ def burn(canvas: Canvas) -> Layer:
     """A charred core that fades out through brown."""
     radius, distance = canvas.spot(rough=0.3, stretch=1.5, grow=1.15)
     char = smoothstep(0.95, 0.25, distance) * (0.4 + 0.55 * canvas.contrast())
-    brown = canvas.surface.image * np.array([0.72, 0.5, 0.32], np.float32)
+    brown = canvas.image * np.array([0.72, 0.5, 0.32], np.float32)
     black = np.array([0.06, 0.045, 0.04], np.float32)
     return Layer(canvas.disc(distance, radius, 0.3), mix(brown, black, char))
 
 
 def chip(canvas: Canvas) -> Layer:
     """A flake broken off: angular, the fracture lighter or darker with a shaded edge."""
-    radius = canvas.radius(0.03)
-    corners = int(canvas.integers(5, 9))
-    turns = np.sort(canvas.uniform(0, 2 * math.pi, corners))
-    distance: Field = np.zeros(canvas.shape, np.float32)
-    dy, dx = canvas.offsets()
-    for turn in turns:  # a convex polygon as the farthest of its sides
-        reach = radius * canvas.uniform(0.75, 1.25)
-        side = (math.sin(turn) * dy + math.cos(turn) * dx) / reach
-        distance = np.maximum(distance, side)
-    alpha = canvas.disc(np.maximum(distance, np.hypot(dy, dx) / (2 * radius)), radius)
+    radius, sides = canvas.radius(0.03), int(canvas.integers(5, 9))
+    turns = np.sort(canvas.uniform(0, 2 * math.pi, sides))
+    distance = canvas.facets(radius, turns, 0.75, 1.25)
+    ends = np.hypot(*canvas.offsets()) / (2 * radius)
+    alpha = canvas.disc(np.maximum(distance, ends), radius)
     if canvas.surface.under is not None and canvas.chance(0.6):
         return Layer(alpha, canvas.surface.under)
     facet = lit(np.minimum(distance, 1.2) * radius, canvas.uniform(0, 6.3), 0.12)
@@ -173,22 +146,19 @@ def chip(canvas: Canvas) -> Layer:
 def missing_piece(canvas: Canvas) -> Layer:
     """A larger part is gone and the background or a dark void shows."""
     radius, distance = canvas.spot(0.12, 0.2, 1.8, grow=1.25)
-    alpha = canvas.disc(distance, radius)
-    if canvas.surface.under is not None:
-        return Layer(alpha, canvas.surface.under)
-    inner = smoothstep(1.05, 0.75, distance)
-    void = _away(canvas, 0.55 + 0.4 * canvas.contrast(), 0.85)
-    return Layer(alpha, shade(void, 0.75 + 0.25 * inner))
+    paint = canvas.surface.under
+    if paint is None:
+        void = _away(canvas, 0.55 + 0.4 * canvas.contrast(), 0.85)
+        paint = shade(void, 0.75 + 0.25 * smoothstep(1.05, 0.75, distance))
+    return Layer(canvas.disc(distance, radius), paint)
 
 
 def misprint(canvas: Canvas) -> Layer:
     """A patch of the pattern itself at the wrong place, its shade slightly off."""
-    height, width = canvas.shape
-    radius = canvas.radius(0.06) * 1.3
+    radius, tall = canvas.radius(0.06) * 1.3, canvas.uniform(0.6, 1.4)
     dy, dx = canvas.offsets()
-    tall = canvas.uniform(0.6, 1.4)
     box = np.maximum(np.abs(dy) * tall, np.abs(dx) / tall) / radius
-    shift = [int(s * canvas.uniform(0.15, 0.35)) * int(canvas.sign()) for s in (height, width)]
-    moved = np.roll(canvas.surface.image, shift, (0, 1))
+    shift = [int(side * canvas.uniform(0.15, 0.35)) * int(canvas.sign()) for side in canvas.shape]
     gain = 1 + canvas.uniform(0.15, 0.35) * canvas.sign()
+    moved = np.roll(canvas.image, shift, (0, 1))
     return Layer(canvas.disc(box, radius), np.clip(moved * gain, 0, 1))

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..drawing.canvas import Canvas, Layer
+from ..drawing.surface import Item
 from ..drawing.surface import materials as _on
 from . import areal, foreign, linear, of_items, outline
 
@@ -27,6 +29,12 @@ class Defect:
 _OTHER = _on("metal coated stone wood soft fabric sheet part board organic")
 _ALL = _OTHER | _on("tracks")
 
+
+def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Defect:
+    on_canvas = partial(of_items.of_an_item, draw)
+    return Defect(on_canvas, _OTHER, of_outline=True, of_items=True)
+
+
 DEFECTS: dict[str, Defect] = {
     "scratch": Defect(linear.scratch, _ALL - _on("fabric")),
     "scuff": Defect(linear.scuff, _OTHER - _on("fabric")),
@@ -34,8 +42,10 @@ DEFECTS: dict[str, Defect] = {
     "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic tracks")),
     "fibre": Defect(linear.fibre, _ALL),
     "crease": Defect(linear.crease, _on("soft fabric sheet metal")),
-    "dent": Defect(areal.dent, _ALL - _on("fabric board stone tracks")),
-    "bump": Defect(areal.bump, _ALL - _on("stone board tracks")),
+    "dent": Defect(
+        partial(areal.relief, sign=-1.0, rough=0.12), _ALL - _on("fabric board stone tracks")
+    ),
+    "bump": Defect(partial(areal.relief, sign=1.0, rough=0.05), _ALL - _on("stone board tracks")),
     "pit": Defect(areal.pit, _on("metal coated stone wood part organic soft")),
     "hole": Defect(areal.hole, _ALL - _on("stone")),
     "stain": Defect(areal.stain, _OTHER),
@@ -49,12 +59,12 @@ DEFECTS: dict[str, Defect] = {
     "chip": Defect(areal.chip, _on("stone coated wood part organic board tracks"), at_rim=True),
     "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
     "misprint": Defect(areal.misprint, _on("sheet fabric board tracks")),
-    "missing component": Defect(of_items.missing, _OTHER, of_outline=True, of_items=True),
-    "extra component": Defect(of_items.extra, _OTHER, of_outline=True, of_items=True),
-    "misplaced component": Defect(of_items.misplaced, _OTHER, of_outline=True, of_items=True),
-    "miscolored component": Defect(of_items.miscolored, _OTHER, of_outline=True, of_items=True),
-    "bent component": Defect(of_items.bent, _OTHER, of_outline=True, of_items=True),
-    "broken component": Defect(of_items.broken, _OTHER, of_outline=True, of_items=True),
+    "missing component": _of_an_item(of_items.missing),
+    "extra component": _of_an_item(of_items.extra),
+    "misplaced component": _of_an_item(of_items.misplaced),
+    "miscolored component": _of_an_item(of_items.miscolored),
+    "bent component": _of_an_item(of_items.bent),
+    "broken component": _of_an_item(of_items.broken),
     "burr": Defect(outline.burr, _on("part tracks"), at_rim=True, of_outline=True),
     "deformation": Defect(
         outline.deformation, _on("part fabric tracks"), at_rim=True, of_outline=True

@@ -84,8 +84,7 @@ def fibre(canvas: Canvas) -> Layer:
     points = canvas.path(1.3 * _length(canvas), canvas.uniform(3, 7), 0.05, _angle(canvas))
     widths = np.full(len(points), 0.8 * canvas.line_width(), np.float32)
     paint = _opposite(canvas, 0.5)
-    if canvas.chance(0.5):
-        paint = canvas.color(saturation=(0.6, 1.0), value=(0.3, 0.95))
+    paint = canvas.recolored(paint, 0.5, saturation=(0.6, 1.0), value=(0.3, 0.95))
     return Layer(canvas.stroke(points, widths), paint)
 
 
@@ -96,6 +95,5 @@ def crease(canvas: Canvas) -> Layer:
     widths = _taper(canvas, len(points), width)
     off = np.array([math.cos(angle), -math.sin(angle)], np.float32) * (width / 2)
     light, dark = canvas.stroke(points + off, widths), canvas.stroke(points - off, widths)
-    strength = 0.25 + 0.4 * canvas.contrast()
-    image = shade(canvas.surface.image, 1 + strength * (light - dark))
+    image = shade(canvas.image, 1 + (0.25 + 0.4 * canvas.contrast()) * (light - dark))
     return Layer(np.maximum(light, dark), np.clip(image + 0.1 * (light - dark)[..., None], 0, 1))

@@ -6,11 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..drawing.canvas import Canvas, Layer
-from ..drawing.fields import mix, shade, smoothstep
-from ..drawing.stamps import footprint, labels, lay, transformed
+from ..drawing.fields import LUMA, mix, shade, smoothstep
+from ..drawing.stamps import footprint, labels, lay, transformed, turned
 from ..drawing.surface import Field, Item, Stamp
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _pick(canvas: Canvas) -> Item | None:
@@ -30,19 +28,15 @@ def _pick(canvas: Canvas) -> Item | None:
     return chosen[canvas.integers(len(chosen))]
 
 
-def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Callable[[Canvas], Layer]:
+def of_an_item(draw: Callable[[Canvas, Item], Layer], canvas: Canvas) -> Layer:
     """A defect of a picked item; nothing is drawn if no item is whole in view."""
-
-    def on_canvas(canvas: Canvas) -> Layer:
-        item = _pick(canvas)
-        return canvas.nothing() if item is None else draw(canvas, item)
-
-    return on_canvas
+    item = _pick(canvas)
+    return canvas.nothing() if item is None else draw(canvas, item)
 
 
 def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
     """(image, where): the surface without an item, and where the item was."""
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     where = np.zeros(canvas.shape, np.float32)
     where[item.box] = footprint(item.stamp)
     now, under = image[item.box], item.under
@@ -56,8 +50,7 @@ def _without(canvas: Canvas, item: Item) -> tuple[Field, Field]:
 
 def _changed(canvas: Canvas, image: Field) -> Layer:
     """A layer that turns the surface into an image of which a part is different."""
-    change = np.abs(image - canvas.surface.image).max(axis=2)
-    return Layer(smoothstep(0.01, 0.03, change), image)
+    return Layer(smoothstep(0.01, 0.03, np.abs(image - canvas.image).max(axis=2)), image)
 
 
 def _replaced(
@@ -70,14 +63,12 @@ def _replaced(
     return _changed(canvas, image)
 
 
-@_of_an_item
 def missing(canvas: Canvas, item: Item) -> Layer:
     """One item is missing: its empty place shows."""
     image, where = _without(canvas, item)
     return Layer(where, image)
 
 
-@_of_an_item
 def misplaced(canvas: Canvas, item: Item) -> Layer:
     """One item is shifted out of its row or turned."""
     side = min(item.stamp.alpha.shape)
@@ -89,10 +80,9 @@ def misplaced(canvas: Canvas, item: Item) -> Layer:
     return _replaced(canvas, item, transformed(item.stamp, turn), (shift[0], shift[1]))
 
 
-@_of_an_item
 def extra(canvas: Canvas, item: Item) -> Layer:
     """One more item lies where none belongs."""
-    stamp = transformed(item.stamp, canvas.uniform(0, 360))
+    stamp = turned(canvas, item.stamp)
     height, width = canvas.shape
     taken = labels(canvas.surface.items, canvas.shape) > 0
     if canvas.shown is not None:
@@ -108,28 +98,26 @@ def extra(canvas: Canvas, item: Item) -> Layer:
         if not taken[top : top + h, left : left + w].any():
             row, column = top + h / 2, left + w / 2
             break
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     lay(image, stamp, (row, column), item.kind)
     return _changed(canvas, image)
 
 
-@_of_an_item
 def miscolored(canvas: Canvas, item: Item) -> Layer:
     """One item has another color."""
     paint = item.stamp.paint
-    luma = (paint @ _LUMA) / max(0.05, float((paint @ _LUMA).mean()))
+    luma = (paint @ LUMA) / max(0.05, float((paint @ LUMA).mean()))
     other = canvas.color(saturation=(0.3, 1), value=(0.15, 1))
     for _ in range(6):
         if float(np.abs(other - paint.mean(axis=(0, 1))).mean()) > 0.2:
             break
         other = canvas.color(saturation=(0.0, 1), value=(0.1, 1))
     tinted = np.clip(shade(other, luma), 0, 1)
-    image = canvas.surface.image.copy()
+    image = canvas.image.copy()
     image[item.box] = mix(image[item.box], tinted, item.stamp.alpha)
     return _changed(canvas, image)
 
 
-@_of_an_item
 def bent(canvas: Canvas, item: Item) -> Layer:
     """One item is sheared or squashed."""
     way = canvas.sign()
@@ -141,7 +129,6 @@ def bent(canvas: Canvas, item: Item) -> Layer:
     return _replaced(canvas, item, other)
 
 
-@_of_an_item
 def broken(canvas: Canvas, item: Item) -> Layer:
     """A piece of one item is broken off along a rough line."""
     h, w = item.stamp.alpha.shape

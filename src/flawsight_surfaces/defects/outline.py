@@ -24,50 +24,41 @@ def burr(canvas: Canvas) -> Layer:
     """Material that stands out over the outline: flash, a spur, a drop of solder."""
     radius, distance = canvas.spot(0.02, 0.3, 2.5)
     cover = _cover(canvas)
-    alpha = canvas.disc(distance, radius) * (1 - cover)
-    row, column = (int(c) for c in canvas.center)
-    reach = max(2, canvas.unit // 20)
-    box = np.s_[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+    box = canvas.window(max(2, canvas.unit // 20))
     inside = cover[box] > 0.8
-    near = canvas.surface.image[box]
-    paint = near[inside].mean(axis=0) if inside.any() else canvas.local_color()
-    return Layer(alpha, paint)
+    paint = canvas.image[box][inside].mean(axis=0) if inside.any() else canvas.local_color()
+    return Layer(canvas.disc(distance, radius) * (1 - cover), paint)
 
 
 def deformation(canvas: Canvas) -> Layer:
     """An outline, a pattern or a weave pushed or pulled out of its place."""
-    height, width = canvas.shape
     radius = max(6.0, canvas.radius(0.06) * 1.6)
     row, column = canvas.center
-    top, left = max(0, int(row - radius)), max(0, int(column - radius))
-    bottom, right = min(height, int(row + radius) + 2), min(width, int(column + radius) + 2)
-    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
-    near = smoothstep(1.0, 0.1, np.hypot(y - row, x - column) / radius)
-    angle, push = canvas.uniform(0, 2 * math.pi), radius * canvas.uniform(0.35, 0.6)
-    places = [y - push * math.sin(angle) * near, x - push * math.cos(angle) * near]
-    image = canvas.surface.image.copy()
+    box = np.s_[
+        max(0, int(row - radius)) : int(row + radius) + 2,
+        max(0, int(column - radius)) : int(column + radius) + 2,
+    ]
+    y, x = (plane[box].astype(np.float32) for plane in np.indices(canvas.shape))
+    push = smoothstep(1.0, 0.1, np.hypot(y - row, x - column) / radius)
+    (down, right), reach = canvas.way(), radius * canvas.uniform(0.35, 0.6)
+    places = [y - reach * down * push, x - reach * right * push]
+    image = canvas.image.copy()
     for c in range(3):
-        image[top:bottom, left:right, c] = map_coordinates(
-            canvas.surface.image[..., c], places, order=1, mode="nearest"
-        )
-    change = np.abs(image - canvas.surface.image).max(axis=2)
-    return Layer(smoothstep(0.02, 0.06, change), image)
+        image[box][..., c] = map_coordinates(canvas.image[..., c], places, order=1, mode="nearest")
+    return Layer(smoothstep(0.02, 0.06, np.abs(image - canvas.image).max(axis=2)), image)
 
 
 def break_(canvas: Canvas) -> Layer:
     """The part is broken across: a rough gap in which the background shows."""
-    angle = canvas.uniform(0, math.pi)
-    v, _ = canvas.turned(angle)
+    v, _ = canvas.turned(canvas.uniform(0, math.pi))
     row, column = canvas.center
     at = float(v[int(row), int(column)])
     rough = canvas.fractal(canvas.unit * 0.2, 5, 0.65) * 0.03
     half = canvas.uniform(0.008, 0.03 + 0.02 * (1 - canvas.difficulty))
     spread = 1 + 0.4 * canvas.fractal(canvas.unit * 0.25, 2)
-    edge = 0.8 / canvas.unit
     gap = np.abs(v - at + rough) - half * np.clip(spread, 0.3, 2)
-    alpha = smoothstep(edge, -edge, gap)
-    under = canvas.surface.under
-    dark = canvas.surface.image * 0.2
+    under, dark = canvas.surface.under, canvas.image * 0.2
+    alpha = smoothstep(0.8 / canvas.unit, -0.8 / canvas.unit, gap)
     return Layer(alpha, dark if under is None else mix(under, dark, 0.3))
 
 
@@ -102,26 +93,24 @@ def _bridge(canvas: Canvas, cover: Field) -> tuple[Field, Field, float] | None:
 def short_circuit(canvas: Canvas) -> Layer:
     """A bridge of conductor between two tracks."""
     pattern = canvas.surface.pattern
-    found = None if pattern is None else _bridge(canvas, pattern.cover)
+    found = _bridge(canvas, pattern.cover) if pattern else None
     if pattern is None or found is None:
         return canvas.nothing()
     start, end, gap = found
     points = np.linspace(start, end, 8) + canvas.normal(0, 0.06 * gap, (8, 2))
     points[0], points[-1] = start, end
     wide = np.maximum(1.5, gap * canvas.uniform(0.25, 0.7) * canvas.uniform(0.8, 1.2, 8))
-    line = canvas.stroke(points, wide)
-    return Layer(line * (1 - pattern.cover), pattern.ink)
+    return Layer(canvas.stroke(points, wide) * (1 - pattern.cover), pattern.ink)
 
 
 def open_circuit(canvas: Canvas) -> Layer:
     """A gap across a track."""
     pattern = canvas.surface.pattern
-    found = None if pattern is None else _bridge(canvas, 1 - pattern.cover)
+    found = _bridge(canvas, 1 - pattern.cover) if pattern else None
     if pattern is None or found is None:
         return canvas.nothing()
     start, end, wide = found
     off = (end - start) / max(1.0, wide) * 1.5
     points = np.linspace(start - off, end + off, 8) + canvas.normal(0, 0.05 * wide, (8, 2))
     gap = np.maximum(2.5, wide * canvas.uniform(0.3, 0.9) * canvas.uniform(0.8, 1.2, 8))
-    line = canvas.stroke(points, gap)
-    return Layer(line * pattern.cover, pattern.ground)
+    return Layer(canvas.stroke(points, gap) * pattern.cover, pattern.ground)

@@ -10,10 +10,8 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import uniform_filter1d
 
 from .draw import Draw
-from .fields import shade
+from .fields import LUMA, shade
 from .surface import Field
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ class Camera:
             lit[...] = uniform_filter1d(lit, self.motion[0], axis=self.motion[1], mode="nearest")
         lit = lit * self.light
         if self.monochrome:
-            lit = np.repeat((lit @ _LUMA)[..., None], 3, axis=2)
+            lit = np.repeat((lit @ LUMA)[..., None], 3, axis=2)
         elif self.saturation != 1:
-            gray = (lit @ _LUMA)[..., None]
+            gray = (lit @ LUMA)[..., None]
             lit = (gray + (lit - gray) * self.saturation).astype(np.float32)
         exposed: Field = self.curve[np.clip(lit, 0, 1023).astype(np.intp)]
         return exposed

@@ -7,10 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .draw import Draw
-from .fields import smoothstep
+from .fields import LUMA, along, smoothstep
 from .surface import Field, Floats, Mask, Surface
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,14 @@ class Canvas(Draw):
         shown: Mask | None = None,
     ) -> None:
         super().__init__(rng, *surface.image.shape[:2])
-        self.surface, self.center = surface, center
+        self.surface, self.image, self.center = surface, surface.image, center
         self.difficulty, self.shown = difficulty, shown
+
+    def window(self, reach: int) -> tuple[slice, slice]:
+        """The part of the surface up to so many pixels from the center."""
+        row, column = (int(c) for c in self.center)
+        down = slice(max(0, row - reach), row + reach + 1)
+        return down, slice(max(0, column - reach), column + reach + 1)
 
     def nothing(self) -> Layer:
         """The layer of a defect for which there is no place."""
@@ -45,17 +49,12 @@ class Canvas(Draw):
 
     def local_color(self) -> Field:
         """The mean color (3,) around the center."""
-        reach = max(2, self.unit // 24)
-        row, column = (int(c) for c in self.center)
-        near = self.surface.image[
-            max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1
-        ]
-        mean: Field = near.mean(axis=(0, 1))
+        mean: Field = self.image[self.window(max(2, self.unit // 24))].mean(axis=(0, 1))
         return mean
 
     def local_luma(self) -> float:
         """The mean lightness around the center, 0..1."""
-        return float(self.local_color() @ _LUMA)
+        return float(self.local_color() @ LUMA)
 
     def contrast(self) -> float:
         """How strong the defect shall be, in 0..1."""
@@ -104,6 +103,19 @@ class Canvas(Draw):
         """A random radius in pixels, times `grow`, and the distances of a blob of that radius."""
         radius = self.radius(largest) * grow
         return radius, self.blob(radius, rough, stretch)
+
+    def facets(self, radius: float, turns: Floats, low: float, high: float) -> Field:
+        """(H, W) distance from the center of a random polygon: 1 on its rim.
+
+        turns: the angles of its sides; low, high: how far they lie, in radii.
+        """
+        dy, dx = self.offsets()
+        distance: Field = np.zeros(self.shape, np.float32)
+        for turn in turns:  # the farthest of its sides
+            reach = radius * self.uniform(low, high)
+            side = along(dy, dx, (math.sin(turn), math.cos(turn))) / reach
+            distance = np.maximum(distance, side)
+        return distance
 
     def disc(self, distance: Floats, radius: float, soft: float = 0.0) -> Field:
         """Alpha (H, W) inside a blob, its rim soft relative to the radius, at least one pixel."""

@@ -1,14 +1,12 @@
 """Stamps of electronic parts; sizes in pixels."""
 
-import math
-
 import numpy as np
 
 from . import lettering, shapes
 from .draw import Draw
 from .fields import mix, shade, smoothstep
-from .hardware import disc_shadow, stamped
-from .surface import Field, Stamp
+from .hardware import Disc, stamped
+from .surface import Field, Mask, Stamp
 
 
 def solder(draw: Draw) -> Field:
@@ -35,20 +33,22 @@ def pad(draw: Draw, height: float, width: float, round_: bool, ground: Field) ->
     return Stamp(shapes.solid(distance), body)
 
 
+def _comb(across: Field, pitch: float, count: int) -> Mask:
+    """A number of like teeth about the middle."""
+    phase = (across / pitch + (0.5 if count % 2 else 0)) % 1
+    return np.asarray((np.abs(phase - 0.5) < 0.27) & (np.abs(across) < count * pitch / 2))
+
+
 def chip(draw: Draw, height: float, width: float) -> Stamp:
     """A black package with legs on two or four sides, a marking and a dot at pin one."""
     leg = max(2.0, 0.13 * height)
     y, x = shapes.sheet(height + 2 * leg, width + 2 * leg)
     pitch = max(3.0, min(height, width) * draw.uniform(0.12, 0.22))
     count = max(2, int(width * 0.9 / pitch))
-    comb_x = (np.abs((x / pitch + (0.5 if count % 2 else 0)) % 1 - 0.5) < 0.27) & (
-        np.abs(x) < count * pitch / 2
-    )
-    pins = comb_x & (np.abs(y) < height / 2 + leg)
+    pins = _comb(x, pitch, count) & (np.abs(y) < height / 2 + leg)
     if draw.chance(0.35):
         side = max(2, int(height * 0.9 / pitch))
-        comb_y = np.abs((y / pitch + (0.5 if side % 2 else 0)) % 1 - 0.5) < 0.27
-        pins |= comb_y & (np.abs(y) < side * pitch / 2) & (np.abs(x) < width / 2 + leg)
+        pins |= _comb(y, pitch, side) & (np.abs(x) < width / 2 + leg)
     case = shapes.solid(shapes.box(y, x, height, width, 1))
     black = draw.gray(0.06, 0.22, 0.01)
     rim = shapes.line(shapes.box(y, x, height - 2, width - 2, 1), 1.0)
@@ -74,37 +74,32 @@ def resistor(draw: Draw, height: float, width: float) -> Stamp:
     inner = shapes.solid(shapes.box(y, x, height, width * 0.6))
     body = mix(shade(solder(draw), np.ones(y.shape, np.float32)), fill, inner)
     if kind == 0 and height > 9:
-        body = stamped(
-            body, lettering.text(height * 0.45, str(draw.integers(100, 999))), draw.gray(0.7, 0.9)
-        )
+        value = lettering.text(height * 0.45, str(draw.integers(100, 999)))
+        body = stamped(body, value, draw.gray(0.7, 0.9))
     return Stamp(outer, body, 0.2 * shapes.solid(shapes.box(y, x, height + 1, width + 1, 2), 0.5))
 
 
 def can(draw: Draw, size: float) -> Stamp:
     """A round can from above: a capacitor, a buzzer, a sensor eye."""
-    y, x = shapes.sheet(size, size, 4)
-    radius, angle = size / 2, draw.uniform(0, 2 * math.pi)
-    r = np.hypot(y, x) / radius
-    lamp = (math.sin(angle), math.cos(angle))
-    fan = (y * lamp[0] + x * lamp[1]) / radius
-    light = 0.9 + 0.25 * fan + 0.2 * np.sin(r * draw.uniform(4, 12))
+    disc = Disc(draw, size, 4)
+    r = disc.r / disc.radius
+    light = 0.9 + 0.25 * disc.fan + 0.2 * np.sin(r * draw.uniform(4, 12))
     metal = draw.gray(0.1, 0.85) if draw.chance(0.7) else draw.color(value=(0.2, 0.8))
     body = shade(metal, light)
     if draw.chance(0.5):  # a dark mouth
         body = mix(body, draw.gray(0.03, 0.3), smoothstep(0.7, 0.62, r))
     elif draw.chance(0.5):  # a half marked as the minus pole
-        half = (x > 0.3 * radius) * smoothstep(0.95, 0.9, r)
+        half = (disc.x > 0.3 * disc.radius) * smoothstep(0.95, 0.9, r)
         body = mix(body, draw.gray(0.05, 0.2), half)
-    shadow = 0.4 * shapes.solid(disc_shadow(y, x, radius * 1.05, lamp, 0.12 * radius), 0.4)
-    return Stamp(shapes.solid((r - 1) * radius), np.clip(body, 0, 1), shadow)
+    shadow = disc.shadow(0.4, 1.05, 0.12, 0.4)
+    return Stamp(shapes.solid((r - 1) * disc.radius), np.clip(body, 0, 1), shadow)
 
 
 def led(draw: Draw, size: float, paint: Field) -> Stamp:
     """A lens of one color in a white or black frame."""
     y, x = shapes.sheet(size, size)
     body = np.broadcast_to(draw.gray(0.85, 0.98), (*y.shape, 3))
-    r = np.hypot(y, x) / (size / 2)
-    lens = mix(body, paint, smoothstep(0.85, 0.75, r))
+    lens = mix(body, paint, smoothstep(0.85, 0.75, np.hypot(y, x) / (size / 2)))
     glint = smoothstep(0.35, 0.1, np.hypot(y / size + 0.12, x / size + 0.12) * 2)
     square = draw.chance(0.5)
     distance = shapes.box(y, x, size, size, 1) if square else shapes.disc(y, x, size / 2)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from .surface import Field
+from .surface import Field, Way
 
 
 class Draw:
@@ -52,6 +52,11 @@ class Draw:
             return float(self.integers(4)) * math.pi / 2
         return self.uniform(0, 2 * math.pi)
 
+    def way(self) -> Way:
+        """Any direction, such as that of a lamp."""
+        angle = self.uniform(0, 2 * math.pi)
+        return math.sin(angle), math.cos(angle)
+
     def color(
         self,
         hue: tuple[float, float] = (0.0, 1.0),
@@ -61,6 +66,10 @@ class Draw:
         """An RGB color (3,) from ranges of hue, saturation and value, each in [0, 1]."""
         h, s, v = self.uniform(*hue), self.uniform(*saturation), self.uniform(*value)
         return np.array(colorsys.hsv_to_rgb(h % 1.0, s, v), np.float32)
+
+    def recolored(self, paint: Field, share: float, **ranges: tuple[float, float]) -> Field:
+        """A color, or with a probability another one from ranges; see `color`."""
+        return self.color(**ranges) if self.chance(share) else paint
 
     def gray(self, low: float, high: float, tint: float = 0.03) -> Field:
         """A nearly gray color (3,) of value low..high."""
@@ -75,6 +84,16 @@ class Draw:
         y, x = self.axes()
         c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
         return c * y + s * x, c * x - s * y
+
+    def lying(self) -> tuple[Field, Field]:
+        """The axes, or in half the cases x and y: (v, u), u along what lies there."""
+        y, x = self.axes()
+        return (y, x) if self.chance(0.5) else (x, y)
+
+    def shifted(self, axes: tuple[Field, Field], reach: float) -> tuple[Field, Field]:
+        """Axes whose origin is moved at random, in either direction by up to a reach."""
+        down, right = self.uniform(-reach, reach, 2).astype(np.float32)
+        return axes[0] - down, axes[1] - right
 
     def smooth(self, scale: float | tuple[float, float]) -> Field:
         """(H, W) noise of mean about 0, deviation about 1; scale: grain size, or (down, across)."""

@@ -16,6 +16,13 @@ def bounds(mask: Mask) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
+def window(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """The part of an image that holds a non-empty mask (H, W), with a margin in pixels."""
+    top, left, bottom, right = bounds(mask)
+    rows = slice(max(0, top - margin), bottom + margin)
+    return rows, slice(max(0, left - margin), right + margin)
+
+
 @dataclass(frozen=True)
 class View:
     """The part of a surface of size `canvas` that an image of size `size` shows.
@@ -39,31 +46,27 @@ class View:
         ImageDraw.Draw(plane).polygon([tuple(corner) for corner in inner.tolist()], fill=1)
         return np.asarray(plane)
 
-    def _seen(self, picture: Image.Image, mode: Image.Resampling) -> Image.Image:
-        assert self.coefficients is not None
-        size = self.size[::-1]
-        return picture.transform(size, Image.Transform.PERSPECTIVE, self.coefficients, mode)
+    def _seen(self, pixels: NDArray[np.uint8], mode: Image.Resampling) -> NDArray[np.uint8]:
+        if self.coefficients is None:
+            return pixels
+        size, how = self.size[::-1], Image.Transform.PERSPECTIVE
+        return np.asarray(Image.fromarray(pixels).transform(size, how, self.coefficients, mode))
 
     def image(self, surface: Field) -> NDArray[np.uint8]:
         """An RGB surface (h, w, 3) in [0, 1] as seen, (H, W, 3) in 0..255."""
         pixels = (surface * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-        if self.coefficients is None:
-            return pixels
-        return np.asarray(self._seen(Image.fromarray(pixels), Image.Resampling.BICUBIC))
+        return self._seen(pixels, Image.Resampling.BICUBIC)
 
     def field(self, field: Field) -> Field:
         """A field (h, w) in [0, 1] as seen, (H, W)."""
         if self.coefficients is None:
             return field
-        plane = Image.fromarray((field * np.float32(255) + np.float32(0.5)).astype(np.uint8))
-        seen = self._seen(plane, Image.Resampling.BILINEAR)
-        return np.asarray(seen, np.float32) * np.float32(1 / 255)
+        pixels = (field * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+        return self._seen(pixels, Image.Resampling.BILINEAR) * np.float32(1 / 255)
 
     def labels(self, numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Whole numbers (h, w) as seen, (H, W)."""
-        if self.coefficients is None:
-            return numbers
-        return np.asarray(self._seen(Image.fromarray(numbers), Image.Resampling.NEAREST))
+        return self._seen(numbers, Image.Resampling.NEAREST)
 
 
 def draw_view(rng: np.random.Generator, height: int, width: int, difficulty: float) -> View:

@@ -10,15 +10,34 @@ import numpy as np
 
 from . import lettering, shapes
 from .draw import Draw
-from .fields import mix, shade, smoothstep
-from .surface import Field, Stamp
+from .fields import along, away, brighten, mix, shade, smoothstep
+from .surface import Field, Stamp, Way
 
 MakeStamp = Callable[[Draw, float, Field], Stamp]
 
 
-def _lamp(draw: Draw) -> tuple[float, float]:
-    angle = draw.uniform(0, 2 * math.pi)
-    return math.sin(angle), math.cos(angle)
+class Disc:
+    """The sheet of a round thing of a diameter in pixels, with a lamp somewhere beside it.
+
+    y, x, r: (h, w) from the center, in pixels; fan: -1 on the far rim .. 1 on that near the lamp.
+    """
+
+    def __init__(self, draw: Draw, size: float, margin: float = 3.0) -> None:
+        self.radius, self.lamp = size / 2, draw.way()
+        self.y, self.x = shapes.sheet(size, size, margin)
+        self.r = np.hypot(self.y, self.x)
+        self.fan = along(self.y, self.x, self.lamp) / self.radius
+        self.alpha = shapes.solid(self.r - self.radius)
+
+    def shadow(self, dark: float, grow: float, shift: float, blur: float = 0.5) -> Field:
+        """What it throws on the ground, its radius and distance relative to the disc's."""
+        shadow = disc_shadow(self.y, self.x, self.radius * grow, self.lamp, shift * self.radius)
+        return dark * shapes.solid(shadow, blur)
+
+
+def disc_shadow(y: Field, x: Field, radius: float, lamp: Way, shift: float) -> Field:
+    """The distance to the shadow of a disc away from a lamp."""
+    return shapes.disc(y + (shift * lamp[0]), x + (shift * lamp[1]), radius)
 
 
 def _metal(draw: Draw) -> Field:
@@ -38,18 +57,13 @@ def ink(draw: Draw, ground: Field) -> Field:
 
 def hole(draw: Draw, size: float, ground: Field) -> Stamp:
     """A drilled or countersunk hole."""
-    y, x = shapes.sheet(size, size, 3)
-    r = np.hypot(y, x)
-    radius = size / 2
-    sunk = radius * (draw.uniform(0.55, 0.75) if draw.chance(0.4) else 0.88)
-    lamp = _lamp(draw)
-    fan = (y * lamp[0] + x * lamp[1]) / radius
-    flank = shade(ground, 0.85 - 0.4 * fan)
+    sunk = draw.uniform(0.55, 0.75) if draw.chance(0.4) else 0.88
+    disc = Disc(draw, size)
     inside = draw.gray(0.0, 0.15, 0.02)
     if float(ground.mean()) < 0.2 or draw.chance(0.12):  # one sees the bright table through it
         inside = draw.gray(0.75, 0.98)
-    dark = shade(inside, 1 + 0.3 * fan)
-    return Stamp(shapes.solid(r - radius), mix(flank, dark, shapes.solid(r - sunk)))
+    flank, dark = shade(ground, 0.85 - 0.4 * disc.fan), shade(inside, 1 + 0.3 * disc.fan)
+    return Stamp(disc.alpha, mix(flank, dark, shapes.solid(disc.r - disc.radius * sunk)))
 
 
 def slot(draw: Draw, size: float, ground: Field) -> Stamp:
@@ -58,8 +72,7 @@ def slot(draw: Draw, size: float, ground: Field) -> Stamp:
     if draw.chance(0.5):
         long, high = high, long
     y, x = shapes.sheet(high, long, 2)
-    corner = min(high, long) * float(draw.choice([0.5, 0.15]))
-    distance = shapes.box(y, x, high, long, corner)
+    distance = shapes.box(y, x, high, long, min(high, long) * float(draw.choice([0.5, 0.15])))
     dark = draw.gray(0.02, 0.18) if float(ground.mean()) > 0.25 else draw.gray(0.6, 0.9)
     rim = shade(ground, 1 + 0.3 * np.sign(y + x))
     return Stamp(shapes.solid(distance), mix(rim, dark, shapes.solid(distance + 0.06 * size)))
@@ -67,14 +80,12 @@ def slot(draw: Draw, size: float, ground: Field) -> Stamp:
 
 def screw(draw: Draw, size: float, ground: Field) -> Stamp:
     """A screw head with a slot, a cross or a socket."""
-    y, x = shapes.sheet(size, size, 3)
-    radius, lamp, turn = size / 2, _lamp(draw), draw.uniform(0, math.pi)
-    r = np.hypot(y, x)
-    fan = (y * lamp[0] + x * lamp[1]) / radius
+    disc, turn = Disc(draw, size), draw.uniform(0, math.pi)
     metal = _metal(draw) if draw.chance(0.8) else draw.gray(0.08, 0.2)
-    light = 0.95 + 0.3 * fan - 0.35 * smoothstep(0.75 * radius, radius, r)
+    radius, r = disc.radius, disc.r
+    light = 0.95 + 0.3 * disc.fan - 0.35 * smoothstep(0.75 * radius, radius, r)
     c, s = math.cos(turn), math.sin(turn)
-    v, u = c * y + s * x, c * x - s * y
+    v, u = c * disc.y + s * disc.x, c * disc.x - s * disc.y
     kind = draw.integers(4)
     if kind == 0:
         drive = np.maximum(np.abs(v) - 0.13 * radius, np.abs(u) - 0.9 * radius)
@@ -82,54 +93,35 @@ def screw(draw: Draw, size: float, ground: Field) -> Stamp:
         drive = shapes.cross(v, u, 0.6 * radius, 0.3 * radius)
     else:
         drive = shapes.polygon(v, u, 0.4 * radius, 6)
-        if kind == 3:  # a hexagonal head around the socket
-            r = shapes.polygon(v, u, 0.88 * radius, 6) + radius
-    body = shade(metal, light)
-    body = mix(body, metal * 0.2, shapes.solid(drive))
-    shadow = 0.4 * shapes.solid(disc_shadow(y, x, radius * 1.05, lamp, 0.12 * radius), 0.5)
-    return Stamp(shapes.solid(r - radius), body, shadow)
-
-
-def disc_shadow(
-    y: Field, x: Field, radius: float, lamp: tuple[float, float], shift: float
-) -> Field:
-    """The distance to the shadow of a disc away from a lamp."""
-    return shapes.disc(y + (shift * lamp[0]), x + (shift * lamp[1]), radius)
+    if kind == 3:  # a hexagonal head around the socket
+        r = shapes.polygon(v, u, 0.88 * radius, 6) + radius
+    body = mix(shade(metal, light), metal * 0.2, shapes.solid(drive))
+    return Stamp(shapes.solid(r - radius), body, disc.shadow(0.4, 1.05, 0.12))
 
 
 def rivet(draw: Draw, size: float, ground: Field) -> Stamp:
     """A dome of metal, or of the color of the ground."""
-    y, x = shapes.sheet(size, size, 3)
-    radius, lamp = size / 2, _lamp(draw)
+    disc = Disc(draw, size)
     metal = ground if draw.chance(0.5) else _metal(draw)
-    fan = (y * lamp[0] + x * lamp[1]) / radius
-    light = 1 + 0.45 * fan - 0.25 * smoothstep(0.7 * radius, radius, np.hypot(y, x))
-    glint = smoothstep(0.4, 0.1, np.hypot(y / radius - 0.4 * lamp[0], x / radius - 0.4 * lamp[1]))
-    body = shade(metal, light) + 0.3 * glint[..., None]
-    shadow = 0.45 * shapes.solid(disc_shadow(y, x, radius * 1.1, lamp, 0.15 * radius), 0.5)
-    return Stamp(shapes.solid(shapes.disc(y, x, radius)), body, shadow)
+    light = 1 + 0.45 * disc.fan - 0.25 * smoothstep(0.7 * disc.radius, disc.radius, disc.r)
+    glint = away(disc.y / disc.radius, disc.x / disc.radius, disc.lamp, 0.4)
+    body = brighten(shade(metal, light), 0.3 * smoothstep(0.4, 0.1, glint))
+    return Stamp(disc.alpha, body, disc.shadow(0.45, 1.1, 0.15))
 
 
 def dimple(draw: Draw, size: float, ground: Field) -> Stamp:
     """The clean round hollow of a drill point."""
-    y, x = shapes.sheet(size, size)
-    radius, lamp = size / 2, _lamp(draw)
-    r = np.hypot(y, x) / radius
-    fan = (y * lamp[0] + x * lamp[1]) / radius
-    light = 0.85 - 0.5 * fan * smoothstep(0.05, 0.3, r) - 0.3 * smoothstep(0.5, 0.0, r)
-    return Stamp(shapes.solid((r - 1) * radius), shade(ground, light))
+    disc = Disc(draw, size, 2)
+    r = disc.r / disc.radius
+    light = 0.85 - 0.5 * disc.fan * smoothstep(0.05, 0.3, r) - 0.3 * smoothstep(0.5, 0.0, r)
+    return Stamp(shapes.solid((r - 1) * disc.radius), shade(ground, light))
 
 
 def boss(draw: Draw, size: float, ground: Field) -> Stamp:
     """A raised ring moulded on, with a round hole."""
-    y, x = shapes.sheet(size, size, 3)
-    radius, lamp = size / 2, _lamp(draw)
-    r = np.hypot(y, x)
-    fan = (y * lamp[0] + x * lamp[1]) / radius
-    body = shade(ground, 1.1 + 0.25 * fan)
-    body = mix(body, ground * 0.25, shapes.solid(r - 0.5 * radius))
-    shadow = 0.35 * shapes.solid(disc_shadow(y, x, radius * 1.05, lamp, 0.2 * radius), 0.5)
-    return Stamp(shapes.solid(r - radius), body, shadow)
+    disc = Disc(draw, size)
+    ring, hole = shade(ground, 1.1 + 0.25 * disc.fan), shapes.solid(disc.r - 0.5 * disc.radius)
+    return Stamp(disc.alpha, mix(ring, ground * 0.25, hole), disc.shadow(0.35, 1.05, 0.2))
 
 
 def sticker(draw: Draw, size: float, ground: Field) -> Stamp:
@@ -140,8 +132,9 @@ def sticker(draw: Draw, size: float, ground: Field) -> Stamp:
         if float(np.abs(paint - ground).max()) > 0.35:
             break
         paint = draw.color(saturation=(0.5, 1), value=(0.3, 1.0))
-    square = draw.chance(0.4)
-    distance = shapes.box(y, x, size, size, 0.1 * size) if square else shapes.disc(y, x, size / 2)
+    distance = shapes.disc(y, x, size / 2)
+    if draw.chance(0.4):
+        distance = shapes.box(y, x, size, size, 0.1 * size)
     body = np.broadcast_to(paint, (*y.shape, 3))
     if draw.chance(0.6) and size > 10:
         mark = lettering.text(size * 0.5, lettering.words(draw, 2))
@@ -163,8 +156,7 @@ def label(draw: Draw, size: float, ground: Field) -> Stamp:
     """A paper label with print, a bar code or both."""
     h, w = size * draw.uniform(0.9, 1.5), size * draw.uniform(1.4, 2.4)
     paper = draw.gray(0.82, 1.0, 0.02)
-    if draw.chance(0.25):
-        paper = draw.color(saturation=(0.3, 0.9), value=(0.6, 1.0))
+    paper = draw.recolored(paper, 0.25, saturation=(0.3, 0.9), value=(0.6, 1.0))
     y, x = shapes.sheet(h, w, 3)
     body = np.broadcast_to(paper, (*y.shape, 3)).copy()
     black = draw.gray(0.0, 0.25)
@@ -191,9 +183,7 @@ def text(draw: Draw, size: float, ground: Field) -> Stamp:
     """One or two lines of print, at times upright."""
     lines = [lettering.text(size * 0.45, lettering.words(draw)) for _ in range(draw.integers(1, 3))]
     width = max(line.shape[1] for line in lines)
-    alpha = np.concatenate(
-        [np.pad(line, ((1, 1), (0, width - line.shape[1]))) for line in lines], axis=0
-    )
+    alpha = np.vstack([np.pad(line, ((1, 1), (0, width - line.shape[1]))) for line in lines])
     if draw.chance(0.2):
         alpha = np.rot90(alpha).copy()
     return printed(alpha, ink(draw, ground))
@@ -217,9 +207,8 @@ def barcode(draw: Draw, size: float, ground: Field) -> Stamp:
     """A bar code on a white field, or in ink on a light ground."""
     h, w = int(size * draw.uniform(0.7, 1.3)), int(size * draw.uniform(1.5, 2.6))
     code = np.pad(lettering.barcode(draw, h, w), 3)
-    paint = np.where(code[..., None] > 0.5, 0.05, np.float32(0.95))
-    paint = np.broadcast_to(paint, (*code.shape, 3))
-    return Stamp(np.ones_like(code), paint)
+    paint = np.where(code > 0.5, 0.05, np.float32(0.95))
+    return Stamp(np.ones_like(code), np.stack([paint] * 3, axis=2))
 
 
 def matrix_code(draw: Draw, size: float, ground: Field) -> Stamp:
@@ -228,5 +217,4 @@ def matrix_code(draw: Draw, size: float, ground: Field) -> Stamp:
     dark, light = draw.gray(0.0, 0.15, 0.01), draw.gray(0.8, 1.0, 0.01)
     if draw.chance(0.3):
         dark, light = light, dark
-    body = mix(np.broadcast_to(light, (*code.shape, 3)), dark, code)
-    return Stamp(np.ones_like(code), body)
+    return Stamp(np.ones_like(code), mix(np.broadcast_to(light, (*code.shape, 3)), dark, code))

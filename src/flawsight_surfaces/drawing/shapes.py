@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .surface import Field
+from .surface import Field, Floats
 
 
 def sheet(height: float, width: float, margin: float = 2.0) -> tuple[Field, Field]:
@@ -17,12 +16,18 @@ def sheet(height: float, width: float, margin: float = 2.0) -> tuple[Field, Fiel
     return full_y, full_x
 
 
-def solid(distance: NDArray[np.floating], scale: float = 1.0) -> Field:
+def round_sheet(size: float) -> tuple[Field, Field, Field]:
+    """y, x and the distance from the center in radii (h, w each), for a disc of a diameter."""
+    y, x = sheet(size, size, 4)
+    return y, x, np.asarray(np.hypot(y, x) / (size / 2), np.float32)
+
+
+def solid(distance: Floats, scale: float = 1.0) -> Field:
     """Alpha of a shape with an edge one pixel wide; scale: pixels in a unit of distance."""
     return np.asarray(np.clip(0.5 - distance * np.float32(scale), 0, 1), np.float32)
 
 
-def line(distance: NDArray[np.floating], width: float, scale: float = 1.0) -> Field:
+def line(distance: Floats, width: float, scale: float = 1.0) -> Field:
     """Alpha of an outline of a width in units of distance."""
     return solid(np.abs(distance) - np.float32(width / 2), scale)
 
@@ -47,6 +52,13 @@ def polygon(y: Field, x: Field, radius: float, corners: int, turn: float = 0.0) 
     sector = 2 * math.pi / corners
     phi = (np.arctan2(y, x) + np.float32(turn)) % sector - sector / 2
     return np.asarray((np.hypot(y, x) * np.cos(phi) - radius), np.float32)
+
+
+def holes(r: Floats, phi: Floats, at: float, count: int, radius: float) -> Field:
+    """Round holes evenly on a circle; r, phi: polar coordinates."""
+    sector = 2 * math.pi / count
+    phi = phi % sector - sector / 2
+    return np.asarray(np.hypot(r * np.sin(phi), r * np.cos(phi) - at) - radius, np.float32)
 
 
 def gear(y: Field, x: Field, radius: float, teeth: int, depth: float, turn: float) -> Field:

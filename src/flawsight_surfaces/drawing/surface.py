@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 Floats = NDArray[np.floating]  # of any precision
+Way = tuple[float, float]  # a direction: (sine, cosine) of its angle
 Mask = NDArray[np.bool_]
 
 

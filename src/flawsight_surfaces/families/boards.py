@@ -1,15 +1,16 @@
-"""Populated boards and packages: electronics made of many components."""
+"""Electronics: populated boards, packages, connectors and cables."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 
 from ..drawing import components, hardware, lettering, shapes
 from ..drawing.draw import Draw
-from ..drawing.fields import mix, shade, smoothstep
-from ..drawing.layout import corners, grid, spread
-from ..drawing.stamps import lay, lay_all
+from ..drawing.fields import away, bulge, mix, near, shade, smoothstep
+from ..drawing.stamps import corners, covered, grid, lay, lay_all, spread
 from ..drawing.surface import Field, Item, Stamp, Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 from .tracks import board_colors, draw_tracks
 
 
@@ -20,19 +21,14 @@ class _Bench:
         self.image, self.items = image, list[Item]()
         self.taken = np.zeros(image.shape[:2], np.bool_) if free is None else free < 0.98
 
-    def put(self, stamp: Stamp, center: tuple[float, float], kind: str, group: int) -> bool:
+    def put(self, stamp: Stamp, center: tuple[float, float], kind: str, group: int) -> None:
         """Lay a stamp if there is room for it."""
         h, w = stamp.alpha.shape
         top, left = round(center[0] - h / 2), round(center[1] - w / 2)
-        box = np.s_[max(0, top) : top + h, max(0, left) : left + w]
-        if top + h <= 0 or left + w <= 0 or self.taken[box].any():
-            return False
-        item = lay(self.image, stamp, center, kind, group)
-        if item is None:
-            return False
-        self.items.append(item)
-        self.taken[box] = True
-        return True
+        box = np.s_[max(0, top) : max(0, top + h), max(0, left) : max(0, left + w)]
+        if not self.taken[box].any() and (item := lay(self.image, stamp, center, kind, group)):
+            self.items.append(item)
+            self.taken[box] = True
 
 
 def _stamp(draw: Draw, unit: float, ground: Field) -> tuple[str, Stamp]:
@@ -59,7 +55,6 @@ def _turned(stamp: Stamp) -> Stamp:
 
 def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) -> None:
     """Rows of equal components and some single ones."""
-    height, width = bench.image.shape[:2]
     for group in range(1, rows + 1):
         kind, stamp = _stamp(draw, unit, ground)
         stamp = _turned(stamp) if draw.chance(0.4) else stamp
@@ -67,7 +62,7 @@ def _populate(draw: Draw, bench: _Bench, unit: float, rows: int, ground: Field) 
         count = int(draw.integers(2, 7)) if draw.chance(0.7) else 1
         down = draw.chance(0.5)
         step = (h if down else w) * draw.uniform(1.15, 2.0)
-        row, column = draw.uniform(0, height), draw.uniform(0, width)
+        row, column = draw.uniform(0, draw.height), draw.uniform(0, draw.width)
         for i in range(count):
             shift = (i - (count - 1) / 2) * step
             center = (row + shift, column) if down else (row, column + shift)
@@ -103,24 +98,23 @@ def module_board(draw: Draw) -> Surface:
     tall, wide = tall * min(1.3, draw.tall), wide * min(1.3, draw.wide)
     distance = shapes.box(v, u, tall, wide, float(draw.choice([0.0, 0.03])))
     ground, body = _bare(draw, 0.03, 0.5, 0.4)
-    surface = place(draw, back, body, distance, distance - 0.02)
-    assert surface.region is not None
+    surface = place(draw, back, body, distance)
     bench = _Bench(surface.image, surface.region)
-    size = draw.unit * min(tall, wide)
+    size, (row, column) = draw.unit * min(tall, wide), draw.center
     down, across = draw.unit * tall / 2 - 0.09 * size, draw.unit * wide / 2 - 0.09 * size
     bore = hardware.hole(draw, max(7.0, 0.09 * size), ground)
     for center in corners(draw, down, across):
         bench.put(bore, center, "bore", 90)
     big = components.can(draw, size * draw.uniform(0.25, 0.5))
     for j in (-1, 1) if draw.chance(0.6) else (0,):
-        bench.put(big, (draw.height / 2, draw.width / 2 + j * 0.26 * draw.unit * wide), "can", 91)
+        bench.put(big, (row, column + j * 0.26 * draw.unit * wide), "can", 91)
     pins = int(draw.integers(3, 9))
     pin = components.pin(0.1 * size, 0.035 * size, components.solder(draw))
     for i in range(pins):
         shift = (i - (pins - 1) / 2) * 0.07 * size
-        bench.put(pin, (draw.height / 2 + down, draw.width / 2 + shift), "pin", 92)
+        bench.put(pin, (row + down, column + shift), "pin", 92)
     _populate(draw, bench, size, int(draw.integers(3, 9)), ground)
-    return Surface(bench.image, surface.region, surface.under, items=tuple(bench.items))
+    return replace(surface, items=tuple(bench.items))
 
 
 def solder_pads(draw: Draw) -> Surface:
@@ -143,30 +137,27 @@ def solder_pads(draw: Draw) -> Surface:
 def chip_package(draw: Draw) -> Surface:
     """A package from above with its legs, on a table."""
     image = backdrop(draw)
-    under = image.copy()
-    tall, wide = draw.uniform(0.25, 0.45) * draw.unit, draw.uniform(0.45, 0.7) * draw.unit
+    under, unit = image.copy(), draw.unit
+    tall, wide = draw.uniform(0.25, 0.45) * unit, draw.uniform(0.45, 0.7) * unit
     count = int(draw.integers(4, 12))
     metal, pitch = components.solder(draw), wide * 0.92 / count
-    pin = components.pin(draw.unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
-    away = tall / 2 + 0.03 * draw.unit
+    pin = components.pin(unit * draw.uniform(0.08, 0.13), pitch * 0.45, metal)
+    reach = tall / 2 + 0.03 * unit
     line = grid(draw, 1, count, pitch)
-    items = lay_all(image, pin, [(y + side * away, x) for side in (-1, 1) for y, x in line], "pin")
-    y, x = draw.axes()
-    distance = shapes.box(y * draw.unit, x * draw.unit, tall, wide, 0.02 * draw.unit)
+    items = lay_all(image, pin, [(y + side * reach, x) for side in (-1, 1) for y, x in line], "pin")
+    y, x = (axis * unit for axis in draw.axes())
+    distance = shapes.box(y, x, tall, wide, 0.02 * unit)
     case = shapes.solid(distance)
     black = draw.gray(0.06, 0.28, 0.02)
-    light = 1 + 0.1 * draw.smooth(draw.unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
-    image = mix(image, shade(black, light), case)
-    dot = shapes.disc(y * draw.unit - 0.3 * tall, x * draw.unit + 0.42 * wide, 0.03 * draw.unit)
-    image = mix(image, black * 0.5, shapes.solid(dot))
+    light = 1 + 0.1 * draw.smooth(unit / 60) + 0.5 * shapes.line(distance + 3, 1.5)
+    dot = shapes.disc(y - 0.3 * tall, x + 0.42 * wide, 0.03 * unit)
+    image = mix(mix(image, shade(black, light), case), black * 0.5, shapes.solid(dot))
     lines = [lettering.text(0.18 * tall, lettering.words(draw)) for _ in range(2)]
     for i, words in enumerate(lines):
         center = (draw.height / 2 + (i - 0.5) * 0.32 * tall, draw.width / 2)
         lay(image, hardware.printed(words, draw.gray(0.6, 0.9)), center, "text")
-    region = case.copy()
-    for item in items:
-        np.maximum(region[item.box], item.stamp.alpha, out=region[item.box])
     # What the case covers of a leg is no part of it.
+    region = np.maximum(case, covered(items, draw.shape))
     return Surface(image, region, under, items=items, countable=True)
 
 
@@ -196,6 +187,73 @@ def solar_cell(draw: Draw) -> Surface:
     bar = np.abs((u / wide + draw.random()) % 1 - 0.5) * wide
     image = mix(image, silver, smoothstep(half + pixel, half, bar))
     if draw.chance(0.5):  # the gap between two wafers
-        gap = np.abs((v + draw.uniform(-0.3, 0.3)) / 1.0)
-        image = mix(image, draw.gray(0.75, 0.95), smoothstep(0.016, 0.012, gap))
+        gap = smoothstep(0.016, 0.012, np.abs(v + draw.uniform(-0.3, 0.3)))
+        image = mix(image, draw.gray(0.75, 0.95), gap)
     return Surface(image)
+
+
+def pin_connector(draw: Draw) -> Surface:
+    """A moulded housing with a row or two of contacts."""
+    back = backdrop(draw)
+    y, x = draw.axes()
+    across = draw.width >= draw.height
+    rows, count = int(draw.integers(1, 3)), int(draw.integers(3, 10))
+    long, high = draw.uniform(0.6, 0.85), draw.uniform(0.16, 0.3) * rows
+    v, u = (y, x) if across else (x, y)
+    distance = shapes.box(v, u, high, long, float(draw.choice([0.0, 0.03])))
+    paint = draw.gray(0.03, 0.95) if draw.chance(0.6) else draw.color(value=(0.2, 0.95))
+    rim = smoothstep(0.02, 0.012, np.abs(distance + 0.03))
+    light = 1 + 0.03 * draw.smooth(draw.unit * 0.2) - 0.35 * rim
+    surface = place(draw, back, shade(paint, light), distance, 0.03)
+    pitch = long * 0.88 * draw.unit / count
+    size = pitch * draw.uniform(0.3, 0.55)
+    metal = components.solder(draw)
+    pin = components.pin(size * draw.uniform(1, 1.8), size, metal)
+    centers = []
+    for r, i in np.ndindex(rows, count):
+        off = ((r - (rows - 1) / 2) * high / rows * draw.unit, (i - (count - 1) / 2) * pitch)
+        down, right = off if across else off[::-1]
+        centers.append((draw.height / 2 + down, draw.width / 2 + right))
+    return replace(surface, items=lay_all(surface.image, pin, centers, "pin"), countable=True)
+
+
+def cable_bundle(draw: Draw) -> Surface:
+    """Insulated wires side by side, each round and of its own color."""
+    back = backdrop(draw)
+    v, u = draw.lying()
+    v = v + draw.uniform(0, 0.06) * np.sin(u * draw.uniform(1, 4))
+    count, wire = int(draw.integers(3, 10)), draw.uniform(0.05, 0.11)
+    at = v / wire + (count / 2)
+    number = np.clip(np.floor(at), 0, count - 1).astype(np.intp)
+    alike = draw.color(saturation=(0, 0.9), value=(0.1, 0.95))
+    paints = np.stack(
+        [alike if draw.chance(0.4) else draw.color((0, 1), (0, 1), (0.1, 1)) for _ in range(count)]
+    )
+    t = (at - number - 0.5) * 2
+    light = 0.4 + 0.65 * bulge(t) + 0.2 * near(t + 0.3, 0.25)
+    light = light * (1 + 0.02 * draw.smooth(draw.unit * 0.1))
+    body = np.clip(shade(paints[number], light), 0, 1)
+    return place(draw, back, body, np.abs(v) - (count * wire / 2))
+
+
+def cable_end(draw: Draw) -> Surface:
+    """The cut through a cable: cores of copper in colored insulation in a round sheath."""
+    back = backdrop(draw)
+    v, u = draw.turned(draw.uniform(0, 6.3))
+    size, r = draw.uniform(0.3, 0.44), np.hypot(v, u)
+    sheath = draw.gray(0.1, 0.9) if draw.chance(0.6) else draw.color(value=(0.2, 0.9))
+    body = shade(sheath, 1 + 0.05 * draw.smooth(draw.unit * 0.03))
+    count = int(draw.integers(2, 6))
+    core, ring = (0.42 * size, 0.46 * size) if count < 4 else (0.34 * size, 0.56 * size)
+    copper = draw.color((0.04, 0.09), (0.4, 0.8), (0.5, 0.9))
+    strands = shade(copper, np.clip(1 + 0.35 * draw.smooth(draw.unit * 0.02), 0.4, 1.5))
+    alike = draw.chance(0.4)
+    paint = draw.color(saturation=(0.3, 1), value=(0.3, 0.95))
+    for i in range(count):
+        if not alike:
+            paint = draw.color(saturation=(0.0, 1), value=(0.2, 0.95))
+        turn = 2 * math.pi * i / count
+        d = away(v, u, (math.sin(turn), math.cos(turn)), ring)
+        body = mix(body, paint, shapes.solid(d - core, draw.unit))
+        body = mix(body, strands, shapes.solid(d - 0.6 * core, draw.unit))
+    return place(draw, back, np.clip(body, 0, 1), r - size)

@@ -7,7 +7,6 @@ from ..drawing.draw import Draw
 from ..drawing.surface import Surface
 from . import (
     boards,
-    cables,
     coverings,
     food,
     goods,
@@ -101,11 +100,11 @@ FAMILIES: dict[str, Family] = {
     "module board": Family(boards.module_board, "board", "resin", "circuit board"),
     "solder pads": Family(boards.solder_pads, "board", "resin", "circuit board", "pad"),
     "chip package": Family(boards.chip_package, "board", "resin", "chip", "pin"),
-    "pin connector": Family(cables.pin_connector, "board", "plastic", "connector", "pin"),
+    "pin connector": Family(boards.pin_connector, "board", "plastic", "connector", "pin"),
     "lamp panel": Family(boards.lamp_panel, "board", "plastic", "panel", "lamp"),
     "solar cell": Family(boards.solar_cell, "board", "silicon", "solar cell"),
-    "cable bundle": Family(cables.cable_bundle, "coated", "plastic", "cable"),
-    "cable end": Family(cables.cable_end, "part", "plastic", "cable"),
+    "cable bundle": Family(boards.cable_bundle, "coated", "plastic", "cable"),
+    "cable end": Family(boards.cable_end, "part", "plastic", "cable"),
     "machined disc": Family(parts.machined_disc, "part", "metal", "disc"),
     "hex nut": Family(parts.hex_nut, "part", "metal", "nut"),
     "washers": Family(mechanics.washers, "part", "metal", "washer", "washer"),

@@ -6,10 +6,9 @@ import numpy as np
 
 from ..drawing import shapes
 from ..drawing.draw import Draw
-from ..drawing.fields import lit, mix, shade, smoothstep
+from ..drawing.fields import along, away, brighten, lit, mix, shade, smoothstep
 from ..drawing.surface import Field, Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def _dough(draw: Draw) -> Field:
@@ -22,9 +21,7 @@ def biscuit(draw: Draw) -> Surface:
     v, u = draw.turned(draw.uniform(0, 2 * math.pi))
     size, square = draw.uniform(0.28, 0.43), draw.chance(0.3)
     wobble = draw.smooth(draw.unit * 0.25) * draw.uniform(0.004, 0.02)
-    r = np.hypot(v, u)
-    if square:
-        r = shapes.box(v, u, 1.5 * size, 1.5 * size, 0.3 * size) + size
+    r = shapes.box(v, u, 1.5 * size, 1.5 * size, 0.3 * size) + size if square else np.hypot(v, u)
     distance = r - size + wobble + 0.004 * draw.fractal(draw.unit * 0.05, 2)
     relief = draw.fractal(draw.unit * draw.uniform(0.05, 0.15), 4, 0.75)
     light = 1 + lit(relief, draw.uniform(0, 6.3), draw.uniform(0.15, 0.5) * draw.unit / 192)
@@ -34,31 +31,28 @@ def biscuit(draw: Draw) -> Surface:
     light -= draw.uniform(0.1, 0.4) * smoothstep(-0.1, 0.0, distance)
     body = shade(_dough(draw), light)
     if draw.chance(0.7):  # chocolate, raisins, nuts
-        near, _, value = draw.cells(draw.unit * draw.uniform(0.07, 0.14), 0.9)
-        bits = smoothstep(0.36, 0.28, near + 0.1 * relief) * (value < draw.uniform(0.15, 0.6))
+        gap, _, value = draw.cells(draw.unit * draw.uniform(0.07, 0.14), 0.9)
+        bits = smoothstep(0.36, 0.28, gap + 0.1 * relief) * (value < draw.uniform(0.15, 0.6))
         dark = draw.color((0.03, 0.09), (0.4, 0.7), (0.1, 0.35))
         body = mix(body, shade(dark, np.clip(light, 0.5, 1.5)), bits)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(body, 0, 1), distance)
 
 
 def cracker(draw: Draw) -> Surface:
     """A flat baked square or round with docker holes in rows and toothed edges."""
-    image = backdrop(draw)
+    back = backdrop(draw)
     v, u = draw.turned(draw.normal(0, 0.15))
-    size = draw.uniform(0.6, 0.84)
-    tooth = 0.008 * np.sin(60 * u) * np.sin(60 * v)
-    square = not draw.chance(0.3)
-    outline = shapes.box(v, u, size, size, 0.06) if square else shapes.disc(v, u, size / 2)
-    distance = outline + tooth
+    size, round_ = draw.uniform(0.6, 0.84), draw.chance(0.3)
+    outline = shapes.disc(v, u, size / 2) if round_ else shapes.box(v, u, size, size, 0.06)
+    distance = outline + 0.008 * np.sin(60 * u) * np.sin(60 * v)
     toast = draw.fractal(draw.unit * 0.1, 4, 0.8)
     light = 1 + 0.08 * toast - 0.25 * smoothstep(-0.07, 0.0, distance)
     holes = int(draw.integers(3, 6))
     pitch = size * 0.85 / holes
-    b, a = (v / pitch + holes / 2) % 1 - 0.5, (u / pitch + holes / 2) % 1 - 0.5
-    hole = smoothstep(0.09, 0.05, np.hypot(a, b)) * (distance < -0.04)
-    light = light - 0.5 * hole + 0.1 * smoothstep(0.35, 0.1, np.hypot(a, b))
-    body = shade(_dough(draw), light)
-    return place(draw, image, np.clip(body, 0, 1), distance, distance - 0.02)
+    r = np.hypot((u / pitch + holes / 2) % 1 - 0.5, (v / pitch + holes / 2) % 1 - 0.5)
+    light -= 0.5 * smoothstep(0.09, 0.05, r) * (distance < -0.04)
+    body = shade(_dough(draw), light + 0.1 * smoothstep(0.35, 0.1, r))
+    return place(draw, back, np.clip(body, 0, 1), distance)
 
 
 def chocolate_bar(draw: Draw) -> Surface:
@@ -67,16 +61,14 @@ def chocolate_bar(draw: Draw) -> Surface:
     period, aspect = draw.uniform(0.18, 0.45), np.float32(draw.uniform(0.8, 1.8))
     b = (v / period + draw.random()) % 1 - 0.5
     a = (u / (period * aspect) + draw.random()) % 1 - 0.5
-    flank = np.float32(draw.uniform(0.1, 0.2))
-    top = smoothstep(0.47, 0.47 - flank, np.abs(b)) * smoothstep(0.47, 0.47 - flank, np.abs(a))
-    relief = top * (draw.unit * 0.05)
-    light = 0.85 + lit(relief, draw.uniform(0, 6.3), 0.15) + 0.25 * top
+    slope = 0.47 - np.float32(draw.uniform(0.1, 0.2))
+    top = smoothstep(0.47, slope, np.abs(b)) * smoothstep(0.47, slope, np.abs(a))
+    light = 0.85 + lit(top * (draw.unit * 0.05), draw.uniform(0, 6.3), 0.15) + 0.25 * top
     if draw.chance(0.5):
-        ring = smoothstep(0.06, 0.02, np.abs(np.hypot(b, a * aspect) - draw.uniform(0.12, 0.25)))
-        light = light - 0.18 * ring
+        ring = np.abs(np.hypot(b, a * aspect) - draw.uniform(0.12, 0.25))
+        light = light - 0.18 * smoothstep(0.06, 0.02, ring)
     light += 0.03 * draw.smooth(draw.unit * 0.05)
-    base = draw.color((0.03, 0.09), (0.3, 0.75), (0.2, 0.95))
-    return Surface(shade(base, light))
+    return Surface(shade(draw.color((0.03, 0.09), (0.3, 0.75), (0.2, 0.95)), light))
 
 
 def fruit(draw: Draw) -> Surface:
@@ -85,22 +77,20 @@ def fruit(draw: Draw) -> Surface:
     v, u = draw.turned(draw.uniform(0, 2 * math.pi))
     size, ratio = draw.uniform(0.28, 0.42), draw.uniform(0.75, 1.1)
     r = np.hypot(v / ratio, u)
-    wobble = draw.smooth(draw.unit * 0.5) * 0.01
-    distance = r - size + wobble
+    distance = r - size + draw.smooth(draw.unit * 0.5) * 0.01
     first = draw.color((0.0, 0.35), (0.5, 0.95), (0.45, 0.95))
     second = draw.color((-0.05, 0.3), (0.5, 0.95), (0.4, 0.95))
     blush = smoothstep(-1, 1.2, draw.smooth(draw.unit * 0.4)) * draw.uniform(0, 1)
-    body = mix(first, second, blush)
     dots = smoothstep(1.5, 2.2, draw.smooth(draw.unit * draw.uniform(0.012, 0.03)))
-    body = mix(body, np.clip(first * 1.3, 0, 1), dots * draw.uniform(0, 0.6))
+    pale = np.clip(first * 1.3, 0, 1)
+    body = mix(mix(first, second, blush), pale, dots * draw.uniform(0, 0.6))
     angle = draw.uniform(0, 6.3)
-    fan = (v * math.sin(angle) + u * math.cos(angle)) / size
-    light = 1.05 - 0.5 * (r / size) ** 2 + 0.3 * fan
-    away = np.hypot(v / size - 0.4 * math.sin(angle), u / size - 0.4 * math.cos(angle))
-    shine = smoothstep(0.3, 0.0, away)
-    body = shade(body, light) + (shine * draw.uniform(0, 0.5))[..., None]
+    lamp = (math.sin(angle), math.cos(angle))
+    light = 1.05 - 0.5 * (r / size) ** 2 + 0.3 * (along(v, u, lamp) / size)
+    v, u = v / size, u / size
+    shine = smoothstep(0.3, 0.0, away(v, u, lamp, 0.4))
+    body = brighten(shade(body, light), shine * draw.uniform(0, 0.5))
     if draw.chance(0.6):
-        stalk = np.hypot(v / size + 0.05, (u / size - 0.1) * 1.2)
-        brown = draw.color((0.06, 0.2), (0.3, 0.6), (0.15, 0.4))
-        body = mix(body, brown, smoothstep(0.14, 0.07, stalk))
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
+        stalk = smoothstep(0.14, 0.07, np.hypot(v + 0.05, (u - 0.1) * 1.2))
+        body = mix(body, draw.color((0.06, 0.2), (0.3, 0.6), (0.15, 0.4)), stalk)
+    return place(draw, back, np.clip(body, 0, 1), distance, 0.03)

@@ -7,12 +7,10 @@ import numpy as np
 
 from ..drawing import hardware, lettering, shapes
 from ..drawing.draw import Draw
-from ..drawing.fields import lit, mix, shade, smoothstep
-from ..drawing.layout import corners
-from ..drawing.stamps import lay, lay_all
+from ..drawing.fields import away, bell, brighten, bulge, lit, mix, near, shade, smoothstep
+from ..drawing.stamps import corners, lay, lay_all
 from ..drawing.surface import Surface
-from .backdrop import backdrop
-from .plates import place
+from .backdrop import backdrop, place
 
 
 def carton(draw: Draw) -> Surface:
@@ -22,15 +20,14 @@ def carton(draw: Draw) -> Surface:
     tall, wide = draw.tall * draw.uniform(0.75, 0.95), draw.wide * draw.uniform(0.7, 0.95)
     paper = draw.color(saturation=(0, 0.8), value=(0.4, 1))
     body = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3))
+    soft = 2 / draw.unit
     for _ in range(draw.integers(1, 4)):
-        band = draw.color(saturation=(0.2, 1), value=(0.2, 1))
+        paint = draw.color(saturation=(0.2, 1), value=(0.2, 1))
         low = np.float32(draw.uniform(-0.5, 0.4) * tall)
-        slope = np.float32(draw.choice([0.0, 0.0, 0.3, -0.3]))
-        v = y + slope * x
-        edge = smoothstep(low, low + 2 / draw.unit, v)
-        edge = edge * smoothstep(2 / draw.unit, 0, v - low - draw.uniform(0.05, 0.4))
-        body = mix(body, band, edge)
-    centers: list[tuple[float, float]] = []
+        v = y + np.float32(draw.choice([0.0, 0.0, 0.3, -0.3])) * x
+        stripe = smoothstep(low, low + soft, v)
+        stripe = stripe * smoothstep(soft, 0, v - low - draw.uniform(0.05, 0.4))
+        body = mix(body, paint, stripe)
     title = lettering.text(draw.unit * draw.uniform(0.08, 0.14), lettering.words(draw))
     marks = [
         hardware.printed(title, hardware.ink(draw, paper)),
@@ -38,31 +35,33 @@ def carton(draw: Draw) -> Surface:
         hardware.logo(draw, draw.unit * draw.uniform(0.12, 0.25), paper),
         hardware.text(draw, draw.unit * 0.12, paper),
     ]
+    rows: list[float] = []
     for stamp in marks[: int(draw.integers(2, 5))]:
         for _ in range(8):
-            at = (draw.height * draw.uniform(0.2, 0.8), draw.width * draw.uniform(0.25, 0.75))
-            if all(abs(at[0] - r) > 0.22 * draw.unit for r, _ in centers):
-                centers.append(at)
-                lay(body, stamp, at, "print")
+            row, column = (
+                draw.height * draw.uniform(0.2, 0.8),
+                draw.width * draw.uniform(0.25, 0.75),
+            )
+            if all(abs(row - other) > 0.22 * draw.unit for other in rows):
+                rows.append(row)
+                lay(body, stamp, (row, column), "print")
                 break
-    distance = shapes.box(y, x, tall, wide, 0.01)
-    return place(draw, back, body, distance, distance - 0.03)
+    return place(draw, back, body, shapes.box(y, x, tall, wide, 0.01), 0.03)
 
 
 def bottle(draw: Draw) -> Surface:
     """A bottle or jar from the side, with a cap and a label round it."""
     back = backdrop(draw)
-    y, x = draw.axes()
     long = 0.48 * draw.tall
+    y, x = draw.axes()
     half, neck = draw.uniform(0.16, 0.3), draw.uniform(0.06, 0.15)
     neck, shoulder = min(neck, 0.8 * half), np.float32(draw.uniform(-0.55, -0.25) * long)
     outline = half + (neck - half) * smoothstep(shoulder + 0.08, shoulder - 0.08, y)
     distance = np.maximum(np.abs(x) - outline, np.abs(y) - long * 0.95)
     t = x / outline
-    glint = np.exp(-(((t - draw.uniform(-0.6, 0.6)) / 0.12) ** 2))
-    light = 0.5 + 0.55 * np.sqrt(np.clip(1 - t * t, 0, 1)) + draw.uniform(0, 0.5) * glint
-    glass = draw.color(saturation=(0.0, 0.9), value=(0.15, 0.95))
-    body = shade(glass, light)
+    glint = bell(t - draw.uniform(-0.6, 0.6), 0.12)
+    light = 0.5 + 0.55 * bulge(t) + draw.uniform(0, 0.5) * glint
+    body = shade(draw.color(saturation=(0.0, 0.9), value=(0.15, 0.95)), light)
     top = np.float32(-0.95 * long + draw.uniform(0.06, 0.12))
     ribs = 1 + 0.12 * np.sin(np.arcsin(np.clip(t, -1, 1)) * 40)
     cap = shade(draw.color(value=(0.2, 0.95)), light * ribs)
@@ -73,19 +72,15 @@ def bottle(draw: Draw) -> Surface:
     label = np.broadcast_to(paper, (*draw.shape, 3)).copy()
     center = (draw.height / 2 + float(low + high) / 2 * draw.unit, draw.width / 2)
     lay(label, hardware.text(draw, draw.unit * draw.uniform(0.1, 0.16), paper), center, "text")
-    wrapped = shade(label, 0.55 + 0.5 * np.sqrt(np.clip(1 - t * t, 0, 1)))
     around = smoothstep(low, low + draw.pixel, y) * smoothstep(high, high - draw.pixel, y)
-    body = mix(body, wrapped, around)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    body = mix(body, shade(label, 0.55 + 0.5 * bulge(t)), around)
+    return place(draw, back, np.clip(body, 0, 1), distance)
 
 
 def block(draw: Draw) -> Surface:
     """A plain box of one color, one to three faces in view, held or lying somewhere."""
     back = backdrop(draw)
-    tilt = draw.normal(0, 0.08)
-    v, u = draw.turned(float(tilt))
-    dv, du = draw.uniform(-0.15, 0.15, 2)
-    v, u = v - np.float32(dv), u - np.float32(du)
+    v, u = draw.shifted(draw.turned(draw.normal(0, 0.08)), 0.15)
     tall, wide = draw.uniform(0.25, 0.6), draw.uniform(0.25, 0.6)
     if draw.chance(0.5):
         tall = wide
@@ -95,19 +90,17 @@ def block(draw: Draw) -> Surface:
     # The top and a side are the front moved back along the line of sight.
     swept = front
     for step in np.linspace(0, 1, 9, dtype=np.float32)[1:]:
-        moved = shapes.box(v + rise * step, u - lean * step, tall, wide, corner)
-        swept = np.minimum(swept, moved)
+        swept = np.minimum(swept, shapes.box(v + rise * step, u - lean * step, tall, wide, corner))
     paint = draw.color(saturation=(0.0, 1.0), value=(0.35, 0.98))
     if draw.chance(0.15):
         paint = draw.gray(0.1, 0.9)
-    face = smoothstep(draw.pixel, -draw.pixel, front)
     on_top = (v < -tall / 2 + 0.002).astype(np.float32)
     sides = draw.uniform(0.5, 1.15, 2).astype(np.float32)
     light = sides[0] * on_top + sides[1] * 0.8 * (1 - on_top)
+    face = smoothstep(draw.pixel, -draw.pixel, front)
     light = light + (1 - light) * face + draw.uniform(-0.15, 0.15) * v
     light = light + draw.uniform(0, 0.03) * draw.fractal(draw.unit * 0.1, 3)
-    body = shade(paint, light)
-    return place(draw, back, np.clip(body, 0, 1), swept, swept - 0.03)
+    return place(draw, back, np.clip(shade(paint, light), 0, 1), swept, 0.03)
 
 
 def housing(draw: Draw) -> Surface:
@@ -117,9 +110,8 @@ def housing(draw: Draw) -> Surface:
     tall, wide = draw.tall * draw.uniform(0.65, 0.9), draw.wide * draw.uniform(0.65, 0.9)
     distance = shapes.box(v, u, tall, wide, draw.uniform(0.02, 0.15))
     paint = draw.gray(0.05, 0.95) if draw.chance(0.55) else draw.color(value=(0.2, 0.95))
-    light = np.ones(draw.shape, np.float32)
     grain = draw.smooth(max(1.5, draw.unit / 100))
-    light += lit(grain, 0.7, draw.uniform(0, 0.05)) + 0.04 * draw.smooth(draw.unit * 0.5)
+    light = 1 + (lit(grain, 0.7, draw.uniform(0, 0.05)) + 0.04 * draw.smooth(draw.unit * 0.5))
     step = np.abs(distance + draw.uniform(0.03, 0.08))
     light -= draw.uniform(0.1, 0.35) * smoothstep(0.012, 0.003, step)
     if draw.chance(0.5):  # vents
@@ -127,8 +119,7 @@ def housing(draw: Draw) -> Surface:
         cy, cx = draw.uniform(-0.2, 0.2, 2)
         inside = np.maximum(np.abs(v - cy) - reach, np.abs(u - cx) - reach * 1.4) < 0
         light = light * np.where(inside & ((v / pitch) % 1 < 0.45), 0.3, np.float32(1))
-    body = shade(paint, light)
-    surface = place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    surface = place(draw, back, np.clip(shade(paint, light), 0, 1), distance, 0.03)
     fastener = hardware.boss if draw.chance(0.5) else hardware.screw
     stamp = fastener(draw, draw.unit * draw.uniform(0.07, 0.12), paint)
     centers = corners(draw, (tall / 2 - 0.12) * draw.unit, (wide / 2 - 0.12) * draw.unit)
@@ -140,18 +131,16 @@ def lens(draw: Draw) -> Surface:
     back = backdrop(draw)
     v, u = draw.turned(draw.uniform(0, 6.3))
     size = draw.uniform(0.32, 0.46)
-    r = np.hypot(v, u) / size
+    v, u, r = v / size, u / size, np.hypot(v, u) / size
     tint = draw.color(saturation=(0, 0.5), value=(0.5, 1))
     body = mix(back, tint, draw.uniform(0.2, 0.7))
     light = 1 - 0.3 * r * r
     if draw.chance(0.5):  # optics: rings or facets
         light = light + 0.12 * np.sin(r * draw.uniform(15, 50))
-    light = light - 0.4 * smoothstep(0.06, 0, np.abs(r - 0.96))
-    body = shade(body, light)
+    body = shade(body, light - 0.4 * near(r - 0.96, 0.06))
     for _ in range(draw.integers(1, 4)):
         angle, at = draw.uniform(0, 6.3), draw.uniform(0.2, 0.7)
-        d = np.hypot(v / size - at * math.sin(angle), u / size - at * math.cos(angle))
-        shine = smoothstep(draw.uniform(0.08, 0.25), 0.02, d) * draw.uniform(0.2, 0.7)
-        body = body + shine[..., None]
-    distance = (r - 1) * size
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+        glint = away(v, u, (math.sin(angle), math.cos(angle)), at)
+        shine = smoothstep(draw.uniform(0.08, 0.25), 0.02, glint) * draw.uniform(0.2, 0.7)
+        body = brighten(body, shine)
+    return place(draw, back, np.clip(body, 0, 1), (r - 1) * size)

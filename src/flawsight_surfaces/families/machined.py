@@ -5,13 +5,11 @@ import math
 import numpy as np
 
 from ..drawing.draw import Draw
-from ..drawing.fields import lit, mix, shade, smoothstep
+from ..drawing.fields import band, bell, bulge, lit, mix, near, shade, smoothstep
 from ..drawing.hardware import hole
-from ..drawing.layout import grid, ring
-from ..drawing.stamps import lay_all
-from ..drawing.surface import Field, Surface
-from .backdrop import backdrop
-from .plates import place
+from ..drawing.stamps import grid, lay_all, ring
+from ..drawing.surface import Field, Floats, Surface
+from .backdrop import backdrop, place
 
 
 def _steel(draw: Draw, low: float = 0.3, high: float = 0.8) -> Field:
@@ -40,12 +38,10 @@ def milled_face(draw: Draw) -> Surface:
     """Overlapping arcs of a face mill, in one or several passes."""
     v, u = draw.turned(draw.turn())
     lane = draw.uniform(0.25, 1.2)
-    row = np.floor(v / lane + draw.random())
-    b = (v / lane + 10) % 1 - 0.5
+    row, b = np.floor(v / lane + draw.random()), (v / lane + 10) % 1 - 0.5
     radius = lane * np.float32(draw.uniform(0.52, 1.5))
     arc = np.sqrt(np.maximum(radius * radius - (b * lane) ** 2, 1e-4))
-    pitch = draw.uniform(0.01, 0.045)
-    phase = (u + arc * np.where(row % 2 == 0, 1, -1)) / pitch
+    phase = (u + arc * np.where(row % 2 == 0, 1, -1)) / draw.uniform(0.01, 0.045)
     marks = np.sin(phase * 2 * math.pi) + 0.5 * np.sin(phase * 4.7 + row)
     jitter = draw.smooth(draw.unit / 90)
     light = 1 + draw.uniform(0.03, 0.12) * marks + 0.04 * jitter + 0.05 * np.sin(row * 2.3)
@@ -80,21 +76,17 @@ def rolled_strip(draw: Draw) -> Surface:
 def rail(draw: Draw) -> Surface:
     """A profile lying through the image, its faces in bands of different brightness."""
     back = backdrop(draw)
-    y, x = draw.axes()
-    v, u = (y, x) if draw.chance(0.5) else (x, y)
-    tilt = draw.normal(0, 0.04)
-    v = v + tilt * u
+    v, u = draw.lying()
+    v = v + draw.normal(0, 0.04) * u
     half = float(np.abs(v).max()) * draw.uniform(0.5, 0.9)
     edges = np.sort(draw.uniform(-half, half, draw.integers(2, 7)))
     levels = draw.uniform(0.5, 1.25, len(edges) + 1).astype(np.float32)
     light = levels[np.searchsorted(edges, v)]
     for at in edges:
-        light = light + np.float32(draw.uniform(-0.3, 0.3)) * smoothstep(0.012, 0, np.abs(v - at))
-    lines = draw.streaks(draw.unit, draw.unit / 130, 0.0 if v is y else math.pi / 2)
+        light = light + np.float32(draw.uniform(-0.3, 0.3)) * near(v - at, 0.012)
+    lines = draw.streaks(draw.unit, draw.unit / 130, math.pi / 2)
     light = light + draw.uniform(0.01, 0.06) * lines
-    distance = np.abs(v) - half
-    body = shade(_steel(draw, 0.35), light)
-    return place(draw, back, body, distance, distance - 0.03)
+    return place(draw, back, shade(_steel(draw, 0.35), light), np.abs(v) - half, 0.03)
 
 
 def _shaft(draw: Draw) -> tuple[Field, Field, Field, float]:
@@ -108,13 +100,11 @@ def _shaft(draw: Draw) -> tuple[Field, Field, Field, float]:
     return back, v, u, half
 
 
-def _round(v: Field, half: float, draw: Draw) -> Field:
+def _round(v: Field, half: float, draw: Draw) -> Floats:
     """The light over a round bar."""
     t = np.clip(v / half, -1, 1)
-    bulge = np.sqrt(1 - t * t)
-    tilt = draw.uniform(-0.4, 0.4)
-    glint = np.exp(-(((t - tilt) / draw.uniform(0.08, 0.35)) ** 2))
-    return np.asarray(0.25 + 0.6 * bulge + draw.uniform(0, 0.5) * glint, np.float32)
+    glint = bell(t - draw.uniform(-0.4, 0.4), draw.uniform(0.08, 0.35))
+    return 0.25 + 0.6 * bulge(t) + draw.uniform(0, 0.5) * glint
 
 
 def threaded_rod(draw: Draw) -> Surface:
@@ -129,8 +119,7 @@ def threaded_rod(draw: Draw) -> Surface:
     if draw.chance(0.4):  # a plain shank or a head where the thread ends
         light = np.where(u > head, _round(v, half * 1.05, draw), light)
     distance = np.abs(v) - half + 0.25 * pitch * (1 - flank) * (u < head)
-    body = shade(_steel(draw, 0.4), light)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    return place(draw, back, np.clip(shade(_steel(draw, 0.4), light), 0, 1), distance, 0.03)
 
 
 def screw_shaft(draw: Draw) -> Surface:
@@ -141,19 +130,17 @@ def screw_shaft(draw: Draw) -> Surface:
     sag = np.float32(draw.uniform(-0.3, 0.3)) * pitch * (v / half) ** 2
     phase = ((u + lead * v + sag) / pitch) % 1
     share = draw.uniform(0.3, 0.75)
-    groove = phase < share
-    along = np.clip(phase / share, 0, 1)
-    hollow = 0.55 + draw.uniform(0.3, 0.7) * np.sin(along * math.pi) ** 2
-    hollow += draw.uniform(-0.3, 0.3) * (along - 0.5)
-    light = _round(v, half, draw) * np.where(groove, hollow, draw.uniform(0.8, 1.2))
+    across = np.clip(phase / share, 0, 1)
+    hollow = 0.55 + draw.uniform(0.3, 0.7) * np.sin(across * math.pi) ** 2
+    hollow += draw.uniform(-0.3, 0.3) * (across - 0.5)
+    light = _round(v, half, draw) * np.where(phase < share, hollow, draw.uniform(0.8, 1.2))
     step = np.minimum(np.abs(phase - share), np.minimum(phase, 1 - phase)) * pitch
     rim = smoothstep(2.5 / draw.unit, 0.5 / draw.unit, step)
     light = light * (1 - draw.uniform(0.2, 0.6) * rim)
     lines = np.sin((u + lead * v) * draw.uniform(150, 400))
     light = light * (1 + 0.04 * lines + 0.04 * draw.smooth(draw.unit * 0.05))
-    distance = np.abs(v) - half
-    body = shade(_steel(draw, 0.45, 0.85), light)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.03)
+    body = np.clip(shade(_steel(draw, 0.45, 0.85), light), 0, 1)
+    return place(draw, back, body, np.abs(v) - half, 0.03)
 
 
 def coil_spring(draw: Draw) -> Surface:
@@ -166,29 +153,26 @@ def coil_spring(draw: Draw) -> Surface:
     front = np.abs(((u + slant * v) / pitch) % 1 - 0.5) * pitch - wire
     behind = np.abs(((u - slant * v) / pitch + 0.5) % 1 - 0.5) * pitch - 0.9 * wire
     ends = np.maximum(np.abs(v) - half, np.abs(u) - reach)
-    first, second = np.maximum(front, ends), np.maximum(behind, ends)
-    distance = np.minimum(first, second)
-    bulge = np.clip(1 - ((front + wire) / wire) ** 2, 0, 1)
-    light = np.where(first < 0, 0.35 + 0.7 * np.sqrt(bulge), 0.3) * (1 - 0.4 * (v / half) ** 2)
-    body = shade(_steel(draw, 0.5, 0.95), light)
-    return place(draw, back, body, distance, distance - 0.01)
+    first = np.maximum(front, ends)
+    distance = np.minimum(first, np.maximum(behind, ends))
+    light = np.where(first < 0, 0.35 + 0.7 * bulge((front + wire) / wire), 0.3)
+    body = shade(_steel(draw, 0.5, 0.95), light * (1 - 0.4 * (v / half) ** 2))
+    return place(draw, back, body, distance, 0.01)
 
 
 def welded_plate(draw: Draw) -> Surface:
     """Two plates joined by an even bead with heat tints."""
     v, u = draw.turned(draw.axis(0.05))
-    v = v + draw.uniform(-0.2, 0.2)
-    half = np.float32(draw.uniform(0.05, 0.14))
+    v, half = v + draw.uniform(-0.2, 0.2), np.float32(draw.uniform(0.05, 0.14))
     base = draw.streaks(draw.unit, draw.unit / 120, draw.turn()) * draw.uniform(0.02, 0.08)
     image = shade(_steel(draw, 0.3, 0.7), 1 + base + 0.06 * np.sign(v))
     for tint, reach in (((0.35, 0.3, 0.45), 3.2), ((0.5, 0.38, 0.22), 2.2)):
         heat = smoothstep(reach * half, 1.1 * half, np.abs(v)) * draw.uniform(0, 0.5)
         image = mix(image, np.array(tint, np.float32), heat)
-    bend = np.sqrt(np.clip(1 - (v / half) ** 2, 0, 1))
+    bend = bulge(v / half)
     ripple = np.sin((u + half * bend) * (2 * math.pi / draw.uniform(0.02, 0.06)))
     light = 0.55 + 0.5 * bend + 0.13 * ripple - 0.2 * v / half
-    bead = shade(draw.gray(0.35, 0.7), light)
-    return Surface(mix(image, bead, smoothstep(half + draw.pixel, half - draw.pixel, np.abs(v))))
+    return Surface(mix(image, shade(draw.gray(0.35, 0.7), light), band(v, half, draw.pixel)))
 
 
 def bracket(draw: Draw) -> Surface:
@@ -212,10 +196,9 @@ def bracket(draw: Draw) -> Surface:
     light = 1 + draw.uniform(0.02, 0.08) * draw.streaks(draw.unit, draw.unit / 130, draw.turn())
     fold = draw.uniform(-0.3, 0.3)
     light = light * np.where(u > fold, draw.uniform(0.65, 1.15), np.float32(1))
-    light = light + 0.35 * smoothstep(0.012, 0, np.abs(distance))
+    light = light + 0.35 * near(distance, 0.012)
     paint = _steel(draw) if draw.chance(0.7) else draw.color(value=(0.2, 0.9))
-    body = shade(paint, light)
-    return place(draw, back, np.clip(body, 0, 1), distance, distance - 0.02)
+    return place(draw, back, np.clip(shade(paint, light), 0, 1), distance)
 
 
 def drilled_plate(draw: Draw) -> Surface:

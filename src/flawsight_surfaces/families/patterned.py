@@ -12,8 +12,7 @@ from ..drawing.surface import Field, Surface
 def _wobbled(draw: Draw, amount: float) -> tuple[Field, Field]:
     """Turned axes that bend a little, as no real lattice is perfect: (v, u) in units."""
     v, u = draw.turned(draw.turn() + draw.normal(0, 0.03))
-    scale = draw.unit * 0.4
-    dv, du = (draw.smooth(scale) * np.float32(amount) for _ in range(2))
+    dv, du = (draw.smooth(draw.unit * 0.4) * np.float32(amount) for _ in range(2))
     return v + dv + np.float32(draw.random()), u + du + np.float32(draw.random())
 
 
@@ -27,10 +26,8 @@ def _threads(draw: Draw, warp: Field, weft: Field, over: int) -> Surface:
     count = draw.uniform(12, 30)
     v, u = _wobbled(draw, draw.uniform(0, 0.006))
     a, b = v * count, u * count
-    row, column = np.floor(a), np.floor(b)
-    on_top = (row + column) % (over + 1) < over
-    round_a, round_b = np.abs(np.sin(a * np.pi)), np.abs(np.sin(b * np.pi))
-    light = np.where(on_top, round_b, round_a) ** 0.7 * 0.6 + 0.45
+    on_top = (np.floor(a) + np.floor(b)) % (over + 1) < over
+    light = np.abs(np.sin(np.where(on_top, b, a) * np.pi)) ** 0.7 * 0.6 + 0.45
     light = light * (1 + 0.06 * draw.smooth(draw.unit / 90))
     return Surface(shade(np.where(on_top[..., None], warp, weft), light))
 
@@ -39,8 +36,7 @@ def woven_fabric(draw: Draw) -> Surface:
     """Plain weave of one or two colors."""
     warp = draw.color(saturation=(0.0, 0.7), value=(0.35, 0.98))
     weft = warp * draw.uniform(0.75, 1.1, 3).astype(np.float32)
-    if draw.chance(0.25):
-        weft = draw.color(saturation=(0.0, 0.7), value=(0.35, 0.98))
+    weft = draw.recolored(weft, 0.25, saturation=(0.0, 0.7), value=(0.35, 0.98))
     return _threads(draw, warp, weft, 1)
 
 
@@ -58,8 +54,7 @@ def knitted_fabric(draw: Draw) -> Surface:
     # Each stitch is a V: the phase along the column depends on the distance from its middle.
     stitch = np.sin((b + np.abs(a) * 1.2) * (2 * math.pi))
     light = 0.75 + 0.22 * stitch - 0.9 * np.maximum(np.abs(a) - 0.35, 0)
-    light += 0.05 * draw.smooth(draw.unit / 80)
-    return Surface(shade(base, light))
+    return Surface(shade(base, light + 0.05 * draw.smooth(draw.unit / 80)))
 
 
 def carpet(draw: Draw) -> Surface:
@@ -67,10 +62,9 @@ def carpet(draw: Draw) -> Surface:
     base = draw.color(saturation=(0.0, 0.5), value=(0.3, 0.8))
     v, u = _wobbled(draw, 0.008)
     b, a = _lattice(v, u, 1 / draw.uniform(14, 28), draw.uniform(0.7, 1.4))
-    tuft = 1 - 2.2 * (a * a + b * b)
     grain = draw.fractal(draw.unit / 40, 3, 0.9)
-    light = 0.95 * tuft + draw.uniform(0.06, 0.16) * grain
-    return Surface(shade(base, light))
+    tuft = 0.95 * (1 - 2.2 * (a * a + b * b))
+    return Surface(shade(base, tuft + draw.uniform(0.06, 0.16) * grain))
 
 
 def wire_mesh(draw: Draw) -> Surface:
@@ -110,11 +104,10 @@ def striped_cloth(draw: Draw) -> Surface:
     palette = [draw.color(saturation=(0.0, 0.9), value=(0.2, 0.98)) for _ in range(3)]
     v, _ = _wobbled(draw, 0.004)
     period = draw.uniform(0.08, 0.3)
-    phase = (v / period) % 1
-    edge = 0.8 / (draw.unit * period)
-    first, second = draw.uniform(0.2, 0.5), draw.uniform(0.6, 0.8)
-    image = mix(palette[0], palette[1], smoothstep(first - edge, first + edge, phase))
-    image = mix(image, palette[2], smoothstep(second - edge, second + edge, phase))
+    phase, edge = (v / period) % 1, 0.8 / (draw.unit * period)
+    image, limits = palette[0], (draw.uniform(0.2, 0.5), draw.uniform(0.6, 0.8))
+    for paint, limit in zip(palette[1:], limits, strict=True):
+        image = mix(image, paint, smoothstep(limit - edge, limit + edge, phase))
     grain = draw.smooth(draw.unit / 120)
     return Surface(shade(image, 1 + draw.uniform(0.01, 0.05) * grain))
 
@@ -131,9 +124,8 @@ def tiled_wall(draw: Draw) -> Surface:
     edge, gap = 0.8 / draw.unit, draw.uniform(0.006, 0.014)
     number = np.floor(v / period) * 7.3 + np.floor(u / (period * aspect))
     tint = np.sin(number * 12.9898 + 1) * draw.uniform(0, 0.06)
-    light = 1 + tint + 0.02 * draw.smooth(draw.unit * 0.1)
-    cover = smoothstep(gap - edge, gap + edge, inset)
-    return Surface(mix(joint, shade(glaze, light), cover))
+    tile = shade(glaze, 1 + tint + 0.02 * draw.smooth(draw.unit * 0.1))
+    return Surface(mix(joint, tile, smoothstep(gap - edge, gap + edge, inset)))
 
 
 def ribbed_rubber(draw: Draw) -> Surface:
@@ -142,8 +134,7 @@ def ribbed_rubber(draw: Draw) -> Surface:
     v, _ = _wobbled(draw, 0.0)
     rib = np.sin(v * (2 * math.pi * draw.uniform(6, 16)))
     light = 1 + draw.uniform(0.2, 0.5) * np.tanh(rib * draw.uniform(1, 4))
-    grain = draw.smooth(draw.unit / 130)
-    return Surface(shade(base, light + 0.06 * grain))
+    return Surface(shade(base, light + 0.06 * draw.smooth(draw.unit / 130)))
 
 
 def knurled_metal(draw: Draw) -> Surface:
@@ -159,37 +150,29 @@ def knurled_metal(draw: Draw) -> Surface:
 def turned_metal(draw: Draw) -> Surface:
     """Concentric grooves from a lathe."""
     base = draw.gray(0.4, 0.8) if draw.chance(0.75) else draw.color((0.08, 0.13), (0.2, 0.5))
-    y, x = draw.axes()
-    dy, dx = draw.uniform(-0.7, 0.7, 2).astype(np.float32)
-    y, x = y - dy, x - dx
-    radius = np.hypot(y, x)
+    y, x = draw.shifted(draw.axes(), 0.7)
     profile = draw.rng.standard_normal(512, dtype=np.float32)
-    place = radius * draw.uniform(90, 200)
+    place = np.hypot(y, x) * draw.uniform(90, 200)
     low = place.astype(np.intp)
     part = place - low
     grooves = profile[low % 512] * (1 - part) + profile[(low + 1) % 512] * part
     # Concentric grooves throw the light back as two bright fans.
     fan = np.cos(2 * np.arctan2(y, x) + draw.uniform(0, 6.3))
     light = 1 + draw.uniform(0.04, 0.12) * grooves + draw.uniform(0.05, 0.2) * fan
-    light += 0.03 * draw.smooth(draw.unit * 0.3)
-    return Surface(shade(base, light))
+    return Surface(shade(base, light + 0.03 * draw.smooth(draw.unit * 0.3)))
 
 
 def printed_label(draw: Draw) -> Surface:
     """Lines of print on a pale label."""
     sheet = draw.color(saturation=(0.0, 0.3), value=(0.75, 0.98))
     ink = draw.color(value=(0.05, 0.5))
-    angle = float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.04)
-    v, u = draw.turned(angle)
+    v, u = draw.turned(float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.04))
     line, glyph = draw.uniform(0.06, 0.13), draw.uniform(0.02, 0.04)
-    b = (v / line + 20) % 1
-    row = np.floor(v / line).astype(np.intp)
-    column = np.floor(u / glyph).astype(np.intp)
+    b, a = (v / line + 20) % 1, (u / glyph + 60) % 1
+    row, column = np.floor(v / line).astype(np.intp), np.floor(u / glyph).astype(np.intp)
     letters = draw.random((64, 64), dtype=np.float32)[row % 64, column % 64]
-    a = (u / glyph + 60) % 1
     part = 1 / (draw.unit * glyph)
     stem = smoothstep(0.25 - part, 0.25 + part, a) * smoothstep(0.95 + part, 0.95 - part, a)
     tall = np.where(letters > 0.6, 0.2, 0.35)
     cover = stem * (b > tall) * (b < 0.75) * (letters > 0.15)
-    light = 1 + 0.015 * draw.smooth(draw.unit * 0.2)
-    return Surface(mix(shade(sheet, light), ink, cover))
+    return Surface(mix(shade(sheet, 1 + 0.015 * draw.smooth(draw.unit * 0.2)), ink, cover))

@@ -4,10 +4,9 @@ import numpy as np
 
 from ..drawing import lettering, shapes
 from ..drawing.draw import Draw
-from ..drawing.fields import mix, shade, smoothstep
+from ..drawing.fields import along, bulge, mix, near, shade, smoothstep
 from ..drawing.hardware import disc_shadow, stamped
-from ..drawing.layout import arranged, dome, gather, rows, scattered
-from ..drawing.stamps import lay_all, transformed
+from ..drawing.stamps import arranged, dome, gather, lay_all, rows, scattered, turned
 from ..drawing.surface import Stamp, Surface
 from .backdrop import backdrop
 
@@ -41,37 +40,28 @@ def gel_capsules(draw: Draw) -> Surface:
     distance = shapes.box(y, x, high, long, high / 2)
     first = draw.color(saturation=(0.2, 1), value=(0.3, 0.95))
     second = first if draw.chance(0.5) else draw.color(saturation=(0, 1), value=(0.4, 1))
-    bulge = 0.55 + 0.5 * np.sqrt(np.clip(1 - (2 * y / high) ** 2, 0, 1))
-    body = shade(mix(first, second, shapes.solid(x)), bulge)
-    glint = smoothstep(0.12, 0.0, np.abs(y / high + 0.22)) * (np.abs(x) < 0.3 * long)
-    body = np.clip(body + (glint * draw.uniform(0.2, 0.6))[..., None], 0, 1)
+    body = shade(mix(first, second, shapes.solid(x)), 0.55 + 0.5 * bulge(2 * y / high))
+    glint = near(y / high + 0.22, 0.12) * (np.abs(x) < 0.3 * long) * draw.uniform(0.2, 0.6)
+    body = np.clip(body + glint[..., None], 0, 1)
     stamp = Stamp(shapes.solid(distance), body, 0.35 * shapes.solid(distance - 1, 0.3))
-    return gather(
-        backdrop(draw), centers, lambda: transformed(stamp, draw.uniform(0, 360)), "capsule"
-    )
+    return gather(backdrop(draw), centers, lambda: turned(draw, stamp), "capsule")
 
 
 def buttons(draw: Draw) -> Surface:
     """Buttons with two or four holes."""
     centers, pitch = arranged(draw, (0.25, 0.8))
     size = pitch * draw.uniform(0.65, 0.9)
-    y, x = shapes.sheet(size, size, 4)
-    r = np.hypot(y, x) / (size / 2)
+    y, x, r = shapes.round_sheet(size)
     light, lamp = dome(draw, y, x, size)
-    rim = draw.uniform(0.6, 0.8)
-    light = light - 0.2 * smoothstep(0.06, 0, np.abs(r - rim))
+    light = light - 0.2 * near(r - draw.uniform(0.6, 0.8), 0.06)
     body = shade(draw.color(saturation=(0, 0.9), value=(0.15, 0.98)), light)
     off = 0.2 * size / 2 * (1 if draw.chance(0.5) else 1.2)
-    distance = (r - 1) * (size / 2)
-    spots = [(-1, -1), (1, 1), (-1, 1), (1, -1)][: int(draw.choice([2, 4]))]
-    for i, j in spots:
+    for i, j in [(-1, -1), (1, 1), (-1, 1), (1, -1)][: int(draw.choice([2, 4]))]:
         hole = shapes.disc(y - (i * off), x - (j * off), 0.1 * size)
         body = mix(body, draw.gray(0.02, 0.15), shapes.solid(hole))
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.5, lamp, 0.06 * size), 0.3)
-    stamp = Stamp(shapes.solid(distance), body, shadow)
-    return gather(
-        backdrop(draw), centers, lambda: transformed(stamp, draw.uniform(0, 360)), "button"
-    )
+    stamp = Stamp(shapes.solid((r - 1) * (size / 2)), body, shadow)
+    return gather(backdrop(draw), centers, lambda: turned(draw, stamp), "button")
 
 
 def seeds(draw: Draw) -> Surface:
@@ -86,18 +76,17 @@ def seeds(draw: Draw) -> Surface:
     def seed() -> Stamp:
         size = pitch * draw.uniform(0.7, 0.88)
         y, x = shapes.sheet(size, size, 4)
-        h, w = y.shape
-        wobble = 0.04 * draw.sized(h, w).smooth(size * 0.4)
+        piece = draw.sized(*y.shape)
+        wobble = 0.04 * piece.smooth(size * 0.4)
         v = y / ratio + bend * (x * x) / (size / 2)
         r = np.hypot(v, x) / (size / 2) + wobble
         light, lamp = dome(draw, y, x, size)
-        light -= 0.35 * r * r - rough * draw.sized(h, w).fractal(size * 0.15, 3)
+        light -= 0.35 * r * r - rough * piece.fractal(size * 0.15, 3)
         if lines:
             light += rough * np.sin((v / size) * draw.uniform(15, 40))
         tint = shell * draw.uniform(0.85, 1.15, 3).astype(np.float32)
         shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.46, lamp, 0.07 * size), 0.25)
-        stamp = Stamp(shapes.solid((r - 1) * (size / 2)), shade(tint, light), shadow)
-        return transformed(stamp, draw.uniform(0, 360))
+        return turned(draw, Stamp(shapes.solid((r - 1) * (size / 2)), shade(tint, light), shadow))
 
     return gather(backdrop(draw), centers, seed, "seed")
 
@@ -107,14 +96,12 @@ def lids(draw: Draw) -> Surface:
     pitch = draw.unit * draw.uniform(0.35, 0.6)
     image = backdrop(draw)
     size = pitch * draw.uniform(0.65, 0.9)
-    y, x = shapes.sheet(size, size, 4)
-    h, w = y.shape
-    r = np.hypot(y, x) / (size / 2)
+    y, x, r = shapes.round_sheet(size)
     light, lamp = dome(draw, y, x, size * 1.5)
     for _ in range(draw.integers(0, 3)):
         at = draw.uniform(0.3, 0.95)
-        light += draw.uniform(-0.3, 0.3) * smoothstep(0.05, 0, np.abs(r - at))
-    light += draw.uniform(0, 0.05) * draw.sized(h, w).fractal(size * 0.1, 3)
+        light += draw.uniform(-0.3, 0.3) * near(r - at, 0.05)
+    light += draw.uniform(0, 0.05) * draw.sized(*y.shape).fractal(size * 0.1, 3)
     paint = draw.color(saturation=(0, 0.9), value=(0.3, 0.98))
     body = shade(paint, light)
     if draw.chance(0.4):
@@ -129,19 +116,18 @@ def lids(draw: Draw) -> Surface:
 def blister_pack(draw: Draw) -> Surface:
     """Tablets in the pockets of a foil."""
     foil = draw.gray(0.6, 0.9) if draw.chance(0.7) else draw.color(saturation=(0.1, 0.5))
-    pattern = 1 + 0.06 * draw.smooth(draw.unit / 60) + 0.1 * draw.smooth(draw.unit / 2)
-    image = shade(foil, pattern)
+    light = 1 + 0.06 * draw.smooth(draw.unit / 60) + 0.1 * draw.smooth(draw.unit / 2)
+    image = shade(foil, light)
     pitch = draw.unit * draw.uniform(0.22, 0.42)
     size = pitch * draw.uniform(0.62, 0.8)
     y, x = shapes.sheet(size * 1.2, size * 1.2, 2)
     r = np.hypot(y, x) / (size / 2)
-    wall = smoothstep(1.2, 1.1, r)
     light, _ = dome(draw, y, x, size)
-    pocket = shade(foil, 0.75 + 0.4 * (y + x) / size)
+    pocket = Stamp(smoothstep(1.2, 1.1, r), shade(foil, 0.75 + 0.4 * (y + x) / size))
     coat = draw.color(saturation=(0, 0.8), value=(0.5, 1))
     pill = Stamp(shapes.solid((r - 0.85) * (size / 2)), shade(coat, light))
     centers = rows(draw, pitch)
-    lay_all(image, Stamp(wall, pocket), centers, "")
+    lay_all(image, pocket, centers, "")
     items = lay_all(image, pill, centers[:80], "tablet")
     return Surface(image, items=items, countable=len(items) <= 16)
 
@@ -152,10 +138,9 @@ def toy_bricks(draw: Draw) -> Surface:
     image = shade(paint, 1 + 0.03 * draw.smooth(draw.unit * 0.5))
     pitch = draw.unit * draw.uniform(0.18, 0.4)
     size = pitch * draw.uniform(0.55, 0.7)
-    y, x = shapes.sheet(size, size, 4)
+    y, x, r = shapes.round_sheet(size)
     light, lamp = dome(draw, y, x, size)
-    rim = smoothstep(0.1, 0, np.abs(np.hypot(y, x) / (size / 2) - 0.9))
-    top = shade(paint, light + 0.05 + 0.25 * rim * np.sign(y * lamp[0] + x * lamp[1]))
+    top = shade(paint, light + 0.05 + 0.25 * near(r - 0.9, 0.1) * np.sign(along(y, x, lamp)))
     if draw.chance(0.5) and size > 16:
         top = stamped(top, lettering.text(size * 0.28, lettering.words(draw, 3)), paint * 0.8)
     shadow = 0.4 * shapes.solid(disc_shadow(y, x, size * 0.52, lamp, 0.1 * size), 0.3)

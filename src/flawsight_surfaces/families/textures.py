@@ -5,15 +5,15 @@ import math
 import numpy as np
 
 from ..drawing.draw import Draw
-from ..drawing.fields import lit, mix, shade, smoothstep
+from ..drawing.fields import bell, lit, mix, shade, smoothstep
 from ..drawing.surface import Field, Surface
 
 
 def _gloss(draw: Draw, strength: float) -> Field:
     """A soft highlight band somewhere over the image, (H, W) in [0, strength]."""
     v, _ = draw.turned(draw.uniform(0, 2 * math.pi))
-    offset, spread = draw.uniform(-0.6, 0.6), draw.uniform(0.08, 0.4)
-    return np.asarray(strength * np.exp(-(((v - offset) / spread) ** 2)), np.float32)
+    band = bell(v - draw.uniform(-0.6, 0.6), draw.uniform(0.08, 0.4))
+    return np.asarray(strength * band, np.float32)
 
 
 def brushed_metal(draw: Draw) -> Surface:
@@ -59,8 +59,7 @@ def anodised(draw: Draw) -> Surface:
     """Strongly colored metal with a fine grain and a sheen."""
     base = draw.color(saturation=(0.4, 0.95), value=(0.25, 0.8))
     grain = draw.smooth(draw.unit / 150) * draw.uniform(0.02, 0.06)
-    gloss = _gloss(draw, draw.uniform(0.05, 0.25))
-    return Surface(shade(base, 1 + grain) + gloss[..., None])
+    return Surface(shade(base, 1 + grain) + _gloss(draw, draw.uniform(0.05, 0.25))[..., None])
 
 
 def granite(draw: Draw) -> Surface:
@@ -108,22 +107,18 @@ def veneer(draw: Draw) -> Surface:
 def leather(draw: Draw) -> Surface:
     """Pebbles parted by dark furrows."""
     base = draw.color((0.0, 0.12), (0.1, 0.75), (0.15, 0.75))
-    if draw.chance(0.3):
-        base = draw.color(value=(0.15, 0.8))
+    base = draw.recolored(base, 0.3, value=(0.15, 0.8))
     near, second, _ = draw.cells(max(3.0, draw.unit * draw.uniform(0.02, 0.045)), 1.0)
     pebble = smoothstep(0.0, 0.45, second - near)
-    light = 1 - draw.uniform(0.15, 0.4) * (1 - pebble)
-    light += 0.05 * draw.fractal(draw.unit * 0.3, 3)
+    light = 1 - draw.uniform(0.15, 0.4) * (1 - pebble) + 0.05 * draw.fractal(draw.unit * 0.3, 3)
     return Surface(shade(base, light))
 
 
 def paper(draw: Draw) -> Surface:
     """White or tinted sheet, at times ruled."""
     base = draw.color(saturation=(0.0, 0.25), value=(0.75, 0.97))
-    if draw.chance(0.25):
-        base = draw.color(saturation=(0.3, 0.7), value=(0.6, 0.9))
-    light = 1 + draw.uniform(0.005, 0.03) * draw.fractal(draw.unit * 0.08, 4, 0.8)
-    image = shade(base, light)
+    base = draw.recolored(base, 0.25, saturation=(0.3, 0.7), value=(0.6, 0.9))
+    image = shade(base, 1 + draw.uniform(0.005, 0.03) * draw.fractal(draw.unit * 0.08, 4, 0.8))
     if draw.chance(0.4):  # ruled lines are part of good paper
         v, _ = draw.turned(draw.turn())
         period = draw.uniform(0.08, 0.2)
@@ -135,8 +130,7 @@ def paper(draw: Draw) -> Surface:
 def cardboard(draw: Draw) -> Surface:
     """Brown board whose flutes show through."""
     base = draw.color((0.07, 0.11), (0.25, 0.5), (0.5, 0.8))
-    angle = draw.turn()
-    v, _ = draw.turned(angle)
+    v, _ = draw.turned(draw.turn())
     flutes = np.sin(v * (2 * math.pi * draw.uniform(10, 24)))
     fibres = draw.fractal(draw.unit * 0.03, 3, 0.8)
     light = 1 + draw.uniform(0.01, 0.06) * flutes + draw.uniform(0.02, 0.05) * fibres
@@ -155,11 +149,9 @@ def foil(draw: Draw) -> Surface:
 def rubber(draw: Draw) -> Surface:
     """Dark, dull and finely grained."""
     base = draw.gray(0.08, 0.35, 0.02)
-    if draw.chance(0.3):
-        base = draw.color(saturation=(0.2, 0.7), value=(0.2, 0.6))
+    base = draw.recolored(base, 0.3, saturation=(0.2, 0.7), value=(0.2, 0.6))
     grain = draw.smooth(draw.unit / 120) * draw.uniform(0.05, 0.16)
-    cloud = draw.smooth(draw.unit * 0.4) * 0.06
-    image = shade(base, 1 + grain + cloud)
+    image = shade(base, 1 + grain + draw.smooth(draw.unit * 0.4) * 0.06)
     return Surface(image + _gloss(draw, draw.uniform(0, 0.12))[..., None])
 
 
@@ -169,9 +161,8 @@ def glossy_plastic(draw: Draw) -> Surface:
     light = 1 + 0.05 * draw.smooth(draw.unit * 0.5)
     gloss = _gloss(draw, draw.uniform(0.15, 0.5))
     if draw.chance(0.5):  # a lamp or window mirrored in the surface
-        y, x = draw.axes()
-        dy, dx = draw.uniform(-0.4, 0.4, 2).astype(np.float32)
-        gloss = gloss + smoothstep(0.12, 0.05, np.hypot(y - dy, (x - dx) / 2)) * 0.5
+        y, x = draw.shifted(draw.axes(), 0.4)
+        gloss = gloss + smoothstep(0.12, 0.05, np.hypot(y, x / 2)) * 0.5
     return Surface(shade(base, light) + gloss[..., None])
 
 
@@ -186,8 +177,7 @@ def grained_plastic(draw: Draw) -> Surface:
 def film(draw: Draw) -> Surface:
     """Clear film or glass with faint sheens."""
     base = draw.color((0.35, 0.65), (0.02, 0.3), (0.5, 0.95))
-    light = 1 + draw.uniform(0.01, 0.05) * draw.smooth(draw.unit * 0.5)
-    image = shade(base, light)
+    image = shade(base, 1 + draw.uniform(0.01, 0.05) * draw.smooth(draw.unit * 0.5))
     for _ in range(draw.integers(1, 4)):
         image = image + _gloss(draw, draw.uniform(0.03, 0.15))[..., None]
     return Surface(image)
@@ -207,9 +197,8 @@ def felt(draw: Draw) -> Surface:
     base = draw.color(saturation=(0.1, 0.9), value=(0.2, 0.85))
     light = np.ones(draw.shape, np.float32)
     for _ in range(3):
-        light += draw.uniform(0.04, 0.08) * draw.streaks(
-            draw.unit * 0.06, draw.unit / 140, draw.uniform(0, 3.2)
-        )
+        strength, angle = draw.uniform(0.04, 0.08), draw.uniform(0, 3.2)
+        light += strength * draw.streaks(draw.unit * 0.06, draw.unit / 140, angle)
     return Surface(shade(base, light))
 
 

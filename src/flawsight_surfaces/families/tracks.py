@@ -12,31 +12,27 @@ from ..drawing.surface import Field, Pattern, Surface
 
 _OVER = 2  # drawn larger and reduced, for smooth edges
 
+_Point = tuple[float, float]  # x, y
 _Pad = tuple[float, float, float, int]  # x, y, half size, kind: ring, disc, square, oblong
 
 
-def _bent(
-    draw: Draw, start: tuple[float, float], step: float, count: int
-) -> list[tuple[float, float]]:
+def _bent(draw: Draw, start: _Point, step: float, count: int) -> list[_Point]:
     """Corners (x, y) of a line that turns by 45 degrees."""
     heading, points = int(draw.integers(8)), [start]
     for _ in range(count):
         long = step * draw.uniform(0.6, 3.5)
-        x, y = points[-1]
-        points.append(
-            (x + long * math.cos(heading * math.pi / 4), y + long * math.sin(heading * math.pi / 4))
-        )
+        (x, y), angle = points[-1], heading * math.pi / 4
+        points.append((x + long * math.cos(angle), y + long * math.sin(angle)))
         heading += int(draw.choice([-1, 1]))
     return points
 
 
-def _shifted(points: list[tuple[float, float]], offset: float) -> list[tuple[float, float]]:
+def _shifted(points: list[_Point], offset: float) -> list[_Point]:
     """A line parallel to another, the corners mitred."""
     corners = np.array(points)
     moves = np.diff(corners, axis=0)
-    normals = np.stack([-moves[:, 1], moves[:, 0]], axis=1) / np.linalg.norm(
-        moves, axis=1, keepdims=True
-    )
+    normals = np.stack([-moves[:, 1], moves[:, 0]], axis=1)
+    normals /= np.linalg.norm(moves, axis=1, keepdims=True)
     joint = np.concatenate([normals[:1], normals[:-1] + normals[1:], normals[-1:]])
     joint /= np.maximum(0.6, (joint**2).sum(axis=1, keepdims=True) / 2)
     joint[0], joint[-1] = normals[0], normals[-1]
@@ -50,15 +46,14 @@ class _Film:
         self.size, self.gap = (width * _OVER, height * _OVER), gap
         self.areas, self.tracks = Image.new("L", self.size), Image.new("L", self.size)
 
-    def add(self, lines: list[list[tuple[float, float]]], wide: float, pads: list[_Pad]) -> bool:
+    def add(self, lines: list[list[_Point]], wide: float, pads: list[_Pad]) -> bool:
         """Draw lines of one width and pads, if they keep clear of what is there."""
         ends = [point for line in lines for point in line] + [pad[:2] for pad in pads]
         reach = self.gap + max(wide / 2, *(1.7 * pad[2] for pad in pads)) + 2
         left, top = (max(0, int(min(p[i] for p in ends) - reach)) for i in (0, 1))
         right, bottom = (min(self.size[i], int(max(p[i] for p in ends) + reach)) for i in (0, 1))
-        if right - left < 2 or bottom - top < 2:
-            return False
-        if any(self._taken(point) for point in ends):  # most often so, and quickly seen
+        # Most often a point is taken, which is quickly seen.
+        if right - left < 2 or bottom - top < 2 or any(self._taken(point) for point in ends):
             return False
 
         def drawn(more: float) -> Image.Image:
@@ -89,7 +84,7 @@ class _Film:
         inside = 0 <= x < self.size[0] and 0 <= y < self.size[1]
         return inside and self.tracks.getpixel((x, y)) != 0
 
-    def free(self, draw: Draw) -> tuple[float, float]:
+    def free(self, draw: Draw) -> _Point:
         """A place (x, y), not on a track if one is quickly found."""
         for _ in range(6):
             place = draw.uniform(0, self.size[0]), draw.uniform(0, self.size[1])
@@ -172,9 +167,7 @@ def bare_board(draw: Draw) -> Surface:
 
 def antenna(draw: Draw) -> Surface:
     """A flat coil: tracks in a spiral of round or square turns, with feed pads."""
-    y, x = draw.axes()
-    dy, dx = draw.uniform(-0.3, 0.3, 2).astype(np.float32)
-    y, x = y - dy, x - dx
+    y, x = draw.shifted(draw.axes(), 0.3)
     square = np.maximum(np.abs(y), np.abs(x) * draw.uniform(0.7, 1.4))
     r = square if draw.chance(0.6) else np.hypot(y, x)
     pitch, share = draw.uniform(0.05, 0.13), draw.uniform(0.35, 0.6)
@@ -190,8 +183,7 @@ def antenna(draw: Draw) -> Surface:
 
 def comb_electrode(draw: Draw) -> Surface:
     """Two combs of tracks in each other, or a meander, from end to end."""
-    y, x = draw.axes()
-    v, u = (y, x) if draw.chance(0.5) else (x, y)
+    v, u = draw.lying()
     pitch, share = np.float32(draw.uniform(0.05, 0.16)), draw.uniform(0.35, 0.6)
     lane = v / pitch + draw.random()
     number = np.floor(lane)

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..drawing.draw import Draw
-from ..drawing.layout import Centers, corners, grid, ring
-from ..drawing.stamps import labels, lay
+from ..drawing.stamps import Centers, corners, grid, labels, lay, ring
 from ..drawing.surface import Field, Item, Mark, Mask, Surface
 from .feature_table import FEATURES, Benign
 
@@ -80,8 +79,7 @@ def _add_items(draw: Draw, surface: Surface, kind: str, benign: Benign, least: i
         fits = [place for place in places if _fits(free, stamp.alpha.shape, place)]
         if len(fits) < max(least, (len(places) + 1) // 2):
             continue
-        group = len(surface.items) + 1
-        laid = [lay(image, stamp, place, kind, group, True) for place in fits]
+        laid = [lay(image, stamp, place, kind, len(surface.items) + 1, True) for place in fits]
         items: tuple[Item, ...] = tuple(item for item in laid if item is not None)
         return replace(surface, image=image, items=(*surface.items, *items))
     return surface
@@ -103,8 +101,7 @@ def _layout(draw: Draw, side: int, least: int) -> Centers:
         return corners(draw, draw.height / 2 - inset, draw.width / 2 - inset)
     if kind == 1:
         count = max(int(draw.integers(3, 9)), least)
-        radius = draw.uniform(0.18, 0.42) * draw.unit
-        return ring(draw.center, radius, count, draw.uniform(0, 6.3))
+        return ring(draw.center, draw.uniform(0.18, 0.42) * draw.unit, count, draw.uniform(0, 6.3))
     pitch = side * draw.uniform(1.15, 2.8)
     across = max(1, int((draw.width - 2 * inset) / pitch))
     down = max(1, int((draw.height - 2 * inset) / pitch))

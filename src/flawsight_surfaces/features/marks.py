@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..drawing.draw import Draw
-from ..drawing.fields import lit, mix, shade, smoothstep
+from ..drawing.fields import band, bell, brighten, bulge, lit, mix, shade, smoothstep
 from ..drawing.surface import Field, Surface
 
 Drawn = tuple[Field, Field]
@@ -41,11 +41,10 @@ def seam(draw: Draw, surface: Surface) -> Drawn:
     """A joint of two sheets over the whole surface, at times with stitches beside it."""
     v, u, pixel = _across(draw)
     wide = draw.uniform(1.2, 3.0) * pixel
-    gap = smoothstep(wide, wide * 0.4, np.abs(v))
+    where = smoothstep(wide, wide * 0.4, np.abs(v))
     lip = smoothstep(1.2 * wide, 0.4 * wide, np.abs(v - (1.6 * wide)))
     step = 1 + np.float32(draw.uniform(-0.08, 0.08)) * (v > 0)  # the two sides differ a little
-    image = shade(surface.image, step - 0.6 * gap + 0.25 * lip)
-    where = gap
+    image = shade(surface.image, step - 0.6 * where + 0.25 * lip)
     if draw.chance(0.4):
         period, off = draw.uniform(0.03, 0.07), draw.uniform(0.02, 0.05)
         dash = smoothstep(0.32, 0.28, np.abs((u / period) % 1 - 0.5))
@@ -59,9 +58,8 @@ def weld_bead(draw: Draw, surface: Surface) -> Drawn:
     """A straight bead of evenly overlapping ripples."""
     v, u, pixel = _across(draw)
     half = np.float32(draw.uniform(0.02, 0.05))
-    bend = np.sqrt(np.clip(1 - (v / half) ** 2, 0, 1))
+    bend, where = bulge(v / half), band(v, half, pixel)
     ripple = np.sin((u + 0.6 * half * bend) * (2 * math.pi / draw.uniform(0.012, 0.035)))
-    where = smoothstep(half + pixel, half - pixel, np.abs(v))
     light = 0.6 + 0.45 * bend + 0.14 * ripple - 0.25 * v / half
     metal = draw.gray(0.4, 0.8) if draw.chance(0.6) else surface.image.mean(axis=(0, 1))
     heat = smoothstep(4 * half, half, np.abs(v)) * draw.uniform(0, 0.25)
@@ -73,7 +71,7 @@ def ridge(draw: Draw, surface: Surface) -> Drawn:
     """A straight rib or groove, one flank light and one dark."""
     v, _, pixel = _across(draw)
     half = np.float32(draw.uniform(0.008, 0.04))
-    where = smoothstep(half + pixel, half - pixel, np.abs(v))
+    where = band(v, half, pixel)
     slope = np.clip(v / half, -1, 1) * where * draw.sign()
     if draw.chance(0.5):  # flat on top
         slope *= np.abs(v) > 0.5 * half
@@ -86,7 +84,7 @@ def stripe(draw: Draw, surface: Surface) -> Drawn:
     half = np.float32(draw.uniform(0.01, 0.08))
     if draw.chance(0.3):
         v = np.abs(v) - 2 * half
-    where = smoothstep(half + pixel, half - pixel, np.abs(v))
+    where = band(v, half, pixel)
     return mix(surface.image, _contrasting(draw, surface), where * 0.9), where
 
 
@@ -105,8 +103,7 @@ def machining_lines(draw: Draw, surface: Surface) -> Drawn:
     """Faint straight lines from edge to edge, evenly spaced."""
     v, _, pixel = _across(draw)
     pitch = draw.uniform(0.03, 0.15)
-    phase = np.abs((v / pitch) % 1 - 0.5) * pitch
-    where = smoothstep(1.5 * pixel, 0.5 * pixel, phase)
+    where = smoothstep(1.5 * pixel, 0.5 * pixel, np.abs((v / pitch) % 1 - 0.5) * pitch)
     gain = 1 + np.float32(draw.uniform(0.08, 0.25) * draw.choice([-1, 1])) * where
     return shade(surface.image, gain), where
 
@@ -138,18 +135,14 @@ def thread_run(draw: Draw, surface: Surface) -> Drawn:
     half = draw.uniform(1.0, 3.0) * pixel
     where = smoothstep(half + pixel, half, np.abs(v))
     beat = 0.75 + 0.25 * np.sin(u * (2 * math.pi / draw.uniform(0.02, 0.05)))
-    body = shade(_contrasting(draw, surface), beat)
-    return mix(surface.image, body, where * 0.8), where
+    return mix(surface.image, shade(_contrasting(draw, surface), beat), where * 0.8), where
 
 
 def dust(draw: Draw, surface: Surface) -> Drawn:
     """A few faint specks spread over everything."""
     where = np.zeros(draw.shape, np.float32)
     count = int(draw.integers(6, 40))
-    rows, columns = (
-        draw.integers(draw.height - 1, size=count),
-        draw.integers(draw.width - 1, size=count),
-    )
+    rows, columns = (draw.integers(side - 1, size=count) for side in draw.shape)
     where[rows, columns] = draw.uniform(0.4, 1.0, count)
     where[rows + 1, columns] = draw.uniform(0, 0.6, count)
     pale = np.full(3, float(draw.choice([0.1, 0.85, 0.95])), np.float32)
@@ -171,21 +164,20 @@ def soiling(draw: Draw, surface: Surface) -> Drawn:
 def watermark(draw: Draw, surface: Surface) -> Drawn:
     """Very faint broad rings of dried water."""
     field = draw.smooth(draw.unit * draw.uniform(0.3, 0.6))
-    ring = np.exp(-(((field - draw.uniform(-0.5, 0.5)) / 0.12) ** 2))
+    ring = bell(field - draw.uniform(-0.5, 0.5), 0.12)
     return shade(surface.image, 1 + draw.uniform(-0.07, 0.07) * ring), ring
 
 
 def highlight(draw: Draw, surface: Surface) -> Drawn:
     """A lamp or window mirrored softly."""
-    y, x = draw.axes()
-    dy, dx = draw.uniform(-0.5, 0.5, 2).astype(np.float32)
+    y, x = draw.shifted(draw.axes(), 0.5)
     ratio, size = draw.uniform(0.4, 2.5), draw.uniform(0.06, 0.3)
+    y, x = y * ratio, x / ratio
     if draw.chance(0.3):  # a window
-        r = np.maximum(np.abs(y - dy) * ratio, np.abs(x - dx) / ratio) / size
-        where = smoothstep(1.05, 0.9, r)
+        where = smoothstep(1.05, 0.9, np.maximum(np.abs(y), np.abs(x)) / size)
     else:
-        where = smoothstep(1.3, 0.1, np.hypot((y - dy) * ratio, (x - dx) / ratio) / size)
-    return surface.image + (where * draw.uniform(0.12, 0.5))[..., None], where
+        where = smoothstep(1.3, 0.1, np.hypot(y, x) / size)
+    return brighten(surface.image, where * draw.uniform(0.12, 0.5)), where
 
 
 def shadow(draw: Draw, surface: Surface) -> Drawn:
@@ -201,34 +193,30 @@ def shadow(draw: Draw, surface: Surface) -> Drawn:
 def clamp(draw: Draw, surface: Surface) -> Drawn:
     """A gripper, nozzle or stop that reaches into the image as far as the part."""
     v, u = draw.turned(float(draw.integers(4)) * math.pi / 2 + draw.normal(0, 0.06))
-    middle = draw.uniform(-0.15, 0.15)
+    v = v - draw.uniform(-0.15, 0.15)
     reach = float(u.max())
     if surface.region is not None and (surface.region > 0.5).any():
         reach = float(u[surface.region > 0.5].max()) - draw.uniform(-0.01, 0.06)
-    pixel, where = draw.pixel, np.zeros(draw.shape, np.float32)
-    image, half = surface.image, draw.uniform(0.05, 0.16)
+    image, where = surface.image, np.zeros(draw.shape, np.float32)
+    half = draw.uniform(0.05, 0.16)
     for part in range(int(draw.integers(1, 4))):  # each part farther back is wider or narrower
         start = reach + part * draw.uniform(0.04, 0.12)
         half *= draw.uniform(0.6, 1.7)
         tone = draw.gray(0.02, 0.3) if draw.chance(0.7) else draw.gray(0.4, 0.9)
-        bulge = 0.6 + 0.5 * np.sqrt(np.clip(1 - ((v - middle) / half) ** 2, 0, 1))
-        cover = smoothstep(pixel, -pixel, np.maximum(np.abs(v - middle) - half, start - u))
-        image = mix(image, shade(tone, bulge), cover)
+        cover = smoothstep(draw.pixel, -draw.pixel, np.maximum(np.abs(v) - half, start - u))
+        image = mix(image, shade(tone, 0.6 + 0.5 * bulge(v / half)), cover)
         where = np.maximum(where, cover)
     return image, where
 
 
 def knot(draw: Draw, surface: Surface) -> Drawn:
     """A sound knot: rings of the wood's own color, denser inwards."""
-    y, x = draw.axes()
-    dy, dx = draw.uniform(-0.35, 0.35, 2).astype(np.float32)
+    y, x = draw.shifted(draw.axes(), 0.35)
     size, ratio = draw.uniform(0.04, 0.1), draw.uniform(0.6, 1.6)
-    r = np.hypot((y - dy) * ratio, (x - dx) / ratio) / size
-    r = r + 0.06 * draw.smooth(draw.unit * 0.08)
+    r = np.hypot(y * ratio, x / ratio) / size + 0.06 * draw.smooth(draw.unit * 0.08)
     where = smoothstep(1.25, 0.85, r)
     light = 0.62 + 0.14 * np.sin(r * draw.uniform(12, 20)) - 0.2 * smoothstep(0.5, 0, r)
-    ring = shade(surface.image.mean(axis=(0, 1)), light)
-    return mix(surface.image, ring, where * 0.9), where
+    return mix(surface.image, shade(surface.image.mean(axis=(0, 1)), light), where * 0.9), where
 
 
 def grain_patch(draw: Draw, surface: Surface) -> Drawn:
@@ -243,16 +231,11 @@ def chamfer(draw: Draw, surface: Surface) -> Drawn:
     if surface.region is None:
         return edge(draw, surface)
     wide = draw.unit * draw.uniform(0.015, 0.04)
-    inner = np.asarray(surface.region > 0.5, np.float32)
-    steps = max(1, round(wide / 2))
-    worn = inner
-    for _ in range(steps):  # erode by two pixels a step
+    worn = inner = surface.region > 0.5
+    for _ in range(max(1, round(wide / 2))):  # erode by two pixels a step
         p = np.pad(worn, 2)
-        worn = np.minimum(
-            np.minimum(p[4:, 2:-2], p[:-4, 2:-2]), np.minimum(p[2:-2, 4:], p[2:-2, :-4])
-        )
-        worn = worn[: draw.height, : draw.width]
-    where = inner - worn
+        worn = p[4:, 2:-2] & p[:-4, 2:-2] & p[2:-2, 4:] & p[2:-2, :-4]
+    where = np.asarray(inner & ~worn, np.float32)
     light = lit(draw.smooth(draw.unit) * 3, draw.uniform(0, 6.3), 0.05)
     gain = np.float32(draw.uniform(0.15, 0.35) * draw.choice([-1, 1]))
     return shade(surface.image, 1 + where * (gain + light)), where
