@@ -21,7 +21,7 @@ from ..mllm.patch_features import PatchScore
 from ..mllm.replay import replay
 from ..mllm.response import answer_score, parse_response
 from ..real.anomaly_map import upsample
-from ..real.select import mean_attention
+from ..real.token_selection import mean_attention
 from ..settings import Settings
 from .attention_prior import divide_by_prior
 from .feature_distance import multiply_by_distance
