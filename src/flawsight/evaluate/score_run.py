@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..data.dataset import Sample
 from ..data.masks import read_gt_mask
 from ..metrics.bootstrap import bootstrap_weights, interval
-from ..metrics.pixel_counts import CoarseCounts, PixelCounter, image_counts, stack
+from ..metrics.pixel_counts import PixelCounter, image_counts, resampled
 from ..metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, counts_of, f1_max
 from ..metrics.region_recall import Detections, detections, region_recall
 from ..metrics.text_overlap import rouge_l, sbert
@@ -35,7 +35,7 @@ class _Group:
     missing: int = 0
     pixels: PixelCounter | None = None
     # By the image's index in rows:
-    coarse: dict[int, CoarseCounts] = field(default_factory=dict)
+    coarse: dict[int, ThresholdCounts] = field(default_factory=dict)
     peaks: dict[int, Detections] = field(default_factory=dict)
 
 
@@ -155,9 +155,8 @@ def _values(
     if group.pixels is not None:
         point |= _pixel_values(group.pixels.counts())
         point["pixel_accuracy"] = np.asarray(group.pixels.accuracy())
-        stacked = stack(list(group.coarse.values()))
-        resampled = stacked.resampled(weights[1:, list(group.coarse)])
-        chunks = [_pixel_values(counts) for counts in resampled]
+        draws = resampled(list(group.coarse.values()), weights[1:, list(group.coarse)])
+        chunks = [_pixel_values(counts) for counts in draws]
         drawn |= {metric: np.concatenate([c[metric] for c in chunks]) for metric in chunks[0]}
         recall = region_recall(list(group.peaks.values()), weights[:, list(group.peaks)])
         point["region_recall"], drawn["region_recall"] = recall[0], recall[1:]

@@ -130,10 +130,10 @@ def region_recall(
         )
     )  # fmt: skip
     alarm = found == 0
-    seen = _union(image[~alarm], found[~alarm], births[~alarm], deaths[~alarm])
     thresholds = np.unique(np.concatenate([births, deaths[np.isfinite(deaths)]]))[::-1]
     alarms = _alive(thresholds, births[alarm], deaths[alarm], weighted[..., image[alarm]])
-    hits = _alive(thresholds, seen[1], seen[2], weighted[..., seen[0].astype(np.int64)])
+    hit = (image[~alarm], found[~alarm], births[~alarm], deaths[~alarm])
+    hits = _alive(thresholds, _counted_once(*hit), deaths[~alarm], weighted[..., image[~alarm]])
     allowed = alarms <= false_alarms * weighted.sum(axis=-1, keepdims=True)
     best = np.where(allowed, hits, 0.0).max(axis=-1, initial=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -157,23 +157,18 @@ def _passes(values: Array, basin: NDArray[np.int64]) -> tuple[list[int], list[in
     return first[highest].tolist(), second[highest].tolist(), saddle[order][highest].tolist()
 
 
-def _union(
-    image: NDArray[np.int64], region: NDArray[np.int64], births: Array, deaths: Array
-) -> tuple[Array, Array, Array]:
-    """Join the (death, birth] of peaks that find the same region: image, birth, death of each."""
-    order = np.lexsort((-births, region, image))
-    joined: list[tuple[int, float, float]] = []
-    previous = (-1, -1)
-    for i, r, birth, death in zip(
-        image[order].tolist(), region[order].tolist(), births[order], deaths[order], strict=True
-    ):
-        if (i, r) == previous and birth >= joined[-1][2]:
-            joined[-1] = (i, joined[-1][1], min(death, joined[-1][2]))
-        else:
-            joined.append((i, birth, death))
-        previous = (i, r)
-    table = np.array(joined, np.float64).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+def _counted_once(
+    image: NDArray[np.int64], found: NDArray[np.int64], births: Array, deaths: Array
+) -> Array:
+    """Return births so low that no two of the (death, birth] of peaks of one region overlap."""
+    lowered = births.copy()
+    covered: dict[tuple[int, int], float] = {}  # down to which threshold a region is found
+    for one in np.argsort(-births, kind="stable"):
+        region = (int(image[one]), int(found[one]))
+        bottom = covered.get(region, np.inf)
+        lowered[one] = max(deaths[one], min(births[one], bottom))
+        covered[region] = min(deaths[one], bottom)
+    return lowered
 
 
 def _alive(thresholds: Array, births: Array, deaths: Array, weights: Array) -> Array:
