@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..inspection import Trace
 
 
-def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
+def token_spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Return the text of the response and each token's [start, end) characters in it.
 
     A token that ends inside a character of several bytes ends before that character.
@@ -56,7 +56,7 @@ def cut_traces(
     rows, margins = rows.cpu(), margins.cpu()
     traces = []
     for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, grids, strict=True)):
-        text, spans = _spans(tokenizer, response)
+        text, spans = token_spans(tokenizer, response)
         count, cells = len(response), grid_h * grid_w
         image, rest = rows[index, :count, :cells], rows[index, :count, cells:]
         traces.append(

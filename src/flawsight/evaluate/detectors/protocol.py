@@ -1,12 +1,14 @@
 """The interface of every detector under comparison: image files in, predictions out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...errors import FlawsightError
 from ...inspection import FloatArray
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,14 @@ class Detector(Protocol):
         Raises:
             FlawsightError: if every image would fail.
         """
+
+
+def each(function: Callable[[Path], T], images: Sequence[Path]) -> list[T | FlawsightError]:
+    """Return what `function` gives for each image, or the error that it raises in its place."""
+    outcomes: list[T | FlawsightError] = []
+    for image in images:
+        try:
+            outcomes.append(function(image))
+        except FlawsightError as error:
+            outcomes.append(error)
+    return outcomes

@@ -16,7 +16,7 @@ from scipy import ndimage
 from ...errors import FlawsightError
 from ...inspection import FloatArray
 from ...io.images import read_image
-from .protocol import Prediction
+from .protocol import Prediction, each
 
 # The scales (by average precision) and the score (by AUROC) did best on the validation families;
 # LONG_SIDE was not chosen there (docs/results.md).
@@ -52,25 +52,20 @@ class TextureDetector:
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Return for each image a pred_score and an anomaly_map in [0, 1], or the error."""
-        outcomes: list[Prediction | FlawsightError] = []
-        for path in images:
-            start = time.perf_counter()
-            try:
-                image = read_image(path)
-            except FlawsightError as error:
-                outcomes.append(error)
-                continue
-            deviation = deviation_map(image)
-            small = deviation / (deviation + HALF_BRIGHT)
-            resized = Image.fromarray(small).resize(image.size, Image.Resampling.BILINEAR)
-            outcomes.append(
-                Prediction(
-                    pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
-                    anomaly_map=np.asarray(resized, dtype=np.float32).clip(0, 1),
-                    seconds=time.perf_counter() - start,
-                )
-            )
-        return outcomes
+        return each(_predict, images)
+
+
+def _predict(path: Path) -> Prediction:
+    start = time.perf_counter()
+    image = read_image(path)
+    deviation = deviation_map(image)
+    small = deviation / (deviation + HALF_BRIGHT)
+    resized = Image.fromarray(small).resize(image.size, Image.Resampling.BILINEAR)
+    return Prediction(
+        pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
+        anomaly_map=np.asarray(resized, dtype=np.float32).clip(0, 1),
+        seconds=time.perf_counter() - start,
+    )
 
 
 def deviation_map(image: Image.Image) -> FloatArray:
