@@ -49,6 +49,7 @@ from flawsight.io.images import read_image
 from flawsight.localize import inspect_trace
 from flawsight.metrics.pixel_counts import PixelCounter
 from flawsight.metrics.ranking import auroc, average_precision
+from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
@@ -197,7 +198,8 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
     for start in range(0, len(samples), batch):
         part = samples[start : start + batch]
         images = [read_image(sample.image) for sample in part]
-        traces = generate(mllm, images, PRESET.inspection)
+        prompts = encode_prompts(mllm, images, PRESET.inspection)
+        traces = generate(mllm, prompts, PRESET.inspection)
         for sample, image, trace in zip(part, images, traces, strict=True):
             size, label = (image.height, image.width), bool(sample.label)
             score = score_trace(trace, label, PRESET.inspection, consistency)

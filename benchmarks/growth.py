@@ -19,7 +19,7 @@ from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import end_tokens, generate_from
+from flawsight.mllm.generate import end_tokens, generate
 from flawsight.mllm.load import load_mllm
 from flawsight.runs.batch import inspect_into
 from flawsight.runs.describe import describe
@@ -48,7 +48,7 @@ def generation(name: str, value: int) -> Callable[[], object]:
     )
     settings = replace(PRESETS["default"], image_tokens=tokens, max_new_tokens=new)
     prompts = encode_prompts(mllm, rendered(batch, seed=3005), settings)
-    return lambda: generate_from(mllm, prompts, settings)
+    return lambda: generate(mllm, prompts, settings)
 
 
 def whole_run(images: int) -> Callable[[], object]:

@@ -18,7 +18,7 @@ import torch
 from measure import Cell, arguments_of, interleaved, rendered, report
 
 from flawsight.inspector import Inspector
-from flawsight.mllm.generate import generate_from
+from flawsight.mllm.generate import generate
 from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 
@@ -67,7 +67,7 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
             inputs["pixel_values"], inputs["image_grid_thw"]
         ),
         "vision encoder and prompt": prefill,
-        "all of generation, with capture": lambda: generate_from(mllm, prompts, settings),
+        "all of generation, with capture": lambda: generate(mllm, prompts, settings),
         "words and maps (ReAL)": lambda: list(inspector.localize(traced)),
         "write": write,
     }

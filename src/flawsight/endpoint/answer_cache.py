@@ -13,9 +13,9 @@ from .completion import Answer
 
 
 class AnswerCache:
-    """A folder with one JSON file per answer. Without a folder nothing is kept."""
+    """A folder with one JSON file per answer."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
 
@@ -27,10 +27,8 @@ class AnswerCache:
 
     def get(self, key: str) -> Answer | None:
         """Return the answer of a key; None if there is none or its file is damaged."""
-        if self._folder is None:
-            return None
         try:
-            return Answer(**json.loads(self._path(self._folder, key).read_bytes()))
+            return Answer(**json.loads(self._path(key).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -40,9 +38,7 @@ class AnswerCache:
         Raises:
             DetectorError: if the folder cannot be written.
         """
-        if self._folder is None:
-            return
-        path = self._path(self._folder, key)
+        path = self._path(key)
         try:
             # Two threads that write the same file share its temporary name.
             with self._lock:
@@ -54,6 +50,5 @@ class AnswerCache:
                 "correct the permissions, then rerun the same command to resume."
             ) from error
 
-    @staticmethod
-    def _path(folder: Path, key: str) -> Path:
-        return folder / key[:2] / f"{key}.json"
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"

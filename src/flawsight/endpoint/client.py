@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -54,16 +54,14 @@ def in_parallel(concurrency: int, function: Callable[..., T], *arguments: Iterab
 
     What it raises is raised at once; calls that have not begun are then cancelled.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(function, *each) for each in zip(*arguments, strict=True)]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+    pool = ThreadPoolExecutor(concurrency)
+    futures = [pool.submit(function, *each) for each in zip(*arguments, strict=True)]
+    try:
+        for future in as_completed(futures):
+            future.result()
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class EndpointClient:
@@ -73,8 +71,9 @@ class EndpointClient:
     time in Retry-After (up to the client's limit) or an exponentially growing one with jitter.
 
     Args:
-        base_url: of the server; None is the variable OPENAI_BASE_URL, or else OpenAI.
-        api_key_env: environment variable that holds the key.
+        base_url: of the server, like "http://localhost:8000/v1"; None is the variable
+            OPENAI_BASE_URL, or else OpenAI.
+        api_key_env: environment variable that holds the key. A server on this machine needs none.
         timeout: seconds without data from the server after which a request fails.
         retries: how often a failed request is repeated.
         requests_per_minute: limit, repeated requests included; None is no limit.
@@ -173,22 +172,23 @@ class EndpointClient:
 
     def _raise_if_permanent(self, status: int, message: str, model: str) -> None:
         """Raise if every other request would fail in the same way."""
-        for part, advice in _PERMANENT.items():
-            if part in message:
-                raise DetectorError(
-                    f"{self.base_url} refuses: {self._shown(message)} {advice}"
-                ) from None
-        if status in (401, 403):
+        shown = self._shown(message)
+        if advice := next((text for part, text in _PERMANENT.items() if part in message), None):
+            what = f"refuses: {shown} {advice}"
+        elif status in (401, 403):
             # The server's message may repeat the key.
-            raise DetectorError(
-                f"{self.base_url} refuses the key or its rights (status {status}). Check the key "
-                "in the environment and what it allows."
-            ) from None
-        if status == 404:
-            raise DetectorError(
-                f"{self.base_url} knows no model {model!r}, or is no such endpoint (status 404): "
-                f"{self._shown(message)}. Check the model and base_url."
-            ) from None
+            what = (
+                f"refuses the key or its rights (status {status}). Check the key in the "
+                "environment and what it allows."
+            )
+        elif status == 404:
+            what = (
+                f"knows no model {model!r}, or is no such endpoint (status 404): {shown}. Check "
+                "the model and base_url."
+            )
+        else:
+            return
+        raise DetectorError(f"{self.base_url} {what}") from None
 
     def _shown(self, message: object) -> str:
         """Return a message of a server or an error, short and without the key."""

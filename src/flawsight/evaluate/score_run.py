@@ -182,14 +182,11 @@ def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array
         right = np.array(
             [v is not None and bool(v) == bool(y) for v, y in zip(verdicts, labels, strict=True)]
         )
-        values["image_accuracy"] = (weights * right).sum(1) / weights.sum(1)
+        values["image_accuracy"] = _weighted_mean(right, weights)
         if 0 < labels.sum() < len(labels):
+            of_labels = [labels == label for label in (0, 1)]
             values["image_balanced_accuracy"] = np.mean(
-                [
-                    (weights * right)[:, labels == y].sum(1) / weights[:, labels == y].sum(1)
-                    for y in (0, 1)
-                ],
-                axis=0,
+                [_weighted_mean(right[chosen], weights[:, chosen]) for chosen in of_labels], axis=0
             )
     return values
 
@@ -215,7 +212,7 @@ def _text_values(group: _Group, weights: Array, sbert_model: str | None) -> Valu
     return values
 
 
-def _weighted_mean(values: Array, weights: Array) -> Array:
+def _weighted_mean(values: Array | NDArray[np.bool_], weights: Array) -> Array:
     with np.errstate(invalid="ignore"):
         mean: Array = (weights * values).sum(1) / weights.sum(1)
     return mean

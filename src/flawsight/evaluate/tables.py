@@ -17,8 +17,12 @@ T = TypeVar("T")
 Value = TypeVar("Value", MetricValue, PublishedValue)
 UNDEFINED = "–"
 _SUMMARIES = {"macro": "mean over categories", "pooled": "all images together"}
-_TEXT = ("region", "rouge", "sbert", "contradiction")
-_LEVELS = {"image": "image", "pixel": "pixel", "text": _TEXT}
+# Tables, and how the names of their metrics begin.
+_LEVELS: dict[str, tuple[str, ...]] = {
+    "image": ("image",),
+    "pixel": ("pixel",),
+    "text": ("region", "rouge", "sbert", "contradiction"),
+}
 _LOST = "Failed images count as wrong; missing ones, not yet run, are left out."
 _AVERAGED = "Means of the macro values; only detectors that ran on all data sets."
 _AS_PUBLISHED = (

@@ -1,11 +1,9 @@
 """Images → Traces: batched generation with capture."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -13,7 +11,7 @@ from ..inspection import Trace
 from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, chosen_layers
 from .cut_traces import answer_margins, answer_token_ids, check_finite, cut_traces
-from .encode import PromptBatch, encode_prompts
+from .encode import PromptBatch
 from .load import MLLM
 from .patch_features import PatchScore, score_patches
 from .response import answer_end
@@ -22,34 +20,24 @@ from .response import answer_end
 CHECK_EVERY = 8
 
 
+@torch.inference_mode()
 def generate(
-    mllm: MLLM,
-    images: Sequence[Image],
-    settings: Settings,
-    patch_score: PatchScore | None = None,
+    mllm: MLLM, prompts: PromptBatch, settings: Settings, patch_score: PatchScore | None = None
 ) -> list[Trace]:
     """Ask the question about each image and trace the response.
 
     Args:
         mllm: the model.
-        images: RGB images of any sizes.
+        prompts: of `encode_prompts`.
         settings: `temperature` 0 decodes greedily.
         patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
 
     Returns:
-        One Trace per image.
+        One Trace per prompt.
 
     Raises:
         ModelError: if the model computes NaN.
     """
-    return generate_from(mllm, encode_prompts(mllm, images, settings), settings, patch_score)
-
-
-@torch.inference_mode()
-def generate_from(
-    mllm: MLLM, prompts: PromptBatch, settings: Settings, patch_score: PatchScore | None = None
-) -> list[Trace]:
-    """Do what `generate` does, with encoded prompts."""
     capture = AttentionCapture(prompts.columns, chosen_layers(mllm.model, settings.layers))
     with (
         mllm.lock,

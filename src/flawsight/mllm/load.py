@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,20 +118,17 @@ def load_mllm(
             f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
         )
     _check_chat_template(processor, network.config, folder)
-    sha256 = hashlib.sha256()
-    hash_weights(folder, sha256)
+    folders = [folder]
     if adapter is not None:
-        adapter_folder = local_folder(adapter)
-        network = _with_adapter(network, adapter_folder)
-        hash_weights(adapter_folder, sha256)
+        folders.append(local_folder(adapter))
+        network = _with_adapter(network, folders[-1])
     try:
         network = network.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"Cannot use device {device!r}: {error}") from error
     # Without its package, flash attention may run as a kernel of the hub, under that one's name.
     attention = network.config.get_text_config()._attn_implementation
-    folder = folder if adapter is None else adapter_folder
-    return MLLM(network, processor, name, sha256.hexdigest(), attention, folder)
+    return MLLM(network, processor, name, _hash_weights(folders), attention, folders[-1])
 
 
 @contextmanager
@@ -243,9 +240,11 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 
 
-def hash_weights(folder: Path, sha256: Any) -> None:
-    """Feed the weight files of a folder to a hash, in order of their names."""
-    for path in sorted(folder.glob("*.safetensors")):
+def _hash_weights(folders: Sequence[Path]) -> str:
+    """Return the SHA-256 of the weight files of folders, in order of their names."""
+    sha256 = hashlib.sha256()
+    for path in (path for folder in folders for path in sorted(folder.glob("*.safetensors"))):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 sha256.update(block)
+    return sha256.hexdigest()

@@ -26,12 +26,9 @@ class EndpointDetector:
 
     Args:
         model: its name on the server.
-        base_url: of the server, like "http://localhost:8000/v1"; None is the variable
-            OPENAI_BASE_URL, or else OpenAI.
+        base_url, api_key_env, requests_per_minute, timeout, retries: see `EndpointClient`.
         name: in tables; None is the model.
-        api_key_env: environment variable that holds the key. A server on this machine needs none.
-        cache: folder for answers; a kept answer costs no request. None keeps none.
-        requests_per_minute: limit, repeated requests included; None is no limit.
+        cache: folder for answers; a cached answer costs no request. None caches none.
         concurrency: requests in flight at once.
         max_tokens: maximum length of the answer, in tokens.
         token_limit: the server's name of that parameter; None is "max_completion_tokens" for
@@ -40,8 +37,6 @@ class EndpointDetector:
         logprobs: ask for log-probabilities, and score by P(Yes) / (P(Yes) + P(No)) at the answer.
             Some servers refuse such a request (OpenAI for reasoning models). Others give none
             (transformers serve); then there is no score.
-        timeout: seconds without data from the server after which a request fails.
-        retries: how often a failed request is repeated.
         price_in, price_out: US$ per million tokens of input and output.
         budget: US$ that this object may spend; then no further request starts. The requests in
             flight, fewer than `concurrency`, may exceed it.
@@ -90,7 +85,7 @@ class EndpointDetector:
         # Several rounds per batch, since a batch waits for its slowest request.
         self.batch_size = 4 * concurrency
         self._concurrency = concurrency
-        self._cache = AnswerCache(cache)
+        self._cache = None if cache is None else AnswerCache(cache)
         if token_limit is None:
             token_limit = "max_completion_tokens" if base_url == OPENAI else "max_tokens"
         parameters: dict[str, Any] = {token_limit: max_tokens}
@@ -128,7 +123,7 @@ class EndpointDetector:
         except FlawsightError as error:
             return error
         key = AnswerCache.key(self._request, png)
-        if (kept := self._cache.get(key)) is not None:
+        if self._cache is not None and (kept := self._cache.get(key)) is not None:
             return _prediction(kept, cost=0.0)
         self._budget.check()
         messages = with_image(self._request["messages"], png)
@@ -136,7 +131,8 @@ class EndpointDetector:
         answer = self._client.ask(request | self._request["parameters"])
         if isinstance(answer, DetectorError):
             return answer
-        self._cache.put(key, answer)
+        if self._cache is not None:
+            self._cache.put(key, answer)
         return _prediction(answer, self._budget.add(answer))
 
 
