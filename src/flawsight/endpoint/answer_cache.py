@@ -1,4 +1,4 @@
-"""Answers of endpoints on disk, so none is paid for twice."""
+"""A cache on disk for the answers of endpoints. No answer is paid for twice."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ class AnswerCache:
 
     @staticmethod
     def key(request: dict[str, Any], image: bytes) -> str:
-        """Return the hash of all that an answer depends on: the request as JSON, and the image."""
+        """Return the hash of what an answer depends on: the request as JSON, and the image."""
         described = json.dumps(request, sort_keys=True).encode()
         return hashlib.sha256(hashlib.sha256(described).digest() + image).hexdigest()
 
@@ -33,7 +33,7 @@ class AnswerCache:
             return None
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer.
+        """Store an answer.
 
         Raises:
             DetectorError: if the folder cannot be written.
@@ -46,7 +46,7 @@ class AnswerCache:
                 write_atomically(path, (json.dumps(asdict(answer), indent=2) + "\n").encode())
         except OSError as error:
             raise DetectorError(
-                f"Cannot keep answers in {self._folder}: {error.strerror or error}. Free space or "
+                f"Cannot store answers in {self._folder}: {error.strerror or error}. Free space or "
                 "correct the permissions, then rerun the same command to resume."
             ) from error
 

@@ -1,4 +1,4 @@
-"""The connection to one OpenAI-compatible server: even pace, retries, helpful errors."""
+"""A client for one OpenAI-compatible server: rate limit, retries, error messages."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from .completion import Answer, read_completion
 T = TypeVar("T")
 OPENAI = "https://api.openai.com/v1"
 
-# Refusals that every further request would meet too: part of the server's message → what to do.
+# Errors that every further request would meet too: part of the server's message → what to do.
 _PERMANENT = {
     "insufficient_quota": "The account has no credit left.",
     "logprobs": "Leave out logprobs.",
@@ -39,7 +39,7 @@ def encode_png(image: Image) -> bytes:
 
 
 def with_image(messages: Sequence[dict[str, Any]], png: bytes) -> list[dict[str, Any]]:
-    """Return the chat of `user_message` in the servers' form, with the image in it."""
+    """Return the chat of `user_message` in the API's form, with the image in it."""
     url = {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
     [message] = messages
     content = [
@@ -50,9 +50,9 @@ def with_image(messages: Sequence[dict[str, Any]], png: bytes) -> list[dict[str,
 
 
 def in_parallel(concurrency: int, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
-    """Return what `function` gives for each set of arguments, in order, several at once.
+    """Map `function` over the arguments in threads; the results are in order.
 
-    What it raises is raised at once; calls that have not begun are then cancelled.
+    The first exception is raised at once, and calls that have not begun are cancelled.
     """
     pool = ThreadPoolExecutor(concurrency)
     futures = [pool.submit(function, *each) for each in zip(*arguments, strict=True)]
@@ -65,9 +65,9 @@ def in_parallel(concurrency: int, function: Callable[..., T], *arguments: Iterab
 
 
 class EndpointClient:
-    """Sends requests, from several threads, and repeats failed ones.
+    """Sends requests, from several threads, and retries failed ones.
 
-    The `openai` client repeats on 408, 409, 429, 5xx, time-outs and lost connections, after the
+    The `openai` client retries on 408, 409, 429, 5xx, time-outs and lost connections, after the
     time in Retry-After (up to the client's limit) or an exponentially growing one with jitter.
 
     Args:
@@ -191,7 +191,7 @@ class EndpointClient:
         raise DetectorError(f"{self.base_url} {what}") from None
 
     def _shown(self, message: object) -> str:
-        """Return a message of a server or an error, short and without the key."""
+        """Return the message of a server or an error, shortened and without the key."""
         text = " ".join(str(message).split())
         text = text.replace(self._key, "[key]") if self._key else text
         return text if len(text) <= 300 else f"{text[:300]}…"

@@ -1,9 +1,9 @@
 """What papers report of this and other systems, for comparison only: none of it was run here.
 
 published.csv holds the values in percent as printed. Jin et al. give an image "AUROC" for systems
-that only answer. It fits the balanced accuracy of hard answers, not the AUROC of a score, so it is
-a metric of its own, `image_auroc_published`. A system's name holds no model size if the paper does
-not state it.
+that only answer Yes or No. It matches the balanced accuracy of the answers, not the AUROC of a
+score, and is a metric of its own here: `image_auroc_published`. A system's name has no model size
+if the paper does not state it.
 """
 
 import csv

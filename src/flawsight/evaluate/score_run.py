@@ -1,7 +1,7 @@
 """A detector run → its metric values: per category, all images pooled, mean over categories.
 
-Failed images count. An image without an answer has the wrong verdict; in a ranking it comes at the
-wrong end; without a map, no pixel of it is marked.
+Failed images count. An image without an answer has the wrong verdict and is ranked at the wrong
+end; without a map, none of its pixels is marked.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def score_run(
 def _metric_value(
     run: DetectorRun, group: str, metric: str, value: Array, drawn: Array, note: str = ""
 ) -> MetricValue:
-    """Give a value () its interval from the bootstrap's values, (resamples,); NaN: undefined."""
+    """Combine a value () with the interval of its (resamples,) bootstrap values; NaN: undefined."""
     if np.isnan(value):
         return MetricValue(run.dataset, group, run.detector, metric, None)
     low, high = (None if np.isnan(end) else end for end in interval(drawn))

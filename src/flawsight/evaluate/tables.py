@@ -1,7 +1,7 @@
 """Metric values → tables as text; table_formats.py writes them.
 
 Three views: the categories of each data set, each data set, and the average over data sets. Values
-from papers have tables of their own, never mixed with those measured here.
+from papers are in separate tables.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

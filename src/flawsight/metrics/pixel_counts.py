@@ -56,11 +56,7 @@ class PixelCounter:
         self._regions = self._pixels = self._correct = 0
 
     def update(self, anomaly_map: FloatArray, gt_mask: Mask) -> None:
-        """Count one map.
-
-        Args:
-            anomaly_map: (height, width) finite, counted as float32.
-            gt_mask: (height, width) True for a defect; regions are 8-connected.
+        """Count one (height, width) map, as float32; 8-connected regions of the mask are defects.
 
         Raises:
             DetectorError: if a score is not finite or the sizes differ.
@@ -80,11 +76,7 @@ class PixelCounter:
             self._bin(pixels)
 
     def counts(self) -> ThresholdCounts:
-        """Return the counts so far.
-
-        A binned score is its bin's lower edge, so "score ≥ scores[k]" holds for exactly the pixels
-        that were counted.
-        """
+        """Return the counts so far. A binned score is its bin's lower edge."""
         if not self.exact:
             used = np.flatnonzero(self._negatives + self._positives)[::-1]
             return ThresholdCounts(
@@ -97,8 +89,8 @@ class PixelCounter:
         negatives = np.concatenate([np.zeros(0, np.float32), *(p.negatives for p in self._kept)])
         positives = np.concatenate([np.zeros(0, np.float32), *(p.positives for p in self._kept)])
         shares = np.concatenate([np.zeros(0), *(p.shares for p in self._kept)])
-        scores, place = np.unique(np.concatenate([negatives, positives]), return_inverse=True)
-        negative, positive = np.split(place, [negatives.size])
+        scores, index = np.unique(np.concatenate([negatives, positives]), return_inverse=True)
+        negative, positive = np.split(index, [negatives.size])
         size = scores.size
         return ThresholdCounts(
             scores[::-1].astype(np.float64),
@@ -136,10 +128,7 @@ class PixelCounter:
 
 
 def image_counts(anomaly_map: FloatArray, gt_mask: Mask) -> ThresholdCounts:
-    """Count one map coarsely, so that those of all images of a bootstrap fit into memory.
-
-    Arguments and errors are those of `PixelCounter.update`.
-    """
+    """Count one map in few bins, to hold every image of a bootstrap; see `PixelCounter.update`."""
     counter = PixelCounter(exact_pixels=0, key_bits=COARSE_BITS)
     counter.update(anomaly_map, gt_mask)
     return counter.counts()
@@ -175,7 +164,7 @@ def resampled(
 
 @dataclass(frozen=True)
 class _Pixels:
-    """One map's scores by label; shares: for each positive pixel, 1 / size of its region."""
+    """One map's scores by label; for each positive pixel, its share: 1 / size of its region."""
 
     negatives: NDArray[np.float32]
     positives: NDArray[np.float32]

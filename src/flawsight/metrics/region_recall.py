@@ -2,8 +2,7 @@
 
 At a threshold t the detections of a map are the 8-connected components of map ≥ t, each at its
 highest pixel. A defect region is found if a detection lies in it or close to it. A detection close
-to no region is a false alarm. So a map that marks everything is one detection, and finds at most
-one defect.
+to no region is a false alarm. A map that marks everything is one detection: it finds one defect.
 
 All thresholds are covered exactly. As t falls, a component appears at a peak of the map (its birth)
 and ends when it touches a component with a higher peak (its death). The detections at t are the
@@ -47,9 +46,6 @@ class Detections:
 def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
     """Return births, deaths (−inf for the highest peak) and flat positions of a map's peaks.
 
-    Args:
-        anomaly_map: (height, width) finite.
-
     Raises:
         DetectorError: if a score is not finite.
     """
@@ -86,23 +82,18 @@ def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
 
 
 def detections(anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERANCE) -> Detections:
-    """Find a map's peaks and the regions that they find.
-
-    Args:
-        anomaly_map: (height, width) finite, higher for a defect.
-        gt_mask: (height, width) True for a defect; regions are 8-connected.
-        tolerance: see `TOLERANCE`.
+    """Find the peaks of a (height, width) map and the 8-connected regions that they find.
 
     Raises:
         DetectorError: if a score is not finite.
     """
-    births, deaths, places = peaks(anomaly_map)
+    births, deaths, positions = peaks(anomaly_map)
     label, regions = ndimage.label(gt_mask, structure=np.ones((3, 3)))
     found = np.zeros(len(births), np.int64)
     if regions:
         distance, nearest = ndimage.distance_transform_edt(~gt_mask, return_indices=True)
-        close = distance.ravel()[places] <= tolerance * max(gt_mask.shape)
-        found = np.where(close, label[tuple(nearest)].ravel()[places], 0)
+        close = distance.ravel()[positions] <= tolerance * max(gt_mask.shape)
+        found = np.where(close, label[tuple(nearest)].ravel()[positions], 0)
     return Detections(births, deaths, found, regions)
 
 

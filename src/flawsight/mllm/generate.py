@@ -55,19 +55,19 @@ def generate(
 
 
 class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
-    """Ends a response whose answer is closed, though the model would go on."""
+    """Ends a response whose answer is closed, before the model writes more."""
 
     def __init__(self, mllm: MLLM, prompt_length: int) -> None:
         self.mllm, self.prompt_length = mllm, prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Return (B,) bool, which sequences are done."""
-        said = input_ids[:, self.prompt_length :]
-        if said.shape[1] % CHECK_EVERY:
-            return said.new_zeros(len(said), dtype=torch.bool)
+        ids = input_ids[:, self.prompt_length :]
+        if ids.shape[1] % CHECK_EVERY:
+            return ids.new_zeros(len(ids), dtype=torch.bool)
         with self.mllm.tokenizing:
-            texts = self.mllm.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
-        return torch.tensor([answer_end(text) is not None for text in texts], device=said.device)
+            texts = self.mllm.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return torch.tensor([answer_end(text) is not None for text in texts], device=ids.device)
 
 
 @torch.inference_mode()
@@ -83,9 +83,9 @@ def respond(
         temperature: of sampling; 0 decodes greedily.
 
     Returns:
-        The B responses' token ids, each up to and with its end token, or the token that closes the
-        answer if the model said more; and (B, R) log P(Yes) − log P(No) as the next token, before
-        each.
+        The token ids of the B responses, each up to and including its end token, or the token that
+        closes the answer if more text follows; and (B, R) log P(Yes) − log P(No) as the next token,
+        before each.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -140,15 +140,15 @@ def until_end(ids: list[int], ends: set[int]) -> list[int]:
 
 
 def until_closed(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Cut off what a response goes on to say after the token that closes its answer."""
+    """Cut off the text after the token that closes the answer."""
 
-    def said(count: int) -> str:
+    def decoded(count: int) -> str:
         text: str = tokenizer.decode(ids[:count], skip_special_tokens=True)
         return text
 
-    text = said(len(ids))
+    text = decoded(len(ids))
     end = answer_end(text)
     if end is None or not text[end:].strip():
         return ids
-    closed = bisect_left(range(len(ids)), True, key=lambda n: answer_end(said(n)) is not None)
+    closed = bisect_left(range(len(ids)), True, key=lambda n: answer_end(decoded(n)) is not None)
     return ids[:closed]

@@ -1,4 +1,4 @@
-"""Texts made elsewhere → Traces: one teacher-forced forward pass with capture."""
+"""Given responses → Traces: one teacher-forced forward pass with capture."""
 
 from collections.abc import Sequence
 
@@ -26,14 +26,14 @@ def replay(
 ) -> list[Trace]:
     """Trace given responses, as text or token ids, in one teacher-forced forward pass.
 
-    The Trace is the one `generate` gives for the same tokens. Text is tokenized in the canonical
-    way, which a model may have departed from; token ids are exact.
+    The Trace is the one `generate` gives for the same tokens. Token ids are exact. The canonical
+    tokens of a text may differ from those that a model generated.
 
     Args:
         mllm: the model.
         images: RGB images of any sizes.
         responses: one per image.
-        settings: what of the attention is kept.
+        settings: resolution, question and layers.
         patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Any chat VLM of transformers, answers only: no attention, no map."""
+"""Any chat VLM of transformers: answers without attention or map."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from .protocol import Prediction, each
 
 
 class ChatVLMDetector:
-    """Asks flawsight's question of a chat VLM and reads its answer, decoded greedily.
+    """Asks a chat VLM flawsight's question and parses its answer, decoded greedily.
 
     Args:
         name: in tables.
@@ -61,7 +61,7 @@ class ChatVLMDetector:
         }
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Ask about a batch of images, with an error in the place of each that failed.
+        """Ask about a batch of images; return an error for each that failed.
 
         pred_score is P(Yes) / (P(Yes) + P(No)) at the answer token, in [0, 1].
 

@@ -1,4 +1,4 @@
-"""Any model behind an OpenAI-compatible endpoint as a detector: it answers Yes or No and why."""
+"""Any model behind an OpenAI-compatible endpoint as a detector: a verdict with its reasoning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _LOGPROBS = {"logprobs": True, "top_logprobs": 20}
 class EndpointDetector:
     """A multimodal LLM behind an OpenAI-compatible chat completions endpoint.
 
-    It gets flawsight's question and instruction. It yields a verdict, and with `logprobs` a score.
+    It gets flawsight's question and instruction, and gives a verdict and, with `logprobs`, a score.
 
     Args:
         model: its name on the server.
@@ -35,16 +35,14 @@ class EndpointDetector:
             OpenAI and "max_tokens" elsewhere.
         temperature: of sampling; None leaves it to the server, as some models demand.
         logprobs: ask for log-probabilities, and score by P(Yes) / (P(Yes) + P(No)) at the answer.
-            Some servers refuse such a request (OpenAI for reasoning models). Others give none
+            Some servers refuse such a request (OpenAI for reasoning models). Others ignore it
             (transformers serve); then there is no score.
         price_in, price_out: US$ per million tokens of input and output.
         budget: US$ that this object may spend; then no further request starts. The requests in
             flight, fewer than `concurrency`, may exceed it.
 
     Raises:
-        DetectorError: if the key is missing.
-        MissingExtraError: without the openai package.
-        SettingsError: if an argument makes no sense.
+        SettingsError: if an argument makes no sense; further errors see `EndpointClient`.
     """
 
     def __init__(
@@ -123,8 +121,8 @@ class EndpointDetector:
         except FlawsightError as error:
             return error
         key = AnswerCache.key(self._request, png)
-        if self._cache is not None and (kept := self._cache.get(key)) is not None:
-            return _prediction(kept, cost=0.0)
+        if self._cache is not None and (cached := self._cache.get(key)) is not None:
+            return _prediction(cached, cost=0.0)
         self._budget.check()
         messages = with_image(self._request["messages"], png)
         request = {"model": self._request["model"], "messages": messages}

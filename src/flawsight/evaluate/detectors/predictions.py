@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 class PredictionsDetector:
-    """A folder of predictions; nothing is computed.
+    """A folder of predictions.
 
     Args:
         folder: with one of `FILES`; the first found is read.
@@ -56,7 +56,7 @@ class PredictionsDetector:
         return {"detector": "predictions", "sha256": self._sha256}
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Return the folder's prediction for each image, or the error in its place."""
+        """Return the folder's prediction for each image, or its error."""
         return each(self._read, images)
 
     def _read(self, image: Path) -> Prediction:

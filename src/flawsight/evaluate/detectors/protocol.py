@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prediction:
-    """A detector's prediction for one image. None: this kind of detector does not give it.
+    """A detector's prediction for one image; None for what the detector does not predict.
 
     Attributes:
         pred_score: finite, higher for a defect.
         pred_label: the detector's own verdict, True for a defect.
         anomaly_map: (height, width) of the upright image, finite, higher for a defect.
         explanation: the reasoning as text.
-        contradiction: True if the reasoning says the opposite of the verdict.
+        contradiction: True if the reasoning claims the opposite of the verdict.
         seconds: time spent on this image.
         details: further fields of the run folder's row, as JSON types.
     """
@@ -52,7 +52,7 @@ class Detector(Protocol):
         """
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Return a prediction for each image, or the error in its place.
+        """Return the prediction for each image, or its error.
 
         Raises:
             FlawsightError: if every image would fail.
@@ -60,7 +60,7 @@ class Detector(Protocol):
 
 
 def each(function: Callable[[Path], T], images: Sequence[Path]) -> list[T | FlawsightError]:
-    """Return what `function` gives for each image, or the error that it raises in its place."""
+    """Return for each image what `function` returns, or the error that it raises."""
     outcomes: list[T | FlawsightError] = []
     for image in images:
         try:

@@ -1,7 +1,7 @@
 """`texture`: a classical baseline without learning, for homogeneous surfaces.
 
-Each pixel is described by local statistics, and scored by their Mahalanobis distance from those of
-the image's other pixels.
+The score of a pixel is the Mahalanobis distance of its local statistics from those of the image's
+other pixels.
 """
 
 import time
@@ -18,8 +18,8 @@ from ...inspection import FloatArray
 from ...io.images import read_image
 from .protocol import Prediction, each
 
-# The scales (by average precision) and the score (by AUROC) did best on the validation families;
-# LONG_SIDE was not chosen there (docs/results.md).
+# The scales (by average precision) and the score (by AUROC) were chosen on the validation families,
+# LONG_SIDE was not (docs/results.md).
 LONG_SIDE = 320
 SCALES = (3.0, 6.0)
 SHRINKAGE = 0.1
@@ -32,7 +32,7 @@ _TINY = 1e-3
 
 
 class TextureDetector:
-    """Scores images by their most deviating pixels; gives no verdicts."""
+    """Scores images by their most deviating pixels, without verdicts."""
 
     batch_size = 1
 
@@ -80,7 +80,7 @@ def deviation_map(image: Image.Image) -> FloatArray:
     centred = values - np.median(values, axis=1, keepdims=True)
     spread = np.median(np.abs(centred), axis=1, keepdims=True) * _MAD_TO_STD
     standard = centred / (spread + _TINY)
-    # Clipped, so that outliers hardly change the covariance.
+    # Clipping makes the covariance robust to outliers.
     clipped = np.clip(standard, -3, 3)
     covariance = clipped @ clipped.T / clipped.shape[1]
     count = len(covariance)
