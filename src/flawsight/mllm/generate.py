@@ -91,9 +91,6 @@ def respond(
         ModelError: if the model computes NaN.
     """
     tokenizer = mllm.processor.tokenizer
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature}
     with mllm.tokenizing:
         yes, no = answer_token_ids(tokenizer)
     prompt_length = inputs["input_ids"].shape[1]
@@ -108,7 +105,8 @@ def respond(
     with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
             **inputs,
-            **sampling,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
             top_k=None,
             top_p=None,
             repetition_penalty=1.0,

@@ -55,7 +55,7 @@ def inspect_crops(
     """
     if not settings.crops:
         return list(traces)
-    jobs: list[tuple[int, Box]] = []
+    jobs: list[tuple[int, Box, str]] = []
     for index, (image, trace) in enumerate(zip(images, traces, strict=True)):
         if not isinstance(trace, Trace):
             continue
@@ -65,7 +65,7 @@ def inspect_crops(
         suspect = multiply_by_distance(divide_by_prior(attention, prior), trace.feature_distance)
         size = (image.height, image.width)
         boxes = suspect_crops(suspect, size, settings.crops, settings.crop_share)
-        jobs += [(index, box) for box in boxes]
+        jobs += [(index, box, trace.text) for box in boxes]
     if settings.image_tokens is not None:
         tokens = max(1, round(settings.crop_token_share * settings.image_tokens))
         settings = replace(settings, image_tokens=tokens)
@@ -75,11 +75,10 @@ def inspect_crops(
         chunk = jobs[start : start + at_once]
         cut = [
             images[i].crop((left, top, left + width, top + height))
-            for i, (left, top, width, height) in chunk
+            for i, (left, top, width, height), _ in chunk
         ]
-        texts = [trace.text for i, _ in chunk if isinstance(trace := traces[i], Trace)]
-        replayed = replay(mllm, cut, texts, settings, patch_score)
-        for (index, box), seen in zip(chunk, replayed, strict=True):
+        replayed = replay(mllm, cut, [text for *_, text in chunk], settings, patch_score)
+        for (index, box, _), seen in zip(chunk, replayed, strict=True):
             attention = mean_attention(seen, settings)
             assert attention is not None
             score = answer_score(seen, parse_response(seen.text))
