@@ -38,7 +38,7 @@ def f1_max_error(counts: ThresholdCounts) -> Array:
     """(...) bound by which binning lowers F1-max: in bin k, TP ≤ TP_k and FP ≥ FP_{k−1}."""
     true, false = np.cumsum(counts.positives, axis=-1), np.cumsum(counts.negatives, axis=-1)
     best = _ratio(2 * true, true[..., -1:] + true + false - counts.negatives)
-    return np.asarray(best.max(axis=-1, initial=0.0) - f1_max(counts)[0])
+    return np.asarray(best.max(axis=-1, initial=0.0) - f1_max(counts))
 
 
 def aupro_error(counts: ThresholdCounts, limit: float = 0.3) -> Array:

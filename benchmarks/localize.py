@@ -140,7 +140,7 @@ class Bench:
                 [
                     auroc(counts),
                     average_precision(counts),
-                    f1_max(counts)[0],
+                    f1_max(counts),
                     aupro(counts),
                     recall,
                     image_auroc,

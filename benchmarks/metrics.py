@@ -73,7 +73,7 @@ def ours(masks: int) -> tuple[Values, float]:
     values = {
         "AUROC": float(auroc(counts)),
         "AUPR": float(average_precision(counts)),
-        "F1-max": float(f1_max(counts)[0]),
+        "F1-max": float(f1_max(counts)),
         "AUPRO": float(aupro(counts)),
     }
     seconds += time.perf_counter() - start

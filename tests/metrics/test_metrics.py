@@ -35,7 +35,7 @@ from flawsight.metrics.ranking import (
     f1_max,
 )
 from flawsight.metrics.text_overlap import rouge_l, sbert
-from helpers.maps import Images, best_f1, count, random_images
+from helpers.maps import Images, count, random_images
 
 Array = NDArray[Any]
 
@@ -48,7 +48,7 @@ ranked = st.lists(st.tuples(st.booleans(), st.integers(-6, 6)), min_size=2, max_
 METRICS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
     "auroc": (auroc, auroc_error),
     "average precision": (average_precision, average_precision_error),
-    "F1-max": (best_f1, f1_max_error),
+    "F1-max": (f1_max, f1_max_error),
     "AUPRO": (aupro, aupro_error),
 }
 
@@ -87,10 +87,7 @@ def test_rankings_are_those_of_scikit_learn_and_torchmetrics(pairs: list[tuple[b
     assert average_precision(counts) == pytest.approx(average_precision_score(labels, scores))
     precision, recall, _ = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.where(precision + recall > 0, precision + recall, 1)
-    value, threshold = f1_max(counts)
-    assert value == pytest.approx(f1.max())
-    marked = scores >= threshold
-    assert 2 * (marked & labels).sum() / (marked.sum() + labels.sum()) == pytest.approx(f1.max())
+    assert f1_max(counts) == pytest.approx(f1.max())
     # torchmetrics squeezes what is outside [0, 1]
     given = torch.tensor((scores + 1) / 2), torch.tensor(labels).long()
     assert auroc(counts) == pytest.approx(float(binary_auroc(*given)), abs=1e-6)
@@ -102,14 +99,7 @@ def test_all_equal_scores_tell_nothing() -> None:
     counts = counts_of([0, 1, 1, 0, 0], [0.5] * 5)
     assert auroc(counts) == 0.5
     assert average_precision(counts) == pytest.approx(0.4)
-    value, threshold = f1_max(counts)
-    assert value == pytest.approx(2 * 2 / (2 + 5))
-    assert threshold == 0.5
-
-
-def test_of_several_best_thresholds_the_highest_is_given() -> None:
-    # 0.9 marks 1 of 2 rightly: 2/3; 0.3 marks 2 of 4: 4/6
-    assert f1_max(counts_of([1, 0, 0, 1], [0.9, 0.5, 0.4, 0.3])) == (pytest.approx(2 / 3), 0.9)
+    assert f1_max(counts) == pytest.approx(2 * 2 / (2 + 5))
 
 
 @pytest.mark.parametrize("labels", [[], [0, 0, 0], [1, 1, 1]])
@@ -118,7 +108,7 @@ def test_one_class_defines_nothing(labels: list[int], weights: int | None) -> No
     drawn = None if weights is None else np.ones((weights, len(labels)))
     counts = counts_of(labels, [0.1, 0.2, 0.3][: len(labels)], drawn)
     shape = () if weights is None else (weights,)
-    for value in (auroc(counts), average_precision(counts), *f1_max(counts), auroc_error(counts)):
+    for value in (auroc(counts), average_precision(counts), f1_max(counts), auroc_error(counts)):
         assert value.shape == shape
         assert np.isnan(value).all()
 
@@ -146,9 +136,8 @@ def test_weights_are_repetitions(pairs: list[tuple[bool, int]], seed: int) -> No
     together = counts_of(labels, scores, weights)
     for index, drawn in enumerate(weights.astype(int)):
         alone = counts_of(np.repeat(labels, drawn), np.repeat(scores, drawn))
-        for metric in (auroc, average_precision, best_f1):
+        for metric in (auroc, average_precision, f1_max):
             assert metric(together)[index] == pytest.approx(float(metric(alone)))
-        assert f1_max(together)[1][index] == f1_max(alone)[1]
 
 
 @quick
@@ -244,7 +233,7 @@ def test_bounds_hold_where_most_of_the_order_is_lost(steps: Array, gt_mask: Arra
     for metric, error in METRICS.values():
         if not np.isnan(metric(kept)):
             assert abs(metric(binned) - metric(kept)) <= error(binned) + 1e-12
-    assert np.isnan(best_f1(kept)) or best_f1(binned) <= best_f1(kept)
+    assert np.isnan(f1_max(kept)) or f1_max(binned) <= f1_max(kept)
 
 
 @pytest.mark.parametrize("highest_is_defect", [True, False])

@@ -176,7 +176,7 @@ def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array
         counts = counts_of(labels, scores, weights)
         values["image_auroc"] = auroc(counts)
         values["image_aupr"] = average_precision(counts)
-        values["image_f1_max"] = f1_max(counts)[0]
+        values["image_f1_max"] = f1_max(counts)
     verdicts = [row.get("pred_label") for row in rows]
     if any(verdict is not None for verdict in verdicts):
         right = np.array(
@@ -222,6 +222,6 @@ def _pixel_values(counts: ThresholdCounts) -> Values:
     return {
         "pixel_auroc": auroc(counts),
         "pixel_aupr": average_precision(counts),
-        "pixel_f1_max": f1_max(counts)[0],
+        "pixel_f1_max": f1_max(counts),
         "pixel_aupro": aupro(counts),
     }

@@ -93,18 +93,11 @@ def average_precision(counts: ThresholdCounts) -> Array:
     return np.where(_pairs(counts) == 0, np.nan, mean)
 
 
-def f1_max(counts: ThresholdCounts) -> tuple[Array, Array]:
-    """(...) highest F1 of any threshold, max 2 TP_k/(P + TP_k + FP_k), and (...) that threshold.
-
-    If several thresholds are best, the highest.
-    """
+def f1_max(counts: ThresholdCounts) -> Array:
+    """(...) highest F1 of any threshold, max 2 TP_k/(P + TP_k + FP_k)."""
     true, false = np.cumsum(counts.positives, axis=-1), np.cumsum(counts.negatives, axis=-1)
-    undefined = _pairs(counts) == 0
-    if not counts.scores.size:
-        return np.full(undefined.shape, np.nan), np.full(undefined.shape, np.nan)
     f1 = _ratio(2 * true, true[..., -1:] + true + false, 0.0)
-    value, threshold = f1.max(axis=-1), counts.scores[f1.argmax(axis=-1)]
-    return np.where(undefined, np.nan, value), np.where(undefined, np.nan, threshold)
+    return np.where(_pairs(counts) == 0, np.nan, f1.max(axis=-1, initial=0.0))
 
 
 def aupro(counts: ThresholdCounts, limit: float = 0.3) -> Array:
