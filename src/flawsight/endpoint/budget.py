@@ -32,7 +32,7 @@ class Budget:
         if self._limit is not None and self._spent >= self._limit:
             raise DetectorError(
                 f"The budget of US$ {self._limit:g} is spent (US$ {self._spent:.4f}). The answers "
-                "so far are kept; raise the budget and rerun the same command to resume."
+                "so far are saved; raise the budget and rerun the same command to resume."
             )
 
     def add(self, answer: Answer) -> float:

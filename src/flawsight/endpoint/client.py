@@ -75,11 +75,8 @@ class EndpointClient:
             OPENAI_BASE_URL, or else OpenAI.
         api_key_env: environment variable that holds the key. A server on this machine needs none.
         timeout: seconds without data from the server after which a request fails.
-        retries: how often a failed request is repeated.
-        requests_per_minute: limit, repeated requests included; None is no limit.
-
-    Attributes:
-        base_url: of the server.
+        retries: greatest number of retries of a request.
+        requests_per_minute: limit, retries included; None is no limit.
 
     Raises:
         DetectorError: if the key is missing.
@@ -123,7 +120,7 @@ class EndpointClient:
             base_url=self.base_url,
             timeout=timeout,
             max_retries=retries,
-            # The hook also sees repeated requests.
+            # The hook also runs before a retry.
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._wait_for_turn]}),
         )
 

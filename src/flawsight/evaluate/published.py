@@ -48,15 +48,8 @@ class PublishedValue:
 def published_values() -> tuple[PublishedValue, ...]:
     """Return all of them, in the order of the tables."""
     text = files(__package__).joinpath("published.csv").read_text(encoding="utf-8")
+    # Unrounded, 57.2 / 100 would not be 0.572 in floating point.
     return tuple(
-        PublishedValue(
-            system=row["system"],
-            dataset=row["dataset"],
-            metric=row["metric"],
-            # 57.2 / 100 is not 0.572 in floating point; the tables and the CSV want the latter.
-            value=round(float(row["percent"]) / 100, 6),
-            supervision=row["supervision"],
-            source=row["source"],
-        )
+        PublishedValue(value=round(float(row.pop("percent")) / 100, 6), **row)
         for row in csv.DictReader(text.splitlines())
     )

@@ -45,7 +45,6 @@ def cut_traces(
     """Cut a batch's rows into one Trace per sequence. Row i is the position before token i.
 
     Args:
-        tokenizer: of the model.
         grids: N (grid_h, grid_w).
         anomaly_tokens: (Q,) bool.
         ids: N responses of at most R tokens.

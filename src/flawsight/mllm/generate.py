@@ -27,13 +27,9 @@ def generate(
     """Ask the question about each image and trace the response.
 
     Args:
-        mllm: the model.
         prompts: of `encode_prompts`.
         settings: `temperature` 0 decodes greedily.
         patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
-
-    Returns:
-        One Trace per prompt.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -77,7 +73,6 @@ def respond(
     """Continue B prompts. The caller holds the model's lock.
 
     Args:
-        mllm: the model.
         inputs: left-padded prompts, on the model's device.
         max_new_tokens: R, the length at which a response is cut off.
         temperature: of sampling; 0 decodes greedily.

@@ -30,7 +30,6 @@ def replay(
     tokens of a text may differ from those that a model generated.
 
     Args:
-        mllm: the model.
         images: RGB images of any sizes.
         responses: one per image.
         settings: resolution, question and layers.

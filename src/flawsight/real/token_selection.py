@@ -49,7 +49,6 @@ def reasoning_rows(
     """Return the R indices of the reasoning's tokens, and (R,) rows of their attention.
 
     Args:
-        trace: of the response.
         reasoning: [start, end) characters of the reasoning in `trace.text`.
         settings: `attention_row`.
     """

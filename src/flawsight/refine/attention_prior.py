@@ -101,17 +101,14 @@ def load_prior(folder: Path, model_sha256: str) -> AttentionPrior | None:
                 int(arrays["images"]),
                 str(arrays["model_sha256"]),
             )
+        if prior.model_sha256 != model_sha256:
+            raise ValueError("it was measured on other weights")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelError(
-            f"{path} cannot be read ({error}); remove it, or make it again with flawsight prior."
+            f"{path} cannot be used ({error}); remove it, or make it again with flawsight prior."
         ) from error
-    if prior.model_sha256 != model_sha256:
-        raise ModelError(
-            f"{path} was measured on other weights; remove it, or make it again with flawsight "
-            "prior."
-        )
     return prior
 
 

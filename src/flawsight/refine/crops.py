@@ -43,7 +43,6 @@ def inspect_crops(
     """Add crops to the traces; errors are returned unchanged.
 
     Args:
-        mllm: the model.
         images: RGB images.
         traces: one trace or error per image.
         settings: `crops`, their size and tokens.
