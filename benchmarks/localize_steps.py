@@ -32,7 +32,7 @@ from flawsight.metrics.pixel_counts import PixelCounter
 from flawsight.metrics.ranking import aupro, auroc, average_precision, counts_of, f1_max
 from flawsight.metrics.region_recall import Detections, detections, region_recall
 from flawsight.mllm.load import MLLM, load_mllm
-from flawsight.real.select import mean_attention
+from flawsight.real.token_selection import mean_attention
 from flawsight.refine.attention_prior import AttentionPrior, measure_prior
 from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings

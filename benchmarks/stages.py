@@ -18,7 +18,7 @@ from measure import Side, arguments_of, interleaved, report, saved
 from pages import Cell
 
 from flawsight.inspector import Inspector
-from flawsight.mllm.generate import generate_from
+from flawsight.mllm.generate import generate
 from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 
@@ -64,7 +64,7 @@ def stages(paths: list[Path], out: Path, rounds: int) -> list[list[Cell]]:
             inputs["pixel_values"], inputs["image_grid_thw"]
         ),
         "vision encoder and prompt": lambda: mllm.model(**inputs, logits_to_keep=1),
-        "all of generation, with capture": lambda: generate_from(mllm, prompts, settings),
+        "all of generation, with capture": lambda: generate(mllm, prompts, settings),
         "token scores and maps": lambda: list(inspector.localize(traced)),
         "write": write,
     }

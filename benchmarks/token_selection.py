@@ -31,7 +31,7 @@ from flawsight.mllm.contradiction import telling_sentence
 from flawsight.mllm.load import load_mllm
 from flawsight.mllm.response import parse_response
 from flawsight.real.anomaly_map import aggregate, upsample
-from flawsight.real.select import ScoredReasoning, select
+from flawsight.real.token_selection import ScoredReasoning, select
 from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings
 from flawsight_surfaces import DEFECTS, FAMILIES

@@ -317,7 +317,7 @@ def test_running_out_of_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
 
     prompts = PromptBatch({}, torch.zeros(1, 0), [(1, 1)], torch.zeros(0))
     monkeypatch.setattr("flawsight.inspector.encode_prompts", lambda *_: prompts)
-    monkeypatch.setattr("flawsight.inspector.generate_from", out_of_memory)
+    monkeypatch.setattr("flawsight.inspector.generate", out_of_memory)
     inspector = Inspector(mllm=None)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="--batch-size"):
         inspector([Image.new("RGB", (9, 9))])

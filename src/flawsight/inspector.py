@@ -23,7 +23,7 @@ from .io.overlap import overlapped
 from .localize import localize
 from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
-from .mllm.generate import generate_from
+from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
 from .refine.attention_prior import AttentionPrior, load_prior
 from .refine.crops import inspect_crops
@@ -304,7 +304,7 @@ class Inspector:
         score = self._patch_score
         traces: Sequence[Outcome]
         if self.generator is None:
-            traces = generate_from(self.mllm, prompts, self.settings, score)
+            traces = generate(self.mllm, prompts, self.settings, score)
         else:
             traces = trace_served(self.generator, self.mllm, images, self.settings, score)
         traces = inspect_crops(self.mllm, images, traces, self.settings, self._prior_density, score)

@@ -13,7 +13,7 @@ from .mllm.contradiction import contradicts, fault_phrases
 from .mllm.response import answer_score
 from .real.anomaly_map import HALF, aggregate, upsample
 from .real.regions import regions_of, tie_phrases
-from .real.select import ScoredReasoning, select
+from .real.token_selection import ScoredReasoning, select
 from .refine.attention_prior import divide_by_prior, sink_share
 from .refine.crops import merge_crops, merge_scores
 from .refine.feature_distance import multiply_by_distance

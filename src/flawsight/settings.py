@@ -50,7 +50,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which tokens make the map, and with what weight (real/select.py).
+    """Which tokens make the map, and with what weight (real/token_selection.py).
 
     Attributes:
         attention_row: whose attention counts as a token's: "token", of the token after it has

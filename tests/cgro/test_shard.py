@@ -15,8 +15,8 @@ from torch.distributed.tensor import DTensor
 from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint, training_state
 from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.shard import shard, whole
-from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
+from helpers.generating import generate
 from helpers.training import INSPECTION
 
 

@@ -15,11 +15,11 @@ from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
 from flawsight.io.images import find_images
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM
 from flawsight.runs.read import read_description, read_rows
 from flawsight.settings import PRESETS, Settings
 from helpers.chat_server import ChatServer, chat_server, decoded
+from helpers.generating import generate
 
 SAMPLES = find_images([Path(__file__).parents[2] / "samples"])[:3]
 

@@ -27,10 +27,10 @@ from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.evaluate.metric_values import MetricValue
 from flawsight.evaluate.score_run import score_run
 from flawsight.inspector import Inspector
-from flawsight.mllm.generate import generate
 from flawsight.runs.trace_store import TraceFolder, load_trace, save_trace
 from flawsight.settings import PRESETS
 from flawsight_surfaces import render_pair
+from helpers.generating import generate
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_the_detector_gives_the_inspections_and_generates_once(
         raise AssertionError("generated again")
 
     monkeypatch.setattr(inspector.mllm.model, "generate", forbidden)
-    monkeypatch.setattr("flawsight.inspector.generate_from", forbidden)
+    monkeypatch.setattr("flawsight.inspector.generate", forbidden)
     images.append(tmp_path / "missing.png")
     *others, failed = detector().predict(images)
     assert isinstance(failed, ImageError)

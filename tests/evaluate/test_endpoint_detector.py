@@ -439,5 +439,5 @@ def test_the_documented_models_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DetectorError, match="Cannot keep answers"):
+    with pytest.raises(DetectorError, match="Cannot store answers"):
         AnswerCache(tmp_path / "file").put("ab12", Answer("Yes", "stop", 1, 1, 0.1))

@@ -6,13 +6,9 @@ import numpy as np
 from scipy import ndimage
 
 from flawsight.metrics.pixel_counts import PixelCounter
-from flawsight.metrics.ranking import Array, ThresholdCounts, f1_max
+from flawsight.metrics.ranking import Array, ThresholdCounts
 
 Images = list[tuple[Array, Array]]
-
-
-def best_f1(counts: ThresholdCounts) -> Array:
-    return f1_max(counts)[0]
 
 
 def random_images(seed: int, number: int = 3, dtype: Any = np.float32, side: int = 24) -> Images:

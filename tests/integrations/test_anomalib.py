@@ -15,9 +15,16 @@ from PIL import Image
 
 from flawsight.evaluate.detectors.predictions import PredictionsDetector
 from flawsight.integrations.anomalib_predictions import save_predictions
-from flawsight.metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, counts_of
+from flawsight.metrics.ranking import (
+    ThresholdCounts,
+    aupro,
+    auroc,
+    average_precision,
+    counts_of,
+    f1_max,
+)
 from helpers.command_line import flawsight
-from helpers.maps import best_f1, count, random_images
+from helpers.maps import count, random_images
 
 reason = "anomalib is not installed"
 data = pytest.importorskip("anomalib.data", reason=reason)
@@ -31,7 +38,7 @@ SIDE = 64
 METRICS: dict[str, Callable[[ThresholdCounts], Array]] = {
     "AUROC": auroc,
     "AUPR": average_precision,
-    "F1Max": best_f1,
+    "F1Max": f1_max,
     "AUPRO": aupro,
 }
 unit_maps = hnp.arrays(np.float32, (3, 5, 5), elements=st.floats(0, 1, width=16))

@@ -10,10 +10,10 @@ import torch
 
 from flawsight.io.overlap import overlapped
 from flawsight.mllm import batch_size
-from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
+from helpers.generating import generate
 
 SETTINGS = Settings(image_tokens=None, max_new_tokens=12)
 

@@ -25,11 +25,12 @@ from flawsight.mllm.capture import (
 )
 from flawsight.mllm.cut_traces import answer_token_ids
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import CHECK_EVERY, generate, respond
+from flawsight.mllm.generate import CHECK_EVERY, respond
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
+from helpers.generating import generate
 from helpers.reference import Reference, assert_same
 
 SETTINGS = Settings(image_tokens=None, max_new_tokens=12)

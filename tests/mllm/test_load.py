@@ -12,11 +12,11 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.errors import ModelError, SettingsError
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import edit_json, photo, random_model, tiny_config, tiny_tokenizer
+from helpers.generating import generate
 
 SETTINGS = Settings(image_tokens=16, max_new_tokens=3)
 

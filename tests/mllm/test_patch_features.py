@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from flawsight.cgro.encoded_images import encode_image
-from flawsight.mllm.generate import generate
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.patch_features import score_patches
 from flawsight.mllm.replay import replay
@@ -15,6 +14,7 @@ from flawsight.refine.feature_distance import feature_distance
 from flawsight.runs.trace_store import load_trace, save_trace
 from flawsight.settings import PRESETS
 from helpers.checkpoints import photo, random_model, tiny_config, tiny_tokenizer, write_processor
+from helpers.generating import generate
 
 SETTINGS = replace(PRESETS["paper"], image_tokens=None, max_new_tokens=12)
 IMAGES = [photo(252, 140), photo(140, 196, seed=1)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flawsight.real.anomaly_map import aggregate, to_fixed_scale, upsample
 from flawsight.real.scores import attention_concentration, semantic_relevance
-from flawsight.real.select import select_tokens
+from flawsight.real.token_selection import select_tokens
 from flawsight.settings import Settings
 
 Grid = list[list[int]]

@@ -15,7 +15,7 @@ from flawsight.inspector import Inspector
 from flawsight.localize import localize
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.real.anomaly_map import HALF, density, upsample
-from flawsight.real.select import select_tokens
+from flawsight.real.token_selection import select_tokens
 from flawsight.refine.attention_prior import (
     FILE,
     AttentionPrior,

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from flawsight.inspection import Crop, Trace
 from flawsight.inspector import Inspector
 from flawsight.localize import localize
-from flawsight.mllm.generate import generate
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.mllm.response import answer_score, parse_response
@@ -21,6 +20,7 @@ from flawsight.refine.crops import inspect_crops, merge_crops, merge_scores, sus
 from flawsight.runs.trace_store import load_trace, save_trace
 from flawsight.settings import PRESETS
 from helpers.checkpoints import photo
+from helpers.generating import generate
 from helpers.reference import assert_same
 from helpers.traces import RESPONSE, make_trace
 

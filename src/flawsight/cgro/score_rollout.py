@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ..errors import AnswerError
 from ..inspection import Trace
 from ..mllm.response import parse_response
-from ..real.select import select
+from ..real.token_selection import select
 from ..settings import Settings
 from .rewards import (
     accuracy_reward,

@@ -75,7 +75,7 @@ def _reasoning_maps(
 ) -> "Iterator[Tensor]":
     """Yield the mean attention of each reasoning; images without one are left out."""
     from ..inspection import Trace
-    from ..real.select import mean_attention
+    from ..real.token_selection import mean_attention
 
     for start in range(0, len(images), inspector.batch_size):
         batch = images[start : start + inspector.batch_size]

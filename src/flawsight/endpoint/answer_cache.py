@@ -1,4 +1,4 @@
-"""Answers of endpoints on disk, so none is paid for twice."""
+"""A cache on disk for the answers of endpoints. No answer is paid for twice."""
 
 import hashlib
 import json
@@ -13,36 +13,32 @@ from .completion import Answer
 
 
 class AnswerCache:
-    """A folder with one JSON file per answer. Without a folder nothing is kept."""
+    """A folder with one JSON file per answer."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
 
     @staticmethod
     def key(request: dict[str, Any], image: bytes) -> str:
-        """Return the hash of all that an answer depends on: the request as JSON, and the image."""
+        """Return the hash of what an answer depends on: the request as JSON, and the image."""
         described = json.dumps(request, sort_keys=True).encode()
         return hashlib.sha256(hashlib.sha256(described).digest() + image).hexdigest()
 
     def get(self, key: str) -> Answer | None:
         """Return the answer of a key; None if there is none or its file is damaged."""
-        if self._folder is None:
-            return None
         try:
-            return Answer(**json.loads(self._path(self._folder, key).read_bytes()))
+            return Answer(**json.loads(self._path(key).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer.
+        """Store an answer.
 
         Raises:
             DetectorError: if the folder cannot be written.
         """
-        if self._folder is None:
-            return
-        path = self._path(self._folder, key)
+        path = self._path(key)
         try:
             # Two threads that write the same file share its temporary name.
             with self._lock:
@@ -50,10 +46,9 @@ class AnswerCache:
                 write_atomically(path, (json.dumps(asdict(answer), indent=2) + "\n").encode())
         except OSError as error:
             raise DetectorError(
-                f"Cannot keep answers in {self._folder}: {error.strerror or error}. Free space or "
+                f"Cannot store answers in {self._folder}: {error.strerror or error}. Free space or "
                 "correct the permissions, then rerun the same command to resume."
             ) from error
 
-    @staticmethod
-    def _path(folder: Path, key: str) -> Path:
-        return folder / key[:2] / f"{key}.json"
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"

@@ -28,19 +28,15 @@ class Budget:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Check that the limit is not reached.
-
-        Raises:
-            DetectorError: if it is.
-        """
+        """Raise DetectorError if the limit is reached."""
         if self._limit is not None and self._spent >= self._limit:
             raise DetectorError(
                 f"The budget of US$ {self._limit:g} is spent (US$ {self._spent:.4f}). The answers "
-                "so far are kept; raise the budget and rerun the same command to resume."
+                "so far are saved; raise the budget and rerun the same command to resume."
             )
 
     def add(self, answer: Answer) -> float:
-        """Return the cost of a new answer in US$, and add it to the total.
+        """Add an answer to the total, and return its cost in US$.
 
         Raises:
             DetectorError: if there is a limit, but the server does not count tokens.

@@ -1,4 +1,4 @@
-"""The connection to one OpenAI-compatible server: even pace, retries, helpful errors."""
+"""A client for one OpenAI-compatible server: rate limit, retries, error messages."""
 
 import base64
 import io
@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from .completion import Answer, read_completion
 T = TypeVar("T")
 OPENAI = "https://api.openai.com/v1"
 
-# Refusals that every further request would meet too: part of the server's message → what to do.
+# Errors that every further request would meet too: part of the server's message → what to do.
 _PERMANENT = {
     "insufficient_quota": "The account has no credit left.",
     "logprobs": "Leave out logprobs.",
@@ -39,7 +39,7 @@ def encode_png(image: Image) -> bytes:
 
 
 def with_image(messages: Sequence[dict[str, Any]], png: bytes) -> list[dict[str, Any]]:
-    """Return the chat of `user_message` in the servers' form, with the image in it."""
+    """Return the chat of `user_message` in the API's form, with the image in it."""
     url = {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
     [message] = messages
     content = [
@@ -50,37 +50,33 @@ def with_image(messages: Sequence[dict[str, Any]], png: bytes) -> list[dict[str,
 
 
 def in_parallel(concurrency: int, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
-    """Return what `function` gives for each set of arguments, in order, several at once.
+    """Map `function` over the arguments in threads; the results are in order.
 
-    What it raises is raised at once; calls that have not begun are then cancelled.
+    The first exception is raised at once, and calls that have not begun are cancelled.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(function, *each) for each in zip(*arguments, strict=True)]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+    pool = ThreadPoolExecutor(concurrency)
+    futures = [pool.submit(function, *each) for each in zip(*arguments, strict=True)]
+    try:
+        for future in as_completed(futures):
+            future.result()
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class EndpointClient:
-    """Sends requests, from several threads, and repeats failed ones.
+    """Sends requests, from several threads, and retries failed ones.
 
-    The `openai` client repeats on 408, 409, 429, 5xx, time-outs and lost connections, after the
+    The `openai` client retries on 408, 409, 429, 5xx, time-outs and lost connections, after the
     time in Retry-After (up to the client's limit) or an exponentially growing one with jitter.
 
     Args:
-        base_url: of the server; None is the variable OPENAI_BASE_URL, or else OpenAI.
-        api_key_env: environment variable that holds the key.
+        base_url: of the server, like "http://localhost:8000/v1"; None is the variable
+            OPENAI_BASE_URL, or else OpenAI.
+        api_key_env: environment variable that holds the key. A server on this machine needs none.
         timeout: seconds without data from the server after which a request fails.
-        retries: how often a failed request is repeated.
-        requests_per_minute: limit, repeated requests included; None is no limit.
-
-    Attributes:
-        base_url: of the server.
+        retries: greatest number of retries of a request.
+        requests_per_minute: limit, retries included; None is no limit.
 
     Raises:
         DetectorError: if the key is missing.
@@ -124,7 +120,7 @@ class EndpointClient:
             base_url=self.base_url,
             timeout=timeout,
             max_retries=retries,
-            # The hook also sees repeated requests.
+            # The hook also runs before a retry.
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._wait_for_turn]}),
         )
 
@@ -173,25 +169,26 @@ class EndpointClient:
 
     def _raise_if_permanent(self, status: int, message: str, model: str) -> None:
         """Raise if every other request would fail in the same way."""
-        for part, advice in _PERMANENT.items():
-            if part in message:
-                raise DetectorError(
-                    f"{self.base_url} refuses: {self._shown(message)} {advice}"
-                ) from None
-        if status in (401, 403):
+        shown = self._shown(message)
+        if advice := next((text for part, text in _PERMANENT.items() if part in message), None):
+            what = f"refuses: {shown} {advice}"
+        elif status in (401, 403):
             # The server's message may repeat the key.
-            raise DetectorError(
-                f"{self.base_url} refuses the key or its rights (status {status}). Check the key "
-                "in the environment and what it allows."
-            ) from None
-        if status == 404:
-            raise DetectorError(
-                f"{self.base_url} knows no model {model!r}, or is no such endpoint (status 404): "
-                f"{self._shown(message)}. Check the model and base_url."
-            ) from None
+            what = (
+                f"refuses the key or its rights (status {status}). Check the key in the "
+                "environment and what it allows."
+            )
+        elif status == 404:
+            what = (
+                f"knows no model {model!r}, or is no such endpoint (status 404): {shown}. Check "
+                "the model and base_url."
+            )
+        else:
+            return
+        raise DetectorError(f"{self.base_url} {what}") from None
 
     def _shown(self, message: object) -> str:
-        """Return a message of a server or an error, short and without the key."""
+        """Return the message of a server or an error, shortened and without the key."""
         text = " ".join(str(message).split())
         text = text.replace(self._key, "[key]") if self._key else text
         return text if len(text) <= 300 else f"{text[:300]}…"

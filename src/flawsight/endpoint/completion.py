@@ -21,7 +21,7 @@ class Answer:
         text: with the reasoning in <think> tags, even if the server sent it separately.
         finish_reason: "stop", or why else the text ends, like "length".
         input_tokens, output_tokens: as the server counts them; None if it does not.
-        seconds: time spent on the request, including repetitions and the wait for its turn.
+        seconds: time spent on the request, including retries and the wait for the rate limit.
         pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1]; None without
             log-probabilities.
     """
@@ -37,9 +37,7 @@ class Answer:
 def read_completion(completion: Any, seconds: float) -> Answer | None:
     """Return the answer in a response; None if the response is no chat completion.
 
-    Args:
-        completion: untrusted; the openai package does not check what a server sends.
-        seconds: time spent on the request.
+    The response is untrusted: the openai package does not check what a server sends.
     """
     try:
         choice = completion.choices[0]

@@ -1,7 +1,7 @@
 """Responses from an OpenAI-compatible server (vLLM, SGLang, transformers serve), replayed here.
 
-Such servers generate fastest but give no attention. The same model on this machine replays each
-response in one forward pass and captures its attention (mllm/replay.py).
+Such servers are fast but return no attention. The same model on this machine replays each response
+in one forward pass and captures its attention (mllm/replay.py).
 """
 
 from collections.abc import Sequence
@@ -29,15 +29,9 @@ class ServedGenerator:
     """Generates responses for `Inspector` and candidates for training.
 
     Args:
-        base_url: of the server, like "http://localhost:8000/v1".
+        base_url, retries: see `EndpointClient`, also for the errors raised.
         model: its name on the server; an adapter has a name of its own.
         concurrency: requests in flight at once.
-        retries: how often a failed request is repeated.
-
-    Raises:
-        DetectorError: if the key is missing.
-        MissingExtraError: without the openai package.
-        SettingsError: if an argument makes no sense.
     """
 
     def __init__(
@@ -79,27 +73,16 @@ class ServedGenerator:
         return in_parallel(self._concurrency, ask, images, seeds)
 
     def load_adapter(self, name: str, folder: Path) -> None:
-        """Make a vLLM server load an adapter and serve it as a model of this name.
-
-        Raises:
-            DetectorError: if it refuses.
-        """
+        """Make a vLLM server load an adapter under a name; DetectorError if it refuses."""
         self._client.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     def unload_adapter(self, name: str) -> None:
-        """Make a vLLM server unload an adapter.
-
-        Raises:
-            DetectorError: if it refuses.
-        """
+        """Make a vLLM server unload an adapter; DetectorError if it refuses."""
         self._client.post("/unload_lora_adapter", {"lora_name": name})
 
 
 def as_seen(processor: Any, image: Image, settings: Settings) -> Image:
-    """Return an image at the size to which replay scales it, so the server sees the same.
-
-    If the model's stock processor scales the original to that size, the original is returned.
-    """
+    """Return an image at the size to which replay scales it, or the original if the server does."""
     if settings.image_tokens is None:
         return image
     stock = processor.image_processor

@@ -89,7 +89,7 @@ def run_detector(
 
 
 def read_detector_runs(out: Path) -> list[DetectorRun]:
-    """Return all detector runs of a bench's folder; no detector is needed.
+    """Return all detector runs in a bench's folder.
 
     Raises:
         RunFolderError: if there is none, or a file is damaged.
@@ -102,11 +102,11 @@ def read_detector_runs(out: Path) -> list[DetectorRun]:
         for description in sorted(path.parent.glob("*/run.json")):
             detector = read_description(description.parent).get("detector")
             if not isinstance(detector, str):
-                raise RunFolderError(f"{description} names no detector, so it is of no bench.")
+                raise RunFolderError(f"{description} names no detector; a bench did not write it.")
             runs.append(DetectorRun(truth.dataset, detector, description.parent, samples))
     if not runs:
         raise RunFolderError(
-            f"{out} holds no bench (no DATASET/truth.jsonl with run folders beside it)."
+            f"{out} holds no bench (no folder DATASET with truth.jsonl and run folders)."
         )
     return runs
 
@@ -149,11 +149,7 @@ def _folder_name(name: str) -> str:
 
 
 def check_names(datasets: Sequence[str], detectors: Sequence[str]) -> None:
-    """Refuse two data sets or two detectors that would share a folder.
-
-    Raises:
-        RunFolderError: naming them.
-    """
+    """Raise RunFolderError if two data sets or two detectors would share a folder."""
     for names in (datasets, detectors):
         seen: dict[str, str] = {}
         for name in names:

@@ -1,4 +1,4 @@
-"""What evaluation yields: the value of one metric, for one detector on some images."""
+"""The results of evaluation: the value of one metric, for one detector on some images."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class MetricValue:
         metric: key of METRICS.
         value: None if undefined, e.g. AUROC with one class only.
         low, high: 95 % bootstrap interval over images, or None.
-        note: for the reader, e.g. why there is no value.
+        note: shown below the table, e.g. why there is no value.
     """
 
     dataset: str

@@ -14,6 +14,8 @@ from .metric_values import METRICS, MetricValue
 SHOWN = ("pixel_auroc", "pixel_aupr")
 BINS = 40
 _SWEPT = re.compile(r"(?:^|· )(tau_t|tau_i|alpha|layer) ([\d.]+)$")
+# Of each swept name and metric: positions on the axis and values there.
+_Curves = dict[tuple[str, str], list[tuple[float, MetricValue]]]
 _TITLES = {"tau_t": "τ_t", "tau_i": "τ_i", "alpha": "α (β = 1 − α)", "layer": "layer"}
 
 
@@ -31,13 +33,11 @@ def draw_sweeps(values: Iterable[MetricValue], folder: Path) -> list[Path]:
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
-    points: dict[str, dict[str, dict[str, list[MetricValue]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
+    points: dict[str, _Curves] = defaultdict(lambda: defaultdict(list))
     for one in values:
         swept = _SWEPT.search(one.detector)
         if swept and one.group == "macro" and one.metric in SHOWN and one.value is not None:
-            points[one.dataset][swept[1]][one.metric].append(one)
+            points[one.dataset][swept[1], one.metric].append((float(swept[2]), one))
     return [_draw_sweep(dataset, points[dataset], folder) for dataset in sorted(points)]
 
 
@@ -88,21 +88,18 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw_sweep(dataset: str, swept: dict[str, dict[str, list[MetricValue]]], folder: Path) -> Path:
-    names = [name for name in _TITLES if name in swept]
+def _draw_sweep(dataset: str, curves: _Curves, folder: Path) -> Path:
+    names = [name for name in _TITLES if any(swept == name for swept, _ in curves)]
     figure = _figure(3.4 * len(names), 5)
     axes = figure.subplots(len(SHOWN), len(names), squeeze=False, sharey="row")
     for row, metric in enumerate(SHOWN):
         axes[row, 0].set_ylabel(METRICS[metric])
         for column, name in enumerate(names):
-            curve = sorted(swept[name][metric], key=_position)
+            curve = sorted(curves[name, metric], key=lambda point: point[0])
             panel = axes[row, column]
-            panel.plot([_position(v) for v in curve], [v.value for v in curve], marker="o")
-            known = [v for v in curve if v.low is not None]
-            panel.fill_between(
-                [_position(v) for v in known], [v.low for v in known], [v.high for v in known],
-                alpha=0.2,
-            )  # fmt: skip
+            panel.plot([at for at, _ in curve], [one.value for _, one in curve], marker="o")
+            known = [(at, one.low, one.high) for at, one in curve if one.low is not None]
+            panel.fill_between(*np.array(known, np.float64).reshape(-1, 3).T, alpha=0.2)
             panel.grid(alpha=0.3)
             if name == "layer":
                 panel.xaxis.get_major_locator().set_params(integer=True)
@@ -112,9 +109,3 @@ def _draw_sweep(dataset: str, swept: dict[str, dict[str, list[MetricValue]]], fo
     path = folder / f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', dataset)}.png"
     figure.savefig(path, dpi=110)
     return path
-
-
-def _position(value: MetricValue) -> float:
-    swept = _SWEPT.search(value.detector)
-    assert swept is not None
-    return float(swept[2])

@@ -1,9 +1,9 @@
 """What papers report of this and other systems, for comparison only: none of it was run here.
 
 published.csv holds the values in percent as printed. Jin et al. give an image "AUROC" for systems
-that only answer. It fits the balanced accuracy of hard answers, not the AUROC of a score, so it is
-a metric of its own, `image_auroc_published`. A system's name holds no model size if the paper does
-not state it.
+that only answer Yes or No. It matches the balanced accuracy of the answers, not the AUROC of a
+score, and is a metric of its own here: `image_auroc_published`. A system's name has no model size
+if the paper does not state it.
 """
 
 import csv
@@ -48,15 +48,8 @@ class PublishedValue:
 def published_values() -> tuple[PublishedValue, ...]:
     """Return all of them, in the order of the tables."""
     text = files(__package__).joinpath("published.csv").read_text(encoding="utf-8")
+    # Unrounded, 57.2 / 100 would not be 0.572 in floating point.
     return tuple(
-        PublishedValue(
-            system=row["system"],
-            dataset=row["dataset"],
-            metric=row["metric"],
-            # 57.2 / 100 is not 0.572 in floating point; the tables and the CSV want the latter.
-            value=round(float(row["percent"]) / 100, 6),
-            supervision=row["supervision"],
-            source=row["source"],
-        )
+        PublishedValue(value=round(float(row.pop("percent")) / 100, 6), **row)
         for row in csv.DictReader(text.splitlines())
     )

@@ -1,7 +1,7 @@
 """A detector run → its metric values: per category, all images pooled, mean over categories.
 
-Failed images count. An image without an answer has the wrong verdict; in a ranking it comes at the
-wrong end; without a map, no pixel of it is marked.
+Failed images count. An image without an answer has the wrong verdict and is ranked at the wrong
+end; without a map, none of its pixels is marked.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..data.dataset import Sample
 from ..data.masks import read_gt_mask
 from ..metrics.bootstrap import bootstrap_weights, interval
-from ..metrics.pixel_counts import CoarseCounts, PixelCounter, image_counts, stack
+from ..metrics.pixel_counts import PixelCounter, image_counts, resampled
 from ..metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, counts_of, f1_max
 from ..metrics.region_recall import Detections, detections, region_recall
 from ..metrics.text_overlap import rouge_l, sbert
@@ -35,7 +35,7 @@ class _Group:
     missing: int = 0
     pixels: PixelCounter | None = None
     # By the image's index in rows:
-    coarse: dict[int, CoarseCounts] = field(default_factory=dict)
+    coarse: dict[int, ThresholdCounts] = field(default_factory=dict)
     peaks: dict[int, Detections] = field(default_factory=dict)
 
 
@@ -96,7 +96,7 @@ def score_run(
 def _metric_value(
     run: DetectorRun, group: str, metric: str, value: Array, drawn: Array, note: str = ""
 ) -> MetricValue:
-    """Give a value () its interval from the bootstrap's values, (resamples,); NaN: undefined."""
+    """Combine a value () with the interval of its (resamples,) bootstrap values; NaN: undefined."""
     if np.isnan(value):
         return MetricValue(run.dataset, group, run.detector, metric, None)
     low, high = (None if np.isnan(end) else end for end in interval(drawn))
@@ -155,9 +155,8 @@ def _values(
     if group.pixels is not None:
         point |= _pixel_values(group.pixels.counts())
         point["pixel_accuracy"] = np.asarray(group.pixels.accuracy())
-        stacked = stack(list(group.coarse.values()))
-        resampled = stacked.resampled(weights[1:, list(group.coarse)])
-        chunks = [_pixel_values(counts) for counts in resampled]
+        draws = resampled(list(group.coarse.values()), weights[1:, list(group.coarse)])
+        chunks = [_pixel_values(counts) for counts in draws]
         drawn |= {metric: np.concatenate([c[metric] for c in chunks]) for metric in chunks[0]}
         recall = region_recall(list(group.peaks.values()), weights[:, list(group.peaks)])
         point["region_recall"], drawn["region_recall"] = recall[0], recall[1:]
@@ -177,20 +176,17 @@ def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array
         counts = counts_of(labels, scores, weights)
         values["image_auroc"] = auroc(counts)
         values["image_aupr"] = average_precision(counts)
-        values["image_f1_max"] = f1_max(counts)[0]
+        values["image_f1_max"] = f1_max(counts)
     verdicts = [row.get("pred_label") for row in rows]
     if any(verdict is not None for verdict in verdicts):
         right = np.array(
             [v is not None and bool(v) == bool(y) for v, y in zip(verdicts, labels, strict=True)]
         )
-        values["image_accuracy"] = (weights * right).sum(1) / weights.sum(1)
+        values["image_accuracy"] = _weighted_mean(right, weights)
         if 0 < labels.sum() < len(labels):
+            of_labels = [labels == label for label in (0, 1)]
             values["image_balanced_accuracy"] = np.mean(
-                [
-                    (weights * right)[:, labels == y].sum(1) / weights[:, labels == y].sum(1)
-                    for y in (0, 1)
-                ],
-                axis=0,
+                [_weighted_mean(right[chosen], weights[:, chosen]) for chosen in of_labels], axis=0
             )
     return values
 
@@ -216,7 +212,7 @@ def _text_values(group: _Group, weights: Array, sbert_model: str | None) -> Valu
     return values
 
 
-def _weighted_mean(values: Array, weights: Array) -> Array:
+def _weighted_mean(values: Array | NDArray[np.bool_], weights: Array) -> Array:
     with np.errstate(invalid="ignore"):
         mean: Array = (weights * values).sum(1) / weights.sum(1)
     return mean
@@ -226,6 +222,6 @@ def _pixel_values(counts: ThresholdCounts) -> Values:
     return {
         "pixel_auroc": auroc(counts),
         "pixel_aupr": average_precision(counts),
-        "pixel_f1_max": f1_max(counts)[0],
+        "pixel_f1_max": f1_max(counts),
         "pixel_aupro": aupro(counts),
     }

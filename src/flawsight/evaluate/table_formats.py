@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,21 +64,18 @@ def to_latex(tables: Sequence[Table]) -> str:
         rows = [_escaped(row, table, _latex) for row in table.rows]
         sentences = [f"{text.rstrip('.')}." for text in (table.title, *table.notes)]
         caption = _latex(" ".join(sentences))
-        parts.append(
-            "\n".join(
-                [
-                    "\\begin{table}\n\\centering",
-                    f"\\caption{{{caption}}}",
-                    "\\begin{adjustbox}{max width=\\textwidth, max totalheight=0.85\\textheight}",
-                    f"\\begin{{tabular}}{{{'l' * len(table.labels)}{'r' * len(table.metrics)}}}",
-                    "\\toprule",
-                    f"{' & '.join(head)} \\\\",
-                    "\\midrule",
-                    *(f"{' & '.join(row)} \\\\" for row in rows),
-                    "\\bottomrule\n\\end{tabular}\n\\end{adjustbox}\n\\end{table}\n",
-                ]
-            )
-        )
+        lines = [
+            "\\begin{table}\n\\centering",
+            f"\\caption{{{caption}}}",
+            "\\begin{adjustbox}{max width=\\textwidth, max totalheight=0.85\\textheight}",
+            f"\\begin{{tabular}}{{{'l' * len(table.labels)}{'r' * len(table.metrics)}}}",
+            "\\toprule",
+            f"{' & '.join(head)} \\\\",
+            "\\midrule",
+            *(f"{' & '.join(row)} \\\\" for row in rows),
+            "\\bottomrule\n\\end{tabular}\n\\end{adjustbox}\n\\end{table}\n",
+        ]
+        parts.append("\n".join(lines))
     return "\n".join(parts)
 
 
@@ -93,19 +90,18 @@ def to_csv(
     """
     published = published_values() if published is None else published
     counts_of = {(c.dataset, c.group, c.detector): c for c in (*counts, *total_counts(counts))}
+    names = ("reference", "dataset", "group", "system", "supervision", "metric", "value")
     count_names = [field.name for field in fields(GroupCounts)][3:]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = ("source", "reference", "dataset", "group", "system", "supervision", "metric")
-    writer.writerow((*names, "value", "low", "high", "note", *count_names))
+    columns = ["source", *names, "low", "high", "note", *count_names]
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for v in (*values, *average_values(values)):
         found = counts_of.get((v.dataset, v.group, v.detector))
-        numbers = astuple(found)[3:] if found else ("",) * len(count_names)
-        names = ("ours", "", v.dataset, v.group, v.detector, "", v.metric)
-        writer.writerow((*names, v.value, v.low, v.high, v.note, *numbers))
+        row = asdict(v) | (asdict(found) if found else {})
+        writer.writerow(row | {"source": "ours", "system": v.detector})
     for p in published:
-        names = ("published", p.source, p.dataset, "", p.system, p.supervision, p.metric)
-        writer.writerow((*names, p.value, "", "", "", *("",) * len(count_names)))
+        writer.writerow(asdict(p) | {"source": "published", "reference": p.source})
     return text.getvalue()
 
 

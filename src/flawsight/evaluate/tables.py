@@ -1,21 +1,30 @@
 """Metric values → tables as text; table_formats.py writes them.
 
 Three views: the categories of each data set, each data set, and the average over data sets. Values
-from papers have tables of their own, never mixed with those measured here.
+from papers are in separate tables.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
+
+import numpy as np
 
 from .metric_values import METRICS, GroupCounts, MetricValue
 from .published import AVERAGE, PUBLISHED_METRICS, REFERENCE, PublishedValue, published_values
 
 T = TypeVar("T")
+Value = TypeVar("Value", MetricValue, PublishedValue)
 UNDEFINED = "–"
 _SUMMARIES = {"macro": "mean over categories", "pooled": "all images together"}
-_LEVELS = ("image", "pixel", "text")
+# Tables, and how the names of their metrics begin.
+_LEVELS: dict[str, tuple[str, ...]] = {
+    "image": ("image",),
+    "pixel": ("pixel",),
+    "text": ("region", "rouge", "sbert", "contradiction"),
+}
 _LOST = "Failed images count as wrong; missing ones, not yet run, are left out."
+_AVERAGED = "Means of the macro values; only detectors that ran on all data sets."
 _AS_PUBLISHED = (
     "The image “AUROC” as published fits the balanced accuracy of hard answers; do not compare it "
     "with an image AUROC of scores."
@@ -63,7 +72,9 @@ def all_tables(
         tables += _measured(f"{dataset}, by category", "category", categories, counts)
         tables += _measured(dataset, "over", summaries, counts)
         tables += _published([value for value in published if value.dataset == dataset], dataset)
-    tables += _average(values, counts, datasets)
+    title = f"Average over {', '.join(datasets)}"
+    for table in _measured(title, "of", average_values(values), total_counts(counts)):
+        tables.append(replace(table, notes=(*table.notes, _AVERAGED)))
     average = _published([value for value in published if value.dataset == AVERAGE], AVERAGE)
     if {value.dataset for value in published} & set(datasets):
         return tables + average
@@ -78,29 +89,32 @@ def average_values(values: Sequence[MetricValue]) -> list[MetricValue]:
     A mean is undefined if one of its parts is. Data sets are independent samples, so the
     deviations of the interval's ends add up in squares. A single data set has no average.
     """
-    macro = {(v.detector, v.metric, v.dataset): v for v in values if v.group == "macro"}
     datasets = _distinct(value.dataset for value in values)
     if len(datasets) < 2:
         return []
+    macro: dict[tuple[str, str], list[MetricValue]] = {}
+    for value in values:
+        if value.group == "macro":
+            macro.setdefault((value.detector, value.metric), []).append(value)
     averages = []
-    for detector, metric in _distinct((detector, metric) for detector, metric, _ in macro):
-        parts = [macro.get((detector, metric, dataset)) for dataset in datasets]
-        ran = {dataset for name, _, dataset in macro if name == detector}
-        if len(ran) < len(datasets):
+    for (detector, metric), parts in macro.items():
+        count = len(parts)
+        if count < len(datasets):
             continue
-        absent = [d for d, p in zip(datasets, parts, strict=True) if p is None or p.value is None]
+        absent = [part.dataset for part in parts if part.value is None]
         if absent:
-            note = f"no value for {', '.join(absent)}" if len(absent) < len(datasets) else ""
+            note = f"no value for {', '.join(absent)}" if len(absent) < count else ""
             averages.append(MetricValue(AVERAGE, "macro", detector, metric, None, note=note))
             continue
-        known = [part for part in parts if part is not None and part.value is not None]
-        points = [part.value or 0.0 for part in known]
-        mean = sum(points) / len(points)
+        points, lows, highs = (
+            np.array([getattr(part, name) for part in parts], np.float64)
+            for name in ("value", "low", "high")
+        )
+        mean = float(points.sum()) / count
         low = high = None
-        if all(part.low is not None and part.high is not None for part in known):
-            below = sum((v - (p.low or 0.0)) ** 2 for v, p in zip(points, known, strict=True))
-            above = sum(((p.high or 0.0) - v) ** 2 for v, p in zip(points, known, strict=True))
-            low, high = mean - below**0.5 / len(points), mean + above**0.5 / len(points)
+        if not np.isnan([lows, highs]).any():
+            low = mean - float(((points - lows) ** 2).sum()) ** 0.5 / count
+            high = mean + float(((highs - points) ** 2).sum()) ** 0.5 / count
         averages.append(MetricValue(AVERAGE, "macro", detector, metric, mean, low, high))
     return averages
 
@@ -124,59 +138,37 @@ def percent(value: float | None, low: float | None = None, high: float | None = 
     return f"{100 * value:.1f}{interval}"
 
 
-def _average(
-    values: Sequence[MetricValue], counts: Sequence[GroupCounts], datasets: list[str]
-) -> list[Table]:
-    """The average over data sets, with what failed or is missing on all of them."""
-    title = f"Average over {', '.join(datasets)}"
-    note = "Means of the macro values; only detectors that ran on all data sets."
-    tables = _measured(title, "of", average_values(values), total_counts(counts))
-    return [replace(table, notes=(*table.notes, note)) for table in tables]
-
-
 def _measured(
     title: str, group_head: str, values: Sequence[MetricValue], counts: Sequence[GroupCounts]
 ) -> list[Table]:
-    """One table for each of image, pixel and text that has values."""
-    counts_of = {(c.dataset, c.group, c.detector): c for c in counts}
-    by_key = {(v.group, v.detector, v.metric): v for v in values}
+    """One table for each of image, pixel and text that has values; all of one data set."""
     tables = []
-    for level in _LEVELS:
-        at_level = [value for value in values if _level(value.metric) == level]
+    for level, at_level in _by_level(values):
         # An empty level, like pixels without masks, is left out; but never that of images, which
         # shows that everything failed.
-        empty = all(value.value is None and not value.note for value in at_level)
-        if not at_level or (level != "image" and empty):
+        if level != "image" and all(v.value is None and not v.note for v in at_level):
             continue
-        metrics = _ordered({value.metric for value in at_level}, METRICS)
-        row_keys = _distinct((v.dataset, v.group, v.detector) for v in at_level)
-        row_keys.sort(key=lambda key: _distinct(v.group for v in at_level).index(key[1]))
-        lost = {key: _lost(counts_of.get(key)) for key in row_keys}
-        notes: list[str] = []
-        rows = []
-        for key in row_keys:
-            _, group, detector = key
-            cells = [group, detector]
-            cells += [lost[key] or "0"] if any(lost.values()) else []
-            for metric in metrics:
-                value = by_key.get((group, detector, metric))
-                cell = percent(value.value, value.low, value.high) if value else UNDEFINED
-                if value and value.note:
-                    if value.note not in notes:
-                        notes.append(value.note)
-                    cell += f" ({notes.index(value.note) + 1})"
-                cells.append(cell)
-            rows.append(tuple(cells))
-        labels = (group_head, "detector", *(("failed or missing",) if any(lost.values()) else ()))
+        by_key = {(v.group, v.detector, v.metric): v for v in at_level}
+        metrics = [metric for metric in METRICS if any(v.metric == metric for v in at_level)]
+        groups = _distinct(v.group for v in at_level)
+        heads = _distinct((v.group, v.detector) for v in at_level)
+        heads.sort(key=lambda head: groups.index(head[0]))
+        lost_of = {(c.dataset, c.group, c.detector): _lost(c) for c in counts}
+        lost = [lost_of.get((at_level[0].dataset, *head), "") for head in heads]
+        cells = [[by_key.get((*head, metric)) for metric in metrics] for head in heads]
+        notes = _distinct(v.note for row in cells for v in row if v and v.note)
+        rows = [
+            (*head, *((one_lost or "0",) if any(lost) else ()), *(_cell(v, notes) for v in row))
+            for head, one_lost, row in zip(heads, lost, cells, strict=True)
+        ]
+        labels = (group_head, "detector", *(("failed or missing",) if any(lost) else ()))
         ending = [f"({number}) {note}" for number, note in enumerate(notes, start=1)]
-        if any(lost.values()):
+        if any(lost):
             ending.append(_LOST)
-        shown = _distinct(group for _, group, _ in row_keys)
-        meanings = [f"{name}: {_SUMMARIES[name]}" for name in shown if name in _SUMMARIES]
-        if meanings:
+        if meanings := [f"{name}: {_SUMMARIES[name]}" for name in groups if name in _SUMMARIES]:
             ending.append(f"{'; '.join(meanings)}.")
-        heads = tuple(METRICS.get(metric, metric) for metric in metrics)
-        tables.append(Table(f"{title}: {level}", labels, heads, tuple(rows), tuple(ending)))
+        shown = tuple(METRICS[metric] for metric in metrics)
+        tables.append(Table(f"{title}: {level}", labels, shown, tuple(rows), tuple(ending)))
     return tables
 
 
@@ -186,39 +178,41 @@ def _published(values: Sequence[PublishedValue], what: str) -> list[Table]:
     others = [value for value in values if not value.source.startswith(REFERENCE)]
     tables = []
     for author, chosen in ((REFERENCE, reference), ("other papers", others)):
-        by_key = {(v.dataset, v.system, v.source, v.metric): v for v in chosen}
         several = len({value.dataset for value in chosen}) > 1
-        for level in _LEVELS:
-            at_level = [value for value in chosen if _level(value.metric) == level]
-            metrics = _ordered({value.metric for value in at_level}, PUBLISHED_METRICS)
+        labels = (*(("data set",) if several else ()), "system", "trained on", "source")
+        for level, at_level in _by_level(chosen):
+            by_key = {(v.dataset, v.system, v.source, v.metric): v.value for v in at_level}
             supervision = {(v.dataset, v.system, v.source): v.supervision for v in at_level}
+            metrics = [m for m in PUBLISHED_METRICS if any(v.metric == m for v in at_level)]
             rows = []
-            for (dataset, system, source), labels_used in supervision.items():
-                found = [by_key.get((dataset, system, source, metric)) for metric in metrics]
-                names = (system, labels_used, source)
-                cells = tuple(percent(value.value if value else None) for value in found)
-                rows.append((*((dataset,) if several else ()), *names, *cells))
-            labels = (*(("data set",) if several else ()), "system", "trained on", "source")
+            for (dataset, system, source), trained_on in supervision.items():
+                names = (*((dataset,) if several else ()), system, trained_on, source)
+                found = (by_key.get((dataset, system, source, metric)) for metric in metrics)
+                rows.append((*names, *map(percent, found)))
             title = f"Published ({author}; not run here): {what}, {level}"
-            heads = tuple(PUBLISHED_METRICS.get(metric, metric) for metric in metrics)
+            heads = tuple(PUBLISHED_METRICS[metric] for metric in metrics)
             notes = (_AS_PUBLISHED,) if "image_auroc_published" in metrics else ()
-            if rows:
-                tables.append(Table(title, labels, heads, tuple(rows), notes))
+            tables.append(Table(title, labels, heads, tuple(rows), notes))
     return tables
 
 
-def _level(metric: str) -> str:
-    level = metric.split("_")[0]
-    return level if level in _LEVELS else "text"
+def _by_level(values: Sequence[Value]) -> Iterator[tuple[str, list[Value]]]:
+    """Yield the values of images, pixels and text; no level without any."""
+    for level, prefixes in _LEVELS.items():
+        if at_level := [value for value in values if value.metric.startswith(prefixes)]:
+            yield level, at_level
 
 
-def _lost(counts: GroupCounts | None) -> str:
-    lost = {"failed": counts.failed, "missing": counts.missing} if counts else {}
+def _cell(value: MetricValue | None, notes: Sequence[str]) -> str:
+    if value is None:
+        return UNDEFINED
+    number = f" ({notes.index(value.note) + 1})" if value.note else ""
+    return percent(value.value, value.low, value.high) + number
+
+
+def _lost(counts: GroupCounts) -> str:
+    lost = {"failed": counts.failed, "missing": counts.missing}
     return ", ".join(f"{count} {name}" for name, count in lost.items() if count)
-
-
-def _ordered(metrics: set[str], names: dict[str, str]) -> list[str]:
-    return [name for name in names if name in metrics] + sorted(metrics - set(names))
 
 
 def _distinct(items: Iterable[T]) -> list[T]:

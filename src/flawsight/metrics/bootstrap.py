@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 def bootstrap_weights(labels: ArrayLike, resamples: int, seed: int) -> Array:
     """Return how often each image is drawn in each resample.
 
-    The bootstrap is stratified: images are drawn with replacement within each label. So no resample
+    The bootstrap is stratified: images are drawn with replacement within each label. No resample
     lacks a class, and the share of defects, on which average precision depends, is constant.
 
     Args:
@@ -18,7 +18,7 @@ def bootstrap_weights(labels: ArrayLike, resamples: int, seed: int) -> Array:
         seed: of the random generator.
 
     Returns:
-        (B, n) whole numbers ≥ 0; over the images of a label, they sum to the number of images.
+        (B, n) whole numbers; over the images of a label, they sum to the number of images.
     """
     groups = np.asarray(labels)
     random = np.random.default_rng(seed)

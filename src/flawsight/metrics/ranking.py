@@ -3,9 +3,6 @@
 All broadcast over leading axes, such as bootstrap resamples. In the docstrings n_k, p_k are the
 negatives and positives with the k-th highest score, N, P their sums, and FP_k, TP_k the sums of the
 first k. With one class only, every metric is undefined: NaN.
-
-The `…_error` functions bound the error of a metric if each score is the edge of a bin, and the
-order within bins is unknown. With exact scores the metric is exact, whatever the bound.
 """
 
 from dataclasses import dataclass
@@ -88,54 +85,19 @@ def auroc(counts: ThresholdCounts) -> Array:
     return _ratio((counts.negatives * above).sum(axis=-1), _pairs(counts))
 
 
-def auroc_error(counts: ThresholdCounts) -> Array:
-    """(...) bound of the AUROC's error by binning, either way: Σ n_k p_k / 2PN."""
-    return _ratio((counts.negatives * counts.positives).sum(axis=-1) / 2, _pairs(counts))
-
-
 def average_precision(counts: ThresholdCounts) -> Array:
     """(...) area under the precision-recall curve by steps, AUPR: Σ (p_k/P) TP_k/(TP_k + FP_k)."""
-    true, false = _cumulated(counts)
-    return _mean_over_positives(counts, _ratio(true, true + false, 0.0))
+    true, false = np.cumsum(counts.positives, axis=-1), np.cumsum(counts.negatives, axis=-1)
+    weighted = counts.positives * _ratio(true, true + false, 0.0)
+    mean = _ratio(weighted.sum(axis=-1), counts.positives.sum(axis=-1))
+    return np.where(_pairs(counts) == 0, np.nan, mean)
 
 
-def average_precision_error(counts: ThresholdCounts) -> Array:
-    """(...) bound of the average precision's error by binning, either way.
-
-    Inside bin k, precision is at most TP_k/(TP_k + FP_{k−1}), its positives first, and at least
-    TP_{k−1}/(TP_{k−1} + FP_k), its negatives first.
-    """
-    true, false = _cumulated(counts)
-    precision = _ratio(true, true + false, 0.0)
-    best = _ratio(true, true + false - counts.negatives, 0.0)
-    before = true - counts.positives
-    worst = _ratio(before, before + false, 0.0)
-    return np.maximum(
-        _mean_over_positives(counts, best - precision),
-        _mean_over_positives(counts, precision - worst),
-    )
-
-
-def f1_max(counts: ThresholdCounts) -> tuple[Array, Array]:
-    """(...) highest F1 of any threshold, max 2 TP_k/(P + TP_k + FP_k), and (...) that threshold.
-
-    If several thresholds are best, the highest.
-    """
-    true, false = _cumulated(counts)
-    undefined = _pairs(counts) == 0
-    if not counts.scores.size:
-        return np.full(undefined.shape, np.nan), np.full(undefined.shape, np.nan)
+def f1_max(counts: ThresholdCounts) -> Array:
+    """(...) highest F1 of any threshold, max 2 TP_k/(P + TP_k + FP_k)."""
+    true, false = np.cumsum(counts.positives, axis=-1), np.cumsum(counts.negatives, axis=-1)
     f1 = _ratio(2 * true, true[..., -1:] + true + false, 0.0)
-    value, threshold = f1.max(axis=-1), counts.scores[f1.argmax(axis=-1)]
-    return np.where(undefined, np.nan, value), np.where(undefined, np.nan, threshold)
-
-
-def f1_max_error(counts: ThresholdCounts) -> Array:
-    """(...) bound by which binning lowers F1-max: in bin k, TP ≤ TP_k and FP ≥ FP_{k−1}."""
-    true, false = _cumulated(counts)
-    positives = true[..., -1:]
-    best = _ratio(2 * true, positives + true + false - counts.negatives, 0.0)
-    return np.asarray(best.max(axis=-1, initial=0.0) - f1_max(counts)[0])
+    return np.where(_pairs(counts) == 0, np.nan, f1.max(axis=-1, initial=0.0))
 
 
 def aupro(counts: ThresholdCounts, limit: float = 0.3) -> Array:
@@ -147,57 +109,25 @@ def aupro(counts: ThresholdCounts, limit: float = 0.3) -> Array:
     Raises:
         ValueError: if the limit is outside (0, 1] or the counts hold no regions' overlap.
     """
-    width, low, high, part = _overlap_segments(counts, limit)
-    area = (width * part * (low + (high - low) * part / 2)).sum(axis=-1) / limit
-    # Clipped only against rounding.
-    return np.where(_aupro_undefined(counts), np.nan, np.clip(area, 0.0, 1.0))
-
-
-def aupro_error(counts: ThresholdCounts, limit: float = 0.3) -> Array:
-    """(...) bound of the AUPRO's error by binning, either way.
-
-    Within a bin the true curve rises inside a box whose diagonal is the straight line. The error is
-    at most half the box, or all of it if the limit cuts the box.
-
-    Raises:
-        ValueError: as `aupro`.
-    """
-    width, low, high, part = _overlap_segments(counts, limit)
-    box = width * part * (high - low)
-    area = np.where(part < 1, box, box / 2).sum(axis=-1) / limit
-    return np.where(_aupro_undefined(counts), np.nan, area)
-
-
-def _overlap_segments(counts: ThresholdCounts, limit: float) -> tuple[Array, Array, Array, Array]:
-    """Return width in x, low and high in y, and the fraction before the limit: (..., K) each."""
     if not 0 < limit <= 1:
         raise ValueError(f"The limit must be in (0, 1], not {limit}.")
     if counts.overlap is None:
         raise ValueError("AUPRO needs the overlap of regions; these counts have none.")
-    width = _ratio(counts.negatives, counts.negatives.sum(axis=-1, keepdims=True), 0.0)
-    end = np.cumsum(width, axis=-1)
-    rise = _ratio(counts.overlap, np.asarray(counts.regions, np.float64)[..., None], 0.0)
+    negatives, regions = counts.negatives.sum(axis=-1), np.asarray(counts.regions, np.float64)
+    width = _ratio(counts.negatives, negatives[..., None], 0.0)
+    start = np.cumsum(width, axis=-1) - width
+    rise = _ratio(counts.overlap, regions[..., None], 0.0)
     high = np.cumsum(rise, axis=-1)
-    start = end - width
+    low = high - rise
+    # The fraction of each segment before the limit.
     part = np.clip(_ratio(limit - start, width, 1.0), 0.0, 1.0)
-    return width, high - rise, high, part
-
-
-def _aupro_undefined(counts: ThresholdCounts) -> NDArray[np.bool_]:
-    return np.asarray((np.asarray(counts.regions) == 0) | (counts.negatives.sum(axis=-1) == 0))
-
-
-def _cumulated(counts: ThresholdCounts) -> tuple[Array, Array]:
-    return np.cumsum(counts.positives, axis=-1), np.cumsum(counts.negatives, axis=-1)
+    area = (width * part * (low + (high - low) * part / 2)).sum(axis=-1) / limit
+    # Clipped only against rounding.
+    return np.where((regions == 0) | (negatives == 0), np.nan, np.clip(area, 0.0, 1.0))
 
 
 def _pairs(counts: ThresholdCounts) -> Array:
     return np.asarray(counts.positives.sum(axis=-1) * counts.negatives.sum(axis=-1))
-
-
-def _mean_over_positives(counts: ThresholdCounts, values: Array) -> Array:
-    mean = _ratio((counts.positives * values).sum(axis=-1), counts.positives.sum(axis=-1))
-    return np.where(_pairs(counts) == 0, np.nan, mean)
 
 
 def _ratio(above: ArrayLike, below: ArrayLike, undefined: float = np.nan) -> Array:

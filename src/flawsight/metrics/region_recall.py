@@ -2,8 +2,7 @@
 
 At a threshold t the detections of a map are the 8-connected components of map ≥ t, each at its
 highest pixel. A defect region is found if a detection lies in it or close to it. A detection close
-to no region is a false alarm. So a map that marks everything is one detection, and finds at most
-one defect.
+to no region is a false alarm. A map that marks everything is one detection: it finds one defect.
 
 All thresholds are covered exactly. As t falls, a component appears at a peak of the map (its birth)
 and ends when it touches a component with a higher peak (its death). The detections at t are the
@@ -47,9 +46,6 @@ class Detections:
 def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
     """Return births, deaths (−inf for the highest peak) and flat positions of a map's peaks.
 
-    Args:
-        anomaly_map: (height, width) finite.
-
     Raises:
         DetectorError: if a score is not finite.
     """
@@ -86,23 +82,18 @@ def peaks(anomaly_map: FloatArray) -> tuple[Array, Array, NDArray[np.int64]]:
 
 
 def detections(anomaly_map: FloatArray, gt_mask: Mask, tolerance: float = TOLERANCE) -> Detections:
-    """Find a map's peaks and the regions that they find.
-
-    Args:
-        anomaly_map: (height, width) finite, higher for a defect.
-        gt_mask: (height, width) True for a defect; regions are 8-connected.
-        tolerance: see `TOLERANCE`.
+    """Find the peaks of a (height, width) map and the 8-connected regions that they find.
 
     Raises:
         DetectorError: if a score is not finite.
     """
-    births, deaths, places = peaks(anomaly_map)
+    births, deaths, positions = peaks(anomaly_map)
     label, regions = ndimage.label(gt_mask, structure=np.ones((3, 3)))
     found = np.zeros(len(births), np.int64)
     if regions:
         distance, nearest = ndimage.distance_transform_edt(~gt_mask, return_indices=True)
-        close = distance.ravel()[places] <= tolerance * max(gt_mask.shape)
-        found = np.where(close, label[tuple(nearest)].ravel()[places], 0)
+        close = distance.ravel()[positions] <= tolerance * max(gt_mask.shape)
+        found = np.where(close, label[tuple(nearest)].ravel()[positions], 0)
     return Detections(births, deaths, found, regions)
 
 
@@ -130,10 +121,10 @@ def region_recall(
         )
     )  # fmt: skip
     alarm = found == 0
-    seen = _union(image[~alarm], found[~alarm], births[~alarm], deaths[~alarm])
     thresholds = np.unique(np.concatenate([births, deaths[np.isfinite(deaths)]]))[::-1]
     alarms = _alive(thresholds, births[alarm], deaths[alarm], weighted[..., image[alarm]])
-    hits = _alive(thresholds, seen[1], seen[2], weighted[..., seen[0].astype(np.int64)])
+    hit = (image[~alarm], found[~alarm], births[~alarm], deaths[~alarm])
+    hits = _alive(thresholds, _counted_once(*hit), deaths[~alarm], weighted[..., image[~alarm]])
     allowed = alarms <= false_alarms * weighted.sum(axis=-1, keepdims=True)
     best = np.where(allowed, hits, 0.0).max(axis=-1, initial=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -157,23 +148,18 @@ def _passes(values: Array, basin: NDArray[np.int64]) -> tuple[list[int], list[in
     return first[highest].tolist(), second[highest].tolist(), saddle[order][highest].tolist()
 
 
-def _union(
-    image: NDArray[np.int64], region: NDArray[np.int64], births: Array, deaths: Array
-) -> tuple[Array, Array, Array]:
-    """Join the (death, birth] of peaks that find the same region: image, birth, death of each."""
-    order = np.lexsort((-births, region, image))
-    joined: list[tuple[int, float, float]] = []
-    previous = (-1, -1)
-    for i, r, birth, death in zip(
-        image[order].tolist(), region[order].tolist(), births[order], deaths[order], strict=True
-    ):
-        if (i, r) == previous and birth >= joined[-1][2]:
-            joined[-1] = (i, joined[-1][1], min(death, joined[-1][2]))
-        else:
-            joined.append((i, birth, death))
-        previous = (i, r)
-    table = np.array(joined, np.float64).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+def _counted_once(
+    image: NDArray[np.int64], found: NDArray[np.int64], births: Array, deaths: Array
+) -> Array:
+    """Return births so low that no two of the (death, birth] of peaks of one region overlap."""
+    lowered = births.copy()
+    covered: dict[tuple[int, int], float] = {}  # down to which threshold a region is found
+    for one in np.argsort(-births, kind="stable"):
+        region = (int(image[one]), int(found[one]))
+        bottom = covered.get(region, np.inf)
+        lowered[one] = max(deaths[one], min(births[one], bottom))
+        covered[region] = min(deaths[one], bottom)
+    return lowered
 
 
 def _alive(thresholds: Array, births: Array, deaths: Array, weights: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, MissingExtraError, ModelError
+from ..errors import MissingExtraError, ModelError
 
 Array = NDArray[np.float64]
 
@@ -19,10 +19,8 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
     such word scores 0.
 
     Raises:
-        DatasetError: if there is no pair, or the numbers differ.
         MissingExtraError: if rouge-score is not installed.
     """
-    _check_pairs(predictions, references)
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
@@ -43,11 +41,9 @@ def sbert(predictions: Sequence[str], references: Sequence[str], model: str) -> 
         model: name or folder of a sentence-transformers model.
 
     Raises:
-        DatasetError: if there is no pair, or the numbers differ.
         MissingExtraError: if sentence-transformers is not installed.
         ModelError: if the model cannot be loaded.
     """
-    _check_pairs(predictions, references)
     encoder = _encoder(model)
     embeddings = encoder.encode(
         [*predictions, *references], normalize_embeddings=True, show_progress_bar=False
@@ -69,11 +65,3 @@ def _encoder(model: str) -> Any:
             f"Cannot load the sentence model {model}: {error}. Give the folder of one, or a name "
             "that can be downloaded."
         ) from error
-
-
-def _check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
-    if not predictions or len(predictions) != len(references):
-        raise DatasetError(
-            f"There are {len(predictions)} explanations and {len(references)} reference texts; "
-            "each explanation needs its reference, and at least one pair is needed."
-        )

@@ -1,4 +1,4 @@
-"""How many images fit into the free memory at once."""
+"""The batch size that fits into the free memory."""
 
 import psutil
 import torch
@@ -7,9 +7,9 @@ from ..settings import Settings
 from .capture import STEPS_AT_ONCE
 from .load import MLLM
 
-# A processor gains little from more (docs/performance.md); a GPU reads its weights once for all.
+# A CPU gains little from a larger batch (docs/performance.md).
 MOST = {"cpu": 16, "cuda": 64}
-# Room for what is not counted: allocators' gaps, kernels' scratch, other programs.
+# For what is not counted: fragmentation, workspaces of kernels, other programs.
 MARGIN = 2.0
 PROMPT_TEXT = 128
 
@@ -21,7 +21,7 @@ def images_at_once(mllm: MLLM, settings: Settings) -> int:
 
 
 def image_bytes(mllm: MLLM, settings: Settings) -> int:
-    """Return about how many bytes an image takes: cache, captured queries, activations, logits."""
+    """Estimate the bytes of an image: cache, captured queries, activations, logits."""
     text, vision = mllm.model.config.get_text_config(), mllm.model.config.vision_config
     image_processor = mllm.processor.image_processor
     side = image_processor.patch_size * image_processor.merge_size
@@ -30,14 +30,14 @@ def image_bytes(mllm: MLLM, settings: Settings) -> int:
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head
     layers = text.num_hidden_layers
-    kept = layers * (2 * keys * (prompt + settings.max_new_tokens) + queries * STEPS_AT_ONCE)
-    # Of a layer at a time: hidden states with residual, queries, keys, values, and the MLP.
+    held = layers * (2 * keys * (prompt + settings.max_new_tokens) + queries * STEPS_AT_ONCE)
+    # One layer: hidden states with residual, queries, keys, values, and the MLP.
     language = prompt * (4 * text.hidden_size + queries + 2 * keys + 3 * text.intermediate_size)
     patches = image_tokens * image_processor.merge_size**2
-    tower = patches * (8 * vision.hidden_size + 3 * vision.intermediate_size)
+    encoder = patches * (8 * vision.hidden_size + 3 * vision.intermediate_size)
     rows = 4 * prompt * (settings.max_new_tokens + STEPS_AT_ONCE * text.num_attention_heads)
     itemsize: int = mllm.model.dtype.itemsize
-    return int(itemsize * (kept + max(language, tower)) + rows + 3 * 4 * text.vocab_size)
+    return int(itemsize * (held + max(language, encoder)) + rows + 3 * 4 * text.vocab_size)
 
 
 def free_bytes(device: torch.device) -> int:

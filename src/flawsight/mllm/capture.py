@@ -1,10 +1,10 @@
-"""Attention rows under SDPA or flash attention, without ever making the T×T matrix.
+"""Attention rows under SDPA or flash attention, without the T×T matrix.
 
-The attention function that transformers would call anyway is wrapped in its public registry, under
-its own name, so masks, caches and kernels stay exactly what they were. While a capture is open, the
-float32 softmax rows of the last few queries are computed besides, the wanted columns kept and the
-heads averaged: memory grows with rows × keys. While generating, a step only remembers its
-query; the rows of many steps are then one product with the cache, which holds their keys.
+The model's attention function is wrapped in transformers' public registry under its own name, so
+masks, caches and kernels do not change. While a capture is open, the float32 softmax rows of the
+last queries are computed in addition, and averaged over heads at the wanted columns. Memory grows
+with rows × keys. During generation a step only stores its query; the rows of many steps are one
+product with the cache, which holds their keys.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from ..errors import ModelError, SettingsError
 
 _open_capture: ContextVar["AttentionCapture | None"] = ContextVar("open_capture", default=None)
 
-# Steps whose queries wait for one product. More would hold more memory and save little time.
+# Steps per product. More would take more memory and save little time.
 STEPS_AT_ONCE = 32
 
-# Scores computed at once: few stay in a processor's cache, many keep a GPU busy (128 MiB).
+# Scores computed at once: few fit into a CPU's cache, many keep a GPU busy (128 MiB).
 MOST_SCORES = {"cpu": 2**19, "gpu": 2**25}
 
 
@@ -35,9 +35,9 @@ class _Waiting:
 
     Attributes:
         queries: each (B, H, 1, D).
-        masks: what the attention function got with each.
-        counts: how many keys there were at each.
-        key: (B, H_kv, T, D) of the newest, thus of all.
+        masks: the attention mask of each.
+        counts: the number of keys at each.
+        key: (B, H_kv, T, D) of the last step, which holds the keys of all.
         scaling: of the layer.
     """
 
@@ -48,7 +48,7 @@ class _Waiting:
     scaling: float = field(init=False)
 
     def mask(self) -> Tensor:
-        """Return (B or 1, 1, R, T) bool, which keys each of the R steps saw."""
+        """Return (B or 1, 1, R, T) bool, the keys that each of the R steps attends to."""
         batch, keys = self.key.shape[0], self.key.shape[2]
         if all(mask is None for mask in self.masks):
             counts = torch.tensor(self.counts, device=self.key.device)
@@ -59,7 +59,7 @@ class _Waiting:
             else mask[:, :count].bool().expand(batch, -1)
             for mask, count in zip(self.masks, self.counts, strict=True)
         ]
-        # Steps × keys × sequences: what a step did not have yet, it did not see.
+        # Steps × keys × sequences: a step does not attend to later keys.
         stacked = pad_sequence([each.T for each in seen], batch_first=True, padding_value=False)
         return stacked.permute(2, 0, 1)[:, None]
 
@@ -70,7 +70,7 @@ class AttentionCapture:
     Args:
         columns: (B, C) key positions wanted of each sequence, in the padded sequence.
         layers: indices of the language layers whose heads are averaged, from `chosen_layers`.
-        last_rows: how many of the last queries of each forward pass to keep; a decoding step has 1.
+        last_rows: number of last queries of each forward pass to capture; a decoding step has 1.
     """
 
     def __init__(self, columns: Tensor, layers: Sequence[int], last_rows: int = 1) -> None:
@@ -83,7 +83,7 @@ class AttentionCapture:
 
     @property
     def rows(self) -> Tensor:
-        """(B, rows, C) float32: for each query kept, in order, its attention to the columns."""
+        """(B, rows, C) float32: the attention of each captured query, in order, to the columns."""
         self._compute_waiting()
         if not self._done:
             raise ModelError("No attention was seen: the model runs another implementation.")
@@ -92,7 +92,7 @@ class AttentionCapture:
     def observe(
         self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float
     ) -> None:
-        """Take note of one layer of the forward pass under way."""
+        """Record one layer of the current forward pass."""
         layer = self.layer_of.get(module)
         if layer not in self.layers:
             return
@@ -100,7 +100,7 @@ class AttentionCapture:
             self._add(layer, query, key, mask, scaling, self.last_rows)
             return
         waiting = self._waiting.setdefault(layer, _Waiting())
-        # A copy, for a view would hold the queries of the whole prompt.
+        # A view would hold the queries of the whole prompt.
         waiting.queries.append(query if query.shape[2] == 1 else query[:, :, -1:].clone())
         waiting.masks.append(mask if mask is None or mask.ndim == 2 else mask[:, 0, -1])
         waiting.counts.append(key.shape[2])
@@ -151,8 +151,8 @@ def attention_rows(
     Args:
         query: (B, H, Q, D) after rotary embedding.
         key: (B, H_kv, T, D); H is a multiple of H_kv.
-        mask: what the attention function got: None (causal), boolean (B, 1, Q, T) with True for
-            keys seen, the same as additive floats, or flash attention's (B, T) padding mask.
+        mask: of the attention function: None (causal), boolean (B, 1, Q, T) with True for keys
+            attended to, the same as additive floats, or flash attention's (B, T) padding mask.
         columns: (B, C) positions below T.
 
     Returns:
@@ -177,7 +177,7 @@ def attention_rows(
 
 
 def _added(mask: Tensor | None, queries: int, rows: int, key: Tensor) -> Tensor:
-    """Turn a mask into what is added to scores, (B or 1, 1, rows or 1, T): 0 for keys seen."""
+    """Return the additive mask, (B or 1, 1, rows or 1, T): 0 for keys attended to."""
     keys, lowest = key.shape[2], torch.finfo(torch.float32).min
     if mask is not None and mask.ndim == 4:
         mask = mask[..., -rows:, :]
@@ -194,7 +194,7 @@ def _added(mask: Tensor | None, queries: int, rows: int, key: Tensor) -> Tensor:
 
 
 def _wrap(name: str) -> None:
-    """Make the attention function registered as `name` observable. Wrapping twice does nothing."""
+    """Wrap the attention function registered as `name`, once."""
     registry = AttentionInterface()
     attention = registry[name]
     if getattr(attention, "observed_by_flawsight", False):
@@ -226,8 +226,8 @@ def _wrap(name: str) -> None:
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """Return the attention modules of the language layers in order.
 
-    They are found by their `layer_idx`, which every cached decoder of transformers gives to its
-    attention modules and no vision encoder of the supported families does.
+    In transformers, the attention modules of every decoder with a cache have a `layer_idx`, and
+    those of the supported vision encoders have none.
     """
     found: dict[int, nn.Module] = {}
     for module in model.modules():

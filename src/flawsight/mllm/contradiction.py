@@ -1,4 +1,4 @@
-"""Does the reasoning claim what the answer says? A lexical rule, for English."""
+"""Does the reasoning contradict the answer? A lexical rule for English."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ _CLAUSE = re.compile(
     r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
     re.IGNORECASE,
 )
-# Between one thing and the next of a list.
+# Between two items of a list.
 _NEXT = re.compile(
     r"(?:,\s+(?:and\s+)?|\s+and\s+)(?=(?:an?|another|one|two|some|the)\s)", re.IGNORECASE
 )
@@ -51,11 +51,11 @@ _LISTED = re.compile(
 
 
 def contradicts(reasoning: str, answer: str) -> bool:
-    """Tell whether the reasoning claims the opposite of the answer.
+    """Return whether the reasoning claims the opposite of the answer.
 
-    A lexical rule: a clause that names a fault without denying it claims a fault; one that denies
-    a fault, or says "intact", claims soundness. A reasoning with any claim of a fault claims a
-    fault; one that claims nothing contradicts nothing.
+    A clause that names a fault without denying it claims a fault. One that denies a fault, or
+    contains "intact", claims soundness. A reasoning with any claim of a fault claims a fault. One
+    without claims contradicts nothing.
     """
     claims = _claims(reasoning)
     if answer == "Yes":
@@ -64,7 +64,7 @@ def contradicts(reasoning: str, answer: str) -> bool:
 
 
 def telling_sentence(reasoning: str, answer: str) -> str:
-    """Return the first sentence that claims what the answer says, or else the first sentence."""
+    """Return the first sentence that claims the same as the answer, or else the first sentence."""
     sentences = [reasoning[start:end] for start, end in _sentences(reasoning)]
     return next((s for s in sentences if answer in _claims(s)), sentences[0])
 
@@ -72,8 +72,8 @@ def telling_sentence(reasoning: str, answer: str) -> str:
 def fault_phrases(reasoning: str) -> list[tuple[int, int]]:
     """Return the [start, end) characters of each phrase that claims a fault.
 
-    A sentence that claims one is cut where a list in it goes on to the next: "a dent here, a
-    scratch there and a hole" are three phrases. A part without a fault stays with the one before.
+    A sentence is split between the items of a list: "a dent here, a scratch there and a hole" are
+    three phrases. An item without a fault is joined to the one before.
     """
     found: list[tuple[int, int]] = []
     for start, end in _sentences(reasoning):
@@ -88,7 +88,7 @@ def fault_phrases(reasoning: str) -> list[tuple[int, int]]:
                 found[-1] = (found[-1][0], stop)
             elif _FAULT.search(reasoning, start, stop):
                 found.append((start, stop))
-            else:  # nothing is told yet
+            else:  # no phrase yet
                 continue
             start = resume
     return found
@@ -105,7 +105,7 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _clauses(text: str) -> Iterator[str]:
-    """Split a text into clauses, but leave a list of faults whole: a denial covers all of it."""
+    """Split a text into clauses; a list of faults is one clause, and a denial covers all of it."""
     start = 0
     for mark in _CLAUSE.finditer(text):
         if (
@@ -124,7 +124,7 @@ def _claims(text: str) -> set[Literal["Yes", "No"] | None]:
 
 
 def _claim(clause: str) -> Literal["Yes", "No"] | None:
-    """What a clause says of the part: faulty, sound, or nothing."""
+    """Return the claim of a clause: Yes for a fault, No for a sound part, or None."""
     if fault := _FAULT.search(clause):
         denied = _DENIAL.search(clause[: fault.start()]) or _LATE_DENIAL.search(clause, fault.end())
         return "No" if denied else "Yes"

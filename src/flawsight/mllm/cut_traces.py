@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..inspection import Trace
 
 
-def _spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
+def token_spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Return the text of the response and each token's [start, end) characters in it.
 
     A token that ends inside a character of several bytes ends before that character.
@@ -45,18 +45,17 @@ def cut_traces(
     """Cut a batch's rows into one Trace per sequence. Row i is the position before token i.
 
     Args:
-        tokenizer: of the model.
         grids: N (grid_h, grid_w).
         anomaly_tokens: (Q,) bool.
         ids: N responses of at most R tokens.
         rows: (N, R or more, C) attention to the image's tokens and then to the question's.
         margins: (N, R or more) log P(Yes) − log P(No).
-        patch_scores: of `score_patches`; empty if they were not asked for.
+        patch_scores: of `score_patches`; may be empty.
     """
     rows, margins = rows.cpu(), margins.cpu()
     traces = []
     for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, grids, strict=True)):
-        text, spans = _spans(tokenizer, response)
+        text, spans = token_spans(tokenizer, response)
         count, cells = len(response), grid_h * grid_w
         image, rest = rows[index, :count, :cells], rows[index, :count, cells:]
         traces.append(
@@ -75,10 +74,10 @@ def cut_traces(
 
 @lru_cache(maxsize=8)
 def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Return the ids of the tokens that tell Yes from No where the answer begins.
+    """Return the ids of the tokens that distinguish Yes from No where the answer begins.
 
-    Byte-pair merges may join the answer with what stands before it (">Yes"), so the two answers
-    are tokenized in each surrounding and the first tokens that differ are taken.
+    Byte-pair merges may join the answer with the text before it (">Yes"). Both answers are
+    tokenized in each context, and the first tokens that differ are returned.
     """
     found: tuple[list[int], list[int]] = ([], [])
     for before in ("<answer>", "<answer> ", "<answer>\n", "", " ", "\n"):
@@ -95,11 +94,7 @@ def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def check_finite(logits: Tensor) -> None:
-    """Refuse logits that are not finite.
-
-    Raises:
-        ModelError: saying what may be the cause.
-    """
+    """Raise ModelError if a logit is not finite."""
     # The sum is NaN or infinite if one of them is, and takes a fraction of the time.
     if not torch.isfinite(logits.sum(dtype=torch.float32)):
         raise ModelError(

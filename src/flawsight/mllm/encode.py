@@ -1,4 +1,4 @@
-"""Images and the question → the model's input, and where both stand in it."""
+"""Images and the question → the model's input, and the positions of both in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class PromptBatch:
     """Encoded prompts of B images, left-padded to T tokens.
 
     Attributes:
-        inputs: what the model takes, on its device.
+        inputs: of the model, on its device.
         columns: (B, C) positions of the image tokens and then of the question's tokens, in order;
             short rows are filled up with position 0.
         grids: B (grid_h, grid_w) of image tokens.
@@ -31,7 +31,7 @@ class PromptBatch:
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
-    """Encode question and images, and find the positions worth watching."""
+    """Encode question and images, and find the positions of their tokens."""
     processor = mllm.processor
     text = processor.apply_chat_template(
         user_message(settings.question), tokenize=False, add_generation_prompt=True
@@ -52,8 +52,8 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
             **scaled,
         )
     offsets = batch.pop("offset_mapping")
-    # The question ends the text but for the instruction and the template's close, and the image,
-    # whose placeholder grows, stands before it: so count characters from the end.
+    # Characters are counted from the end: the image's placeholder, which grows, comes before the
+    # question, and only the instruction and the end of the template come after it.
     start = text.rindex(settings.question) - len(text)
     stop = start + len(settings.question)
     from_end = offsets - offsets[:, -1:, 1:]

@@ -1,11 +1,9 @@
 """Images → Traces: batched generation with capture."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -13,7 +11,7 @@ from ..inspection import Trace
 from ..settings import Settings
 from .capture import AttentionCapture, capture_attention, chosen_layers
 from .cut_traces import answer_margins, answer_token_ids, check_finite, cut_traces
-from .encode import PromptBatch, encode_prompts
+from .encode import PromptBatch
 from .load import MLLM
 from .patch_features import PatchScore, score_patches
 from .response import answer_end
@@ -22,34 +20,20 @@ from .response import answer_end
 CHECK_EVERY = 8
 
 
+@torch.inference_mode()
 def generate(
-    mllm: MLLM,
-    images: Sequence[Image],
-    settings: Settings,
-    patch_score: PatchScore | None = None,
+    mllm: MLLM, prompts: PromptBatch, settings: Settings, patch_score: PatchScore | None = None
 ) -> list[Trace]:
     """Ask the question about each image and trace the response.
 
     Args:
-        mllm: the model.
-        images: RGB images of any sizes.
+        prompts: of `encode_prompts`.
         settings: `temperature` 0 decodes greedily.
         patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
-
-    Returns:
-        One Trace per image.
 
     Raises:
         ModelError: if the model computes NaN.
     """
-    return generate_from(mllm, encode_prompts(mllm, images, settings), settings, patch_score)
-
-
-@torch.inference_mode()
-def generate_from(
-    mllm: MLLM, prompts: PromptBatch, settings: Settings, patch_score: PatchScore | None = None
-) -> list[Trace]:
-    """Do what `generate` does, with encoded prompts."""
     capture = AttentionCapture(prompts.columns, chosen_layers(mllm.model, settings.layers))
     with (
         mllm.lock,
@@ -67,19 +51,19 @@ def generate_from(
 
 
 class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
-    """Ends a response whose answer is closed, though the model would go on."""
+    """Ends a response whose answer is closed, before the model writes more."""
 
     def __init__(self, mllm: MLLM, prompt_length: int) -> None:
         self.mllm, self.prompt_length = mllm, prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Return (B,) bool, which sequences are done."""
-        said = input_ids[:, self.prompt_length :]
-        if said.shape[1] % CHECK_EVERY:
-            return said.new_zeros(len(said), dtype=torch.bool)
+        ids = input_ids[:, self.prompt_length :]
+        if ids.shape[1] % CHECK_EVERY:
+            return ids.new_zeros(len(ids), dtype=torch.bool)
         with self.mllm.tokenizing:
-            texts = self.mllm.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
-        return torch.tensor([answer_end(text) is not None for text in texts], device=said.device)
+            texts = self.mllm.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return torch.tensor([answer_end(text) is not None for text in texts], device=ids.device)
 
 
 @torch.inference_mode()
@@ -89,23 +73,19 @@ def respond(
     """Continue B prompts. The caller holds the model's lock.
 
     Args:
-        mllm: the model.
         inputs: left-padded prompts, on the model's device.
         max_new_tokens: R, the length at which a response is cut off.
         temperature: of sampling; 0 decodes greedily.
 
     Returns:
-        The B responses' token ids, each up to and with its end token, or the token that closes the
-        answer if the model said more; and (B, R) log P(Yes) − log P(No) as the next token, before
-        each.
+        The token ids of the B responses, each up to and including its end token, or the token that
+        closes the answer if more text follows; and (B, R) log P(Yes) − log P(No) as the next token,
+        before each.
 
     Raises:
         ModelError: if the model computes NaN.
     """
     tokenizer = mllm.processor.tokenizer
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature}
     with mllm.tokenizing:
         yes, no = answer_token_ids(tokenizer)
     prompt_length = inputs["input_ids"].shape[1]
@@ -120,7 +100,8 @@ def respond(
     with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
             **inputs,
-            **sampling,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
             top_k=None,
             top_p=None,
             repetition_penalty=1.0,
@@ -152,15 +133,15 @@ def until_end(ids: list[int], ends: set[int]) -> list[int]:
 
 
 def until_closed(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Cut off what a response goes on to say after the token that closes its answer."""
+    """Cut off the text after the token that closes the answer."""
 
-    def said(count: int) -> str:
+    def decoded(count: int) -> str:
         text: str = tokenizer.decode(ids[:count], skip_special_tokens=True)
         return text
 
-    text = said(len(ids))
+    text = decoded(len(ids))
     end = answer_end(text)
     if end is None or not text[end:].strip():
         return ids
-    closed = bisect_left(range(len(ids)), True, key=lambda n: answer_end(said(n)) is not None)
+    closed = bisect_left(range(len(ids)), True, key=lambda n: answer_end(decoded(n)) is not None)
     return ids[:closed]

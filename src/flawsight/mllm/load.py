@@ -1,10 +1,10 @@
-"""A folder or hub name, and maybe a LoRA adapter → model and processor, ready to generate."""
+"""Load a model and its processor, with or without a LoRA adapter."""
 
 import hashlib
 import json
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +45,8 @@ class MLLM:
         sha256: of its weight files and adapter, in order of their names.
         attention: the attention implementation it runs.
         folder: of the adapter, or else of the model.
-        lock: held while it runs: Qwen2.5-VL keeps the positions of its last prompt in itself.
-        tokenizing: held while the tokenizer works, which must not be set up by another thread then.
+        lock: held while it runs: Qwen2.5-VL stores the positions of its last prompt.
+        tokenizing: held while the tokenizer works: another thread must not change its padding.
     """
 
     model: Any  # a transformers or PEFT model
@@ -79,10 +79,10 @@ def load_mllm(
     Args:
         model: folder, or name on the Hugging Face hub; None is the bundled default model.
         adapter: folder or hub name of a PEFT LoRA adapter for it.
-        device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes the best available.
         dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16.
         attention: implementation for all layers; flash attention needs a GPU and its package.
-        any_family: load any other chat VLM of transformers too. It can be asked, not traced.
+        any_family: load any other chat VLM of transformers too. It answers, but has no trace.
 
     Raises:
         ModelError: if the checkpoint or the adapter cannot be loaded.
@@ -108,7 +108,7 @@ def load_mllm(
                 attn_implementation=attention,
                 output_loading_info=True,
             )
-    except Exception as error:  # any failure to read a foreign folder is the folder's
+    except Exception as error:  # transformers raises nearly anything for a damaged folder
         if "torchvision" in str(error).lower() and not is_torchvision_available():
             raise ModelError(f"The images of {name} need torchvision: install it.") from error
         raise ModelError(f"Cannot load the model in {folder}: {error}") from error
@@ -118,25 +118,22 @@ def load_mllm(
             f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
         )
     _check_chat_template(processor, network.config, folder)
-    sha256 = hashlib.sha256()
-    hash_weights(folder, sha256)
+    folders = [folder]
     if adapter is not None:
-        adapter_folder = local_folder(adapter)
-        network = _with_adapter(network, adapter_folder)
-        hash_weights(adapter_folder, sha256)
+        folders.append(local_folder(adapter))
+        network = _with_adapter(network, folders[-1])
     try:
         network = network.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"Cannot use device {device!r}: {error}") from error
-    # Without its package, flash attention may run as a kernel of the hub, under that one's name.
+    # Without its package, flash attention may run as a kernel of the hub, with another name.
     attention = network.config.get_text_config()._attn_implementation
-    folder = folder if adapter is None else adapter_folder
-    return MLLM(network, processor, name, sha256.hexdigest(), attention, folder)
+    return MLLM(network, processor, name, _hash_weights(folders), attention, folders[-1])
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Without transformers' bar for each weight, which would tear the command's own display."""
+    """Hide transformers' progress bar for weights, which would break the command's display."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -153,10 +150,10 @@ def _best_device() -> str:
 
 
 def local_folder(name: str | Path) -> Path:
-    """Return the folder itself, or where the hub's copy of it was put.
+    """Return the folder itself, or that of a snapshot from the hub.
 
     Raises:
-        ModelError: if it is neither a folder nor a model that can be fetched.
+        ModelError: if it is neither a folder nor a model of the hub.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -215,13 +212,13 @@ def _check_chat_template(processor: Any, config: Any, folder: Path) -> None:
         )
     try:
         prompt = processor.apply_chat_template(user_message(), tokenize=False)
-    except Exception as error:  # a template is a foreign program
+    except Exception as error:  # a template is a program and raises anything
         raise ModelError(f"The chat template in {folder} fails: {error}") from error
     try:
         inputs = processor(text=[prompt], images=[[Image.new("RGB", (64, 64))]])
         if config.image_token_id not in inputs["input_ids"][0]:
             raise ValueError("the prompt has no image token")
-    except Exception as error:  # each processor has a way of its own to say so
+    except Exception as error:  # each processor raises its own
         raise ModelError(
             f"The chat template in {folder} makes no place for an image ({error}). Take the one "
             "of the base model, e.g. its chat_template.json."
@@ -235,7 +232,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"{folder} is no PEFT adapter: it has no adapter_config.json.")
     try:
         with warnings.catch_warnings():
-            # PEFT itself would go on with untrained weights in the place of those it misses.
+            # PEFT would use untrained weights instead of missing ones.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             names = _OLD_NAMES if model.config.model_type == "qwen2_5_vl" else None
             return PeftModel.from_pretrained(model, folder, key_mapping=names)
@@ -243,9 +240,11 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 
 
-def hash_weights(folder: Path, sha256: Any) -> None:
-    """Feed the weight files of a folder to a hash, in order of their names."""
-    for path in sorted(folder.glob("*.safetensors")):
+def _hash_weights(folders: Sequence[Path]) -> str:
+    """Return the SHA-256 of the weight files of folders, in order of their names."""
+    sha256 = hashlib.sha256()
+    for path in (path for folder in folders for path in sorted(folder.glob("*.safetensors"))):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 sha256.update(block)
+    return sha256.hexdigest()

@@ -1,4 +1,4 @@
-"""Features of an image's patches in the model's vision encoder, while it runs for the language."""
+"""Features of an image's patches in the vision encoder, during the model's forward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,17 +14,16 @@ PatchScore = Callable[[Tensor], Tensor]
 def score_patches(model: nn.Module, score: PatchScore | None) -> Iterator[list[Tensor]]:
     """Fill a list with a score of each patch of each image encoded inside the block, in order.
 
-    The score is the mean of those of the patches' features after the encoder's first block, which
-    know little but the patch itself, and after the last, which has attended to the rest.
+    The score is the mean of two: of the features after the encoder's first block, which depend
+    mostly on the patch itself, and after the last, which depend on the whole image.
 
     Args:
         model: a Qwen2.5-VL.
         score: (n, d) features of the n patches of one image, in any order → (n,) float32. None
-            fills in nothing and costs nothing.
+            scores nothing.
 
     Yields:
-        A list of (2 · grid_h, 2 · grid_w) float32 on the CPU, for two patches a side make an image
-        token.
+        A list of (2 · grid_h, 2 · grid_w) float32 on the CPU: an image token is 2 × 2 patches.
     """
     found: list[Tensor] = []
     if score is None:
@@ -43,8 +42,8 @@ def score_patches(model: nn.Module, score: PatchScore | None) -> Iterator[list[T
     def see(_module: Any, _inputs: Any, features: Tensor) -> None:
         layers.append(torch.cat([score(image) for image in torch.split(features, counts)]))
 
-    # The blocks' rows are in the order of the encoder's windows. It brings those of the merger back
-    # into the image's order, so let the merger's rows carry the scores of their patches.
+    # The blocks' rows are in the order of the encoder's windows. The encoder reorders the merger's
+    # rows to the image's order, so they carry the scores of their patches.
     def load(_module: Any, _inputs: Any, merged: Tensor) -> Tensor:
         mean = torch.stack(layers).mean(dim=0)
         return torch.cat([merged, mean.view(len(merged), -1).to(merged.dtype)], dim=1)

@@ -1,4 +1,4 @@
-"""Processors for images alone, which need no torchvision where a model's images need none."""
+"""Processors without video, which need torchvision only if a model's images need it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from transformers import PROCESSOR_MAPPING, AutoConfig, Qwen2_5_VLProcessor
 
 
 class _WithoutVideo:
-    """Leaves out of a processor class its video processor, which always needs torchvision."""
+    """Removes the video processor, which always needs torchvision, from a processor class."""
 
     @classmethod
     def get_attributes(cls) -> list[str]:

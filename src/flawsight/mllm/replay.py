@@ -1,9 +1,10 @@
-"""Texts made elsewhere → Traces: one teacher-forced forward pass with capture."""
+"""Given responses → Traces: one teacher-forced forward pass with capture."""
 
 from collections.abc import Sequence
 
 import torch
 from PIL.Image import Image
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import SettingsError
 from ..inspection import Trace
@@ -25,14 +26,13 @@ def replay(
 ) -> list[Trace]:
     """Trace given responses, as text or token ids, in one teacher-forced forward pass.
 
-    The Trace is the one `generate` gives for the same tokens. Text is tokenized in the canonical
-    way, which a model may have departed from; token ids are exact.
+    The Trace is the one `generate` gives for the same tokens. Token ids are exact. The canonical
+    tokens of a text may differ from those that a model generated.
 
     Args:
-        mllm: the model.
         images: RGB images of any sizes.
         responses: one per image.
-        settings: what of the attention is kept.
+        settings: resolution, question and layers.
         patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
 
     Raises:
@@ -43,21 +43,19 @@ def replay(
         raise SettingsError(f"{len(images)} images, but {len(responses)} responses to replay.")
     prompts = encode_prompts(mllm, images, settings)
     tokenizer = mllm.processor.tokenizer
-    ids = [
-        [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        if isinstance(response, str)
-        else list(response)
-        for response in responses
-    ]
+    with mllm.tokenizing:
+        ids = [
+            [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+            if isinstance(response, str)
+            else list(response)
+            for response in responses
+        ]
     if any(mllm.model.config.image_token_id in response for response in ids):
         raise SettingsError("A response to replay holds an image token.")
-    longest = max(len(response) for response in ids)
-    device = mllm.device
-    padded = torch.full((len(ids), longest), tokenizer.pad_token_id, device=device)
-    seen = torch.zeros_like(padded)
-    for row, response in enumerate(ids):
-        padded[row, : len(response)] = torch.tensor(response, device=device)
-        seen[row, : len(response)] = 1
+    rows = [torch.tensor(response, dtype=torch.long, device=mllm.device) for response in ids]
+    padded = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+    seen = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    longest = padded.shape[1]
     inputs = dict(prompts.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], padded], dim=1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], seen], dim=1)

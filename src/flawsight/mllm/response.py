@@ -1,4 +1,4 @@
-"""The response form: where the reasoning and the answer stand."""
+"""Parse responses: the positions of reasoning and answer."""
 
 import re
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ class Response:
 
 
 def parse_response(text: str) -> Response:
-    """Find reasoning and answer, forgiving a form that is not quite kept.
+    """Find reasoning and answer, also in a response that departs from the form.
 
-    The answer is the Yes or No after ``<answer>``; without that tag, in what follows ``</think>``
-    or in a text without tags, one right at the start or else after "answer:" or "answer is". The
-    reasoning is what stands inside ``<think>``; an unclosed ``<think>`` ends at the answer. In a
-    text without tags it is what precedes the answer; if that is the first word, the whole text,
-    less an answer set off by punctuation, for "No dent is visible" needs its "No".
+    The answer is the Yes or No after ``<answer>``. Without that tag, it is the first word after
+    ``</think>`` or of a text without tags, or else follows "answer:" or "answer is". The reasoning
+    is the text inside ``<think>``; an unclosed ``<think>`` ends at the answer. In a text without
+    tags it is the text before the answer. If the answer is the first word, it is the whole text,
+    without an answer that punctuation follows: "No dent is visible" needs its "No".
 
     Raises:
         AnswerError: if there is no such Yes or No.
@@ -74,7 +74,7 @@ def parse_response(text: str) -> Response:
 
 
 def answer_end(text: str) -> int | None:
-    """Return where ``<answer>Yes|No</answer>`` ends after the reasoning, if it was said."""
+    """Return where ``<answer>Yes|No</answer>`` ends after the reasoning; None without it."""
     opened = _OPENED.search(text)
     closed = _CLOSED.search(text, opened.end() if opened else 0)
     if opened and not closed:
@@ -90,5 +90,5 @@ def answer_score(trace: Trace, response: Response) -> float:
 
 
 def follows_form(text: str) -> bool:
-    """Tell whether the text is exactly ``<think>…</think><answer>Yes|No</answer>``."""
+    """Return whether the text is exactly ``<think>…</think><answer>Yes|No</answer>``."""
     return _FORM.fullmatch(text.strip()) is not None

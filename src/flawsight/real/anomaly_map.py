@@ -28,7 +28,7 @@ def aggregate(image_attention: Tensor, selected: Tensor, weights: Tensor) -> Ten
 
 
 def density(attention: Tensor) -> Tensor:
-    """Return d = A / mean(A) of a (grid_h, grid_w) map: 1 where it is flat, whatever the grid."""
+    """Return d = A / mean(A) of a (grid_h, grid_w) map; a flat map has density 1 on any grid."""
     return attention / attention.mean().clamp(min=torch.finfo(attention.dtype).tiny)
 
 

@@ -73,14 +73,14 @@ def tie_phrases(
     """Give each region the phrases that attend to it more than to the rest of the image.
 
     The excess of a phrase at a region is the share of its tokens' attention there, less the
-    region's share of the image. Phrases go to different regions as far as there are enough, so that
-    the sum of the excesses is greatest; what is left over goes to its greatest. Without an excess
-    above 0 a phrase is tied to nothing.
+    region's share of the image. Phrases are assigned to different regions, with the greatest sum of
+    excesses. If there are more phrases than regions, each of the rest goes to the region of its
+    greatest excess. A phrase without an excess above 0 is tied to no region.
 
     Args:
         regions: K.
         token_maps: (R, grid_h, grid_w) attention of the reasoning tokens.
-        phrases: S phrases (text, indices of its tokens) that speak of a defect.
+        phrases: S phrases (text, indices of its tokens) about a defect.
 
     Returns:
         The regions in the same order, with `phrases` and `tokens`.

@@ -1,5 +1,5 @@
-"""The two scores of a reasoning token: S_T, how much it reads the anomaly words; S_I, how focused
-its attention to the image is (paper §3.1). Pure functions of attention rows."""
+"""The two scores of a reasoning token: S_T, its attention to the anomaly words of the question, and
+S_I, the concentration of its attention to the image (paper §3.1)."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ def semantic_relevance(question_attention: Tensor, anomaly_tokens: Tensor) -> Te
         anomaly_tokens: (Q,) bool.
 
     Returns:
-        (R,) in [0, 1]; 0 where there is nothing to divide by.
+        (R,) in [0, 1]; 0 for a row without attention to the question.
     """
     relevance = question_attention[:, anomaly_tokens].sum(dim=1)
     scale = question_attention.sum(dim=1)
@@ -40,7 +40,7 @@ def attention_concentration(image_attention: Tensor) -> Tensor:
         image_attention: (R, grid_h, grid_w), at least 0.
 
     Returns:
-        (R,) in [0, 1]: 1 for a single blob, and 0 for a map that is flat, thus looks nowhere.
+        (R,) in [0, 1]: 1 for a single blob, 0 for a flat map.
     """
     if len(image_attention) == 0:
         return torch.zeros(0)

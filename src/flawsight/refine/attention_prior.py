@@ -22,18 +22,18 @@ from ..real.anomaly_map import density
 
 FILE = "attention_prior.npz"
 GRID = (15, 15)
-# From which density on normal images a patch is a sink.
+# A patch of higher density on normal images is a sink.
 SINK = 2.0
 
 
 @dataclass(frozen=True)
 class AttentionPrior:
-    """Where the reasoning of one model attends on normal images.
+    """The mean attention of a model's reasoning on normal images.
 
     Attributes:
         density: (15, 15) mean density of the attention.
-        layers: whose attention it is, as in `Settings.layers`.
-        images: how many normal images it is the mean of.
+        layers: the layers averaged, as in `Settings.layers`.
+        images: number of normal images.
         model_sha256: of the model's weights.
     """
 
@@ -48,11 +48,7 @@ class AttentionPrior:
         return hashlib.sha256(self.density.numpy().astype("<f4").tobytes()).hexdigest()
 
     def check(self, layers: tuple[int, ...] | None) -> None:
-        """Make sure that maps of these layers may be divided by it.
-
-        Raises:
-            SettingsError: if it is of other layers.
-        """
+        """Raise SettingsError if the prior is of other layers."""
         if layers != self.layers:
             raise SettingsError(
                 f"The attention prior is of layers {self.layers}, the settings average {layers}; "
@@ -63,12 +59,7 @@ class AttentionPrior:
 def measure_prior(
     maps: Iterable[Tensor], layers: tuple[int, ...] | None, model_sha256: str
 ) -> AttentionPrior:
-    """Average normal images.
-
-    Args:
-        maps: of each image, its reasoning's (grid_h, grid_w) mean attention.
-        layers: whose attention that is.
-        model_sha256: of the model.
+    """Average the (grid_h, grid_w) attention maps of normal images.
 
     Raises:
         CalibrationError: if there are no maps.
@@ -96,7 +87,7 @@ def load_prior(folder: Path, model_sha256: str) -> AttentionPrior | None:
     """Return the attention_prior.npz of a model's folder; None if there is none.
 
     Raises:
-        ModelError: if it is damaged, or was measured on other weights than those of this hash.
+        ModelError: if it is damaged or belongs to other weights.
     """
     path = folder / FILE
     try:
@@ -110,30 +101,27 @@ def load_prior(folder: Path, model_sha256: str) -> AttentionPrior | None:
                 int(arrays["images"]),
                 str(arrays["model_sha256"]),
             )
+        if prior.model_sha256 != model_sha256:
+            raise ValueError("it was measured on other weights")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelError(
-            f"{path} cannot be read ({error}); remove it, or make it again with flawsight prior."
+            f"{path} cannot be used ({error}); remove it, or make it again with flawsight prior."
         ) from error
-    if prior.model_sha256 != model_sha256:
-        raise ModelError(
-            f"{path} was measured on other weights; remove it, or make it again with flawsight "
-            "prior."
-        )
     return prior
 
 
 def divide_by_prior(attention: Tensor, prior: Tensor | None) -> Tensor:
-    """Return (…, grid_h, grid_w) how many times the prior's density each patch has.
+    """Return the (…, grid_h, grid_w) density of attention divided by the prior's.
 
     Args:
         attention: (…, grid_h, grid_w), at least 0.
-        prior: (h, w) density on normal images, of any grid; None leaves attention as it is.
+        prior: (h, w) density on normal images, of any grid; None returns attention unchanged.
     """
     if prior is None:
         return attention
-    # A patch that never gets attention must not make a peak of next to nothing.
+    # Dividing by almost 0 would turn a trace of attention into a peak.
     grid = (attention.shape[-2], attention.shape[-1])
     return density(attention) / _on_grid(prior, grid).clamp(min=0.1)
 

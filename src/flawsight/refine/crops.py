@@ -1,7 +1,7 @@
-"""Inspect crops of the image around its most suspect places. Beyond the paper.
+"""Inspect crops around the peaks of the map. Beyond the paper.
 
-The response to the whole image is replayed on each crop, not generated again, so a crop costs one
-forward pass. The attention there, and whether the model would answer Yes, goes into map and score.
+The response to the whole image is replayed on each crop, not generated again: a crop costs one
+forward pass. Its attention is merged into the map, and its P(Yes) into the score.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from ..mllm.patch_features import PatchScore
 from ..mllm.replay import replay
 from ..mllm.response import answer_score, parse_response
 from ..real.anomaly_map import upsample
-from ..real.select import mean_attention
+from ..real.token_selection import mean_attention
 from ..settings import Settings
 from .attention_prior import divide_by_prior
 from .feature_distance import multiply_by_distance
 
 Outcome = TypeVar("Outcome", bound=Trace | FlawsightError)
 
-# Crops replayed at once on a CPU: few stay in its cache, which is worth more than a batch there.
+# Batch size of crops on a CPU. A small batch stays in its cache, which saves more than batching.
 AT_ONCE = 4
 
 
@@ -40,12 +40,11 @@ def inspect_crops(
     prior: Tensor | None = None,
     patch_score: PatchScore | None = None,
 ) -> list[Outcome]:
-    """Give the traces their crops; an error in the place of a trace stays.
+    """Add crops to the traces; errors are returned unchanged.
 
     Args:
-        mllm: the model.
         images: RGB images.
-        traces: one per image.
+        traces: one trace or error per image.
         settings: `crops`, their size and tokens.
         prior: (h, w) density on normal images, or None.
         patch_score: see `score_patches`.
@@ -55,17 +54,17 @@ def inspect_crops(
     """
     if not settings.crops:
         return list(traces)
-    jobs: list[tuple[int, Box]] = []
+    jobs: list[tuple[int, Box, str]] = []
     for index, (image, trace) in enumerate(zip(images, traces, strict=True)):
         if not isinstance(trace, Trace):
             continue
         attention = mean_attention(trace, settings)
-        if attention is None:  # nothing was said that could be replayed on a crop
+        if attention is None:  # no reasoning to replay
             continue
         suspect = multiply_by_distance(divide_by_prior(attention, prior), trace.feature_distance)
         size = (image.height, image.width)
         boxes = suspect_crops(suspect, size, settings.crops, settings.crop_share)
-        jobs += [(index, box) for box in boxes]
+        jobs += [(index, box, trace.text) for box in boxes]
     if settings.image_tokens is not None:
         tokens = max(1, round(settings.crop_token_share * settings.image_tokens))
         settings = replace(settings, image_tokens=tokens)
@@ -75,11 +74,10 @@ def inspect_crops(
         chunk = jobs[start : start + at_once]
         cut = [
             images[i].crop((left, top, left + width, top + height))
-            for i, (left, top, width, height) in chunk
+            for i, (left, top, width, height), _ in chunk
         ]
-        texts = [trace.text for i, _ in chunk if isinstance(trace := traces[i], Trace)]
-        replayed = replay(mllm, cut, texts, settings, patch_score)
-        for (index, box), seen in zip(chunk, replayed, strict=True):
+        replayed = replay(mllm, cut, [text for *_, text in chunk], settings, patch_score)
+        for (index, box, _), seen in zip(chunk, replayed, strict=True):
             attention = mean_attention(seen, settings)
             assert attention is not None
             score = answer_score(seen, parse_response(seen.text))
@@ -93,12 +91,12 @@ def inspect_crops(
 def suspect_crops(
     density: Tensor, image_size: tuple[int, int], count: int, share: float
 ) -> list[Box]:
-    """Return crops of an image, each around the densest place outside of those before it.
+    """Return crops of an image, each around the densest patch outside of the crops before it.
 
     Args:
         density: (grid_h, grid_w) of the whole image.
         image_size: (height, width).
-        count: of crops at most; fewer if they cover all that has any density.
+        count: greatest number of crops; fewer if they cover all density.
         share: of the image's height and width that a crop has, in (0, 1].
 
     Returns:
@@ -125,10 +123,10 @@ def suspect_crops(
 def merge_crops(
     density: Tensor, crops: Sequence[tuple[Box, Tensor, float]], image_size: tuple[int, int]
 ) -> Tensor:
-    """Return the (height, width) density of the whole image and of its crops.
+    """Return the (height, width) density of the whole image merged with that of its crops.
 
-    Inside crops it is the mean of the whole image's and of theirs. Each of these counts by
-    2 P(Yes), which is 1 for a crop about which the model is undecided.
+    Inside crops it is the mean of the whole image's density and the crops'. A crop's density is
+    weighted by 2 P(Yes), which is 1 if the model is undecided.
 
     Args:
         density: (grid_h, grid_w) of the whole image.
@@ -147,12 +145,8 @@ def merge_crops(
 def merge_scores(whole: float, crops: Sequence[float]) -> float:
     """Return P(Yes) of the whole image and its crops.
 
-    Its log-odds are the mean of the whole image's and of the crops' mean: the whole image lacks a
-    crop's detail, and a crop lacks the rest of the image to be compared with.
-
-    Args:
-        whole: P(Yes) of the whole image.
-        crops: of each crop; none leaves `whole` as it is.
+    The log-odds are the mean of the whole image's and the crops' mean. The whole image lacks a
+    crop's detail, and a crop lacks the context. Without crops, `whole` is returned.
     """
     if not crops:
         return whole

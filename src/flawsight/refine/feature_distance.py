@@ -1,7 +1,7 @@
 """Distance of each patch's vision features from the other patches of its image. Beyond the paper.
 
-Attention says where the reasoning looks, on a coarse grid. A defect is also a patch whose features
-differ from most others, in the model's own vision encoder: independent evidence that needs no word.
+A defect is a patch whose features in the vision encoder differ from most others of the image. This
+evidence is independent of the response.
 """
 
 import torch
@@ -13,8 +13,8 @@ from ..real.anomaly_map import density, upsample
 def feature_distance(features: Tensor) -> Tensor:
     """Return the squared Mahalanobis distance of each patch from the image's other patches.
 
-    This is the RX detector (Reed and Yu 1990), with the covariance shrunk toward a multiple of the
-    identity as much as oracle approximating shrinkage says (Chen, Wiesel, Eldar and Hero 2010).
+    This is the RX detector (Reed and Yu 1990). The covariance is shrunk toward a multiple of the
+    identity by oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010).
 
     Args:
         features: (n, d) of the n patches of one image.
@@ -38,7 +38,7 @@ def _mahalanobis(features: Tensor) -> Tensor:
     shrinkage = ((square + mean**2) / ((count + 1) * (square - mean**2 / width))).clamp(0, 1)
     shrunk = (1 - shrinkage) * covariance
     shrunk.diagonal().add_(shrinkage * mean)
-    # Unchecked: what is NaN stays so, and is reported at the answer.
+    # Unchecked: NaN is kept, and reported with the answer.
     precision = torch.cholesky_inverse(torch.linalg.cholesky_ex(shrunk).L)
     return density(((centred @ precision) * centred).sum(dim=1))
 
@@ -48,10 +48,10 @@ def multiply_by_distance(attention: Tensor, distance: Tensor | None) -> Tensor:
 
     Args:
         attention: (grid_h, grid_w), at least 0.
-        distance: (h, w) of the same image, on a grid that may be finer; None leaves it out.
+        distance: (h, w) of the same image, on a grid that may be finer; None is 1 everywhere.
 
     Returns:
-        (h, w) density; that of the attention alone, on its grid, without a distance.
+        (h, w) density, on the grid of the distance if there is one.
     """
     if distance is None:
         return density(attention)

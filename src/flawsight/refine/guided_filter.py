@@ -8,25 +8,25 @@ from scipy.ndimage import uniform_filter
 from ..inspection import FloatArray
 from ..real.anomaly_map import upsample
 
-# Of a grid cell; and how much contrast, squared, counts as an edge. Chosen on half of the
-# validation families (docs/log.md).
+# Radius in grid cells, and the squared contrast of an edge. Chosen on half of the validation
+# families (docs/log.md).
 RADIUS = 0.5
 EPSILON = 1e-3
 
 
 def guided_filter(anomaly_map: FloatArray, guide: FloatArray, cells: int) -> FloatArray:
-    """Filter a map so that it follows the edges of an image (guided filter, He et al. 2010).
+    """Make a map follow the edges of an image by a guided filter (He et al. 2010).
 
-    Around each pixel the map is fitted as a·guide + b, by least squares; if the guide is even
-    there, the map is only smoothed. Nothing new is marked: a flat map stays flat.
+    Around each pixel the map is fitted as a·guide + b, by least squares. If the guide is uniform
+    there, the map is smoothed. A flat map stays flat.
 
     Args:
         anomaly_map: (height, width).
-        guide: (h, w) brightness of the same image in [0, 1], of any size, at which it is filtered.
-        cells: of the grid that the map was made on.
+        guide: (h, w) brightness of the same image in [0, 1]; its size is that of the filter.
+        cells: number of cells of the map's grid.
 
     Returns:
-        (height, width), within the range of the map that came in.
+        (height, width), within the range of the input map.
     """
     size = 2 * max(1, round(RADIUS * (guide.size / cells) ** 0.5)) + 1
 

@@ -1,7 +1,6 @@
-"""Any chat VLM of transformers, answers only: no attention, no map."""
+"""Any chat VLM of transformers: answers without attention or map."""
 
 import time
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ from PIL import Image
 from ...errors import AnswerError, FlawsightError, ImageError, ModelError, SettingsError
 from ...io.images import read_image
 from ...mllm.contradiction import contradicts
+from ...mllm.cut_traces import token_spans
 from ...mllm.generate import respond
 from ...mllm.load import MLLM
 from ...mllm.response import parse_response
 from ...prompt import QUESTION, user_message
-from .protocol import Prediction
+from .protocol import Prediction, each
 
 
 class ChatVLMDetector:
-    """Asks flawsight's question of a chat VLM and reads its answer, decoded greedily.
+    """Asks a chat VLM flawsight's question and parses its answer, decoded greedily.
 
     Args:
         name: in tables.
@@ -61,23 +61,17 @@ class ChatVLMDetector:
         }
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Ask about a batch of images, with an error in the place of each that failed.
+        """Ask about a batch of images; return an error for each that failed.
 
         pred_score is P(Yes) / (P(Yes) + P(No)) at the answer token, in [0, 1].
 
         Raises:
             ModelError: if the model computes NaN, or the batch does not fit into memory.
         """
-        outcomes: dict[int, Prediction | FlawsightError] = {}
-        opened: dict[int, Image.Image] = {}
-        for index, path in enumerate(images):
-            try:
-                opened[index] = read_image(path)
-            except FlawsightError as error:
-                outcomes[index] = error
-        if opened:
-            outcomes.update(zip(opened, self._ask(list(opened.values())), strict=True))
-        return [outcomes[index] for index in range(len(images))]
+        opened = each(read_image, images)
+        good = [image for image in opened if isinstance(image, Image.Image)]
+        outcomes = iter(self._ask(good) if good else [])
+        return [next(outcomes) if isinstance(image, Image.Image) else image for image in opened]
 
     @torch.inference_mode()
     def _ask(self, images: list[Image.Image]) -> list[Prediction | FlawsightError]:
@@ -109,25 +103,14 @@ class ChatVLMDetector:
         self, ids: list[int], margins: torch.Tensor, seconds: float
     ) -> Prediction | AnswerError:
         """Read a response of R tokens with its (R,) log P(Yes) − log P(No)."""
-        tokenizer = self._mllm.processor.tokenizer
-
-        def decoded(count: int) -> str:
-            text: str = tokenizer.decode(
-                ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            return self._prefix + text
-
-        text = decoded(len(ids))
+        text, spans = token_spans(self._mllm.processor.tokenizer, ids)
+        text = self._prefix + text
         try:
             response = parse_response(text)
         except AnswerError as error:
             return error
-        # The first token that ends beyond the answer's start; a token may end within a character.
-        answer_token = bisect_right(
-            range(len(ids)),
-            response.answer_start,
-            key=lambda index: len(decoded(index + 1).rstrip("\ufffd")),
-        )
+        start = response.answer_start - len(self._prefix)
+        answer_token = next(index for index, (_, end) in enumerate(spans) if end > start)
         explanation = text[slice(*response.reasoning)]
         return Prediction(
             pred_score=float(margins[answer_token].double().sigmoid()),

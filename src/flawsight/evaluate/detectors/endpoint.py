@@ -1,4 +1,4 @@
-"""Any model behind an OpenAI-compatible endpoint as a detector: it answers Yes or No and why."""
+"""Any model behind an OpenAI-compatible endpoint as a detector: a verdict with its reasoning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,34 +22,27 @@ _LOGPROBS = {"logprobs": True, "top_logprobs": 20}
 class EndpointDetector:
     """A multimodal LLM behind an OpenAI-compatible chat completions endpoint.
 
-    It gets flawsight's question and instruction. It yields a verdict, and with `logprobs` a score.
+    It gets flawsight's question and instruction, and gives a verdict and, with `logprobs`, a score.
 
     Args:
         model: its name on the server.
-        base_url: of the server, like "http://localhost:8000/v1"; None is the variable
-            OPENAI_BASE_URL, or else OpenAI.
+        base_url, api_key_env, requests_per_minute, timeout, retries: see `EndpointClient`.
         name: in tables; None is the model.
-        api_key_env: environment variable that holds the key. A server on this machine needs none.
-        cache: folder for answers; a kept answer costs no request. None keeps none.
-        requests_per_minute: limit, repeated requests included; None is no limit.
+        cache: folder for answers; a cached answer costs no request. None caches none.
         concurrency: requests in flight at once.
         max_tokens: maximum length of the answer, in tokens.
         token_limit: the server's name of that parameter; None is "max_completion_tokens" for
             OpenAI and "max_tokens" elsewhere.
         temperature: of sampling; None leaves it to the server, as some models demand.
         logprobs: ask for log-probabilities, and score by P(Yes) / (P(Yes) + P(No)) at the answer.
-            Some servers refuse such a request (OpenAI for reasoning models). Others give none
+            Some servers refuse such a request (OpenAI for reasoning models). Others ignore it
             (transformers serve); then there is no score.
-        timeout: seconds without data from the server after which a request fails.
-        retries: how often a failed request is repeated.
         price_in, price_out: US$ per million tokens of input and output.
         budget: US$ that this object may spend; then no further request starts. The requests in
             flight, fewer than `concurrency`, may exceed it.
 
     Raises:
-        DetectorError: if the key is missing.
-        MissingExtraError: without the openai package.
-        SettingsError: if an argument makes no sense.
+        SettingsError: if an argument makes no sense; further errors see `EndpointClient`.
     """
 
     def __init__(
@@ -90,7 +83,7 @@ class EndpointDetector:
         # Several rounds per batch, since a batch waits for its slowest request.
         self.batch_size = 4 * concurrency
         self._concurrency = concurrency
-        self._cache = AnswerCache(cache)
+        self._cache = None if cache is None else AnswerCache(cache)
         if token_limit is None:
             token_limit = "max_completion_tokens" if base_url == OPENAI else "max_tokens"
         parameters: dict[str, Any] = {token_limit: max_tokens}
@@ -128,15 +121,16 @@ class EndpointDetector:
         except FlawsightError as error:
             return error
         key = AnswerCache.key(self._request, png)
-        if (kept := self._cache.get(key)) is not None:
-            return _prediction(kept, cost=0.0)
+        if self._cache is not None and (cached := self._cache.get(key)) is not None:
+            return _prediction(cached, cost=0.0)
         self._budget.check()
         messages = with_image(self._request["messages"], png)
         request = {"model": self._request["model"], "messages": messages}
         answer = self._client.ask(request | self._request["parameters"])
         if isinstance(answer, DetectorError):
             return answer
-        self._cache.put(key, answer)
+        if self._cache is not None:
+            self._cache.put(key, answer)
         return _prediction(answer, self._budget.add(answer))
 
 

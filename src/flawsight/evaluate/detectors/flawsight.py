@@ -11,14 +11,10 @@ from .protocol import Prediction
 
 
 class FlawsightDetector:
-    """ReAL on one multimodal LLM.
+    """An Inspector as a detector.
 
     Detectors that differ only in selection or refinement share their generation, if their
     inspectors have a trace store in the same folder.
-
-    Args:
-        name: in tables.
-        inspector: model, settings and batch size.
     """
 
     def __init__(self, name: str, inspector: Inspector) -> None:

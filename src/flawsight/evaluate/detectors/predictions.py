@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import ExifTags, Image
 
 from ...errors import DetectorError, FlawsightError
 from ...inspection import FloatArray
-from .protocol import Prediction
+from .protocol import Prediction, each
 
 FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
 _TRUE, _FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
@@ -22,7 +23,7 @@ Row = dict[str, Any]
 
 
 class PredictionsDetector:
-    """A folder of predictions; nothing is computed.
+    """A folder of predictions.
 
     Args:
         folder: with one of `FILES`; the first found is read.
@@ -42,30 +43,21 @@ class PredictionsDetector:
             raise DetectorError(f"{folder} holds no predictions: none of {', '.join(FILES)}.")
         try:
             content = file.read_bytes()
-            self._rows = _parse(content.decode("utf-8-sig"), file)
+            rows = _parse(content.decode("utf-8-sig"), file)
         except (OSError, UnicodeDecodeError) as error:
             raise DetectorError(f"Cannot read {file}: {error}") from error
         self._sha256 = hashlib.sha256(content).hexdigest()
-        self._by_path: dict[str, list[Row]] = {}
         self._by_name: dict[str, list[Row]] = {}
-        for row in self._rows:
-            path = _parts(row["image"])
-            self._by_path.setdefault("/".join(path), []).append(row)
-            self._by_name.setdefault(path[-1], []).append(row)
+        for row in rows:
+            self._by_name.setdefault(_parts(row["image"])[-1], []).append(row)
 
     def about(self) -> dict[str, Any]:
         """Return the kind of detector and the hash of the predictions file."""
         return {"detector": "predictions", "sha256": self._sha256}
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Return the folder's prediction for each image, or the error in its place."""
-        outcomes: list[Prediction | FlawsightError] = []
-        for image in images:
-            try:
-                outcomes.append(self._read(image))
-            except FlawsightError as error:
-                outcomes.append(error)
-        return outcomes
+        """Return the folder's prediction for each image, or its error."""
+        return each(self._read, images)
 
     def _read(self, image: Path) -> Prediction:
         row = self._find(image)
@@ -89,14 +81,10 @@ class PredictionsDetector:
     def _find(self, image: Path) -> Row:
         """Return an image's row: the one with its absolute path, else the longest common ending."""
         path = _parts(str(image.absolute()))
-        rows = self._by_path.get("/".join(path))
-        if rows is None:
-            candidates = self._by_name.get(path[-1], [])
-            lengths = [_common_ending(path, _parts(row["image"])) for row in candidates]
-            longest = max(lengths, default=0)
-            rows = [
-                row for row, length in zip(candidates, lengths, strict=True) if length == longest
-            ]
+        candidates = self._by_name.get(path[-1], [])
+        fits = [_fit(path, _parts(row["image"])) for row in candidates]
+        best = max(fits, default=None)
+        rows = [row for row, fit in zip(candidates, fits, strict=True) if fit == best]
         if not rows:
             raise DetectorError(f"{self.folder} holds no prediction for {image}.")
         if len(rows) > 1:
@@ -135,13 +123,10 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")] or [path]
 
 
-def _common_ending(first: list[str], second: list[str]) -> int:
-    count = 0
-    for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+def _fit(path: list[str], other: list[str]) -> tuple[int, bool]:
+    """Return how many last parts two paths share, and whether they are the same."""
+    pairs = zip(reversed(path), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), path == other
 
 
 def _as_score(value: Any, image: Path) -> float | None:
@@ -186,19 +171,14 @@ def _read_map(path: Path) -> FloatArray:
         raise DetectorError(f"Cannot read the map {path}: {error}") from error
 
 
-def _upright_size(image: Path) -> tuple[int, int]:
-    """Return (height, width) of the upright image, without decoding it."""
+def _check_map(anomaly_map: FloatArray, image: Path, name: str) -> None:
     try:
-        with Image.open(image) as file:
+        with Image.open(image) as file:  # not decoded
             width, height = file.size
-            rotated = file.getexif().get(ExifTags.Base.Orientation) in _ROTATED
+            if file.getexif().get(ExifTags.Base.Orientation) in _ROTATED:
+                width, height = height, width
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise DetectorError(f"Cannot read {image}: {error}") from error
-    return (width, height) if rotated else (height, width)
-
-
-def _check_map(anomaly_map: FloatArray, image: Path, name: str) -> None:
-    height, width = _upright_size(image)
     if anomaly_map.shape != (height, width):
         raise DetectorError(
             f"The map {name} has shape {anomaly_map.shape}, its image {image} is {width}×{height} "

@@ -1,24 +1,26 @@
 """The interface of every detector under comparison: image files in, predictions out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...errors import FlawsightError
 from ...inspection import FloatArray
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """A detector's prediction for one image. None: this kind of detector does not give it.
+    """A detector's prediction for one image; None for what the detector does not predict.
 
     Attributes:
         pred_score: finite, higher for a defect.
         pred_label: the detector's own verdict, True for a defect.
         anomaly_map: (height, width) of the upright image, finite, higher for a defect.
         explanation: the reasoning as text.
-        contradiction: True if the reasoning says the opposite of the verdict.
+        contradiction: True if the reasoning claims the opposite of the verdict.
         seconds: time spent on this image.
         details: further fields of the run folder's row, as JSON types.
     """
@@ -50,8 +52,19 @@ class Detector(Protocol):
         """
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
-        """Return a prediction for each image, or the error in its place.
+        """Return the prediction for each image, or its error.
 
         Raises:
             FlawsightError: if every image would fail.
         """
+
+
+def each(function: Callable[[Path], T], images: Sequence[Path]) -> list[T | FlawsightError]:
+    """Return for each image what `function` returns, or the error that it raises."""
+    outcomes: list[T | FlawsightError] = []
+    for image in images:
+        try:
+            outcomes.append(function(image))
+        except FlawsightError as error:
+            outcomes.append(error)
+    return outcomes

@@ -1,7 +1,7 @@
 """`texture`: a classical baseline without learning, for homogeneous surfaces.
 
-Each pixel is described by local statistics, and scored by their Mahalanobis distance from those of
-the image's other pixels.
+The score of a pixel is the Mahalanobis distance of its local statistics from those of the image's
+other pixels.
 """
 
 import time
@@ -16,10 +16,10 @@ from scipy import ndimage
 from ...errors import FlawsightError
 from ...inspection import FloatArray
 from ...io.images import read_image
-from .protocol import Prediction
+from .protocol import Prediction, each
 
-# The scales (by average precision) and the score (by AUROC) did best on the validation families;
-# LONG_SIDE was not chosen there (docs/results.md).
+# The scales (by average precision) and the score (by AUROC) were chosen on the validation families,
+# LONG_SIDE was not (docs/results.md).
 LONG_SIDE = 320
 SCALES = (3.0, 6.0)
 SHRINKAGE = 0.1
@@ -32,7 +32,7 @@ _TINY = 1e-3
 
 
 class TextureDetector:
-    """Scores images by their most deviating pixels; gives no verdicts."""
+    """Scores images by their most deviating pixels, without verdicts."""
 
     batch_size = 1
 
@@ -52,25 +52,20 @@ class TextureDetector:
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Return for each image a pred_score and an anomaly_map in [0, 1], or the error."""
-        outcomes: list[Prediction | FlawsightError] = []
-        for path in images:
-            start = time.perf_counter()
-            try:
-                image = read_image(path)
-            except FlawsightError as error:
-                outcomes.append(error)
-                continue
-            deviation = deviation_map(image)
-            small = deviation / (deviation + HALF_BRIGHT)
-            resized = Image.fromarray(small).resize(image.size, Image.Resampling.BILINEAR)
-            outcomes.append(
-                Prediction(
-                    pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
-                    anomaly_map=np.asarray(resized, dtype=np.float32).clip(0, 1),
-                    seconds=time.perf_counter() - start,
-                )
-            )
-        return outcomes
+        return each(_predict, images)
+
+
+def _predict(path: Path) -> Prediction:
+    start = time.perf_counter()
+    image = read_image(path)
+    deviation = deviation_map(image)
+    small = deviation / (deviation + HALF_BRIGHT)
+    resized = Image.fromarray(small).resize(image.size, Image.Resampling.BILINEAR)
+    return Prediction(
+        pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
+        anomaly_map=np.asarray(resized, dtype=np.float32).clip(0, 1),
+        seconds=time.perf_counter() - start,
+    )
 
 
 def deviation_map(image: Image.Image) -> FloatArray:
@@ -85,7 +80,7 @@ def deviation_map(image: Image.Image) -> FloatArray:
     centred = values - np.median(values, axis=1, keepdims=True)
     spread = np.median(np.abs(centred), axis=1, keepdims=True) * _MAD_TO_STD
     standard = centred / (spread + _TINY)
-    # Clipped, so that outliers hardly change the covariance.
+    # Clipping makes the covariance robust to outliers.
     clipped = np.clip(standard, -3, 3)
     covariance = clipped @ clipped.T / clipped.shape[1]
     count = len(covariance)

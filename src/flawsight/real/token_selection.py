@@ -1,4 +1,4 @@
-"""Which reasoning tokens make the map, and with what weight."""
+"""Select the reasoning tokens that make the map, and weight them."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class ScoredReasoning:
     """The reasoning of a response with its R tokens' attention and scores.
 
     Attributes:
-        response: where reasoning and answer stand in the trace's text.
+        response: positions of reasoning and answer in the trace's text.
         tokens: R indices of response tokens.
         attention: (R, grid_h, grid_w) their attention to the image.
         scores: of the R tokens.
@@ -33,7 +33,7 @@ def select(trace: Trace, settings: Selection) -> ScoredReasoning:
     """Score the reasoning of a response and select the tokens that make the map (paper §3.1).
 
     Raises:
-        AnswerError: if the response holds no Yes or No, so the reasoning has no end.
+        AnswerError: if the response holds no Yes or No.
     """
     response = parse_response(trace.text)
     tokens, rows = reasoning_rows(trace, response.reasoning, settings)
@@ -46,15 +46,11 @@ def select(trace: Trace, settings: Selection) -> ScoredReasoning:
 def reasoning_rows(
     trace: Trace, reasoning: tuple[int, int], settings: Selection
 ) -> tuple[list[int], Tensor]:
-    """Find the reasoning's tokens in a trace, and the attention rows that are theirs.
+    """Return the R indices of the reasoning's tokens, and (R,) rows of their attention.
 
     Args:
-        trace: of the response.
         reasoning: [start, end) characters of the reasoning in `trace.text`.
         settings: `attention_row`.
-
-    Returns:
-        R indices of response tokens, and (R,) rows of the trace's attention.
     """
     start, end = reasoning
     tokens = [
@@ -84,7 +80,7 @@ def select_tokens(
     anomaly_tokens: Tensor,
     settings: Selection,
 ) -> TokenScores:
-    """Score the reasoning tokens and select those that speak of the defect (paper §3.1).
+    """Score the reasoning tokens and select those about the defect (paper §3.1).
 
     Token r is selected iff Ŝ_T > τ_t and Ŝ_I > τ_i; its weight is w_r = α Ŝ_T + β Ŝ_I. The vanilla
     baseline selects every token with weight 1. If none passes, `settings.fallback` decides.
