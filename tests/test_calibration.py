@@ -3,29 +3,35 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
 from flawsight.calibration import (
+    Calibration,
     NormalScores,
     calibrate,
     conformal_threshold,
-    load_calibration,
-    save_calibration,
 )
 from flawsight.cli import app
 from flawsight.data.dataset import Sample
 from flawsight.errors import CalibrationError
 from flawsight.evaluate.plots import draw_histogram
+from flawsight.inspector import Inspector
+from flawsight.mllm.load import MLLM
+from flawsight.refine.attention_prior import AttentionPrior
 from flawsight.runs.normal_scores import category_of_path, read_normal_scores
 from flawsight.runs.read import read_rows
+from flawsight.settings import Settings
 from flawsight_surfaces import render_pair
 
 MODEL = {"name": "some", "sha256": "a" * 64}
@@ -93,8 +99,8 @@ def test_a_score_that_is_no_number_is_refused() -> None:
 def test_categories_have_thresholds_of_their_own_and_survive_the_file(tmp_path: Path) -> None:
     scores = NormalScores({"nut": (0.1, 0.2, 0.3), "cap": (0.7, 0.8, 0.9)}, 0, MODEL, {"alpha": 1})
     calibration = calibrate(scores, 0.25, by_category=True)
-    save_calibration(calibration, tmp_path / "c.json")
-    assert load_calibration(tmp_path / "c.json") == calibration
+    calibration.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == calibration
     assert calibration.threshold("nut") == 0.3
     assert calibration.threshold("cap") == 0.9
     assert calibration.threshold() == 0.9
@@ -122,7 +128,7 @@ def test_categories_have_thresholds_of_their_own_and_survive_the_file(tmp_path: 
 def test_a_damaged_calibration_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(CalibrationError, match="calibrat"):
-        load_calibration(tmp_path / "c.json")
+        Calibration.load(tmp_path / "c.json")
 
 
 def test_only_normal_images_of_a_bench_count(tmp_path: Path) -> None:
@@ -169,7 +175,7 @@ def test_without_matplotlib_there_is_a_calibration_and_a_line(
     code, output = flawsight("calibrate", run, "--false-alarm-rate", 0.5, "--out", out)
     assert code == 0
     assert "No histogram. This needs matplotlib: pip install 'flawsight[bench]'." in output
-    assert load_calibration(out).threshold() == 0.5
+    assert Calibration.load(out).threshold() == 0.5
 
 
 def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
@@ -191,12 +197,12 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     assert code == 0, output
     assert (tmp_path / "c.json.png").exists()
     scores = [row["pred_score"] for row in read_rows(tmp_path / "c-run")]
-    assert load_calibration(out).thresholds == {"all": max(scores), "line3": max(scores)}
+    assert Calibration.load(out).thresholds == {"all": max(scores), "line3": max(scores)}
 
     # The same from the run, without a model.
     again = tmp_path / "again.json"
     assert flawsight("calibrate", tmp_path / "c-run", *rate, "--out", again)[0] == 0
-    assert load_calibration(again).thresholds == load_calibration(out).thresholds
+    assert Calibration.load(again).thresholds == Calibration.load(out).thresholds
 
     flawsight("inspect", photos, *any_region, "--out", tmp_path / "plain")
     plain = read_rows(tmp_path / "plain")
@@ -242,9 +248,42 @@ def test_regions_are_calibrated_on_the_peaks_of_good_maps(tmp_path: Path) -> Non
     scores = read_normal_scores(tmp_path)
     calibration = calibrate(scores, 0.1)
     assert calibration.region_threshold() == conformal_threshold(peaks, 0.1)
-    save_calibration(calibration, tmp_path / "calibration.json")
-    assert load_calibration(tmp_path / "calibration.json") == calibration
+    calibration.save(tmp_path / "calibration.json")
+    assert Calibration.load(tmp_path / "calibration.json") == calibration
     # A run of another program does not tell.
     with (tmp_path / "inspections.jsonl").open("a") as file:
         file.write('{"image": "other.png", "pred_score": 0.5}\n')
     assert calibrate(read_normal_scores(tmp_path), 0.1).region_threshold() is None
+
+
+def test_an_inspector_takes_its_thresholds_from_a_calibration(tiny_mllm: MLLM) -> None:
+    settings = Settings(attention_prior=True)
+    prior = AttentionPrior(torch.rand(15, 15) + 0.5, None, 3, tiny_mllm.sha256)
+    scores = NormalScores(
+        {"nut": (0.2, 0.3), "cap": (0.8, 0.9)},
+        0,
+        {"name": "tiny", "sha256": tiny_mllm.sha256},
+        settings.to_json(),
+        prior.sha256,
+        {"nut": (0.4, 0.5), "cap": (0.6, 0.7)},
+    )
+    calibration = calibrate(scores, 0.4, by_category=True)
+
+    def inspector(**changes: Any) -> Inspector:
+        given = {"calibration": calibration, "prior": prior} | changes
+        return Inspector(tiny_mllm, given.pop("settings", settings), **given)
+
+    assert (inspector().threshold, inspector().settings.region_threshold) == (0.8, 0.6)
+    assert inspector(category="nut").threshold == 0.3
+    assert inspector(category="nut").settings.region_threshold == 0.5
+    wins = inspector(threshold=0.1)
+    assert (wins.threshold, wins.settings, wins.calibration) == (0.1, settings, None)
+    with pytest.raises(CalibrationError, match="no threshold for the category lid"):
+        inspector(category="lid")
+    with pytest.raises(CalibrationError, match="other settings"):
+        inspector(prior=None)
+    with pytest.raises(CalibrationError, match="other settings"):
+        inspector(settings=Settings())
+    other = replace(calibration, model={"name": "other", "sha256": "b" * 64})
+    with pytest.raises(CalibrationError, match="another model"):
+        inspector(calibration=other)

@@ -7,15 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calibration import Calibration
     from .errors import FlawsightError
     from .inspection import Inspection
     from .inspector import Inspector
     from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
-__all__ = ["PRESETS", "FlawsightError", "Inspection", "Inspector", "Settings", "__version__"]
+__all__ = [
+    "PRESETS", "Calibration", "FlawsightError", "Inspection", "Inspector", "Settings",
+    "__version__",
+]  # fmt: skip
 
 _HOMES = {
+    "Calibration": "calibration",
     "FlawsightError": "errors",
     "Inspection": "inspection",
     "Inspector": "inspector",

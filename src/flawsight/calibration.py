@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .errors import CalibrationError
 from .io.files import write_atomically
@@ -130,6 +130,39 @@ class Calibration:
                 "or calibrate again with these."
             )
 
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a calibration.json.
+
+        Raises:
+            CalibrationError: if it is missing or damaged, or of another format.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if values["format"] not in (1, FORMAT):
+                raise CalibrationError(
+                    f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
+                )
+            if not all(0 <= threshold <= 1 for threshold in values["thresholds"].values()):
+                raise ValueError("a threshold lies outside [0, 1]")
+            return cls(**values)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CalibrationError(
+                f"{path} is no readable calibration ({error}); make one with flawsight calibrate."
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write calibration.json, whole or not at all.
+
+        Raises:
+            CalibrationError: if it cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        except OSError as error:
+            raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error
+
 
 def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> float:
     """Return the ⌈(n + 1)(1 − a)⌉-th smallest of n normal scores.
@@ -197,37 +230,3 @@ def calibrate(
         prior_sha256=scores.prior_sha256,
         settings=scores.settings,
     )
-
-
-def load_calibration(path: str | Path) -> Calibration:
-    """Read a calibration.json.
-
-    Raises:
-        CalibrationError: if it is missing or damaged, or of another format.
-    """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        if values["format"] not in (1, FORMAT):
-            raise CalibrationError(
-                f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
-            )
-        if not all(0 <= threshold <= 1 for threshold in values["thresholds"].values()):
-            raise ValueError("a threshold lies outside [0, 1]")
-        return Calibration(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CalibrationError(
-            f"{path} is no readable calibration ({error}); make one with flawsight calibrate."
-        ) from error
-
-
-def save_calibration(calibration: Calibration, path: Path) -> None:
-    """Write calibration.json, whole or not at all.
-
-    Raises:
-        CalibrationError: if it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(asdict(calibration), indent=2) + "\n").encode())
-    except OSError as error:
-        raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error

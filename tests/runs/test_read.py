@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flawsight.calibration import calibrate, load_calibration
+from flawsight.calibration import Calibration, calibrate
 from flawsight.errors import (
     ArrayDeletedError,
     CalibrationError,
@@ -207,7 +207,7 @@ def test_a_run_of_version_0_1_is_exported(to: str, old_run: Path) -> None:
 
 
 def test_a_calibration_of_version_0_1_holds_for_the_same_model(inspector: Inspector) -> None:
-    calibration = load_calibration(OLD / "calibration.json")
+    calibration = Calibration.load(OLD / "calibration.json")
     assert calibration.threshold() == max(row["pred_score"] for row in old_rows())
     about = describe(inspector)
     assert about["prior_sha256"] is not None
@@ -222,7 +222,7 @@ def test_a_calibration_of_version_0_1_holds_for_the_same_model(inspector: Inspec
 def test_a_run_of_version_0_1_is_calibrated(old_run: Path, inspector: Inspector) -> None:
     scores = read_normal_scores(old_run)
     calibration = calibrate(scores, 0.5)
-    old = load_calibration(OLD / "calibration.json")
+    old = Calibration.load(OLD / "calibration.json")
     assert calibration.thresholds == old.thresholds
     assert calibration.region_thresholds == old.region_thresholds
     assert read_description(old_run)["format"] == 1

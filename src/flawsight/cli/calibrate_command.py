@@ -49,7 +49,7 @@ def calibrate(
     settings. A rate a needs ⌈1/a⌉ − 1 images.
     """
     with explained():
-        from ..calibration import POOLED, calibrate, save_calibration
+        from ..calibration import POOLED, calibrate
         from ..evaluate.plots import draw_histogram
         from ..io.images import find_images
         from ..runs.normal_scores import read_normal_scores
@@ -73,7 +73,7 @@ def calibrate(
                 inspect_into(folder, inspector, images, lambda row: move(advance=1))
         scores = read_normal_scores(run, images)
         calibration = calibrate(scores, false_alarm_rate, by_category)
-        save_calibration(calibration, out)
+        calibration.save(out)
         for name, threshold in calibration.thresholds.items():
             say(
                 f"{escape(name)}: threshold {threshold:.6g} from {calibration.counts[name]} normal "

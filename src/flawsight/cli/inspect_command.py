@@ -102,12 +102,11 @@ def inspect(
         inspector_options = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
             "attention": attention, "settings": options.parse_settings(preset, set_, seed),
-            "batch_size": batch_size, "threshold": threshold,
+            "batch_size": batch_size, "threshold": threshold, "category": category,
+            "calibration": options.load_calibration(calibration, category),
             "generator": _served(generator, generator_model, model),
         }  # fmt: skip
         if engine is Engine.RAY:
-            if calibration is not None:
-                raise SettingsError("--engine ray takes --threshold, not --calibration.")
             from ..runs.cluster import inspect_on_ray
 
             rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
@@ -117,7 +116,7 @@ def inspect(
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
-            failed = _inspect(paths, Path(out), inspector_options, calibration, category, quiet)
+            failed = _inspect(paths, Path(out), inspector_options, quiet)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -125,8 +124,6 @@ def _inspect(
     paths: list[str],
     out: Path,
     inspector_options: dict[str, Any],
-    calibration: Path | None,
-    category: str | None,
     quiet: bool,
 ) -> int:
     """Inspect and report; return how many images failed."""
@@ -135,11 +132,8 @@ def _inspect(
     processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
-    if category is not None and calibration is None:
-        raise SettingsError("--category chooses a threshold of --calibration FILE; give that too.")
     images = find_images(paths)
     with console.status("Loading the model …"):
-        from ..calibration import load_calibration
         from ..inspector import Inspector
         from ..report.write_report import write_report
         from ..runs.batch import inspect_into
@@ -147,11 +141,7 @@ def _inspect(
         from ..runs.folder import RunFolder
         from ..runs.read import read_rows
 
-        inspector = Inspector.from_pretrained(
-            **inspector_options,
-            calibration=None if calibration is None else load_calibration(calibration),
-            category=category,
-        )
+        inspector = Inspector.from_pretrained(**inspector_options)
         rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
         with processes.main_process_first() if processes else nullcontext():
             run = RunFolder(out, describe(inspector), rank)

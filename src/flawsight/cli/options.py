@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..calibration import Calibration
+from ..errors import SettingsError
 from ..settings import Settings, parse_override, preset
 
 Model = Annotated[
@@ -54,3 +56,17 @@ def parse_settings(preset_name: str, overrides: list[str] | None, seed: int = 0)
     """
     values = preset(preset_name).to_json() | {"seed": seed}
     return Settings.from_json(values | dict(map(parse_override, overrides or [])))
+
+
+def load_calibration(path: Path | None, category: str | None = None) -> Calibration | None:
+    """Return the calibration of a file; None without one.
+
+    Raises:
+        CalibrationError: if it cannot be read.
+        SettingsError: if a category is given without it.
+    """
+    if path is None:
+        if category is not None:
+            raise SettingsError("--category chooses a threshold of --calibration FILE; give both.")
+        return None
+    return Calibration.load(path)

@@ -95,7 +95,6 @@ def serve(
         opened = Store(store, files)
 
         def load() -> Any:
-            from ..calibration import load_calibration
             from ..inspector import Inspector
 
             return Inspector.from_pretrained(
@@ -103,7 +102,7 @@ def serve(
                 settings=options.parse_settings(preset, set_ or [], 0),
                 batch_size=batch_size,
                 threshold=threshold,
-                calibration=None if calibration is None else load_calibration(calibration),
+                calibration=options.load_calibration(calibration),
                 adapter=adapter,
                 device=device,
                 dtype=dtype,
