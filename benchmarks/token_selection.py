@@ -144,7 +144,10 @@ def selections(one: Annotated, rng: np.random.Generator) -> dict[str, Values]:
     mean_auroc, mean_precision = np.mean(drawn, axis=0)
     found["as many tokens at random"] = (float(mean_auroc), float(mean_precision))
     names = one.in_sentence & torch.tensor([kind == "defect" for kind in one.kinds])
-    for name, selected in (("the sentence of the defect", one.in_sentence), ("its name", names)):
+    for name, selected in (
+        ("the sentence of the defect", one.in_sentence),
+        ("its name alone", names),
+    ):
         if selected.any():
             found[f"oracle: {name}"] = plain_mean(selected)
     return found
