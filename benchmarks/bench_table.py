@@ -6,7 +6,6 @@ RUN is a folder written by `flawsight bench`. Data sets of 20 images or fewer ar
 """
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 from pages import markdown, parser_of, publish
@@ -14,28 +13,11 @@ from pages import markdown, parser_of, publish
 from flawsight.evaluate.metric_values import METRICS
 from flawsight.evaluate.tables import percent
 
-
-@dataclass(frozen=True)
-class Section:
-    """What a section shows.
-
-    Attributes:
-        detectors: the name in the table of each detector of the bench.
-        metrics: keys of METRICS.
-        group: "pooled" or "macro".
-    """
-
-    detectors: dict[str, str]
-    metrics: tuple[str, ...]
-    group: str = "pooled"
-
-
+# The detectors of the bench, and their names in the table.
 RENDERED = {
-    "flawsight": "`default`",
-    "flawsight:preset=paper": "`paper`",
-    "vanilla": "vanilla",
+    "flawsight": "`default`", "flawsight:preset=paper": "`paper`", "vanilla": "vanilla",
     "texture": "texture",
-}
+}  # fmt: skip
 REAL = {detector: name for detector, name in RENDERED.items() if detector != "vanilla"}
 CHOICES = (
     "ReAL", "vanilla", "S_T only", "S_I only", "attention_row previous", "alpha 0.0", "alpha 1.0",
@@ -44,26 +26,23 @@ CHOICES = (
 PIXEL = ("pixel_auroc", "pixel_aupr", "pixel_aupro")
 BOTH = ("image_auroc", "image_balanced_accuracy", *PIXEL)
 SECTIONS = {
-    "rendered": Section(RENDERED, BOTH),
-    "real": Section(REAL, BOTH),
-    "choices": Section({f"base · {name}": name for name in CHOICES}, PIXEL, "macro"),
+    "rendered": (RENDERED, BOTH, "pooled"),
+    "real": (REAL, BOTH, "pooled"),
+    "choices": ({f"base · {name}": name for name in CHOICES}, PIXEL, "macro"),
 }
 
 
 def table(run: Path, section: str) -> str:
     """Return the Markdown table of RUN/metrics.csv."""
-    shown = SECTIONS[section]
+    detectors, metrics, group = SECTIONS[section]
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["group"] == shown.group]
-    cells = {
-        (row["dataset"], row["system"], row["metric"]): row
-        for row in rows
-        if row["source"] == "ours" and row["dataset"] != "average"
-    }
+        rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
+    chosen = [row for row in rows if row["group"] == group and row["dataset"] != "average"]
+    cells = {(row["dataset"], row["system"], row["metric"]): row for row in chosen}
     lines = []
-    for dataset in dict.fromkeys(dataset for dataset, _, _ in cells):
-        for detector, name in shown.detectors.items():
-            found = [cells[dataset, detector, metric] for metric in shown.metrics]
+    for dataset in dict.fromkeys(row["dataset"] for row in chosen):
+        for detector, name in detectors.items():
+            found = [cells[dataset, detector, metric] for metric in metrics]
             if int(found[0]["normal"]) + int(found[0]["defective"]) <= 20:
                 break
             counts = f"{found[0]['normal']} + {found[0]['defective']}"
@@ -74,7 +53,7 @@ def table(run: Path, section: str) -> str:
                 for row in found
             )
             lines.append([f"{dataset}, {counts}", name, *(percent(*value) for value in values)])
-    columns = ["data, good + defective", "detector", *(METRICS[name] for name in shown.metrics)]
+    columns = ["data, good + defective", "detector", *(METRICS[name] for name in metrics)]
     note = "In %, with 95 % bootstrap intervals over images."
     if section == "choices":  # of one data set
         note = f"{lines[0][0]} images. {note}"
