@@ -1,6 +1,6 @@
 """Detection with a threshold from good parts alone; docs/results.md, section "calibrated".
 
-    python benchmarks/calibrated.py RUN [--rate 0.2] [--write]
+    python benchmarks/calibrated.py RUN [--write]
 
 RUN is a folder written by `flawsight bench`. Random halves of a set's good photos give the
 threshold, as in `flawsight calibrate`; the other half gives the false alarm rate, and all defective
@@ -16,6 +16,7 @@ from flawsight.calibration import conformal_threshold
 from flawsight.evaluate.bench import DetectorRun, read_detector_runs
 
 SPLITS = 500
+RATE = 0.2  # of false alarms, promised
 
 
 def scores_of(run: DetectorRun) -> tuple[list[float], list[float]]:
@@ -43,14 +44,14 @@ def measure(
     return shares
 
 
-def table(out: Path, detector: str, rate: float) -> str:
-    """Return the Markdown table."""
+def table(out: Path) -> str:
+    """Return the Markdown table of preset `default`."""
     rows = []
     for run in read_detector_runs(out):
         good, defective = scores_of(run)
-        if run.detector != detector or len(good) < 20:
+        if run.detector != "flawsight" or len(good) < 20:
             continue
-        shares = np.array(measure(good, defective, rate, SPLITS))
+        shares = np.array(measure(good, defective, RATE, SPLITS))
         plain = [100 * float((np.array(scores) > 0.5).mean()) for scores in (good, defective)]
         alarms, found = (
             f"{100 * column.mean():.0f} [{low:.0f}, {high:.0f}]"
@@ -60,16 +61,12 @@ def table(out: Path, detector: str, rate: float) -> str:
         counts = f"{len(good)} + {len(defective)}"
         rows.append([run.dataset, counts, alarms, f"{plain[0]:.0f}", found, f"{plain[1]:.0f}"])
     columns = [
-        "data",
-        "good + defective",
-        "good ones called defective",
-        "of them by the plain verdict",
-        "defective ones found",
-        "by the plain verdict",
-    ]
+        "data", "good + defective", "good ones called defective", "of them by the plain verdict",
+        "defective ones found", "by the plain verdict",
+    ]  # fmt: skip
     return markdown(columns, rows) + (
         f"\n\nIn %: means over {SPLITS} random halves of the good photos, and what 95 % of them "
-        f"lie in, at a promised false alarm rate of {100 * rate:.0f} %. Sets with 20 good photos "
+        f"lie in, at a promised false alarm rate of {100 * RATE:.0f} %. Sets with 20 good photos "
         "or more."
     )  # fmt: skip
 
@@ -78,11 +75,8 @@ def main() -> None:
     """Print the table."""
     parser = parser_of(__doc__, writes=True)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--detector", default="flawsight", help="its name in RUN")
-    parser.add_argument("--rate", type=float, default=0.2)
     options = parser.parse_args()
-    text = table(options.run, options.detector, options.rate)
-    publish("calibrated", text, options.write)
+    publish("calibrated", table(options.run), options.write)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 DATA is the folder of real photos with a manifest.csv; without it, only rendered surfaces are used.
 The base is the bundled model. Rerun the same command to resume; several with other `--only` may run
-side by side. OUT/points-SCENARIO.jsonl has one object per (reward, seed, step, test set); `--write`
-puts all of them in docs/results.md.
+side by side. OUT/points-SCENARIO.jsonl has one object per (reward, seed, test set); `--write` puts
+all of them in docs/results.md.
 
     unseen    trained on the validation families, tested on the test families and on real photos
     magnetic  a real line: half of MagneticTile, tested on the other half
@@ -17,7 +17,6 @@ last step is reported, so nothing is chosen on the tests.
 
 import json
 import random
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,8 +28,7 @@ import torch
 from ablation_table import table
 from pages import parser_of, publish
 
-from flawsight.cgro.score_rollout import score_trace
-from flawsight.cgro.train_settings import TRAIN_PRESETS, Consistency, TrainSettings
+from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings
 from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.cgro.training_data import LabelledImage, TrainingData
 from flawsight.cgro.validation import validation_metrics
@@ -42,20 +40,15 @@ from flawsight.inspection import Trace
 from flawsight.inspector import Inspector
 from flawsight.localize import localize
 from flawsight.metrics.pixel_counts import PixelCounter
-from flawsight.metrics.ranking import auroc, average_precision
+from flawsight.metrics.ranking import auroc
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import PRESETS
 from flawsight_surfaces.make_dataset import Recipe, choose_families, make_dataset
 
 PRESET = TRAIN_PRESETS["default-model"]
 MAPS = {"vanilla": replace(PRESETS["paper"], selection="vanilla"), "real": PRESETS["paper"]}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "base": {},
-    "r1": {"reward": "r1"},
-    "cgro": {"reward": "cgro"},
-}
 Point = dict[str, Any]
-KEYS = ("scenario", "reward", "seed", "step", "test")
+KEYS = ("scenario", "reward", "seed", "test")
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Scenario:
     Attributes:
         name: see above.
         train: images to learn from; every fourth of a class is kept for validation.
-        tests: the test sets by name.
+        tests: the test sets by their name in the table.
     """
 
     name: str
@@ -109,10 +102,10 @@ def unseen(sets: Path, photos: Path | None, pairs: int) -> Scenario:
     """Return the scenario of rendered surfaces."""
     train = rendered(sets / "validation", "validation", 2 * pairs, 2001)
     tests: dict[str, Sequence[Sample]] = {
-        "test families": rendered(sets / "test", "test", pairs, 2002)
+        "unseen, families": rendered(sets / "test", "test", pairs, 2002)
     }
     if photos is not None:
-        tests["real photos, pooled"] = [
+        tests["unseen, photos"] = [
             sample
             for dataset in open_datasets(str(photos / "manifest.csv"))
             for sample in dataset.limited(pairs).samples
@@ -124,7 +117,7 @@ def unseen(sets: Path, photos: Path | None, pairs: int) -> Scenario:
 def line(name: str, folder: Path) -> Scenario:
     """Return the scenario of a real line."""
     train, test = halves(open_datasets(str(folder))[0].samples)
-    return Scenario(name, train, {"the other half": test})
+    return Scenario(name, train, {name: test})
 
 
 @torch.no_grad()
@@ -133,14 +126,12 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
 
     Returns:
         "image_auroc", "balanced_accuracy", "answered" and "contradictions" (see
-        `flawsight.cgro.validation`), "pixel_auroc_…" and "pixel_ap_…" of each kind, over all pixels
-        of the images whose defects are marked (None if none is), and the mean J.
+        `flawsight.cgro.validation`), and "pixel_auroc_…" of each kind, over all pixels of the
+        images whose defects are marked (None if none is).
     """
     mllm.model.eval()
     outcomes: list[tuple[bool, float | None, bool, bool]] = []
     pixels = {name: PixelCounter() for name in MAPS}
-    agreements: dict[bool, list[float]] = {False: [], True: []}
-    consistency = Consistency(top_t=PRESET.settings.top_t, quantile=PRESET.settings.quantile)
     new_tokens = PRESET.inspection.max_new_tokens
     inspector = Inspector(mllm, replace(MAPS["real"], max_new_tokens=new_tokens))
     for start in range(0, len(samples), batch):
@@ -149,8 +140,6 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
         for sample, size, trace in zip(part, traced.prepared.sizes, traced.traces, strict=True):
             assert isinstance(trace, Trace)
             label = bool(sample.label)
-            score = score_trace(trace, label, PRESET.inspection, consistency)
-            agreements[label].append(score.agreement)
             try:
                 found = {name: localize(trace, size, MAPS[name]) for name in MAPS}
             except AnswerError:
@@ -164,23 +153,15 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
                     pixels[name].update(inspection.anomaly_map, truth)
     row: dict[str, float | None] = dict(validation_metrics(outcomes))
     for name, counter in pixels.items():
-        counts = counter.counts()
-        row[f"pixel_auroc_{name}"] = _number(auroc(counts))
-        row[f"pixel_ap_{name}"] = _number(average_precision(counts))
-    for label, name in ((True, "J_defective"), (False, "J_normal")):
-        known = [value for value in agreements[label] if not np.isnan(value)]
-        row[name] = float(np.mean(known)) if known else None
+        value = auroc(counter.counts())
+        row[f"pixel_auroc_{name}"] = None if np.isnan(value) else float(value)
     return row
-
-
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def run(
     scenario: Scenario, settings: TrainSettings, name: str, out: Path, add: Callable[[Point], None]
 ) -> None:
-    """Train once and measure half way and at the end; a base is only measured.
+    """Train once and measure after the last step; a base is only measured.
 
     Args:
         scenario: base, training images and tests.
@@ -190,24 +171,18 @@ def run(
         add: called with each point.
     """
     mllm = load_mllm(device="cpu", dtype="float32")
-    began, spent = time.process_time(), 0.0
 
     def measured(step: int) -> None:
-        nonlocal spent
-        before = time.process_time()
         for test, samples in scenario.tests.items():
-            point: Point = {"scenario": scenario.name, "reward": name}
-            point |= {"seed": settings.seed, "step": step}
-            point |= {"test": test, "images": len(samples), "seconds": before - began - spent}
-            add(point | measure(mllm, samples))
-        spent += time.process_time() - before
+            point: Point = {"scenario": scenario.name, "reward": name, "seed": settings.seed}
+            add(point | {"step": step, "test": test} | measure(mllm, samples))
 
     if name == "base":
         measured(0)
         return
 
     def on_step(step: int, _: dict[str, float]) -> None:
-        if step in (settings.steps // 2, settings.steps):
+        if step == settings.steps:
             measured(step)
 
     data = TrainingData(
@@ -269,13 +244,13 @@ def main() -> None:
         if arguments.only and name not in arguments.only:
             continue
         scenario = None
-        trained = [(v, seed) for seed in range(arguments.seeds) for v in VARIANTS if v != "base"]
+        trained = [(reward, seed) for seed in range(arguments.seeds) for reward in ("r1", "cgro")]
         for reward, seed in [("base", 0), *trained]:
-            last = 0 if reward == "base" else settings.steps
-            if (name, reward, seed, last) in {key[:4] for key in read_points(arguments.out)}:
+            if (name, reward, seed) in {key[:3] for key in read_points(arguments.out)}:
                 continue
             scenario = scenario or make()
-            own = settings.changed(VARIANTS[reward] | {"seed": seed})
+            changes = {} if reward == "base" else {"reward": reward, "seed": seed}
+            own = settings.changed(changes)
             run(scenario, own, reward, arguments.out / "runs" / f"{name}-{reward}-{seed}", add)
     points = list(read_points(arguments.out).values())
     publish("cgro_ablation", table(points), arguments.write)

@@ -2,13 +2,13 @@
 
     python benchmarks/localize_steps.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
 
-Rows: `paper`, `default`, each step of `default` alone, the greedy path that adds whichever step
-gains most until none gains, and that path without each of its steps. VAL and each TEST are data
-sets with masks, VAL of rendered families (`flawsight data make`). Half of VAL's categories choose
-the path and give the attention prior (the bundled prior is not used because it saw all of VAL); the
-other half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows; in all of
-them crops are placed by the prior. A TEST that lists several data sets is one table, the mean over
-those with ten defective images or more.
+Rows: `paper`, `default`, each step alone, the greedy path that adds whichever step gains most until
+none gains ("all"), and that path without each of its steps. VAL and each TEST are data sets with
+masks, VAL of rendered families (`flawsight data make`). Half of VAL's categories choose the path
+and give the attention prior (the bundled prior is not used because it saw all of VAL); the other
+half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows; in all of them
+crops are placed by the prior. A TEST that is a manifest holds real photos: its column is the mean
+over its data sets with ten defective images or more.
 """
 
 import time
@@ -29,7 +29,7 @@ from flawsight.inspection import Inspection, Trace
 from flawsight.inspector import Inspector
 from flawsight.localize import localize
 from flawsight.metrics.pixel_counts import PixelCounter
-from flawsight.metrics.ranking import aupro, auroc, average_precision, counts_of, f1_max
+from flawsight.metrics.ranking import aupro, auroc, average_precision, counts_of
 from flawsight.metrics.region_recall import Detections, detections, region_recall
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.real.token_selection import mean_attention
@@ -39,19 +39,18 @@ from flawsight.settings import PRESETS, Settings
 
 PAPER, DEFAULT = PRESETS["paper"], PRESETS["default"]
 BATCH = 8
-METRICS = ("pixel AUROC", "pixel AP", "F1-max", "AUPRO", "regions found", "image AUROC")
-CHOOSING = ("pixel AUROC", "pixel AP", "AUPRO", "regions found")
+SHOWN, CHOOSING = slice(3), slice(4)  # of the metrics
 Values = NDArray[np.float64]
 Change = Mapping[str, Any]
 CROPS: Change = {name: getattr(DEFAULT, name) for name in ("crop_share", "crop_token_share")}
 STEPS: dict[str, Change] = {
-    "all tokens": {"selection": "vanilla"},
-    "all tokens, weighted": {"tau_t": 0.0, "tau_i": 0.0},
-    "attention prior": {"attention_prior": True},
     "feature distance": {"feature_distance": True},
-    "guided filter": {"guided_filter": True},
     "2 crops": {"crops": 2, **CROPS},
     "3 crops": {"crops": 3, **CROPS},
+    "guided filter": {"guided_filter": True},
+    "attention prior": {"attention_prior": True},
+    "all tokens, weighted": {"tau_t": 0.0, "tau_i": 0.0},
+    "all tokens": {"selection": "vanilla"},
 }
 
 
@@ -79,7 +78,10 @@ class Bench:
                     yield sample, trace, image
 
     def metrics(self, samples: Sequence[Sample], settings: Settings) -> Values:
-        """Return METRICS, each the mean over categories, in percent."""
+        """Return pixel AUROC, AP and AUPRO, regions found, and image AUROC.
+
+        Each is in percent, the mean over categories.
+        """
         pixels: dict[str, PixelCounter] = {}
         peaks: dict[str, list[Detections]] = {}
         scores: dict[str, list[tuple[int, float]]] = {}
@@ -111,7 +113,7 @@ class Bench:
             labels, ranks = zip(*scores[category], strict=True)
             rows.append(
                 [
-                    auroc(counts), average_precision(counts), f1_max(counts)[0], aupro(counts),
+                    auroc(counts), average_precision(counts), aupro(counts),
                     region_recall(peaks[category]),
                     auroc(counts_of(labels, ranks)) if len(set(labels)) == 2 else np.nan,
                 ]
@@ -147,15 +149,14 @@ def combine(names: Sequence[str]) -> Settings:
 def greedy(score: Callable[[Settings], Values]) -> list[str]:
     """Return the steps in the order of their gain, until none gains half a percent.
 
-    The gain is the sum of the relative gains of CHOOSING.
+    The gain is the sum of the relative gains of the metrics in CHOOSING.
     """
-    chosen = [METRICS.index(name) for name in CHOOSING]
-    base = score(PAPER)[chosen].clip(min=1e-9)
+    base = score(PAPER)[CHOOSING].clip(min=1e-9)
     path: list[str] = []
     best = 0.0
     while left := [name for name in STEPS if name not in path]:
         gains = {
-            name: float(np.sum(score(combine([*path, name]))[chosen] / base - 1)) for name in left
+            name: float(np.sum(score(combine([*path, name]))[CHOOSING] / base - 1)) for name in left
         }
         name = max(gains, key=lambda one: gains[one])
         if gains[name] < best + 0.005:
@@ -169,11 +170,34 @@ def rows_of(path: Sequence[str]) -> dict[str, Settings]:
     """Return the settings of each row."""
     rows = {"`paper`": PAPER, "`default`": DEFAULT}
     rows |= {f"+ {name}": combine([name]) for name in STEPS}
-    for length in range(2, len(path) + 1):
-        rows[f"path {length}: {' + '.join(path[:length])}"] = combine(path[:length])
-    if len(path) > 2:
-        rows |= {f"path without {n}": combine([m for m in path if m != n]) for n in path}
+    if len(path) > 1:
+        rows["all"] = combine(path)
+        rows |= {f"all without {n}": combine([m for m in path if m != n]) for n in path}
     return rows
+
+
+def table(
+    path: Sequence[str], values: Mapping[str, Mapping[str, Values]], times: Mapping[str, float]
+) -> str:
+    """Return the Markdown table.
+
+    Args:
+        path: the steps chosen.
+        values: the metrics of each row, by column.
+        times: of each row.
+    """
+    lines = []
+    for name, cost in times.items():
+        shown = [" / ".join(f"{v:.1f}" for v in own[name][SHOWN]) for own in values.values()]
+        lines.append([name, *shown, f"{cost:.2f}"])
+    images = ", ".join(
+        f"{own['`paper`'][-1]:.1f} and {own['`default`'][-1]:.1f}" for own in values.values()
+    )
+    return markdown(["steps", *values, "time"], lines) + (
+        f"\n\nPixel AUROC / AP / AUPRO in %, means over categories. All: {' + '.join(path)}, in "
+        "the order of their gain. Time: of the processor, in units of `paper`, by turns.\n\n"
+        f"Image AUROC of `paper` and `default`, by column: {images}."
+    )
 
 
 def pixel_labelled(spec: str, limit: int | None) -> list[Sample]:
@@ -211,25 +235,16 @@ def main() -> None:
     )
     path = greedy(lambda settings: bench.metrics(choosing, settings))
     rows = rows_of(path)
-    tests = {"val, other half": rest}
+    tests = {"`val`, other half": rest}
     for spec in arguments.test:
-        title = Path(spec).name if Path(spec).is_dir() else f"data sets of {Path(spec).name}"
+        title = f"`{Path(spec).name}`" if Path(spec).is_dir() else "real photos"
         tests[title] = pixel_labelled(spec, arguments.limit)
     times = bench.costs(rest, rows, arguments.turns)
-    chosen = ", ".join(path) or "nothing"
-    parts = [f"Chosen on {len(choosing)} images of {', '.join(categories[::2])}: {chosen}."]
-    for title, samples in tests.items():
-        shown = [
-            [name, *(f"{v:.1f}" for v in bench.metrics(samples, row)), f"{times[name]:.2f}"]
-            for name, row in rows.items()
-        ]
-        parts.append(f"**{title}**, {len(samples)} images")
-        parts.append(markdown(["steps", *METRICS, "time"], shown))
-    parts.append(
-        "In %, means over categories. Regions found: with one false alarm per image. Time: of the "
-        "processor, relative to `paper`, measured in turns."
-    )
-    publish("localize", "\n\n".join(parts), arguments.write)
+    values = {
+        f"{title} ({len(samples)})": {n: bench.metrics(samples, row) for n, row in rows.items()}
+        for title, samples in tests.items()
+    }
+    publish("localize", table(path, values, times), arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time and memory of the pixel metrics; docs/results.md, section "metrics".
 
-    python benchmarks/metric_speed.py [--masks 200] [--methods NAME ...] [--write]
+    python benchmarks/metric_speed.py [--masks 200] [--write]
 
 Each method gets the same synthetic maps and masks in a process of its own. A process that fails
 gets a row that says so. Making the maps and importing are not timed; memory is the peak of the
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pages import markdown, parser_of, publish
 
 SIDE = 1024
+COLUMNS = ["method", "seconds", "peak memory, MiB", "metrics"]
 Pair = tuple[NDArray[np.float32], NDArray[np.bool_]]
 Values = dict[str, float]
 
@@ -149,7 +150,6 @@ def main() -> None:
     """Run the benchmark."""
     parser = parser_of(__doc__, writes=True)
     parser.add_argument("--masks", type=int, default=200, help=f"maps of {SIDE}×{SIDE}")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--child", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -157,10 +157,9 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"values": values, "seconds": seconds, "peak": peak}))
         return
-    rows = [row_of(method, run(method, arguments.masks)) for method in arguments.methods]
-    shown = markdown(["method", "seconds", "peak memory, MiB", "metrics"], rows)
-    text = f"{arguments.masks} maps of {SIDE}×{SIDE}, synthetic.\n\n{shown}"
-    publish("metrics", text, arguments.write)
+    rows = [row_of(method, run(method, arguments.masks)) for method in METHODS]
+    shown = f"{arguments.masks} maps of {SIDE}×{SIDE}, synthetic.\n\n{markdown(COLUMNS, rows)}"
+    publish("metrics", shown, arguments.write)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from flawsight import Inspection, Inspector
 from flawsight.cli.shell import keep_freed_memory
 
 SLOTS = 32
+COLUMNS = ["what", "measured"]
 
 
 class Client:
@@ -200,7 +201,7 @@ def main() -> None:
         f"{machine()}, bundled model, batches of {options.batch_size}, the photos of samples/ "
         "(about 384×384); the client runs on the same cores."
     )
-    text = markdown(["what", "measured"], rows) + f"\n\n{note}"
+    text = markdown(COLUMNS, rows) + f"\n\n{note}"
     publish("service", text, options.write)
 
 

@@ -45,6 +45,11 @@ SELECTIONS: dict[str, Settings] = {
     "S_T only": replace(PAPER, beta=0.0, tau_i=-1.0),
     "S_I only": replace(PAPER, alpha=0.0, tau_t=-1.0),
 }
+COLUMNS = {
+    "naming": ["of the defective images", "share"],
+    "selection": ["tokens", "pixel AUROC", "pixel AP"],
+    "words": ["kind of token", "tokens", "S_T", "S_I", "pixel AUROC", "pixel AP"],
+}
 Values = tuple[float, float]
 
 
@@ -144,7 +149,10 @@ def selections(one: Annotated, rng: np.random.Generator) -> dict[str, Values]:
     mean_auroc, mean_precision = np.mean(drawn, axis=0)
     found["as many tokens at random"] = (float(mean_auroc), float(mean_precision))
     names = one.in_sentence & torch.tensor([kind == "defect" for kind in one.kinds])
-    for name, selected in (("the sentence of the defect", one.in_sentence), ("its name", names)):
+    for name, selected in (
+        ("the sentence of the defect", one.in_sentence),
+        ("its name alone", names),
+    ):
         if selected.any():
             found[f"oracle: {name}"] = plain_mean(selected)
     return found
@@ -217,13 +225,11 @@ def main() -> None:
     ]
     failed = len(rows) - len(named)
     sections = {
-        "naming": markdown(["of the defective images", "share"], naming)
+        "naming": markdown(COLUMNS["naming"], naming)
         + f"\n\n{len(named)} images; {failed} without an answer, left out.",
-        "selection": markdown(["tokens", "pixel AUROC", "pixel AP"], selection)
+        "selection": markdown(COLUMNS["selection"], selection)
         + "\n\nMeans over the images called defective, with 95 % bootstrap intervals.",
-        "words": markdown(
-            ["kind of token", "tokens", "S_T", "S_I", "pixel AUROC", "pixel AP"], kinds
-        ),
+        "words": markdown(COLUMNS["words"], kinds),
     }
     for section, text in sections.items():
         print(f"\n## {section}\n")

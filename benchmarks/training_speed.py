@@ -1,6 +1,6 @@
 """Time and memory of a CGRO step: this package and stock TRL; docs/results.md, "Training speed".
 
-    python benchmarks/training_speed.py [--sides flawsight trl] [--image-tokens 450] [--write]
+    python benchmarks/training_speed.py [--rounds 3] [--steps 3] [--write]
 
 All sides train the bundled model (LoRA, float32) with the same three rewards on the same rendered
 surfaces, with the same images, candidates and image tokens per step. All responses are equally
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ from flawsight.settings import PRESETS
 
 SIDES = {
     "flawsight": "`flawsight train`",
-    "checkpointing": "… with gradient checkpointing",
     "trl": "TRL's GRPOTrainer, with `flawsight.integrations.trl`",
     "trl-checkpointing": "… with gradient checkpointing, its default",
 }
@@ -57,6 +56,19 @@ class Work:
     candidates: int = 8
     image_tokens: int = 225
     length: int = 64
+
+
+WORK = Work()
+# By row of the second table; measured by one process of each of two sides.
+OTHER_WORK = {
+    "56 image tokens": Work(image_tokens=56),
+    "225 image tokens": WORK,
+    "450 image tokens": Work(image_tokens=450),
+    "2 candidates": Work(candidates=2),
+    "16 candidates": Work(candidates=16),
+    "16 tokens of a candidate": Work(length=16),
+    "256 tokens of a candidate": Work(length=256),
+}
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ def run_trl(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
     return Cost(clock.seconds, peak(), peak() - before)
 
 
-def run_ours(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
+def run_ours(folder: Path, work: Work, steps: int) -> Cost:
     """Take steps with this package's loop."""
     from flawsight.cgro.learner import Learner
     from flawsight.cgro.policy import make_trainable
@@ -142,11 +154,7 @@ def run_ours(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
     from flawsight.cgro.trainer import make_accelerator
     from flawsight.cgro.training_data import LabelledImage
 
-    settings = TrainSettings(
-        images_per_step=work.images,
-        candidates=work.candidates,
-        gradient_checkpointing=checkpointing,
-    )
+    settings = TrainSettings(images_per_step=work.images, candidates=work.candidates)
     inspection = replace(
         PRESETS["paper"], image_tokens=work.image_tokens, max_new_tokens=work.length
     )
@@ -169,11 +177,10 @@ def run_ours(folder: Path, work: Work, steps: int, checkpointing: bool) -> Cost:
 
 def worker(side: str, work: Work, steps: int) -> Cost:
     """Measure one side in this process."""
-    torch.set_num_threads(1)  # processor time would add up over several
     with tempfile.TemporaryDirectory() as name:
         if side.startswith("trl"):
             return run_trl(Path(name), work, steps, side.endswith("checkpointing"))
-        return run_ours(Path(name), work, steps, side == "checkpointing")
+        return run_ours(Path(name), work, steps)
 
 
 def measure(sides: Sequence[str], work: Work, rounds: int, steps: int) -> dict[str, Cost]:
@@ -181,9 +188,8 @@ def measure(sides: Sequence[str], work: Work, rounds: int, steps: int) -> dict[s
     found: dict[str, list[Cost]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
-            command = [sys.executable, __file__, "--worker", side, "--steps", str(steps + 1)]
-            for name, value in asdict(work).items():
-                command += [f"--{name.replace('_', '-')}", str(value)]
+            command = [sys.executable, __file__, "--steps", str(steps + 1)]
+            command += ["--worker", side, json.dumps(asdict(work))]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
             cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
             print(f"{side}: {cost}", file=sys.stderr, flush=True)
@@ -198,22 +204,23 @@ def measure(sides: Sequence[str], work: Work, rounds: int, steps: int) -> dict[s
     }
 
 
-def table(costs: dict[str, Cost]) -> str:
-    """Return all sides, relative to the first."""
-    ours = next(iter(costs.values()))
+def tables(costs: dict[str, Cost], others: dict[str, dict[str, Cost]]) -> str:
+    """Return all sides relative to ours, and ours and TRL's for OTHER_WORK."""
+    ours = costs["flawsight"]
     rows = [
-        [
-            SIDES[side],
-            f"{cost.median:.2f} ({min(cost.seconds):.2f}–{max(cost.seconds):.2f})",
-            f"{cost.median / ours.median:.2f}", f"{cost.peak:.0f} MB", f"{cost.growth:.0f} MB",
-            f"{cost.growth / ours.growth:.2f}",
-        ]
+        [SIDES[side], f"{cost.median:.2f}", f"{cost.median / ours.median:.2f}",
+         f"{cost.peak:.0f}", f"{cost.growth:.0f}"]
         for side, cost in costs.items()
     ]  # fmt: skip
-    return markdown(
-        ["", "s a step (least to most)", "× the first", "peak memory", "since loading",
-         "× the first"], rows,
-    )  # fmt: skip
+    columns = ["", "s per step", "times ours", "peak memory, MB", "since loading, MB"]
+    compared = [
+        [name, f"{ours.median:.2f}", f"{trl.median:.2f}", f"{trl.median / ours.median:.1f}",
+         f"{ours.peak:.0f}", f"{trl.peak:.0f}", f"{ours.peak / trl.peak:.2f}"]
+        for name, cost in others.items()
+        for ours, trl in [(cost["flawsight"], cost["trl"])]
+    ]  # fmt: skip
+    other_columns = ["", "ours, s", "TRL, s", "times ours", "our peak, MB", "TRL's", "ratio"]
+    return f"{markdown(columns, rows)}\n\n{markdown(other_columns, compared)}"
 
 
 def main() -> None:
@@ -221,23 +228,25 @@ def main() -> None:
     parser = parser_of(__doc__, writes=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="of each process, after a first one")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    for size in fields(Work):
-        parser.add_argument(f"--{size.name.replace('_', '-')}", type=int, default=size.default)
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    work = Work(**{size.name: getattr(arguments, size.name) for size in fields(Work)})
+    torch.set_num_threads(1)  # processor time would add up over several
     if arguments.worker:
-        print(json.dumps(asdict(worker(arguments.worker, work, arguments.steps))))
+        side, work = arguments.worker
+        print(json.dumps(asdict(worker(side, Work(**json.loads(work)), arguments.steps))))
         return
-    costs = measure(arguments.sides, work, arguments.rounds, arguments.steps)
+    costs = measure(list(SIDES), WORK, arguments.rounds, arguments.steps)
+    others = {
+        name: costs if work == WORK else measure(["flawsight", "trl"], work, 1, arguments.steps)
+        for name, work in OTHER_WORK.items()
+    }
     note = (
-        f"{work.images} images × {work.candidates} candidates of {work.length} tokens a step, "
-        f"{work.image_tokens} image tokens; bundled model, LoRA of rank 64, float32. Medians of "
-        f"{arguments.rounds} processes of {arguments.steps} steps, each with one thread. "
-        f"{machine()}, trl {version('trl')}."
+        f"If not said otherwise, {WORK.images} images × {WORK.candidates} candidates of "
+        f"{WORK.length} tokens per step, {WORK.image_tokens} image tokens; bundled model, LoRA of "
+        f"rank 64, float32. Medians of {arguments.rounds} processes of {arguments.steps} steps; of "
+        f"one for other work. {machine()}, trl {version('trl')}."
     )
-    publish("training_speed", f"{table(costs)}\n\n{note}", arguments.write)
+    publish("training_speed", f"{tables(costs, others)}\n\n{note}", arguments.write)
 
 
 if __name__ == "__main__":
