@@ -47,8 +47,7 @@ class ImageInspector:
         model: see `Inspector.from_pretrained`.
         out: folder or URI (s3://, gs://) for run.json and the maps, all of one model with one
             choice of settings; None writes neither.
-        **options: `settings`, `batch_size`, `threshold`, `generator`, `adapter`, `device`, `dtype`,
-            `attention` of `Inspector.from_pretrained`.
+        **options: all others of `Inspector.from_pretrained`, as `settings` and `calibration`.
 
     Raises:
         FlawsightError: if the model cannot be loaded, or `out` holds another run.
