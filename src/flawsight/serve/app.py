@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from .. import __version__
 from ..errors import AnswerError, BusyError, FlawsightError, ImageError, StoreError
 from . import schemas
-from .access import Guard, error_body
+from .access import Guard, error_body, refusal
 from .batching import Batcher, InspectBatch
 from .database import InspectionRow
 from .limits import Limits
@@ -28,6 +28,7 @@ from .rendered_files import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
+from .uploads import explanation
 
 _PRUNE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
@@ -210,11 +211,7 @@ def _add_history(app: FastAPI) -> None:
         """Return one inspection."""
         return schemas.inspection_body(await _row(app, id))
 
-    @app.get(
-        "/v1/inspections/{id}/photo",
-        response_class=Response,
-        responses=_sends("image/*"),
-    )
+    @app.get("/v1/inspections/{id}/photo", response_class=Response, responses=_sends("image/*"))
     async def photo(id: Id) -> Response:
         """Return the photo as it was uploaded."""
         row = await _row(app, id)
@@ -240,8 +237,7 @@ def _add_history(app: FastAPI) -> None:
 
         thumb.jpg is a small version of the overlay.
         """
-        row = await _row(app, id)
-        content = await _file(app.state.service, row, what)
+        content = await _file(app.state.service, await _row(app, id), what)
         return Response(content, media_type=MEDIA_TYPES[what])
 
     @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
@@ -321,13 +317,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)  # for the metrics only
     if isinstance(error, HTTPException):
-        body = error_body("Refused", error.detail)
-        return JSONResponse(body, error.status_code, error.headers)
+        return refusal(error)
     if isinstance(error, RequestValidationError):
-        # Without the value, which may not be text.
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse(error_body("Refused", f"{where}: {first['msg']}"), 422)
+        return JSONResponse(error_body("Refused", explanation(error.errors())), 422)
     status = _status(error)
     message = "The deadline has passed." if status == 504 else str(error)
     headers = _headers(request.app, status)

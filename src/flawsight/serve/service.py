@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError
 from ..inspection import Inspection
-from .batching import Batcher, Outcome
+from .batching import Batcher
 from .database import InspectionRow
 from .limits import Limits
 from .store import NewInspection, Store
@@ -61,49 +61,44 @@ class Service:
             StoreError: if the results cannot be stored; then none is acknowledged.
         """
         seconds = min(deadline or self.limits.deadline, self.limits.deadline)
-        with self.batcher.admit() as slots:
+        with self.batcher.admit() as take:
             async with asyncio.timeout(seconds):
                 uploads, product = await read_uploads(request, self.limits)
-                slots.take(len(uploads))
-                results = await self._run(request, uploads)
-            new = [
-                self._record(result, result.outcome, product)
-                for result in results
-                if isinstance(result.outcome, Inspection)
-            ]
+                take(len(uploads))
+                results = await self._run(request, uploads, product)
+            new = [result for result in results if isinstance(result, NewInspection)]
             rows = iter(await to_thread.run_sync(self.store.add, new) if new else [])
-        return [
-            Failure(result.upload.name, result.outcome)
-            if isinstance(result.outcome, FlawsightError)
-            else next(rows)
-            for result in results
-        ]
+        return [result if isinstance(result, Failure) else next(rows) for result in results]
 
-    async def _run(self, request: Request, uploads: list[Upload]) -> "list[_Result]":
+    async def _run(
+        self, request: Request, uploads: list[Upload], product: str | None
+    ) -> list[NewInspection | Failure]:
         """Run the model on the images that can be opened; they are freed on return."""
         opened = await to_thread.run_sync(
             lambda: [open_upload(upload, self.limits) for upload in uploads]
         )
         images = [image for image in opened if isinstance(image, Image.Image)]
         outcomes = iter(await unless_disconnected(request, self.batcher.inspect(images)))
-        return [
-            _Result(upload, "", image)
-            if isinstance(image, FlawsightError)
-            else _Result(upload, image.format or "", next(outcomes))
-            for upload, image in zip(uploads, opened, strict=True)
-        ]
+        results: list[NewInspection | Failure] = []
+        for upload, image in zip(uploads, opened, strict=True):
+            outcome = image if isinstance(image, FlawsightError) else next(outcomes)
+            if isinstance(outcome, FlawsightError):
+                results.append(Failure(upload.name, outcome))
+            else:
+                results.append(self._record(upload, image.format or "", outcome, product))
+        return results
 
     def _record(
-        self, result: "_Result", inspection: Inspection, product: str | None
+        self, upload: Upload, photo_format: str, inspection: Inspection, product: str | None
     ) -> NewInspection:
         threshold = self.thresholds.get(product or "")
         if threshold is not None:
             inspection = replace(inspection, pred_label=inspection.pred_score > threshold)
         return NewInspection(
-            photo=result.upload.content,
+            photo=upload.content,
             # A camera's multi-picture file is a JPEG with a preview behind it.
-            photo_format="JPEG" if result.photo_format == "MPO" else result.photo_format,
-            name=result.upload.name,
+            photo_format="JPEG" if photo_format == "MPO" else photo_format,
+            name=upload.name,
             product=product,
             content=inspection.to_json() | dict(self.about),
             arrays={
@@ -111,13 +106,6 @@ class Service:
                 "token_maps": inspection.token_maps,
             },
         )
-
-
-@dataclass(frozen=True)
-class _Result:
-    upload: Upload
-    photo_format: str
-    outcome: Outcome
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
