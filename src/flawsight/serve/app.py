@@ -37,29 +37,17 @@ Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Score = Annotated[float | None, Query(ge=0, le=1)]
 _JSON = schemas.InspectRequest.model_json_schema()
 _JSON["properties"]["images"]["items"] = _JSON.pop("$defs")["UploadedImage"]
-_UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                        },
-                        "product": {"type": "string", "maxLength": 200},
-                    },
-                }
-            },
-            "application/json": {"schema": _JSON},
-        },
-    }
+_FORM = {
+    "type": "object",
+    "required": ["images"],
+    "additionalProperties": False,
+    "properties": {
+        "images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
+        "product": {"type": "string", "maxLength": 200},
+    },
 }
+_BODY = {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON}}
+_UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BODY}}
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -81,14 +69,8 @@ def create_app(
 ) -> FastAPI:
     """Make the service.
 
-    Args:
-        inspect_batch: `Inspector.inspect_batch`.
-        batch_size: images per batch.
-        store: for the inspections; closed with the service.
-        limits: for requests.
-        token: see `access.read_token`.
-        thresholds: by product, instead of the Inspector's.
-        about: stored with every inspection.
+    `inspect_batch` and `batch_size` are the Inspector's, `token` is that of `read_token`, and
+    `store` is closed with the service. For `thresholds` and `about` see `Service`.
     """
     metrics = Metrics()
 

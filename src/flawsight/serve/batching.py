@@ -92,7 +92,7 @@ class Batcher:
         """Inspect images; if cancelled, those that still wait leave the queue at once."""
         if self.closed:
             return [_stopping() for _ in images]
-        outcomes = [self._loop.create_future() for _ in images]
+        outcomes: list[asyncio.Future[Outcome]] = [self._loop.create_future() for _ in images]
         self._waiting.update(zip(outcomes, images, strict=True))
         self._wake.set()
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,8 +19,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Let the running batch finish and refuse waiting images."""
+        app: Any = self.config.app
         if self.started:
-            self.config.app.state.service.batcher.close_soon()
+            app.state.service.batcher.close_soon()
         super().handle_exit(sig, frame)
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError
-from ..inspection import Inspection
-from .batching import Batcher
+from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
 from .store import NewInspection, Store
@@ -31,23 +30,14 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The parts of a running service.
-
-    Attributes:
-        batcher: runs the model.
-        store: holds the inspections.
-        limits: for requests.
-        thresholds: by product, instead of the Inspector's.
-        about: stored with every inspection: the model's name and hash.
-        rendering: limits how many images are rendered at once.
-    """
+    """The parts of a running service."""
 
     batcher: Batcher
     store: Store
     limits: Limits
-    thresholds: Mapping[str, float]
-    about: Mapping[str, Any]
-    rendering: CapacityLimiter
+    thresholds: Mapping[str, float]  # by product, instead of the Inspector's
+    about: Mapping[str, Any]  # stored with every inspection: the model's name and hash
+    rendering: CapacityLimiter  # of images rendered at once
 
     async def inspect(
         self, request: Request, deadline: float | None
@@ -79,31 +69,31 @@ class Service:
         )
         images = [image for image in opened if isinstance(image, Image.Image)]
         outcomes = iter(await unless_disconnected(request, self.batcher.inspect(images)))
-        results: list[NewInspection | Failure] = []
-        for upload, image in zip(uploads, opened, strict=True):
-            outcome = image if isinstance(image, FlawsightError) else next(outcomes)
-            if isinstance(outcome, FlawsightError):
-                results.append(Failure(upload.name, outcome))
-            else:
-                results.append(self._record(upload, image.format or "", outcome, product))
-        return results
+        return [
+            Failure(upload.name, image)
+            if isinstance(image, FlawsightError)
+            else self._record(upload, image.format or "", next(outcomes), product)
+            for upload, image in zip(uploads, opened, strict=True)
+        ]
 
     def _record(
-        self, upload: Upload, photo_format: str, inspection: Inspection, product: str | None
-    ) -> NewInspection:
+        self, upload: Upload, photo_format: str, outcome: Outcome, product: str | None
+    ) -> NewInspection | Failure:
+        if isinstance(outcome, FlawsightError):
+            return Failure(upload.name, outcome)
         threshold = self.thresholds.get(product or "")
         if threshold is not None:
-            inspection = replace(inspection, pred_label=inspection.pred_score > threshold)
+            outcome = replace(outcome, pred_label=outcome.pred_score > threshold)
         return NewInspection(
             photo=upload.content,
             # A camera's multi-picture file is a JPEG with a preview behind it.
             photo_format="JPEG" if photo_format == "MPO" else photo_format,
             name=upload.name,
             product=product,
-            content=inspection.to_json() | dict(self.about),
+            content=outcome.to_json() | dict(self.about),
             arrays={
-                "anomaly_map": shrink_map(inspection.anomaly_map),
-                "token_maps": inspection.token_maps,
+                "anomaly_map": shrink_map(outcome.anomaly_map),
+                "token_maps": outcome.token_maps,
             },
         )
 
