@@ -143,13 +143,12 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            self._check(scope, headers)
             await self._app(scope, receive_bounded, send_guarded)
         except HTTPException as error:
             await refusal(error)(scope, receive, send_guarded)
 
-    def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
+    def _check(self, scope: Scope, headers: Headers) -> None:
         if scope["path"] in _OPEN_PATHS and scope["method"] in _READING:
             return
         client = scope["client"][0] if scope["client"] else ""
