@@ -108,13 +108,13 @@ def test_a_cancelled_image_that_runs_harms_nobody() -> None:
 
 def test_slots_are_bounded_and_given_back() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        with batcher.admit() as slots:
-            slots.take(3)
+        with batcher.admit() as take:
+            take(3)
             with batcher.admit(), pytest.raises(BusyError, match="full"), batcher.admit():
                 pass
             assert batcher.in_flight == 3
             with pytest.raises(BusyError):
-                slots.take(5)
+                take(5)
             assert batcher.in_flight == 3
         assert batcher.in_flight == 0
 

@@ -81,16 +81,9 @@ def serve(
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "serve") from error
         limits = Limits(
-            slots=queue,
-            deadline=deadline,
-            images=max_images,
-            body_bytes=max_mib << 20,
-            image_bytes=max_image_mib << 20,
-            pixels=max_pixels,
-            rate=rate,
-            burst=burst,
-            keep=keep,
-        )
+            slots=queue, deadline=deadline, images=max_images, body_bytes=max_mib << 20,
+            image_bytes=max_image_mib << 20, pixels=max_pixels, rate=rate, burst=burst, keep=keep,
+        )  # fmt: skip
         token = read_token(host, token_file, os.environ)
         opened = Store(store, files)
 
@@ -98,16 +91,11 @@ def serve(
             from ..inspector import Inspector
 
             return Inspector.from_pretrained(
-                model,
-                settings=options.parse_settings(preset, set_ or [], 0),
-                batch_size=batch_size,
-                threshold=threshold,
+                model, settings=options.parse_settings(preset, set_), adapter=adapter,
                 calibration=options.load_calibration(calibration),
-                adapter=adapter,
-                device=device,
-                dtype=dtype,
+                threshold=threshold, batch_size=batch_size, device=device, dtype=dtype,
                 attention=attention,
-            )
+            )  # fmt: skip
 
         # Load in a thread that ends, and torch's OpenMP workers with it. If they stayed, there
         # would be more workers than cores, which slows the model by a third (docs/performance.md).

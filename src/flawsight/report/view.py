@@ -27,6 +27,7 @@
 """
 
 import base64
+import math
 from pathlib import PurePath
 from typing import Any
 
@@ -46,11 +47,8 @@ View = dict[str, Any]
 def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: bool | None) -> View:
     """Return what the gallery shows and searches of an image.
 
-    Args:
-        row: of `inspections.jsonl`, or `Inspection.to_json()`; with "error" if the image failed.
-        identifier: `id` of the view.
-        thumb: URL of a small image.
-        label: true label, True for defective; None if unknown.
+    The row is of `inspections.jsonl`, or `Inspection.to_json()`; it has "error" if the image
+    failed. `thumb` is the URL of a small image.
     """
     path = row["image"] or ""
     return {
@@ -86,8 +84,7 @@ def view_of(
         photo: its URL.
         anomaly_map: (height, width); values outside [0, 1] are clipped.
         token_maps: (R, grid_h, grid_w) attention of the row's R tokens.
-        label: true label, True for defective; None if unknown.
-        photo_has_map: whether the map is painted into the photo.
+        label, photo_has_map: fields of the view.
     """
     summary = summary_of(row, identifier, None, label)
     peaks: list[float | None] = [None] * len(row.get("tokens", ()))
@@ -109,22 +106,14 @@ def view_of(
             for token, peak in zip(row.get("tokens", ()), peaks, strict=True)
         ],
         "token_maps": None if token_maps is None else _grid(token_maps),
-        "regions": _regions(row),
+        "regions": [
+            {name: region[name] for name in ("box", "score", "phrases", "tokens")}
+            | {"area": region["area"] / math.prod(row["image_size"])}
+            for region in row.get("regions") or ()
+        ],
         "sink_share": row.get("sink_share"),
         "scale": SCALE,
     }
-
-
-def _regions(row: dict[str, Any]) -> list[View]:
-    regions = row.get("regions") or ()
-    if not regions:
-        return []
-    height, width = row["image_size"]
-    return [
-        {name: region[name] for name in ("box", "score", "phrases", "tokens")}
-        | {"area": region["area"] / (height * width)}
-        for region in regions
-    ]
 
 
 def _shrink(values: FloatArray) -> FloatArray:

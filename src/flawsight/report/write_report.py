@@ -35,6 +35,7 @@ THUMBS = "report/thumbs"
 # Files of the viewer in loading order; the service's page uses them too.
 VIEWER = ("dom.js", "maps.js", "stage.js", "tokens.js", "regions.js", "viewer.js")
 _SCRIPTS = (*VIEWER, "charts.js", "gallery.js", "report.js")
+_ARRAYS = ("anomaly_map", "token_maps")
 
 
 def write_report(
@@ -59,15 +60,13 @@ def write_report(
         items: list[View] = []
         inlined: list[View] = []
         for row in rows:
-            label = labels.get(row["image"])
-            if "error" in row:
-                items.append(summary_of(row, slug(row["image"]), None, label))
-                continue
-            write = _inline if one_file else _separate
-            thumb, view = write(folder, row, label)
-            items.append(summary_of(row, slug(row["image"]), thumb, label))
-            if view is not None:
+            label, thumb = labels.get(row["image"]), None
+            if "error" not in row and one_file:
+                thumb, view = _inline(folder, row, label)
                 inlined.append(view)
+            elif "error" not in row:
+                thumb = _separate(folder, row)
+            items.append(summary_of(row, slug(row["image"]), thumb, label))
         _shorten_names(items)
         path = folder / "report.html"
         write_atomically(path, _page(read_description(folder), items, inlined).encode())
@@ -87,19 +86,19 @@ def _shorten_names(items: list[View]) -> None:
 def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, View]:
     """Return the thumbnail as a data URL, and the view with its photo as one."""
     photo, has_map = _photo(folder, row)
-    anomaly_map, token_maps = _maps(folder, row)
+    anomaly_map, token_maps = (_array(folder, row, name) for name in _ARRAYS)
     thumb = url = None
     if photo is not None:
         thumb = _data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
         # An overlay is a PNG, many times larger.
         whole = _thumbnail(folder / photo, None, MAX_SIDE) if has_map else None
         url = _data_url(whole or (folder / photo).read_bytes())
-    name = slug(row["image"])
-    view = view_of(row, name, url, anomaly_map, token_maps, label=label, photo_has_map=has_map)
-    return thumb, view
+    return thumb, view_of(
+        row, slug(row["image"]), url, anomaly_map, token_maps, label=label, photo_has_map=has_map
+    )
 
 
-def _separate(folder: Path, row: Row, label: bool | None) -> tuple[str | None, None]:
+def _separate(folder: Path, row: Row) -> str | None:
     """Write thumbnail and view next to the page if missing; return the thumbnail's URL."""
     photo, has_map = _photo(folder, row)
     name = slug(row["image"])
@@ -109,14 +108,14 @@ def _separate(folder: Path, row: Row, label: bool | None) -> tuple[str | None, N
         not source.is_file() or script.stat().st_mtime >= source.stat().st_mtime
     )
     if not fresh or (photo is not None and not thumb.exists()):
-        anomaly_map, token_maps = _maps(folder, row)
+        anomaly_map, token_maps = (_array(folder, row, name) for name in _ARRAYS)
         if photo is not None:
             shown = None if has_map else anomaly_map
             write_atomically(thumb, _thumbnail(folder / photo, shown, THUMB_SIDE))
         # Without the label, which may become known later; the page has it.
         view = view_of(row, name, photo, anomaly_map, token_maps, photo_has_map=has_map)
         write_atomically(script, f"flawsight.receive({_json(view)});\n".encode())
-    return None if photo is None else f"{THUMBS}/{name}.jpg", None
+    return None if photo is None else f"{THUMBS}/{name}.jpg"
 
 
 def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
@@ -136,16 +135,9 @@ def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
     return path, False
 
 
-def _maps(folder: Path, row: Row) -> tuple[FloatArray | None, FloatArray | None]:
-    """Return the anomaly map and the tokens' maps, as far as they are there."""
-    return _array(folder, row, "anomaly_map"), _array(folder, row, "token_maps")
-
-
 def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
-    if name not in row:
-        return None
     try:
-        return read_array(folder, row, name)
+        return read_array(folder, row, name) if name in row else None
     except ArrayDeletedError:  # deleted, for it is large
         return None
 

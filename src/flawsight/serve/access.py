@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import hashlib
 import hmac
@@ -99,10 +98,7 @@ class RateLimiter:
 class Guard:
     """ASGI middleware: refuses requests without access, and limits body size and rate.
 
-    Args:
-        app: the guarded application.
-        token: see `read_token`.
-        limits: for body and rate.
+    `token` is that of `read_token`.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
@@ -147,16 +143,12 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            self._check(scope, headers)
             await self._app(scope, receive_bounded, send_guarded)
-        except HTTPException as refusal:
-            answer = JSONResponse(
-                error_body("Refused", refusal.detail), refusal.status_code, refusal.headers
-            )
-            await answer(scope, receive, send_guarded)
+        except HTTPException as error:
+            await refusal(error)(scope, receive, send_guarded)
 
-    def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
+    def _check(self, scope: Scope, headers: Headers) -> None:
         if scope["path"] in _OPEN_PATHS and scope["method"] in _READING:
             return
         client = scope["client"][0] if scope["client"] else ""
@@ -167,7 +159,7 @@ class Guard:
         host = headers.get("host", "")
         if self._token is None:
             # Against DNS rebinding: another site's name may be made to resolve to this machine.
-            if not is_loopback(_hostname(host)):
+            if not _names_loopback(host):
                 raise HTTPException(403, "Without a token, only requests to localhost are served.")
         elif not self._known(headers.get("authorization", "")):
             raise HTTPException(
@@ -187,14 +179,11 @@ class Guard:
 
     def _known(self, authorization: str) -> bool:
         """Compare the token of a Bearer or, for browsers, Basic header in constant time."""
-        scheme, _, shown = authorization.partition(" ")
+        scheme, _, sent = authorization.partition(" ")
+        shown = sent if scheme.lower() == "bearer" else ""
         if scheme.lower() == "basic":
-            try:
-                shown = base64.b64decode(shown, validate=True).decode().partition(":")[2]
-            except (binascii.Error, ValueError):
-                shown = ""
-        elif scheme.lower() != "bearer":
-            shown = ""
+            with contextlib.suppress(ValueError):
+                shown = base64.b64decode(sent, validate=True).decode().partition(":")[2]
         digest = hashlib.sha256(shown.strip().encode("utf-8", "replace")).digest()
         return self._token is not None and hmac.compare_digest(digest, self._token)
 
@@ -203,14 +192,18 @@ class Guard:
         return HTTPException(413, f"A request may have at most {limit:,} bytes; send fewer images.")
 
 
-def _hostname(host: str) -> str:
-    """Return the name in a Host header, "" if it is malformed."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+def _names_loopback(host: str) -> bool:
+    """Return whether a Host header, which may be malformed, names a loopback address."""
+    with contextlib.suppress(ValueError):
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    return False
 
 
 def error_body(kind: str, message: str) -> dict[str, dict[str, str]]:
     """Return the body of every error."""
     return {"error": {"kind": kind, "message": message}}
+
+
+def refusal(error: HTTPException) -> JSONResponse:
+    """Return the response to a refused request."""
+    return JSONResponse(error_body("Refused", error.detail), error.status_code, error.headers)

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from .. import __version__
 from ..errors import AnswerError, BusyError, FlawsightError, ImageError, StoreError
 from . import schemas
-from .access import Guard, error_body
+from .access import Guard, error_body, refusal
 from .batching import Batcher, InspectBatch
 from .database import InspectionRow
 from .limits import Limits
@@ -28,6 +28,7 @@ from .rendered_files import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
+from .uploads import explanation
 
 _PRUNE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
@@ -36,29 +37,17 @@ Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Score = Annotated[float | None, Query(ge=0, le=1)]
 _JSON = schemas.InspectRequest.model_json_schema()
 _JSON["properties"]["images"]["items"] = _JSON.pop("$defs")["UploadedImage"]
-_UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                        },
-                        "product": {"type": "string", "maxLength": 200},
-                    },
-                }
-            },
-            "application/json": {"schema": _JSON},
-        },
-    }
+_FORM = {
+    "type": "object",
+    "required": ["images"],
+    "additionalProperties": False,
+    "properties": {
+        "images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
+        "product": {"type": "string", "maxLength": 200},
+    },
 }
+_BODY = {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON}}
+_UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BODY}}
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -80,14 +69,8 @@ def create_app(
 ) -> FastAPI:
     """Make the service.
 
-    Args:
-        inspect_batch: `Inspector.inspect_batch`.
-        batch_size: images per batch.
-        store: for the inspections; closed with the service.
-        limits: for requests.
-        token: see `access.read_token`.
-        thresholds: by product, instead of the Inspector's.
-        about: stored with every inspection.
+    `inspect_batch` and `batch_size` are the Inspector's, `token` is that of `read_token`, and
+    `store` is closed with the service. For `thresholds` and `about` see `Service`.
     """
     metrics = Metrics()
 
@@ -210,11 +193,7 @@ def _add_history(app: FastAPI) -> None:
         """Return one inspection."""
         return schemas.inspection_body(await _row(app, id))
 
-    @app.get(
-        "/v1/inspections/{id}/photo",
-        response_class=Response,
-        responses=_sends("image/*"),
-    )
+    @app.get("/v1/inspections/{id}/photo", response_class=Response, responses=_sends("image/*"))
     async def photo(id: Id) -> Response:
         """Return the photo as it was uploaded."""
         row = await _row(app, id)
@@ -240,8 +219,7 @@ def _add_history(app: FastAPI) -> None:
 
         thumb.jpg is a small version of the overlay.
         """
-        row = await _row(app, id)
-        content = await _file(app.state.service, row, what)
+        content = await _file(app.state.service, await _row(app, id), what)
         return Response(content, media_type=MEDIA_TYPES[what])
 
     @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
@@ -321,13 +299,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)  # for the metrics only
     if isinstance(error, HTTPException):
-        body = error_body("Refused", error.detail)
-        return JSONResponse(body, error.status_code, error.headers)
+        return refusal(error)
     if isinstance(error, RequestValidationError):
-        # Without the value, which may not be text.
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse(error_body("Refused", f"{where}: {first['msg']}"), 422)
+        return JSONResponse(error_body("Refused", explanation(error.errors())), 422)
     status = _status(error)
     message = "The deadline has passed." if status == 504 else str(error)
     headers = _headers(request.app, status)

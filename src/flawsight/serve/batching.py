@@ -8,12 +8,9 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
+from contextlib import contextmanager
 
 from PIL import Image
 
@@ -23,14 +20,6 @@ from ..inspection import Inspection
 Outcome = Inspection | FlawsightError
 InspectBatch = Callable[[Sequence[Image.Image]], list[Outcome]]
 _log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Item:
-    image: Image.Image
-    outcome: asyncio.Future[Outcome] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 class Batcher:
@@ -57,15 +46,37 @@ class Batcher:
         self._batch_size = batch_size
         self._on_batch = on_batch
         self._batch_seconds = 1.0
-        self._waiting: deque[_Item] = deque()
+        self._waiting: dict[asyncio.Future[Outcome], Image.Image] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "model")
         self._worker = asyncio.create_task(self._run())
 
-    def admit(self) -> "Slots":
-        """Return the context in which one request holds its slots."""
-        return Slots(self)
+    @contextmanager
+    def admit(self) -> Iterator[Callable[[int], None]]:
+        """Hold one slot for a request; yield what changes the number of its slots.
+
+        One slot is taken before the body is read, which bounds unfinished uploads too.
+
+        Raises:
+            BusyError: if too few slots are free, or the service is stopping.
+        """
+        held = 0
+
+        def take(count: int) -> None:
+            nonlocal held
+            if self.closed:
+                raise _stopping()
+            if self.in_flight + count - held > self.slots:
+                raise BusyError("The queue is full; try again later.")
+            self.in_flight += count - held
+            held = count
+
+        take(1)
+        try:
+            yield take
+        finally:
+            self.in_flight -= held
 
     @property
     def retry_after(self) -> int:
@@ -79,25 +90,24 @@ class Batcher:
 
     async def inspect(self, images: Sequence[Image.Image]) -> list[Outcome]:
         """Inspect images; if cancelled, those that still wait leave the queue at once."""
-        items = [_Item(image) for image in images]
         if self.closed:
-            return [_stopping() for _ in items]
-        self._waiting.extend(items)
+            return [_stopping() for _ in images]
+        outcomes: list[asyncio.Future[Outcome]] = [self._loop.create_future() for _ in images]
+        self._waiting.update(zip(outcomes, images, strict=True))
         self._wake.set()
         try:
-            return await asyncio.gather(*(item.outcome for item in items))
+            return await asyncio.gather(*outcomes)
         finally:
-            for item in items:
-                if item in self._waiting:
-                    self._waiting.remove(item)
+            for outcome in outcomes:
+                self._waiting.pop(outcome, None)
 
     def close(self) -> None:
         """Refuse waiting and new images; the running batch goes on."""
         self.closed = True
-        while self._waiting:
-            item = self._waiting.popleft()
-            if not item.outcome.done():
-                item.outcome.set_result(_stopping())
+        for outcome in self._waiting:
+            if not outcome.done():
+                outcome.set_result(_stopping())
+        self._waiting.clear()
         self._wake.set()
 
     def close_soon(self) -> None:
@@ -117,53 +127,17 @@ class Batcher:
                     return
                 self._wake.clear()
                 await self._wake.wait()
-            count = min(self._batch_size, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(count)]
+            batch = list(self._waiting)[: self._batch_size]
+            images = [self._waiting.pop(outcome) for outcome in batch]
             began = time.perf_counter()
-            images = [item.image for item in batch]
-            outcomes = await self._loop.run_in_executor(
+            results = await self._loop.run_in_executor(
                 self._thread, inspect_separately, self._inspect_batch, images
             )
             self._batch_seconds = time.perf_counter() - began
-            self._on_batch(count, self._batch_seconds)
-            for item, outcome in zip(batch, outcomes, strict=True):
-                if not item.outcome.done():
-                    item.outcome.set_result(outcome)
-
-
-class Slots:
-    """The slots of one request, released however it ends."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self._batcher = batcher
-        self._count = 0
-
-    def __enter__(self) -> Self:
-        # One slot is taken before the body is read, which bounds unfinished uploads too.
-        self.take(1)
-        return self
-
-    def take(self, count: int) -> None:
-        """Hold `count` slots in all.
-
-        Raises:
-            BusyError: if fewer are free.
-        """
-        more = count - self._count
-        if self._batcher.closed:
-            raise _stopping()
-        if self._batcher.in_flight + more > self._batcher.slots:
-            raise BusyError("The queue is full; try again later.")
-        self._batcher.in_flight += more
-        self._count = count
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._batcher.in_flight -= self._count
+            self._on_batch(len(batch), self._batch_seconds)
+            for outcome, result in zip(batch, results, strict=True):
+                if not outcome.done():
+                    outcome.set_result(result)
 
 
 def inspect_separately(inspect_batch: InspectBatch, images: Sequence[Image.Image]) -> list[Outcome]:

@@ -7,31 +7,18 @@ from ..errors import ServeError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of one request and of the whole service.
+    """Limits of one request and of the whole service."""
 
-    Attributes:
-        slots: images in flight at once: being uploaded, waiting, or with the model.
-        deadline: seconds from the first byte of a request to the model's answer.
-        images: images per request.
-        body_bytes: bytes per request.
-        image_bytes: bytes per image file.
-        pixels: pixels per image, checked before it is decoded.
-        rate: sustained requests per second and address; 0 for no limit.
-        burst: requests that one address may make at once.
-        connections: open connections.
-        keep: inspections in the store; older ones are deleted unless they were reviewed.
-    """
-
-    slots: int = 64
-    deadline: float = 60.0
-    images: int = 16
-    body_bytes: int = 64 << 20
-    image_bytes: int = 20 << 20
-    pixels: int = 32_000_000
-    rate: float = 50.0
-    burst: int = 100
-    connections: int = 512
-    keep: int = 100_000
+    slots: int = 64  # images in flight at once: being uploaded, waiting, or with the model
+    deadline: float = 60.0  # seconds from the first byte of a request to the model's answer
+    images: int = 16  # per request
+    body_bytes: int = 64 << 20  # per request
+    image_bytes: int = 20 << 20  # per image file
+    pixels: int = 32_000_000  # per image, checked before it is decoded
+    rate: float = 50.0  # sustained requests per second and address; 0 for no limit
+    burst: int = 100  # requests that one address may make at once
+    connections: int = 512  # open at once
+    keep: int = 100_000  # inspections in the store; older unreviewed ones are deleted
 
     def __post_init__(self) -> None:
         for name in ("slots", "images", "body_bytes", "image_bytes", "pixels", "burst", "keep"):

@@ -13,25 +13,17 @@ from jinja2 import Environment, PackageLoader
 
 from ..report.write_report import VIEWER
 
-_TYPES = {
-    "html": "text/html",
-    "js": "text/javascript",
-    "css": "text/css",
-    "svg": "image/svg+xml",
-}
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 
 
 def add_page(app: FastAPI) -> None:
     """Serve the pages. Their files are read once, at the start."""
     own, shared = files("flawsight.serve") / "static", files("flawsight.report") / "static"
-    _add(app, "/", (own / "index.html").read_bytes(), "html")
-    for folder, names in (
-        (own, ("page.js", "page.css", "icon.svg")),
-        (shared, (*VIEWER, "charts.js", "viewer.css")),
-    ):
-        for name in names:
-            content = (folder / name).read_bytes()
-            _add(app, f"/static/{name}", content, name.rpartition(".")[2])
+    served = {"/": own / "index.html"}
+    served |= {f"/static/{name}": own / name for name in ("page.js", "page.css", "icon.svg")}
+    served |= {f"/static/{name}": shared / name for name in (*VIEWER, "charts.js", "viewer.css")}
+    for path, file in served.items():
+        _add(app, path, file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
 
     @cache
     def document() -> str:
@@ -44,8 +36,8 @@ def add_page(app: FastAPI) -> None:
         return HTMLResponse(document())
 
 
-def _add(app: FastAPI, path: str, content: bytes, kind: str) -> None:
+def _add(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
     async def send() -> Response:
-        return Response(content, media_type=_TYPES[kind])
+        return Response(content, media_type=media_type)
 
     app.get(path, include_in_schema=False)(send)

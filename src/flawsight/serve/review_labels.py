@@ -19,12 +19,7 @@ class LabelCounts:
 
 
 def write_labels(store: Store, out: Path, product: str | None = None) -> LabelCounts:
-    """Copy each reviewed photo into the folder of its true label.
-
-    Args:
-        store: holds the reviews.
-        out: folder, new or empty.
-        product: limits the export to one product.
+    """Copy each reviewed photo, of one product or all, into the folder of its true label.
 
     Raises:
         StoreError: if there is no review, `out` is not empty, or a photo cannot be copied.

@@ -1,9 +1,9 @@
 """The JSON of requests and responses."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from .database import InspectionRow
 
@@ -12,18 +12,16 @@ Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1
 File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg", "thumb.jpg"]
 
 
-class UploadedImage(BaseModel):
+class UploadedImage(BaseModel, extra="forbid"):
     """An image in a JSON request."""
 
-    model_config = ConfigDict(extra="forbid")
     data: str = Field(description="The image file in base64.")
     name: Label | None = None
 
 
-class InspectRequest(BaseModel):
+class InspectRequest(BaseModel, extra="forbid"):
     """The JSON form of a request."""
 
-    model_config = ConfigDict(extra="forbid")
     images: list[UploadedImage] = Field(min_length=1)
     product: Label | None = None
 
@@ -41,10 +39,9 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-class Token(BaseModel):
+class Token(BaseModel, extra="allow"):
     """One reasoning token; `start` and `end` are character offsets in `explanation`."""
 
-    model_config = ConfigDict(extra="allow")
     text: str
     start: int
     end: int
@@ -62,10 +59,9 @@ class Review(BaseModel):
     reviewed: AwareDatetime
 
 
-class InspectionBody(BaseModel):
+class InspectionBody(BaseModel, extra="allow"):
     """One inspection: the fields of `flawsight.Inspection`, and those of the store."""
 
-    model_config = ConfigDict(extra="allow")
     id: str
     created: AwareDatetime
     name: str | None
@@ -106,10 +102,9 @@ class InspectionsBody(BaseModel):
     next: str | None
 
 
-class ReviewRequest(BaseModel):
+class ReviewRequest(BaseModel, extra="forbid"):
     """Whether the verdict of the service is right."""
 
-    model_config = ConfigDict(extra="forbid")
     verdict: Literal["right", "wrong"]
 
 
@@ -128,15 +123,15 @@ def inspection_body(row: InspectionRow, files: dict[File, str] | None = None) ->
             true_label=row.true_label,
             reviewed=_time(row.reviewed_ms),
         )
-    known: dict[str, Any] = {
-        "id": row.id,
-        "created": _time(row.created_ms),
-        "name": row.name,
-        "product": row.product,
-        "review": review,
-        "files": files or {},
-    }
-    return InspectionBody(**{k: v for k, v in row.content.items() if k != "image"} | known)
+    return InspectionBody(
+        **{name: value for name, value in row.content.items() if name != "image"},
+        id=row.id,
+        created=_time(row.created_ms),
+        name=row.name,
+        product=row.product,
+        review=review,
+        files=files or {},
+    )
 
 
 def _time(milliseconds: int) -> datetime:

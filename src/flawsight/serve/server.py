@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,34 +17,30 @@ _GRACE = 60
 class Server(uvicorn.Server):
     """Serves an app of `create_app`; SIGTERM stops it gracefully."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, limits: Limits) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=host,
-                port=port,
-                http="h11",
-                ws="none",
-                lifespan="on",
-                limit_concurrency=limits.connections,
-                timeout_graceful_shutdown=_GRACE,
-                server_header=False,
-                # Rate limits apply to the connecting address; a header could claim any.
-                proxy_headers=False,
-            )
-        )
-        self._app = app
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Let the running batch finish and refuse waiting images."""
+        app: Any = self.config.app
         if self.started:
-            self._app.state.service.batcher.close_soon()
+            app.state.service.batcher.close_soon()
         super().handle_exit(sig, frame)
 
 
 def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=_GRACE,
+        server_header=False,
+        # Rate limits apply to the connecting address; a header could claim any.
+        proxy_headers=False,
+    )
     # uvicorn raises the signal again when it is done, which must not look like a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        Server(app, host, port, limits).run()
+        Server(config).run()

@@ -10,7 +10,6 @@ from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError
-from ..inspection import Inspection
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
@@ -31,23 +30,14 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The parts of a running service.
-
-    Attributes:
-        batcher: runs the model.
-        store: holds the inspections.
-        limits: for requests.
-        thresholds: by product, instead of the Inspector's.
-        about: stored with every inspection: the model's name and hash.
-        rendering: limits how many images are rendered at once.
-    """
+    """The parts of a running service."""
 
     batcher: Batcher
     store: Store
     limits: Limits
-    thresholds: Mapping[str, float]
-    about: Mapping[str, Any]
-    rendering: CapacityLimiter
+    thresholds: Mapping[str, float]  # by product, instead of the Inspector's
+    about: Mapping[str, Any]  # stored with every inspection: the model's name and hash
+    rendering: CapacityLimiter  # of images rendered at once
 
     async def inspect(
         self, request: Request, deadline: float | None
@@ -61,25 +51,18 @@ class Service:
             StoreError: if the results cannot be stored; then none is acknowledged.
         """
         seconds = min(deadline or self.limits.deadline, self.limits.deadline)
-        with self.batcher.admit() as slots:
+        with self.batcher.admit() as take:
             async with asyncio.timeout(seconds):
                 uploads, product = await read_uploads(request, self.limits)
-                slots.take(len(uploads))
-                results = await self._run(request, uploads)
-            new = [
-                self._record(result, result.outcome, product)
-                for result in results
-                if isinstance(result.outcome, Inspection)
-            ]
+                take(len(uploads))
+                results = await self._run(request, uploads, product)
+            new = [result for result in results if isinstance(result, NewInspection)]
             rows = iter(await to_thread.run_sync(self.store.add, new) if new else [])
-        return [
-            Failure(result.upload.name, result.outcome)
-            if isinstance(result.outcome, FlawsightError)
-            else next(rows)
-            for result in results
-        ]
+        return [result if isinstance(result, Failure) else next(rows) for result in results]
 
-    async def _run(self, request: Request, uploads: list[Upload]) -> "list[_Result]":
+    async def _run(
+        self, request: Request, uploads: list[Upload], product: str | None
+    ) -> list[NewInspection | Failure]:
         """Run the model on the images that can be opened; they are freed on return."""
         opened = await to_thread.run_sync(
             lambda: [open_upload(upload, self.limits) for upload in uploads]
@@ -87,37 +70,32 @@ class Service:
         images = [image for image in opened if isinstance(image, Image.Image)]
         outcomes = iter(await unless_disconnected(request, self.batcher.inspect(images)))
         return [
-            _Result(upload, "", image)
+            Failure(upload.name, image)
             if isinstance(image, FlawsightError)
-            else _Result(upload, image.format or "", next(outcomes))
+            else self._record(upload, image.format or "", next(outcomes), product)
             for upload, image in zip(uploads, opened, strict=True)
         ]
 
     def _record(
-        self, result: "_Result", inspection: Inspection, product: str | None
-    ) -> NewInspection:
+        self, upload: Upload, photo_format: str, outcome: Outcome, product: str | None
+    ) -> NewInspection | Failure:
+        if isinstance(outcome, FlawsightError):
+            return Failure(upload.name, outcome)
         threshold = self.thresholds.get(product or "")
         if threshold is not None:
-            inspection = replace(inspection, pred_label=inspection.pred_score > threshold)
+            outcome = replace(outcome, pred_label=outcome.pred_score > threshold)
         return NewInspection(
-            photo=result.upload.content,
+            photo=upload.content,
             # A camera's multi-picture file is a JPEG with a preview behind it.
-            photo_format="JPEG" if result.photo_format == "MPO" else result.photo_format,
-            name=result.upload.name,
+            photo_format="JPEG" if photo_format == "MPO" else photo_format,
+            name=upload.name,
             product=product,
-            content=inspection.to_json() | dict(self.about),
+            content=outcome.to_json() | dict(self.about),
             arrays={
-                "anomaly_map": shrink_map(inspection.anomaly_map),
-                "token_maps": inspection.token_maps,
+                "anomaly_map": shrink_map(outcome.anomaly_map),
+                "token_maps": outcome.token_maps,
             },
         )
-
-
-@dataclass(frozen=True)
-class _Result:
-    upload: Upload
-    photo_format: str
-    outcome: Outcome
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -17,7 +17,7 @@ import alembic.config
 from sqlalchemy import ColumnElement, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import sessionmaker
 
 from ..errors import MissingExtraError, StoreError
 from .database import InspectionRow
@@ -40,29 +40,17 @@ class NewInspection:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A search for inspections; None means any.
+    """A search for inspections; None means any."""
 
-    Attributes:
-        since_ms: earliest time, inclusive.
-        until_ms: latest time, exclusive.
-        defective: the verdict.
-        min_score: lowest pred_score, inclusive.
-        max_score: highest pred_score, inclusive.
-        product: exact name.
-        reviewed: whether it has a review.
-        before: only inspections older than this id.
-        limit: number of inspections at most, newest first.
-    """
-
-    since_ms: int | None = None
-    until_ms: int | None = None
-    defective: bool | None = None
-    min_score: float | None = None
-    max_score: float | None = None
-    product: str | None = None
-    reviewed: bool | None = None
-    before: str | None = None
-    limit: int = 50
+    since_ms: int | None = None  # inclusive
+    until_ms: int | None = None  # exclusive
+    defective: bool | None = None  # the verdict
+    min_score: float | None = None  # of pred_score, inclusive
+    max_score: float | None = None  # of pred_score, inclusive
+    product: str | None = None  # exact name
+    reviewed: bool | None = None  # whether it has a review
+    before: str | None = None  # only inspections older than this id
+    limit: int = 50  # the newest are found
 
 
 class Store:
@@ -87,6 +75,7 @@ class Store:
             files.mkdir(parents=True, exist_ok=True)
             self._engine = _open(url)
             migrate(self._engine)
+        self._session = sessionmaker(self._engine, expire_on_commit=False)
 
     def add(self, inspections: Sequence[NewInspection]) -> list[InspectionRow]:
         """Store inspections, all or none.
@@ -113,7 +102,7 @@ class Store:
         with _explained():
             for row, new in zip(rows, inspections, strict=True):
                 self.files.write(row.id, new.photo, new.arrays)
-            with self._session() as session, session.begin():
+            with self._session.begin() as session:
                 session.add_all(rows)
         return rows
 
@@ -145,7 +134,7 @@ class Store:
 
     def review(self, id: str, right: bool) -> InspectionRow | None:
         """Mark a verdict right or wrong; return the inspection, or None if the id is unknown."""
-        with _explained(), self._session() as session, session.begin():
+        with _explained(), self._session.begin() as session:
             row = session.get(InspectionRow, id, with_for_update=True)
             if row is not None:
                 row.true_label = row.pred_label == right
@@ -165,7 +154,7 @@ class Store:
         """Delete the oldest unreviewed inspections beyond `keep`; return how many."""
         table = InspectionRow
         with _explained():
-            with self._session() as session, session.begin():
+            with self._session.begin() as session:
                 surplus = (session.scalar(select(func.count(table.id))) or 0) - keep
                 oldest = select(table).where(table.true_label.is_(None)).order_by(table.id)
                 rows = list(session.scalars(oldest.limit(max(0, surplus))))
@@ -180,14 +169,15 @@ class Store:
         """Delete folders without a row, left by a killed process; return how many."""
         table = InspectionRow
         candidates = list(self.files.old())
-        swept = 0
+        swept: set[str] = set()
         for start in range(0, len(candidates), _PAGE):
-            part = candidates[start : start + _PAGE]
+            ids = candidates[start : start + _PAGE]
             with _explained(), self._session() as session:
-                ids = [folder.name for folder in part]
                 known = session.scalars(select(table.id).where(table.id.in_(ids)))
-                swept += self.files.sweep(set(known), part)
-        return swept
+                swept |= set(ids).difference(known)
+        for id in swept:
+            self.files.remove(id)
+        return len(swept)
 
     def check(self) -> None:
         """Check that the database responds.
@@ -201,9 +191,6 @@ class Store:
     def close(self) -> None:
         """Close all connections to the database."""
         self._engine.dispose()
-
-    def _session(self) -> Session:
-        return Session(self._engine, expire_on_commit=False)
 
 
 def migrate(engine: Engine) -> None:

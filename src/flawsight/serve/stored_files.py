@@ -13,7 +13,8 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,21 +62,12 @@ class Files:
         """Remove the files of an inspection, if there are any."""
         shutil.rmtree(self.folder(id), ignore_errors=True)
 
-    def old(self) -> Iterator[Path]:
-        """Yield the folders that are old enough to be swept if their ids have no row."""
+    def old(self) -> Iterator[str]:
+        """Yield the ids whose folders are old enough to be swept if they have no row."""
         for folder in self.root.glob("??/*"):
-            try:
+            with suppress(FileNotFoundError):
                 if time.time() - folder.stat().st_mtime > SWEEP_AGE:
-                    yield folder
-            except FileNotFoundError:
-                continue
-
-    def sweep(self, known: Collection[str], candidates: list[Path]) -> int:
-        """Remove the candidates that have no row; return how many."""
-        gone = [folder for folder in candidates if folder.name not in known]
-        for folder in gone:
-            shutil.rmtree(folder, ignore_errors=True)
-        return len(gone)
+                    yield folder.name
 
 
 def pack_arrays(arrays: Arrays) -> bytes:

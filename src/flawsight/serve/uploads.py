@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +17,7 @@ from ..io.images import open_image
 from .limits import Limits
 from .schemas import InspectRequest, Label, UploadedImage
 
-_LABEL = TypeAdapter(Label)
+_PRODUCT: TypeAdapter[str | None] = TypeAdapter(Label | None)
 _FORM_FIELDS = 8
 
 
@@ -35,12 +37,17 @@ async def read_uploads(request: Request, limits: Limits) -> tuple[list[Upload], 
         HTTPException: if the body is malformed or too large.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        uploads, product = await _read_form(request, limits)
-    elif kind == "application/json":
-        uploads, product = _read_json(await request.body())
-    else:
-        raise HTTPException(415, "Send multipart/form-data or application/json.")
+    try:
+        if kind == "multipart/form-data":
+            uploads, product = await _read_form(request, limits)
+        elif kind == "application/json":
+            body = InspectRequest.model_validate_json(await request.body())
+            uploads, product = [_decoded(image) for image in body.images], body.product
+        else:
+            raise HTTPException(415, "Send multipart/form-data or application/json.")
+    except ValidationError as error:
+        reason = explanation(error.errors(include_input=False, include_context=False))
+        raise HTTPException(422, reason) from error
     if not uploads:
         raise HTTPException(422, "There is no image; send files in the field 'images'.")
     if len(uploads) > limits.images:
@@ -50,11 +57,11 @@ async def read_uploads(request: Request, limits: Limits) -> tuple[list[Upload], 
 
 def open_upload(upload: Upload, limits: Limits) -> Image.Image | ImageError:
     """Open an image without decoding it, or return what is wrong with it."""
+    if upload.error is not None:
+        return upload.error
+    if len(upload.content) > limits.image_bytes:
+        return ImageError(f"The image has more than {limits.image_bytes:,} bytes.")
     try:
-        if upload.error is not None:
-            return upload.error
-        if len(upload.content) > limits.image_bytes:
-            raise ImageError(f"The image has more than {limits.image_bytes:,} bytes.")
         return open_image(upload.content, limits.pixels)
     except ImageError as error:
         return error
@@ -65,29 +72,12 @@ async def _read_form(request: Request, limits: Limits) -> tuple[list[Upload], st
     async with request.form(max_files=limits.images + 1, max_fields=_FORM_FIELDS) as form:
         if unknown := sorted(set(form) - {"images", "product"}):
             raise HTTPException(422, f"Unknown field {unknown[0][:40]!r}; use images, product.")
-        files = form.getlist("images")
-        product = form.get("product")
-        if not all(isinstance(file, UploadFile) for file in files):
-            raise HTTPException(422, "The field 'images' must hold files.")
-        uploads = [
-            Upload(_shown(file.filename), await file.read())
-            for file in files
-            if isinstance(file, UploadFile)
-        ]
-    if product is None or product == "":
-        return uploads, None
-    try:
-        return uploads, _LABEL.validate_python(product)
-    except ValidationError as error:
-        raise HTTPException(422, _explanation(error)) from error
-
-
-def _read_json(body: bytes) -> tuple[list[Upload], str | None]:
-    try:
-        request = InspectRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise HTTPException(422, _explanation(error)) from error
-    return [_decoded(image) for image in request.images], request.product
+        uploads = []
+        for file in form.getlist("images"):
+            if not isinstance(file, UploadFile):
+                raise HTTPException(422, "The field 'images' must hold files.")
+            uploads.append(Upload(_shown(file.filename), await file.read()))
+        return uploads, _PRODUCT.validate_python(form.get("product") or None)
 
 
 def _decoded(image: UploadedImage) -> Upload:
@@ -103,8 +93,7 @@ def _shown(filename: str | None) -> str | None:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) or None
 
 
-def _explanation(error: ValidationError) -> str:
-    """Return field and reason, without the value, which may be large or not text."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
+def explanation(errors: Sequence[Any]) -> str:
+    """Return field and reason of pydantic's errors, without the value: it may not be text."""
+    where = ".".join(str(part) for part in errors[0]["loc"])
+    return f"{where}: {errors[0]['msg']}" if where else str(errors[0]["msg"])

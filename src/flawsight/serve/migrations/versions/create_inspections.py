@@ -27,8 +27,3 @@ def upgrade() -> None:
     op.create_index("inspections_score", "inspections", ["pred_score"])
     op.create_index("inspections_product", "inspections", ["product", "id"])
     op.create_index("inspections_review", "inspections", ["true_label", "id"])
-
-
-def downgrade() -> None:
-    """Drop the table."""
-    op.drop_table("inspections")
