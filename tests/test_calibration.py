@@ -287,3 +287,27 @@ def test_an_inspector_takes_its_thresholds_from_a_calibration(tiny_mllm: MLLM) -
     other = replace(calibration, model={"name": "other", "sha256": "b" * 64})
     with pytest.raises(CalibrationError, match="another model"):
         inspector(calibration=other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "foo"},
+        {"model": None},
+        {"settings": ["a"]},
+        {"thresholds": {"all": "high"}},
+        {"thresholds": [0.5]},
+        {"region_thresholds": [1]},
+        {"region_thresholds": None},
+        {"counts": 3},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_calibration_of_the_wrong_form_is_refused(tmp_path: Path, change: dict) -> None:
+    path = tmp_path / "c.json"
+    calibrate(NormalScores({"a": (0.1, 0.2)}, 0, {"sha256": "a"}, {}), 0.5).save(path)
+    assert Calibration.load(path).threshold() == 0.2
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CalibrationError, match="flawsight calibrate"):
+        Calibration.load(path)

@@ -24,7 +24,7 @@ def test_the_readmes_python_runs(
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
-    assert "(384, 384)" in capsys.readouterr().out
+    assert "(512, 288)" in capsys.readouterr().out
 
 
 def test_the_readme_names_every_room_and_nothing_else() -> None:

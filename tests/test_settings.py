@@ -157,3 +157,8 @@ def test_settings_of_version_0_1_are_read_by_today_s_names():
 )
 def test_a_setting_that_is_gone_is_no_default(name, value):
     assert upgraded(OF_VERSION_0_1 | {name: value})[name] == value
+
+
+def test_an_old_name_is_told_its_new_one():
+    with pytest.raises(SettingsError, match=r"rarity \(now feature_distance\), tau"):
+        Settings.from_json({"rarity": True, "tau": 1})

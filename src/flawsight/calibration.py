@@ -143,10 +143,15 @@ class Calibration:
                 raise CalibrationError(
                     f"{path} has the format {values['format']}, not {FORMAT}; calibrate again."
                 )
-            if not all(0 <= threshold <= 1 for threshold in values["thresholds"].values()):
-                raise ValueError("a threshold lies outside [0, 1]")
-            return cls(**values)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            calibration = cls(**values)
+            for thresholds in (calibration.thresholds, calibration.region_thresholds):
+                if not all(0 <= float(threshold) <= 1 for threshold in thresholds.values()):
+                    raise ValueError("a threshold lies outside [0, 1]")
+            for part in (calibration.model, calibration.settings or {}, calibration.counts):
+                if not isinstance(part, dict):
+                    raise TypeError(f"{part!r} is no object")
+            return calibration
+        except Exception as error:  # a damaged file can hold values of any kind
             raise CalibrationError(
                 f"{path} is no readable calibration ({error}); make one with flawsight calibrate."
             ) from error

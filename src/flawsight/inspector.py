@@ -25,7 +25,7 @@ from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
 from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
-from .refine.attention_prior import AttentionPrior, load_prior
+from .refine.attention_prior import AttentionPrior, load_prior, read_prior
 from .refine.crops import inspect_crops
 from .refine.feature_distance import feature_distance
 from .settings import Settings, preset
@@ -151,34 +151,36 @@ class Inspector:
         threshold: float | None = None,
         calibration: Calibration | None = None,
         category: str | None = None,
+        prior: str | Path | None = None,
         generator: ServedGenerator | None = None,
         **load_options: Any,
     ) -> Self:
-        """Load a model, and its attention prior if its folder holds one, and make its inspector.
+        """Load a model with its attention prior, and make its inspector.
 
         Args:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
-            batch_size: see `Inspector`, as are all that follow.
-            threshold: …
-            calibration: …
-            category: …
-            generator: …
+            batch_size, threshold, calibration, category, generator: see `Inspector`.
+            prior: file of the attention prior; None takes the one in the model's folder, if any.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
             CalibrationError: if the calibration is of another model or other settings.
-            ModelError: if the model cannot be loaded.
+            ModelError: if the model or its attention prior cannot be loaded.
             SettingsError: if there is no such preset, device or dtype, or `batch_size` is below 1
                 or `threshold` outside [0, 1].
         """
         if isinstance(settings, str):
             settings = preset(settings)
         mllm = load_mllm(model, **load_options)
+        found = None
+        if settings.attention_prior and prior is None:
+            found = load_prior(mllm.folder, mllm.sha256)
+        elif settings.attention_prior:
+            found = read_prior(Path(str(prior)), mllm.sha256)
         return cls(
             mllm, settings, batch_size, threshold,
-            calibration=calibration, category=category, generator=generator,
-            prior=load_prior(mllm.folder, mllm.sha256),
+            calibration=calibration, category=category, prior=found, generator=generator,
         )  # fmt: skip
 
     @overload

@@ -147,7 +147,8 @@ class Settings(Refinement, Selection, Generation):
             SettingsError: for a name that is no setting, or a value that it cannot take.
         """
         if unknown := set(values) - {field.name for field in fields(cls)}:
-            raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}.")
+            named = [f"{n} (now {_RENAMED[n]})" if n in _RENAMED else n for n in sorted(unknown)]
+            raise SettingsError(f"Unknown settings: {', '.join(named)}.")
         values = dict(values)
         if isinstance(values.get("layers"), list):
             values["layers"] = tuple(values["layers"])
@@ -185,6 +186,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 # Names of version 0.1, read for one release; and what it had that is gone, with its default.
 _RENAMED = {
+    "row": "attention_row",
     "none_kept": "fallback",
     "relative": "attention_prior",
     "rarity": "feature_distance",
@@ -209,8 +211,7 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     a run cannot be made with this version.
     """
     today = {_RENAMED.get(name, name): value for name, value in values.items()}
-    if "row" in today:
-        row = today.pop("row")
+    if isinstance(row := today.get("attention_row"), str):
         today["attention_row"] = _ROWS.get(row, row)
     return {
         name: value for name, value in today.items() if name not in _GONE or value != _GONE[name]

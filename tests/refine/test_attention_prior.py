@@ -26,6 +26,7 @@ from flawsight.refine.attention_prior import (
     sink_share,
 )
 from flawsight.runs.describe import describe
+from flawsight.runs.read import read_description
 from flawsight.settings import PRESETS, Settings
 from helpers.checkpoints import photo
 from helpers.command_line import flawsight
@@ -154,3 +155,51 @@ def test_prior_measures_a_model_on_photos(tmp_path: Path) -> None:
     assert prior.images == len(maps) > 0
     torch.testing.assert_close(prior.density, measure_prior(maps, None, "").density)
     assert density(prior.density).mean() == pytest.approx(1)
+
+
+def test_a_file_of_version_0_1_is_the_mean_of_its_heads(tmp_path: Path) -> None:
+    good = np.random.default_rng(0).random((2, 3, 15, 15), np.float32) + 0.5
+    np.savez(tmp_path / "looks.npz", good=good, images=np.array((7, 5)), sha256=np.array("a"))
+    prior = load_prior(tmp_path, "a")
+    assert prior is not None
+    assert (prior.layers, prior.images) == (None, 7)
+    np.testing.assert_allclose(prior.density.numpy(), good.mean((0, 1)), rtol=1e-5)
+    newer = some_prior()
+    (tmp_path / FILE).write_bytes(encode_prior(newer))
+    again = load_prior(tmp_path, "a")
+    assert again is not None
+    assert again.sha256 == newer.sha256
+
+
+@pytest.mark.parametrize("density", [np.zeros((15, 15)), -np.ones((15, 15)), np.ones((3, 3))])
+def test_a_prior_that_makes_no_sense_is_refused(tmp_path: Path, density: np.ndarray) -> None:
+    np.savez(tmp_path / FILE, density=density, layers=np.array((), int), images=3, model_sha256="a")
+    with pytest.raises(ModelError, match="density"):
+        load_prior(tmp_path, "a")
+    (tmp_path / FILE).write_bytes(b"")
+    with pytest.raises(ModelError, match="cannot be used"):
+        load_prior(tmp_path, "a")
+
+
+def test_prior_never_replaces_the_bundled_one(tmp_path: Path) -> None:
+    photo(90, 60).save(tmp_path / "0.png")
+    code, output = flawsight("prior", tmp_path)
+    assert code == 2
+    assert "--out" in output
+
+
+def test_inspect_takes_another_prior(tmp_path: Path) -> None:
+    photo(90, 60).save(tmp_path / "0.png")
+    mine = AttentionPrior(some_prior().density, None, 3, load_mllm(DEFAULT_MODEL).sha256)
+    (tmp_path / "mine.npz").write_bytes(encode_prior(mine))
+    options = ("--device", "cpu", "--out", tmp_path / "run")
+    code, output = flawsight(
+        "inspect", tmp_path / "0.png", "--prior", tmp_path / "mine.npz", *options
+    )
+    assert code == 0, output
+    assert read_description(tmp_path / "run")["prior_sha256"] == mine.sha256
+    code, output = flawsight(
+        "inspect", tmp_path / "0.png", "--prior", tmp_path / "none.npz", *options
+    )
+    assert code == 2
+    assert "none.npz" in output

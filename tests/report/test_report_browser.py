@@ -77,7 +77,7 @@ def test_pointing_at_a_word_shows_its_attention(page: Any) -> None:
         drawn = opacity(page)
         assert np.unravel_index(drawn.argmin(), drawn.shape) == brightest
         status = page.locator(".fs-view .fs-status").inner_text()
-        assert f"“{word}”: attention peaks at the" in status
+        assert f"“{word}”: attention peaks in the" in status
     page.get_by_role("heading", name="Reasoning").hover()
     assert (opacity(page) == whole).all()
     assert whole.argmax() == 0

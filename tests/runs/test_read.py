@@ -228,3 +228,19 @@ def test_a_run_of_version_0_1_is_calibrated(old_run: Path, inspector: Inspector)
     assert read_description(old_run)["format"] == 1
     about = describe(inspector)
     calibration.check(about["model"]["sha256"], about["settings"], about["prior_sha256"])
+
+
+def test_a_run_of_ray_is_not_resumed_here(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="--engine ray"):
+        RunFolder(tmp_path, {})
+
+
+def test_a_report_of_nothing_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"no readable run\.json"):
+        write_report(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "run.json").write_text("[1]")
+    with pytest.raises(RunFolderError, match=r"no readable run\.json"):
+        write_report(tmp_path)

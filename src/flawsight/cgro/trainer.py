@@ -134,7 +134,7 @@ def train(
         SettingsError: if the images of a step do not divide evenly.
     """
     mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
-    prior = load_prior(mllm.folder, mllm.sha256)
+    prior = load_prior(mllm.folder, mllm.sha256) if inspection.attention_prior else None
     inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
     about = describe_training(inspector, settings, data, sources)
     served = None

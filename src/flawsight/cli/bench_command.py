@@ -53,7 +53,7 @@ def bench(
     ] = "test",
     data_root: options.DataRoot = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Most images per category and class. Default: all.")
+        int | None, typer.Option(min=1, help="Largest number of images per category and class.")
     ] = None,
     batch_size: options.BatchSize = 8,
     pixel_threshold: Annotated[
@@ -87,10 +87,13 @@ def bench(
         else:
             from ..data.open import open_datasets
             from ..evaluate.ablation import ablation_specs
+            from ..metrics.text_overlap import rouge_scorer
 
             datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
             if limit is not None:
                 datasets = [dataset.limited(limit) for dataset in datasets]
+            if any(sample.reference for dataset in datasets for sample in dataset.samples):
+                rouge_scorer()  # if it is missing, better now than after the last image
             if ablation:
                 detector = ablation_specs(model, r1, cgro)
             complete = _run(out, datasets, detector or ["flawsight"], batch_size)

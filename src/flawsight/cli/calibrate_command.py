@@ -29,6 +29,7 @@ def calibrate(
     ] = Path("calibration.json"),
     model: options.Model = None,
     adapter: options.Adapter = None,
+    prior: options.Prior = None,
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     batch_size: options.BatchSize = 8,
@@ -46,7 +47,7 @@ def calibrate(
         flawsight inspect photos/new --calibration calibration.json
 
     Photos are inspected into a run folder next to the calibration, with the given model and
-    settings. A rate a needs ⌈1/a⌉ − 1 images.
+    settings. A rate of 0.05 needs 19 images, 0.01 needs 99.
     """
     with explained():
         from ..calibration import POOLED, calibrate
@@ -66,6 +67,7 @@ def calibrate(
                 inspector = Inspector.from_pretrained(
                     model, settings=options.parse_settings(preset, set_, seed), adapter=adapter,
                     batch_size=batch_size, device=device, dtype=dtype, attention=attention,
+                    prior=prior,
                 )  # fmt: skip
                 folder = RunFolder(run, describe(inspector))
             done = len(set(map(str, images)) & folder.finished)

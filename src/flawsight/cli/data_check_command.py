@@ -23,13 +23,15 @@ def check(
         ),
     ],
     data_root: options.DataRoot = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most findings of one kind to print.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Largest number of findings of one kind to print.")
+    ] = 20,
 ) -> None:
     """Count the images of data sets, and find files that would distort a measurement.
 
     Finds unreadable images and masks, masks of another size than their upright image, masks
-    without image and the other way round, empty masks, masks of normal images, and images that
-    occur in two splits or with two labels.
+    without an image, defective images without a mask, empty masks, masks of normal images, and
+    images that occur in two splits or with two labels.
 
     Examples:
 

@@ -34,7 +34,9 @@ def make(
             help="Difficulty: 0 for large, plain defects; 1 for small, faint ones too.",
         ),
     ] = 1.0,
-    defects: Annotated[int, typer.Option(min=1, max=4, help="Most defects per image.")] = 1,
+    defects: Annotated[
+        int, typer.Option(min=1, max=4, help="Largest number of defects per image.")
+    ] = 1,
     kinds: Annotated[
         str, typer.Option(help="Kinds of defects: train, or test for those kept out of training.")
     ] = "train",
@@ -59,8 +61,8 @@ def make(
             made = make_dataset(
                 out, recipe, chosen, pairs, train, lambda count: move(advance=count)
             )
-        before = f" ({total - made} were there before)" if made < total else ""
-        say(f"{made} images of {len(chosen)} families made{before}: {out}")
+        before = f" ({total - made} made before)" if made < total else ""
+        say(f"Images made: {made}, families: {len(chosen)}{before}: {out}")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -10,7 +10,9 @@ from .shell import errors, explained, progress_bar, say
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of inspect, or of one detector's bench.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder of inspect, or of a detector in a bench.")
+    ],
     to: Annotated[
         str, typer.Option(help="Format: csv, coco, labelstudio, fiftyone, anomalib or masks.")
     ],
@@ -35,7 +37,7 @@ def export(
 
         flawsight export runs/today --to coco --out today.json --map-threshold 0.4
 
-    Exit code 1: some images are left out; the lines say why.
+    Exit code 1: some images are left out; the messages say why.
     """
     with explained():
         from ..export.write_export import export

@@ -47,6 +47,7 @@ def inspect(
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
     seed: options.Seed = 0,
+    prior: options.Prior = None,
     threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
@@ -80,7 +81,7 @@ def inspect(
         int | None,
         typer.Option(min=1, help="Copies of the model on the cluster. Default: one per GPU."),
     ] = None,
-    quiet: Annotated[bool, typer.Option(help="Print no line per image.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Do not print a line for each image.")] = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
 
@@ -103,6 +104,7 @@ def inspect(
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
             "attention": attention, "settings": options.parse_settings(preset, set_, seed),
             "batch_size": batch_size, "threshold": threshold, "category": category,
+            "prior": prior,
             "calibration": options.load_calibration(calibration, category),
             "generator": _served(generator, generator_model, model),
         }  # fmt: skip

@@ -16,7 +16,7 @@ def labels(
         str | None, typer.Option(help="Product whose photos are written. Default: all.")
     ] = None,
     files: Annotated[
-        Path | None, typer.Option(help="Folder of the photos of a database URL.")
+        Path | None, typer.Option(help="Folder of the photos, if the store is a database URL.")
     ] = None,
 ) -> None:
     """Write the reviewed photos of a store as a data set to train on.
@@ -28,10 +28,10 @@ def labels(
     with explained():
         try:
             from ..serve.review_labels import write_labels
-            from ..serve.store import Store
+            from ..serve.store import DATABASE, Store
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "serve") from error
-        if "://" not in store and not Path(store).is_dir():
+        if "://" not in store and not (Path(store) / DATABASE).is_file():
             raise StoreError(f"There is no store {store}.")
         counts = write_labels(Store(store, files), out, product)
         say(f"{counts.good} good, {counts.bad} bad: {out}")

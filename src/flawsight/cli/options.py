@@ -43,6 +43,12 @@ Threshold = Annotated[
         "with --preset paper."
     ),
 ]
+Prior = Annotated[
+    Path | None,
+    typer.Option(
+        help="Attention prior of flawsight prior. Default: attention_prior.npz of the model."
+    ),
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the known data sets. Default: $FLAWSIGHT_DATA.")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from ..errors import CalibrationError
+from ..errors import CalibrationError, SettingsError
 from . import options
 from .shell import console, explained, progress_bar, say
 
@@ -43,6 +43,11 @@ def prior(
     normal images.
     """
     with explained():
+        if model is None and adapter is None and out is None:
+            raise SettingsError(
+                "The bundled model has an attention prior, on which runs rely. Give --out FILE to "
+                "measure another, and use it with inspect --prior FILE."
+            )
         from ..io.files import write_atomically
         from ..io.images import find_images
 

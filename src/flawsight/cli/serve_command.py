@@ -21,6 +21,7 @@ def serve(
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
+    prior: options.Prior = None,
     threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
@@ -51,8 +52,8 @@ def serve(
     queue: Annotated[
         int, typer.Option(help="Images in flight at once; further requests get status 503.")
     ] = 64,
-    deadline: Annotated[float, typer.Option(help="Seconds a request may take.")] = 60.0,
-    max_images: Annotated[int, typer.Option(help="Images per request.")] = 16,
+    deadline: Annotated[float, typer.Option(help="Longest time of a request, in seconds.")] = 60.0,
+    max_images: Annotated[int, typer.Option(help="Largest number of images per request.")] = 16,
     max_mib: Annotated[int, typer.Option(help="MiB per request.")] = 64,
     max_image_mib: Annotated[int, typer.Option(help="MiB per image file.")] = 20,
     max_pixels: Annotated[int, typer.Option(help="Pixels per image.")] = 32_000_000,
@@ -92,7 +93,7 @@ def serve(
 
             return Inspector.from_pretrained(
                 model, settings=options.parse_settings(preset, set_), adapter=adapter,
-                calibration=options.load_calibration(calibration),
+                calibration=options.load_calibration(calibration), prior=prior,
                 threshold=threshold, batch_size=batch_size, device=device, dtype=dtype,
                 attention=attention,
             )  # fmt: skip

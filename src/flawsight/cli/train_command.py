@@ -179,9 +179,10 @@ def train(
         if dry_run:
             show_candidates(mllm, inspection, chosen, found, accelerator)
             return
-        _train(mllm, inspection, chosen, found, out, accelerator, specs, served)
+        better = _train(mllm, inspection, chosen, found, out, accelerator, specs, served)
         base = "" if model is None else f" --model {model}"
-        say(f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
+        if better:
+            say(f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
 
 
 def _read_settings(
@@ -219,8 +220,8 @@ def _train(
     accelerator: Any,
     specs: list[str],
     served: Any,
-) -> None:
-    """Train with a progress bar, and say what it gained."""
+) -> bool:
+    """Train with a progress bar, and say what it gained; return whether it gained anything."""
     from ..cgro.trainer import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -239,5 +240,7 @@ def _train(
         f"before, {best['image_auroc']:.3f} at best (step {best['step']:.0f}); balanced accuracy "
         f"{before['balanced_accuracy']:.3f} and {best['balanced_accuracy']:.3f}."
     )
-    if best["image_auroc"] <= before["image_auroc"]:
-        say("[yellow]No step was better than the model before training.[/]")
+    better: bool = best["image_auroc"] > before["image_auroc"]
+    if not better:
+        say("[yellow]No step was better than the model before training. Add images or steps.[/]")
+    return better

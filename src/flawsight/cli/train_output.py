@@ -20,8 +20,8 @@ def balance_line(counts: dict[str, dict[str, int]], settings: TrainSettings) -> 
         for part, count in counts.items()
     ]
     share = settings.defective_share
-    drawn = "as they are" if share is None else f"{share:.0%} of them defective"
-    return f"{'; '.join(parts)}. Training images are drawn {drawn}."
+    drawn = "" if share is None else f" Of the training images drawn, {share:.0%} are defective."
+    return f"{'; '.join(parts)}.{drawn}"
 
 
 def step_line(step: int, row: dict[str, float]) -> str:

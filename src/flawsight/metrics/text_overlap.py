@@ -12,6 +12,19 @@ from ..errors import MissingExtraError, ModelError
 Array = NDArray[np.float64]
 
 
+def rouge_scorer() -> Any:
+    """Return the scorer of rouge-score.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise MissingExtraError("rouge-score", "bench") from error
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
 def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
     """Return the F-measure of the longest common subsequence of words, (n,) in [0, 1].
 
@@ -21,11 +34,7 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> Array:
     Raises:
         MissingExtraError: if rouge-score is not installed.
     """
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise MissingExtraError("rouge-score", "bench") from error
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scorer = rouge_scorer()
     pairs = zip(predictions, references, strict=True)
     return np.array(
         [scorer.score(reference, text)["rougeL"].fmeasure for text, reference in pairs], np.float64

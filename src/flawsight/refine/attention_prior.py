@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -21,6 +22,8 @@ from ..errors import CalibrationError, ModelError, SettingsError
 from ..real.anomaly_map import density
 
 FILE = "attention_prior.npz"
+# Of version 0.1, read for one release: the mean density of each head.
+_OLD_FILE = "looks.npz"
 GRID = (15, 15)
 # A patch of higher density on normal images is a sink.
 SINK = 2.0
@@ -89,27 +92,44 @@ def load_prior(folder: Path, model_sha256: str) -> AttentionPrior | None:
     Raises:
         ModelError: if it is damaged or belongs to other weights.
     """
-    path = folder / FILE
+    for name in (FILE, _OLD_FILE):
+        if (folder / name).exists():
+            return read_prior(folder / name, model_sha256)
+    return None
+
+
+def read_prior(path: Path, model_sha256: str) -> AttentionPrior:
+    """Return the attention prior in a file.
+
+    Raises:
+        ModelError: if it is missing or damaged, or belongs to other weights.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            values = np.asarray(arrays["density"], np.float32)
-            if values.shape != GRID or not np.isfinite(values).all():
-                raise ValueError(f"its density is no {GRID} array of finite numbers")
-            prior = AttentionPrior(
-                torch.from_numpy(values),
-                tuple(arrays["layers"].tolist()) or None,
-                int(arrays["images"]),
-                str(arrays["model_sha256"]),
-            )
+            if path.name == _OLD_FILE:
+                values, layers = _mean_of_heads(arrays["good"]), None
+                images, owner = int(arrays["images"][0]), str(arrays["sha256"])
+            else:
+                values = torch.from_numpy(np.asarray(arrays["density"], np.float32))
+                layers = tuple(arrays["layers"].tolist()) or None
+                images, owner = int(arrays["images"]), str(arrays["model_sha256"])
+        if values.shape != GRID or not (values >= 0).all() or not 0 < values.sum() < torch.inf:
+            raise ValueError(f"its density is no {GRID} array of finite numbers above 0")
+        prior = AttentionPrior(values, layers, images, owner)
         if prior.model_sha256 != model_sha256:
             raise ValueError("it was measured on other weights")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+    except (OSError, EOFError, LookupError, ValueError, TypeError, BadZipFile) as error:
         raise ModelError(
             f"{path} cannot be used ({error}); remove it, or make it again with flawsight prior."
         ) from error
     return prior
+
+
+def _mean_of_heads(good: NDArray[np.float32]) -> Tensor:
+    """Return the mean of (L, H, h, w), summed in the order of version 0.1 to give the same bits."""
+    weights = torch.full(good.shape[1:2], 1 / (good.shape[0] * good.shape[1]))
+    layers = torch.from_numpy(np.asarray(good, np.float32))
+    return torch.stack([torch.einsum("h,hyx->yx", weights, layer) for layer in layers]).sum(dim=0)
 
 
 def divide_by_prior(attention: Tensor, prior: Tensor | None) -> Tensor:

@@ -51,6 +51,7 @@ def write_report(
     Raises:
         RunFolderError: if the run cannot be read or the folder not written.
     """
+    about = read_description(folder)
     rows, labels = read_rows(folder), labels or {}
     if one_file is None:
         one_file = len(rows) <= ONE_FILE_UP_TO
@@ -69,7 +70,7 @@ def write_report(
             items.append(summary_of(row, slug(row["image"]), thumb, label))
         _shorten_names(items)
         path = folder / "report.html"
-        write_atomically(path, _page(read_description(folder), items, inlined).encode())
+        write_atomically(path, _page(about, items, inlined).encode())
     return path
 
 

@@ -71,7 +71,7 @@ def check_same(
         RunFolderError: naming what differs.
     """
     if old.get("format") == 1:  # version 0.1, read for one release
-        old = old | {"settings": upgraded(old.get("settings", {}))}
+        old = old | {"settings": upgraded(old.get("settings") or {})}
     if "prior_sha256" not in old:  # version 0.1, and trainings, did not record it
         new = {name: value for name, value in new.items() if name != "prior_sha256"}
     known = dict(_leaves({"settings": Settings().to_json()} | defaults))

@@ -27,6 +27,7 @@ from ..inspection import FloatArray, Inspection
 from ..io.files import slug, write_atomically, writing_to
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
+from .parquet import ROWS
 from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
 
 
@@ -51,6 +52,10 @@ class RunFolder:
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             description = folder / "run.json"
+            if (folder / ROWS).is_dir():
+                raise RunFolderError(
+                    f"{folder} was made with --engine ray; resume it so, or choose another --out."
+                )
             if description.exists():
                 check_same(folder, read_description(folder), about)
             elif any(folder.iterdir()):

@@ -47,7 +47,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     try:
         description: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError) as error:
+        if not isinstance(description, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{folder} holds no readable run.json: {error}") from error
     return description
 

@@ -26,6 +26,10 @@ from .stored_files import Arrays, Files
 _PAGE = 500
 
 
+# The SQLite file of a store that is a folder.
+DATABASE = "flawsight.db"
+
+
 @dataclass(frozen=True)
 class NewInspection:
     """One image to store. The fields are those of `InspectionRow`."""
@@ -207,7 +211,7 @@ def migrate(engine: Engine) -> None:
 
 def _url(location: str) -> URL:
     if "://" not in location:
-        return URL.create("sqlite", database=str(Path(location).expanduser() / "flawsight.db"))
+        return URL.create("sqlite", database=str(Path(location).expanduser() / DATABASE))
     try:
         url = make_url(location)
     except ArgumentError as error:

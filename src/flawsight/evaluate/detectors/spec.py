@@ -119,7 +119,7 @@ def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_siz
 
     mllm = _load(spec.argument, _load_options(options))
     settings = Settings.from_json(preset(options.pop("preset", "default")).to_json() | options)
-    prior = load_prior(mllm.folder, mllm.sha256)
+    prior = load_prior(mllm.folder, mllm.sha256) if settings.attention_prior else None
     store = TraceFolder(traces, mllm, settings, prior)
     inspector = Inspector(mllm, settings, batch_size, prior=prior, trace_store=store)
     return FlawsightDetector(spec.name, inspector)

@@ -33,8 +33,8 @@
     const at = values.indexOf(Math.max(...values));
     const third = (position, count, names) => names[Math.min(2, Math.floor((3 * position) / count))];
     const row = third(Math.floor(at / cols) + 0.5, rows, ["upper", "", "lower"]);
-    const column = third((at % cols) + 0.5, cols, ["left", "", "right"]);
-    return [row, column].filter(Boolean).join(" ") || "centre";
+    const column = third((at % cols) + 0.5, cols, ["left", "center", "right"]);
+    return `${row} ${column}`.trim();
   }
 
   /** Interpolate a map to width × height pixels; cells are areas that cover the image exactly. */

@@ -49,7 +49,7 @@
     const times = `${word.peak.toFixed(1)} times the mean`;
     return word.peak < 2
       ? `“${word.text}”: attention is nearly uniform (peak ${times}).`
-      : `“${word.text}”: attention peaks at the ${peakOf(mapOfWord(maps, word))}, ${times}.`;
+      : `“${word.text}”: attention peaks in the ${peakOf(mapOfWord(maps, word))}, ${times}.`;
   }
 
   /** The reasoning: one Tab stop, arrow keys move from word to word, a click pins one. */
