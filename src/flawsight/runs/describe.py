@@ -77,10 +77,10 @@ def check_same(
     known = dict(_leaves({"settings": Settings().to_json()} | defaults))
     before, now = (known | dict(_leaves(json.loads(json.dumps(about)))) for about in (old, new))
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
-        made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
+        shown = "; ".join(f"{key} {before.get(key)}, now {now.get(key)}" for key in changed[:3])
         raise RunFolderError(
-            f"{folder} was made with another model or other settings ({made_with}"
-            f"{', …' if len(changed) > 3 else ''}); choose another --out."
+            f"{folder} was made with another model or other settings ({shown}"
+            f"{'; …' if len(changed) > 3 else ''}); choose another --out."
         )
 
 
