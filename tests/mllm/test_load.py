@@ -74,6 +74,21 @@ def test_a_published_layout_puts_the_default_system_turn_first(real_mllm: MLLM) 
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
 
 
+def test_the_image_processor_of_february_2025_is_qwen2_vl_s(
+    broken_checkpoint: Path, tiny_mllm: MLLM
+) -> None:
+    edit_json(
+        broken_checkpoint / "preprocessor_config.json",
+        image_processor_type="Qwen2_5_VLImageProcessor",
+    )
+    mllm = load_mllm(broken_checkpoint, device="cpu")
+    expected = encode_prompts(tiny_mllm, [photo(112, 84)], SETTINGS).inputs
+    found = encode_prompts(mllm, [photo(112, 84)], SETTINGS).inputs
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
 def test_stock_transformers_loads_the_same_weights(
     real_mllm: MLLM, real_layout_checkpoint: Path
 ) -> None:
@@ -227,6 +242,19 @@ def test_an_adapter_folder_without_its_config_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=r"no PEFT adapter: it has no adapter_config\.json"):
         load_mllm(tiny_checkpoint, adapter=tmp_path, device="cpu")
+
+
+def test_pickled_weights_are_refused(
+    broken_checkpoint: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_adapter(tmp_path, tiny_checkpoint)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"\.bin"):
+        load_mllm(tiny_checkpoint, adapter=tmp_path, device="cpu")
+    for path in broken_checkpoint.glob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))
+    with pytest.raises(ModelError, match=r"convert them to \.safetensors"):
+        load_mllm(broken_checkpoint, device="cpu")
 
 
 def test_a_missing_adapter_folder_is_named(tiny_checkpoint: Path) -> None:

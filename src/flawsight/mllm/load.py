@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,14 +22,10 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
 from ..prompt import user_message
+from .adapter import with_adapter
 from .processor import load_processor
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
-# What transformers called these parts before 4.52; PEFT does not know it of Qwen2.5-VL.
-_OLD_NAMES = {
-    r"^visual\.": "model.visual.",
-    r"^model\.(?!language_model\.|visual\.)": "model.language_model.",
-}
 Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3"]
 
 
@@ -99,6 +94,13 @@ def load_mllm(
     name = "default" if model is None else str(model)
     folder = local_folder(DEFAULT_MODEL if model is None else model)
     _check_architecture(folder, any_family)
+    folders = [folder] if adapter is None else [folder, local_folder(adapter)]
+    for weights in folders:
+        if any(weights.glob("*.bin")) and not any(weights.glob("*.safetensors")):
+            raise ModelError(
+                f"The weights in {weights} are pickled (.bin), which can run code and is not in "
+                "the model's hash; convert them to .safetensors."
+            )
     try:
         processor = load_processor(folder)
         with without_bars():
@@ -118,10 +120,8 @@ def load_mllm(
             f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
         )
     _check_chat_template(processor, network.config, folder)
-    folders = [folder]
     if adapter is not None:
-        folders.append(local_folder(adapter))
-        network = _with_adapter(network, folders[-1])
+        network = with_adapter(network, folders[-1])
     try:
         network = network.to(device).eval()
     except (RuntimeError, AssertionError) as error:
@@ -223,21 +223,6 @@ def _check_chat_template(processor: Any, config: Any, folder: Path) -> None:
             f"The chat template in {folder} makes no place for an image ({error}). Take the one "
             "of the base model, e.g. its chat_template.json."
         ) from error
-
-
-def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftModel
-
-    if not (folder / "adapter_config.json").is_file():
-        raise ModelError(f"{folder} is no PEFT adapter: it has no adapter_config.json.")
-    try:
-        with warnings.catch_warnings():
-            # PEFT would use untrained weights instead of missing ones.
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            names = _OLD_NAMES if model.config.model_type == "qwen2_5_vl" else None
-            return PeftModel.from_pretrained(model, folder, key_mapping=names)
-    except Exception as error:  # wrong base model, torn file
-        raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 
 
 def _hash_weights(folders: Sequence[Path]) -> str:

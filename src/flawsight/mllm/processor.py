@@ -1,9 +1,11 @@
 """Processors without video, which need torchvision only if a model's images need it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from transformers import PROCESSOR_MAPPING, AutoConfig, Qwen2_5_VLProcessor
+from transformers import PROCESSOR_MAPPING, AutoConfig, AutoTokenizer, Qwen2_5_VLProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 
 class _WithoutVideo:
@@ -29,4 +31,17 @@ def load_processor(folder: Path) -> Any:
     """
     stock = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
     processor_class: Any = type(stock.__name__, (_WithoutVideo, stock), {})
+    if _named_as_in_february_2025(folder):
+        return processor_class(
+            image_processor=Qwen2VLImageProcessorPil.from_pretrained(folder),
+            tokenizer=AutoTokenizer.from_pretrained(folder),
+            chat_template=processor_class.get_processor_dict(folder)[0].get("chat_template"),
+        )
     return processor_class.from_pretrained(folder, backend="pil")
+
+
+def _named_as_in_february_2025(folder: Path) -> bool:
+    """Whether the image processor is Qwen2-VL's under the first name that Qwen2.5-VL gave it."""
+    path = folder / "preprocessor_config.json"
+    values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return bool(values.get("image_processor_type") == "Qwen2_5_VLImageProcessor")
