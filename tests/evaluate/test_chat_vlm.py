@@ -199,8 +199,9 @@ def thinker(folders: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("answer", ["<answer>Yes</answer>", "Yes"])
 def test_a_thinking_model_is_read(thinker: Path, photos: list[Path], answer: str) -> None:
-    teach(thinker, "No, is the metal part near?</think>" + answer)
-    [prediction] = predictions(detector(load(thinker), max_new_tokens=60).predict(photos[:1]))
+    mllm = load(thinker)
+    teach(mllm, "No, is the metal part near?</think>" + answer)
+    [prediction] = predictions(detector(mllm, max_new_tokens=60).predict(photos[:1]))
     assert prediction.explanation == "No, is the metal part near?"
     assert prediction.pred_label is True
 

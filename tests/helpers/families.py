@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils import is_torchvision_available
 
+from flawsight.mllm.load import MLLM
 from helpers.checkpoints import (
     CHAT_TEMPLATE,
     PREPROCESSOR_CONFIG,
@@ -120,13 +121,13 @@ def begin_with_think(folder: Path) -> None:
     write_json(path, {"chat_template": template.replace("assistant\n", "assistant\n<think>\n")})
 
 
-def teach(folder: Path, response: str) -> None:
+def teach(mllm: MLLM, response: str) -> None:
     """Make greedy decoding say a response in which no token comes twice, after a new line."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = mllm.processor.tokenizer
     ids = [*tokenizer("\n" + response)["input_ids"], tokenizer.eos_token_id]
     assert len(set(ids)) == len(ids)
     pairs = [[list(pair), 1e4] for pair in pairwise(ids)]
-    edit_json(folder / "generation_config.json", sequence_bias=pairs)
+    mllm.model.generation_config.sequence_bias = pairs
 
 
 def stock_processor(folder: Path) -> Any:

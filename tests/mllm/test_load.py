@@ -17,6 +17,7 @@ from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import edit_json, photo, random_model, tiny_config, tiny_tokenizer
 from helpers.generating import generate
+from helpers.reference import assert_same
 
 SETTINGS = Settings(image_tokens=16, max_new_tokens=3)
 
@@ -72,6 +73,33 @@ def test_a_published_layout_puts_the_default_system_turn_first(real_mllm: MLLM) 
     text = real_mllm.processor.tokenizer.decode(prompts.inputs["input_ids"][0])
     assert text.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n")
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_generation_settings_of_the_checkpoint_never_leak_in(
+    broken_checkpoint: Path, tiny_mllm: MLLM
+) -> None:
+    plain = generate(tiny_mllm, [photo(112, 84)], SETTINGS)
+    edit_json(
+        broken_checkpoint / "generation_config.json",
+        num_beams=3,
+        num_return_sequences=2,
+        no_repeat_ngram_size=1,
+        repetition_penalty=3.0,
+        min_new_tokens=9,
+        max_new_tokens=2,
+        bad_words_ids=[[token] for token in range(30, 60)],
+        stop_strings=["a", "e"],
+        do_sample=True,
+        temperature=9.0,
+        min_p=0.2,
+        suppress_tokens=[60, 61, 62],
+    )
+    mllm = load_mllm(broken_checkpoint, device="cpu")
+    assert mllm.model.generation_config.eos_token_id == (
+        tiny_mllm.model.generation_config.eos_token_id
+    )
+    for trace, expected in zip(generate(mllm, [photo(112, 84)], SETTINGS), plain, strict=True):
+        assert_same(trace, expected)
 
 
 def test_the_image_processor_of_february_2025_is_qwen2_vl_s(

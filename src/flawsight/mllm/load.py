@@ -16,6 +16,7 @@ from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
     AutoModelForImageTextToText,
+    GenerationConfig,
 )
 from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
@@ -120,6 +121,7 @@ def load_mllm(
             f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
         )
     _check_chat_template(processor, network.config, folder)
+    network.generation_config = _token_ids_of(network.generation_config)
     if adapter is not None:
         network = with_adapter(network, folders[-1])
     try:
@@ -200,6 +202,12 @@ def _check_architecture(folder: Path, any_family: bool) -> None:
         raise ModelError(
             f"config.json in {folder} is of a {family!r} model, which cannot be asked about images."
         )
+
+
+def _token_ids_of(generation: GenerationConfig) -> GenerationConfig:
+    """Return what generation needs to know of a checkpoint: not its num_beams, stop_strings, …"""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "cache_implementation")
+    return GenerationConfig(**{name: getattr(generation, name, None) for name in names})
 
 
 def _check_chat_template(processor: Any, config: Any, folder: Path) -> None:
