@@ -246,7 +246,7 @@ def test_made_files_agree_with_their_list_and_sentences(tmp_path: Path) -> None:
         "--families", "leather,hex nut", "--size", 64, "--size", "80x72",
     )  # fmt: skip
     assert code == 0, output
-    assert "10 images of 2 families made" in output
+    assert "Images made: 10, families: 2" in output
     lines = (tmp_path / "set/samples.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert Counter((r["split"], r["label"]) for r in rows) == {

@@ -32,7 +32,7 @@ def test_train_leaves_an_adapter_for_inspect_and_goes_on(photos: Path, tmp_path:
     code, output = flawsight(*arguments, "--lora-rank", 2)
     assert code == 0
     assert "train: 3 normal and 3 defective images; validation: 1 normal and 1" in output
-    assert "50% of them defective" in output
+    assert "Of the training images drawn, 50% are defective." in output
     assert "step 2 reward" in output
     assert f"flawsight inspect PHOTOS --adapter {out / 'best'}" in output
     assert len(list((out / "overlays").glob("step-*/*.png"))) >= 2

@@ -181,8 +181,8 @@ def train(
             return
         better = _train(mllm, inspection, chosen, found, out, accelerator, specs, served)
         base = "" if model is None else f" --model {model}"
-        if better:
-            say(f"Try it: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
+        intent = "Try it" if better else "To inspect with it all the same"
+        say(f"{intent}: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
 
 
 def _read_settings(
