@@ -12,6 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.errors import ModelError, SettingsError
 from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.generate import end_tokens
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
@@ -100,6 +101,18 @@ def test_generation_settings_of_the_checkpoint_never_leak_in(
     )
     for trace, expected in zip(generate(mllm, [photo(112, 84)], SETTINGS), plain, strict=True):
         assert_same(trace, expected)
+
+
+def test_nulls_of_a_checkpoint_mean_the_default(broken_checkpoint: Path, tiny_mllm: MLLM) -> None:
+    nulls = ("eos_token_id", "pad_token_id", "temperature", "top_k", "repetition_penalty")
+    edit_json(broken_checkpoint / "generation_config.json", **dict.fromkeys(nulls))
+    edit_json(broken_checkpoint / "tokenizer_config.json", pad_token=None, chat_template=None)
+    mllm = load_mllm(broken_checkpoint, device="cpu")
+    assert end_tokens(mllm) <= end_tokens(tiny_mllm)
+    photos = [photo(112, 84), photo(84, 140, 2)]
+    expected = generate(tiny_mllm, photos, SETTINGS)
+    for trace, one in zip(generate(mllm, photos, SETTINGS), expected, strict=True):
+        assert_same(trace, one)
 
 
 def test_the_image_processor_of_february_2025_is_qwen2_vl_s(

@@ -121,7 +121,9 @@ def load_mllm(
             f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
         )
     _check_chat_template(processor, network.config, folder)
-    network.generation_config = _token_ids_of(network.generation_config)
+    tokenizer = processor.tokenizer
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    network.generation_config = _token_ids_of(network.generation_config, tokenizer.eos_token_id)
     if adapter is not None:
         network = with_adapter(network, folders[-1])
     try:
@@ -204,10 +206,13 @@ def _check_architecture(folder: Path, any_family: bool) -> None:
         )
 
 
-def _token_ids_of(generation: GenerationConfig) -> GenerationConfig:
+def _token_ids_of(generation: GenerationConfig, eos_token_id: int) -> GenerationConfig:
     """Return what generation needs to know of a checkpoint: not its num_beams, stop_strings, …"""
     names = ("bos_token_id", "eos_token_id", "pad_token_id", "cache_implementation")
-    return GenerationConfig(**{name: getattr(generation, name, None) for name in names})
+    values = {name: getattr(generation, name, None) for name in names}
+    if values["eos_token_id"] is None:
+        values["eos_token_id"] = eos_token_id
+    return GenerationConfig(**values)
 
 
 def _check_chat_template(processor: Any, config: Any, folder: Path) -> None:
