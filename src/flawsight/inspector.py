@@ -167,17 +167,19 @@ class Inspector:
         Raises:
             CalibrationError: if the calibration is of another model or other settings.
             ModelError: if the model or its attention prior cannot be loaded.
-            SettingsError: if there is no such preset, device or dtype, or `batch_size` is below 1
-                or `threshold` outside [0, 1].
+            SettingsError: if there is no such preset, device or dtype, `batch_size` is below 1,
+                `threshold` outside [0, 1], or a prior is given that the settings do not use.
         """
         if isinstance(settings, str):
             settings = preset(settings)
+        if prior is not None and not settings.attention_prior:
+            raise SettingsError("A prior is given, but attention_prior is off in the settings.")
         mllm = load_mllm(model, **load_options)
         found = None
-        if settings.attention_prior and prior is None:
-            found = load_prior(mllm.folder, mllm.sha256)
+        if prior is not None:
+            found = read_prior(Path(prior), mllm.sha256)
         elif settings.attention_prior:
-            found = read_prior(Path(str(prior)), mllm.sha256)
+            found = load_prior(mllm.folder, mllm.sha256)
         return cls(
             mllm, settings, batch_size, threshold,
             calibration=calibration, category=category, prior=found, generator=generator,

@@ -203,3 +203,8 @@ def test_inspect_takes_another_prior(tmp_path: Path) -> None:
     )
     assert code == 2
     assert "none.npz" in output
+    code, output = flawsight(
+        "inspect", tmp_path / "0.png", "--preset", "paper", "--prior", tmp_path / "mine.npz"
+    )
+    assert code == 2
+    assert "attention_prior is off" in output

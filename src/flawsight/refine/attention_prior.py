@@ -115,14 +115,13 @@ def read_prior(path: Path, model_sha256: str) -> AttentionPrior:
                 images, owner = int(arrays["images"]), str(arrays["model_sha256"])
         if values.shape != GRID or not (values >= 0).all() or not 0 < values.sum() < torch.inf:
             raise ValueError(f"its density is no {GRID} array of finite numbers above 0")
-        prior = AttentionPrior(values, layers, images, owner)
-        if prior.model_sha256 != model_sha256:
+        if owner != model_sha256:
             raise ValueError("it was measured on other weights")
     except (OSError, EOFError, LookupError, ValueError, TypeError, BadZipFile) as error:
         raise ModelError(
             f"{path} cannot be used ({error}); remove it, or make it again with flawsight prior."
         ) from error
-    return prior
+    return AttentionPrior(values, layers, images, owner)
 
 
 def _mean_of_heads(good: NDArray[np.float32]) -> Tensor:
