@@ -1,7 +1,6 @@
 """From a hand-made Trace to an Inspection, without a model; what importing the package costs."""
 
 import json
-import math
 import subprocess
 import sys
 import textwrap
@@ -105,28 +104,28 @@ def test_the_map_is_the_weighted_mean_of_the_selected_tokens():
 
 
 @pytest.mark.parametrize(
-    ("pieces", "answer_token", "label"),
+    ("pieces", "margin", "reasoning", "answer"),
     [
-        (RESPONSE, 7, True),
-        (["<think>", "Fine", "</think>", "<answer>", "No", "</answer>"], 4, False),
-        (["<think>", "Fine", "</think>", "<answer>", "\n", "No", "</answer>"], 5, False),
-        (["<think>", "Fine", "</think>", "<answer", ">No", "</answer>"], 4, False),
-        (["<think>", "Fine", "</think>", "<answer>", "N", "o", "</answer>"], 4, False),
-        (["<think>", "Fine", "</think>", "<answer>", "", "No", "</answer>"], 5, False),
-        (["<think>", "Yes", " or", " No", "</think>", "<answer>", "Yes"], 6, True),
-        (["No", ",", " fine"], 0, False),
+        (["<think>", "A dent", "</think>", "<answer>", "It has one"], 2.0, "A dent", "Yes"),
+        (["<think>", "A dent, which"], -2.0, "A dent, which", "No"),
+        (["All", " even"], -2.0, "All even", "No"),
+        (["<answer>", "Defective", "</answer>"], 2.0, "<answer>Defective</answer>", "Yes"),
     ],
 )
-def test_the_score_is_the_margin_where_the_answer_begins(pieces, answer_token, label):
-    inspection = inspect(pieces)
-    assert inspection.pred_score == pytest.approx(1 / (1 + math.exp(-(answer_token - 5))))
-    assert inspection.pred_label is label
-    assert inspection.answer == ("Yes" if label else "No")
+def test_a_forced_answer_is_the_likelier(pieces, margin, reasoning, answer):
+    trace = replace(make_trace(pieces), answer_margin=margin, answer_forced=True)
+    inspection = localize(trace, (30, 40), PLAIN)
+    assert (inspection.answer, inspection.explanation) == (answer, reasoning)
+    assert inspection.pred_label is (answer == "Yes")
+    assert inspection.answer_forced
+    assert inspection.to_json()["answer_forced"] is True
+    with pytest.raises(AnswerError, match="empty"):
+        localize(replace(trace, text=" "), (30, 40), PLAIN)
 
 
 @pytest.mark.parametrize("margin", [-1000.0, -30.0, 0.0, 30.0, 1000.0])
 def test_the_score_is_a_probability_however_sure_the_model_is(margin):
-    trace = replace(make_trace(RESPONSE), answer_margins=torch.full((len(RESPONSE),), margin))
+    trace = replace(make_trace(RESPONSE), answer_margin=margin)
     inspection = localize(trace, (30, 40), PLAIN)
     assert 0 <= inspection.pred_score <= 1
     assert (inspection.pred_score > 0.5) == (margin > 0)
@@ -214,7 +213,7 @@ def test_text_after_the_answer_changes_nothing(tail, seed, row):
         after,
         **{
             name: torch.cat([getattr(short, name), getattr(after, name)[len(pieces) :]])
-            for name in ("image_attention", "question_attention", "answer_margins")
+            for name in ("image_attention", "question_attention")
         },
     )
     expected = without_times(localize(short, (30, 40), settings))
@@ -235,6 +234,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         "image_size": [30, 40],
         "pred_label": True,
         "answer": "Yes",
+        "answer_forced": False,
         "explanation": "A deep dent.",
         "contradiction": False,
     }

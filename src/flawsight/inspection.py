@@ -5,6 +5,7 @@ R counts reasoning tokens (those inside ``<think>``), N all response tokens, Q q
 top and column 0 at the left of the image.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,6 +15,11 @@ from torch import Tensor
 
 FloatArray = NDArray[np.float32]
 Box = tuple[int, int, int, int]  # (left, top, width, height) in pixels
+
+
+def share_of_yes(margin: float) -> float:
+    """Return P(Yes) / (P(Yes) + P(No)) of log P(Yes) − log P(No)."""
+    return 1 / (1 + math.exp(-max(margin, -700.0)))
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,10 @@ class Trace:
             that of the position *before* response token i, so row i + 1 is token i's own.
         question_attention: (N, Q), the same rows over the tokens of the question.
         anomaly_tokens: (Q,) bool, the tokens of the question's anomaly words.
-        answer_margins: (N,) log P(Yes) − log P(No) as the next token, at the same rows.
+        answer_margin: log P(Yes) − log P(No), the probabilities of the response with either answer
+            (mllm/answer_probability.py).
+        answer_forced: the response gave no answer and was closed by us; `answer_margin` is that of
+            the answers that follow.
         crops: crops of the image that were inspected again, the most suspect first.
         feature_distance: (h, w), mean 1, on the finer grid of the vision encoder's patches; None
             if the setting is off. See refine/feature_distance.py.
@@ -38,9 +47,15 @@ class Trace:
     image_attention: Tensor
     question_attention: Tensor
     anomaly_tokens: Tensor
-    answer_margins: Tensor
+    answer_margin: float
+    answer_forced: bool = False
     crops: tuple["Crop", ...] = ()
     feature_distance: Tensor | None = None
+
+    @property
+    def answer_score(self) -> float:
+        """P(Yes) / (P(Yes) + P(No)), in [0, 1]."""
+        return share_of_yes(self.answer_margin)
 
 
 @dataclass(frozen=True)
@@ -161,6 +176,8 @@ class Inspection:
         regions: where that map is above the region threshold, and somewhere in each above
             `region_peak`, highest score first; specks of less than a quarter of a grid cell, and
             strips narrower than half of one, are left out.
+        answer_forced: the response has neither Yes nor No, and `answer` is the likelier of the two
+            after it.
         sink_share: share of the selected tokens' attention on sinks, which are patches that
             attract attention on normal images (refine/attention_prior.py), in [0, 1]; None
             without an attention prior.
@@ -180,6 +197,7 @@ class Inspection:
     map_peak: float
     regions: tuple[Region, ...] = ()
     sink_share: float | None = None
+    answer_forced: bool = False
 
     @property
     def seconds(self) -> float:
@@ -194,6 +212,7 @@ class Inspection:
             "pred_label": self.pred_label,
             "pred_score": self.pred_score,
             "answer": self.answer,
+            "answer_forced": self.answer_forced,
             "explanation": self.explanation,
             "contradiction": self.contradiction,
             "tokens": [

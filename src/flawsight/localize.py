@@ -10,7 +10,6 @@ from torch import Tensor
 
 from .inspection import Crop, FloatArray, Inspection, ReasoningToken, Region, Trace
 from .mllm.contradiction import contradicts, fault_phrases
-from .mllm.response import answer_score
 from .real.anomaly_map import HALF, aggregate, upsample
 from .real.regions import regions_of, tie_phrases
 from .real.token_selection import ScoredReasoning, select
@@ -49,7 +48,7 @@ def localize(
         trace_seconds: time spent on the trace.
 
     Raises:
-        AnswerError: if the response holds no Yes or No.
+        AnswerError: if the response is empty.
     """
     began = time.perf_counter()
     reasoning = select(trace, settings)
@@ -63,7 +62,7 @@ def localize(
         distance = _distance(trace, settings)
         cells = (attention if distance is None else distance).numel()
         anomaly_map = guided_filter(anomaly_map, brightness(photo), cells)
-    pred_score = answer_score(trace, reasoning.response)
+    pred_score = trace.answer_score
     if settings.score_crops:
         pred_score = merge_scores(pred_score, [crop.score for crop in _crops(trace, settings)])
     answer = reasoning.response.answer
@@ -76,6 +75,7 @@ def localize(
         pred_score=pred_score,
         anomaly_map=anomaly_map,
         answer=answer,
+        answer_forced=trace.answer_forced,
         explanation=explanation.strip(),
         contradiction=contradicts(explanation, answer),
         tokens=tuple(_reasoning_tokens(trace, reasoning)),

@@ -61,7 +61,7 @@ def test_the_oracle_sees_what_only_the_sentence_of_the_defect_attends_to() -> No
         image_attention=rows,
         question_attention=torch.full((len(pieces), 3), 0.1),
         anomaly_tokens=torch.tensor([False, True, False]),
-        answer_margins=torch.zeros(len(pieces)),
+        answer_margin=0.0,
     )
     gt_mask = np.zeros((40, 40), bool)
     gt_mask[10:20, 20:30] = True

@@ -50,7 +50,7 @@ def test_ended_candidates_are_dropped_without_a_trace(
     tiny_mllm: MLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = set(range(0, len(tiny_mllm.processor.tokenizer), 6))
-    monkeypatch.setattr("flawsight.cgro.rollouts.end_tokens", lambda _: ends)
+    monkeypatch.setattr("flawsight.mllm.load.MLLM.end_tokens", ends)
     prompts = collate([encode_image(tiny_mllm, image, SETTINGS) for image in IMAGES], tiny_mllm)
     numbers = uniforms(1, [0, 1, 2], 6, 20)
     found = sample(tiny_mllm, prompts, numbers, 1.0)

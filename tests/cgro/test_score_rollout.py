@@ -34,7 +34,7 @@ def trace_of(tokens: list[str], places: dict[str, int] = PLACES) -> Trace:
         image_attention=image,
         question_attention=question,
         anomaly_tokens=torch.tensor([False, False, True, False]),
-        answer_margins=torch.zeros(rows),
+        answer_margin=0.0,
     )
 
 

@@ -10,7 +10,7 @@ RESPONSE = ["<think>", "A", " deep", " dent", ".", "</think>", "<answer>", "Yes"
 
 
 def make_trace(pieces: list[str], grid: tuple[int, int] = (3, 4), seed: int = 0) -> Trace:
-    """A response of these tokens, each with random attention and a margin of its own."""
+    """A response of these tokens, each with random attention."""
     ends = list(itertools.accumulate(map(len, pieces), initial=0))
     random = torch.Generator().manual_seed(seed)
     return Trace(
@@ -19,5 +19,5 @@ def make_trace(pieces: list[str], grid: tuple[int, int] = (3, 4), seed: int = 0)
         image_attention=torch.rand(len(pieces), *grid, generator=random),
         question_attention=torch.rand(len(pieces), 5, generator=random),
         anomaly_tokens=torch.tensor([False, True, False, True, False]),
-        answer_margins=torch.arange(len(pieces), dtype=torch.float32) - 5,
+        answer_margin=2.0,
     )

@@ -113,7 +113,7 @@ def test_capture_adds_few_operations_to_a_step(
         return counter.count
 
     monkeypatch.setattr(tiny_mllm.model.generation_config, "eos_token_id", -1)
-    monkeypatch.setattr("flawsight.mllm.generate.end_tokens", lambda _: set())
+    monkeypatch.setattr("flawsight.mllm.load.MLLM.end_tokens", set())
     captured = operations(65) - operations(1)
     monkeypatch.setattr("flawsight.mllm.capture.AttentionCapture.observe", lambda *_: None)
     rows = torch.zeros(2, 65, 64)

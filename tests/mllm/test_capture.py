@@ -23,7 +23,6 @@ from flawsight.mllm.capture import (
     chosen_layers,
     decoder_layers,
 )
-from flawsight.mllm.cut_traces import answer_token_ids
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.generate import CHECK_EVERY, respond
 from flawsight.mllm.load import MLLM, load_mllm
@@ -424,27 +423,6 @@ def test_capture_leaves_the_response_as_it_was(
         assert stock.tokenizer.decode(ids, skip_special_tokens=True) == trace.text
 
 
-def test_answers_are_told_apart_where_they_merge_with_the_tag(tiny_mllm: MLLM) -> None:
-    tokenizer = tiny_mllm.processor.tokenizer
-    assert tokenizer.tokenize("<answer>Yes") == ["<answer", ">Yes"]
-    yes, no = (tokenizer.convert_ids_to_tokens(side) for side in answer_token_ids(tokenizer))
-    assert sorted(yes) == sorted([">Yes", "ĠYes", "Yes", "Y", "y"])
-    assert sorted(no) == sorted([">No", "ĠNo", "No", "N", "n"])
-
-
-def test_the_margin_at_the_answer_is_that_of_the_answers_tokens(
-    tiny_mllm: MLLM, reference: Reference
-) -> None:
-    """The row that predicts ">Yes" holds it and ">No" among the answers."""
-    text = "<think>A scratch.</think><answer>Yes</answer>"
-    ids = [*reference.tokenizer(text)["input_ids"], reference.tokenizer.eos_token_id]
-    place = ids.index(reference.tokenizer.convert_tokens_to_ids(">Yes"))
-    [trace] = replay(tiny_mllm, PHOTOS[:1], [text], SETTINGS)
-    wanted = reference.trace(PHOTOS[0], ids).answer_margins[place]
-    assert text[slice(*trace.token_spans[place])] == ">Yes"
-    torch.testing.assert_close(trace.answer_margins[place], wanted, rtol=0, atol=1e-4)
-
-
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_sampling_draws_from_the_whole_distribution_of_the_temperature(
     tiny_mllm: MLLM, temperature: float, monkeypatch: pytest.MonkeyPatch
@@ -463,7 +441,8 @@ def test_sampling_draws_from_the_whole_distribution_of_the_temperature(
     some = dataclasses.replace(SETTINGS, temperature=temperature, max_new_tokens=4)
     generate(tiny_mllm, PHOTOS[:1], some)
     hook.remove()
-    assert len(sampled) == len(raw) > 0
+    del raw[4:]  # the answer is read after the response
+    assert len(sampled) == len(raw) == 4
     for probabilities, logits in zip(sampled, raw, strict=True):
         torch.testing.assert_close(probabilities, (logits / temperature).softmax(-1))
 
@@ -500,8 +479,8 @@ def test_a_response_ends_where_its_answer_is_closed(tiny_mllm: MLLM, more: str) 
     hook = tiny_mllm.model.get_output_embeddings().register_forward_hook(say)
     inputs = encode_prompts(tiny_mllm, PHOTOS[:2], SETTINGS).inputs
     try:
-        ids, margins = respond(tiny_mllm, inputs, 60)
+        ids, hidden = respond(tiny_mllm, inputs, 60)
     finally:
         hook.remove()
     assert [tokenizer.decode(each) for each in ids] == [tokenizer.decode(wanted)] * 2
-    assert len(wanted) <= margins.shape[1] < len(wanted) + CHECK_EVERY
+    assert len(wanted) <= hidden.shape[1] < len(wanted) + CHECK_EVERY

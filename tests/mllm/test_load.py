@@ -1,6 +1,7 @@
 """Every layout of a checkpoint that people have loads; a broken one is refused with a reason."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from flawsight.errors import ModelError, SettingsError
 from flawsight.mllm.encode import encode_prompts
-from flawsight.mllm.generate import end_tokens
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
@@ -108,7 +108,7 @@ def test_nulls_of_a_checkpoint_mean_the_default(broken_checkpoint: Path, tiny_ml
     edit_json(broken_checkpoint / "generation_config.json", **dict.fromkeys(nulls))
     edit_json(broken_checkpoint / "tokenizer_config.json", pad_token=None, chat_template=None)
     mllm = load_mllm(broken_checkpoint, device="cpu")
-    assert end_tokens(mllm) <= end_tokens(tiny_mllm)
+    assert mllm.end_tokens <= tiny_mllm.end_tokens
     photos = [photo(112, 84), photo(84, 140, 2)]
     expected = generate(tiny_mllm, photos, SETTINGS)
     for trace, one in zip(generate(mllm, photos, SETTINGS), expected, strict=True):
@@ -400,7 +400,7 @@ def test_a_model_is_usable_after_it_failed(broken_checkpoint: Path) -> None:
         generate(mllm, [photo(112, 112)], SETTINGS)
     norm.copy_(sound)
     [trace] = generate(mllm, [photo(112, 112)], SETTINGS)
-    assert trace.answer_margins.isfinite().all()
+    assert math.isfinite(trace.answer_margin)
 
 
 def test_the_config_of_a_published_layout_is_flat(real_layout_checkpoint: Path) -> None:

@@ -13,7 +13,6 @@ from flawsight.inspector import Inspector
 from flawsight.localize import localize
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.mllm.replay import replay
-from flawsight.mllm.response import answer_score, parse_response
 from flawsight.real.anomaly_map import density
 from flawsight.refine.attention_prior import AttentionPrior, divide_by_prior
 from flawsight.refine.crops import inspect_crops, merge_crops, merge_scores, suspect_crops
@@ -125,8 +124,7 @@ def test_the_response_to_the_whole_is_replayed_on_crops(
         cut = image.crop((left, top, left + width, top + height))
         [alone] = replay(mllm, [cut], [trace.text], replace(PAPER, image_tokens=tokens))
         assert trace.crops[0].attention.shape == alone.image_attention.shape[1:]
-        response = parse_response(alone.text)
-        assert trace.crops[0].score == pytest.approx(answer_score(alone, response), abs=1e-4)
+        assert trace.crops[0].score == pytest.approx(alone.answer_score, abs=1e-4)
         save_trace(tmp_path / "trace.npz", trace)
         back = load_trace(tmp_path / "trace.npz")
         assert back is not None

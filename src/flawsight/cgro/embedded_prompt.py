@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..mllm.adapter import core
 from .encoded_images import Prompts
-from .policy import core
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..io.files import slug, write_atomically
 from ..io.images import read_image
+from ..mllm.adapter import core
 from ..mllm.encode import encode_prompts
 from ..mllm.load import MLLM
 from ..settings import Settings
-from .policy import core
 
 
 @dataclass(frozen=True)

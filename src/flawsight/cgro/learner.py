@@ -217,7 +217,7 @@ class Learner:
             rollout.prompts.anomaly_tokens,
             rollout.ids,
             rows,
-            rows.new_full(rows.shape[:2], torch.nan),  # no reward uses P(Yes)
+            [(math.nan, False)] * len(rollout.ids),  # no reward uses P(Yes)
         )
         return [
             score_trace(trace, label, self.inspection, self.settings)

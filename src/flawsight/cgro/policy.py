@@ -11,17 +11,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import ModelError
+from ..mllm.adapter import core
 from ..mllm.load import MLLM
 
 # The vision blocks have layers of the same names, so the path is part of the pattern.
 LORA_TARGETS = (
     r".*language_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj|.*visual\.merger\.mlp\.[02]"
 )
-
-
-def core(model: Any) -> Any:
-    """Return the transformers model inside a PEFT model, its LoRA layers in place; or the model."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def make_trainable(mllm: MLLM, rank: int, alpha: int, seed: int) -> MLLM:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..mllm.generate import end_tokens, until_end
+from ..mllm.adapter import core
+from ..mllm.generate import until_end
 from ..mllm.load import MLLM
 from .embedded_prompt import embed_prompts
 from .encoded_images import Prompts
 from .growable_cache import growable_cache
-from .policy import core
 from .shared_prompt import Completions
 from .training_data import LabelledImage, seed_of
 
@@ -89,7 +89,7 @@ def sample(mllm: MLLM, prompts: Prompts, numbers: Tensor, temperature: float) ->
     if mllm.device.type == "mps":
         numbers = numbers.float()  # MPS has no float64
     numbers = numbers.to(mllm.device)
-    ends = torch.tensor(sorted(end_tokens(mllm)), device=mllm.device)
+    ends = torch.tensor(sorted(mllm.end_tokens), device=mllm.device)
     prefix = embed_prompts(mllm.model, prompts)
     cache = growable_cache(base.config.get_text_config())
     hidden = language(

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
+from ..mllm.adapter import core
 from ..mllm.capture import AttentionCapture, capture_attention
 from .embedded_prompt import Embedded, embed_prompts
 from .encoded_images import Prompts
 from .log_probs import token_log_probs
-from .policy import core, recomputed_mlps
+from .policy import recomputed_mlps
 
 Sharing = Literal["cache", "packed"]
 

@@ -15,6 +15,11 @@ _OLD_NAMES = {
 }
 
 
+def core(model: Any) -> Any:
+    """Return the transformers model inside a PEFT model, its LoRA layers in place; or the model."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def with_adapter(model: Any, folder: Path) -> Any:
     """Return the model with the PEFT LoRA adapter in a folder.
 

@@ -1,7 +1,6 @@
 """A batch's attention rows and token ids → one Trace per response."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -39,7 +38,7 @@ def cut_traces(
     anomaly_tokens: Tensor,
     ids: Sequence[list[int]],
     rows: Tensor,
-    margins: Tensor,
+    answers: Sequence[tuple[float, bool]],
     patch_scores: Sequence[Tensor] = (),
 ) -> list[Trace]:
     """Cut a batch's rows into one Trace per sequence. Row i is the position before token i.
@@ -49,10 +48,10 @@ def cut_traces(
         anomaly_tokens: (Q,) bool.
         ids: N responses of at most R tokens.
         rows: (N, R or more, C) attention to the image's tokens and then to the question's.
-        margins: (N, R or more) log P(Yes) − log P(No).
+        answers: N log P(Yes) − log P(No), and whether each answer was forced.
         patch_scores: of `score_patches`; may be empty.
     """
-    rows, margins = rows.cpu(), margins.cpu()
+    rows = rows.cpu()
     traces = []
     for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, grids, strict=True)):
         text, spans = token_spans(tokenizer, response)
@@ -65,45 +64,19 @@ def cut_traces(
                 image_attention=image.reshape(count, grid_h, grid_w),
                 question_attention=rest[:, : len(anomaly_tokens)],
                 anomaly_tokens=anomaly_tokens,
-                answer_margins=margins[index, :count],
+                answer_margin=answers[index][0],
+                answer_forced=answers[index][1],
                 feature_distance=patch_scores[index] if patch_scores else None,
             )
         )
     return traces
 
 
-@lru_cache(maxsize=8)
-def answer_token_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Return the ids of the tokens that distinguish Yes from No where the answer begins.
-
-    Byte-pair merges may join the answer with the text before it (">Yes"). Both answers are
-    tokenized in each context, and the first tokens that differ are returned.
-    """
-    found: tuple[list[int], list[int]] = ([], [])
-    for before in ("<answer>", "<answer> ", "<answer>\n", "", " ", "\n"):
-        for pair in (("Yes", "No"), ("yes", "no"), ("YES", "NO")):
-            yes, no = (
-                tokenizer(before + word + "</answer>", add_special_tokens=False)["input_ids"]
-                for word in pair
-            )
-            differing = next((y, n) for y, n in zip(yes, no, strict=False) if y != n)
-            for ids, token in zip(found, differing, strict=True):
-                if token not in ids:
-                    ids.append(token)
-    return found
-
-
-def check_finite(logits: Tensor) -> None:
-    """Raise ModelError if a logit is not finite."""
+def check_finite(values: Tensor) -> None:
+    """Raise ModelError if a logit, or hidden state, is not finite."""
     # The sum is NaN or infinite if one of them is, and takes a fraction of the time.
-    if not torch.isfinite(logits.sum(dtype=torch.float32)):
+    if not torch.isfinite(values.sum(dtype=torch.float32)):
         raise ModelError(
             "The model computes NaN or infinity: its weights are broken, or the dtype is too small "
             "for them (try --dtype float32)."
         )
-
-
-def answer_margins(logits: Tensor, yes: int) -> Tensor:
-    """Return log P(Yes) − log P(No): of the last dimension, the first `yes` logits are of Yes."""
-    logits = logits.double()
-    return (logits[..., :yes].logsumexp(-1) - logits[..., yes:].logsumexp(-1)).float()

@@ -9,8 +9,9 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from ..inspection import Trace
 from ..settings import Settings
+from .answer_probability import answer_margins
 from .capture import AttentionCapture, capture_attention, chosen_layers
-from .cut_traces import answer_margins, answer_token_ids, check_finite, cut_traces
+from .cut_traces import check_finite, cut_traces
 from .encode import PromptBatch
 from .load import MLLM
 from .patch_features import PatchScore, score_patches
@@ -42,11 +43,13 @@ def generate(
     ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
-        ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
+        ids, hidden = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
+    with mllm.lock:  # not in the capture: it may run the model once more
+        answers = answer_margins(mllm, prompts.inputs, ids, hidden)
     rows, tokenizer = capture.rows, mllm.processor.tokenizer
     with mllm.tokenizing:
         return cut_traces(
-            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins, patch_scores
+            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, answers, patch_scores
         )
 
 
@@ -79,23 +82,19 @@ def respond(
 
     Returns:
         The token ids of the B responses, each up to and including its end token, or the token that
-        closes the answer if more text follows; and (B, R) log P(Yes) − log P(No) as the next token,
-        before each.
+        closes the answer if more text follows; and (B, R, width), the last hidden states before
+        each.
 
     Raises:
         ModelError: if the model computes NaN.
     """
     tokenizer = mllm.processor.tokenizer
-    with mllm.tokenizing:
-        yes, no = answer_token_ids(tokenizer)
     prompt_length = inputs["input_ids"].shape[1]
     picked: list[Tensor] = []
-    columns = torch.tensor([*yes, *no], device=mllm.device)
 
-    def record(_module: Any, _inputs: Any, logits: Tensor) -> None:
-        last = logits[:, -1]
-        check_finite(last)
-        picked.append(last.index_select(1, columns))
+    def record(_module: Any, hidden: tuple[Tensor], logits: Tensor) -> None:
+        check_finite(logits[:, -1])
+        picked.append(hidden[0][:, -1].clone())  # a view would hold those of the whole prompt
 
     with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
@@ -110,18 +109,10 @@ def respond(
             stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length)]),
         )
     responses = sequences[:, prompt_length:].tolist()
-    ends = end_tokens(mllm)
-    margins = answer_margins(torch.stack(picked, dim=1), len(yes))
+    ends = mllm.end_tokens
     with mllm.tokenizing:
         ids = [until_closed(tokenizer, until_end(response, ends)) for response in responses]
-    return ids, margins
-
-
-def end_tokens(mllm: MLLM) -> set[int]:
-    """Return the ids of the tokens that end a response."""
-    configured = mllm.model.generation_config.eos_token_id
-    ends = configured if isinstance(configured, list) else [configured]
-    return {*ends, mllm.processor.tokenizer.eos_token_id}
+    return ids, torch.stack(picked, dim=1)
 
 
 def until_end(ids: list[int], ends: set[int]) -> list[int]:

@@ -60,6 +60,13 @@ class MLLM:
         device: torch.device = self.model.device
         return device
 
+    @property
+    def end_tokens(self) -> set[int]:
+        """The ids of the tokens that end a response."""
+        configured = self.model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return {*ends, self.processor.tokenizer.eos_token_id}
+
 
 def load_mllm(
     model: str | Path | None = None,

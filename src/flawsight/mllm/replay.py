@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 import torch
 from PIL.Image import Image
-from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import SettingsError
 from ..inspection import Trace
 from ..settings import Settings
+from .answer_probability import answer_margins
 from .capture import AttentionCapture, capture_attention, chosen_layers
-from .cut_traces import answer_margins, answer_token_ids, check_finite, cut_traces
+from .cut_traces import check_finite, cut_traces
 from .encode import encode_prompts
 from .load import MLLM
 from .patch_features import PatchScore, score_patches
+from .teacher_forcing import hidden_states
 
 
 @torch.inference_mode()
@@ -52,34 +53,20 @@ def replay(
         ]
     if any(mllm.model.config.image_token_id in response for response in ids):
         raise SettingsError("A response to replay holds an image token.")
-    rows = [torch.tensor(response, dtype=torch.long, device=mllm.device) for response in ids]
-    padded = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
-    seen = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    longest = padded.shape[1]
-    inputs = dict(prompts.inputs)
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], padded], dim=1)
-    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], seen], dim=1)
-    inputs["mm_token_type_ids"] = torch.cat(
-        [inputs["mm_token_type_ids"], torch.zeros_like(padded)], dim=1
-    )
     layers = chosen_layers(mllm.model, settings.layers)
+    longest = max(map(len, ids))
     capture = AttentionCapture(prompts.columns, layers, last_rows=longest + 1)
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
         score_patches(mllm.model, patch_score) as patch_scores,
     ):
-        logits = mllm.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits
-    check_finite(logits)
+        hidden = hidden_states(mllm, prompts.inputs, ids)
+    check_finite(hidden)
+    with mllm.lock:  # not in the capture: it may run the model once more
+        answers = answer_margins(mllm, prompts.inputs, ids, hidden)
     with mllm.tokenizing:
-        yes, no = answer_token_ids(tokenizer)
-        margins = answer_margins(logits[..., [*yes, *no]], len(yes))
         return cut_traces(
-            tokenizer,
-            prompts.grids,
-            prompts.anomaly_tokens,
-            ids,
-            capture.rows,
-            margins,
+            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, answers,
             patch_scores,
-        )
+        )  # fmt: skip

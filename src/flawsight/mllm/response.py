@@ -15,6 +15,8 @@ _BARE_ANSWER = re.compile(
     rf"[\s*]*(?:{_LABEL})?(yes|no)\b([\s*]*[.,:;!]+\**|[\s*]*\Z)?", re.IGNORECASE
 )
 _CLOSED_ANSWER = re.compile(r"<answer>\s*(?:yes|no)\b[^<]*</answer>", re.IGNORECASE)
+_TAG = re.compile(r"<answer>", re.IGNORECASE)
+_END_TAG = re.compile(r"</answer>", re.IGNORECASE)
 _OPENED = re.compile(r"<think>", re.IGNORECASE)
 _CLOSED = re.compile(r"</think>", re.IGNORECASE)
 _FORM = re.compile(
@@ -83,10 +85,46 @@ def answer_end(text: str) -> int | None:
     return match.end() if match else None
 
 
-def answer_score(trace: Trace, response: Response) -> float:
-    """Return P(Yes) / (P(Yes) + P(No)) where the answer begins, in [0, 1]."""
-    token = next(i for i, span in enumerate(trace.token_spans) if span[1] > response.answer_start)
-    return float(trace.answer_margins[token].double().sigmoid())
+def closing(text: str) -> str:
+    """Return what must follow a response without a Yes or No for one to come next."""
+    if _TAG.search(text):
+        return "<answer>" if _END_TAG.search(text) else "</answer><answer>"
+    return "</think><answer>" if _OPENED.search(text) and not _closed(text) else "<answer>"
+
+
+def response_of(trace: Trace) -> Response:
+    """Return the parsed response of a trace.
+
+    Raises:
+        AnswerError: if it holds no Yes or No and none was forced, or if it is empty.
+    """
+    if trace.answer_forced:
+        return forced_response(trace.text, trace.answer_margin > 0)
+    return parse_response(trace.text)
+
+
+def forced_response(text: str, yes: bool) -> Response:
+    """Find the reasoning in a response without an answer, for the likelier one.
+
+    It is the text inside ``<think>`` or before ``<answer>``, or else the whole text.
+
+    Raises:
+        AnswerError: if the response is empty.
+    """
+    if not text.strip():
+        raise AnswerError("The response is empty.")
+    opened = _OPENED.search(text)
+    start = opened.end() if opened else 0
+    ended = _closed(text) or _TAG.search(text, start)
+    end = ended.start() if ended else len(text)
+    if not text[start:end].strip():
+        start, end = 0, len(text)
+    return Response((start, end), "Yes" if yes else "No", len(text))
+
+
+def _closed(text: str) -> re.Match[str] | None:
+    opened = _OPENED.search(text)
+    return _CLOSED.search(text, opened.end() if opened else 0)
 
 
 def follows_form(text: str) -> bool:

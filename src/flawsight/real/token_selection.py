@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import AnswerError
 from ..inspection import TokenScores, Trace
-from ..mllm.response import Response, parse_response
+from ..mllm.response import Response, response_of
 from ..settings import Selection
 from .scores import attention_concentration, semantic_relevance
 
@@ -35,7 +35,7 @@ def select(trace: Trace, settings: Selection) -> ScoredReasoning:
     Raises:
         AnswerError: if the response holds no Yes or No.
     """
-    response = parse_response(trace.text)
+    response = response_of(trace)
     tokens, rows = reasoning_rows(trace, response.reasoning, settings)
     attention = trace.image_attention[rows]
     question = trace.question_attention[rows]
@@ -67,7 +67,7 @@ def reasoning_rows(
 def mean_attention(trace: Trace, settings: Selection) -> Tensor | None:
     """Return the (grid_h, grid_w) mean attention of all reasoning tokens, if there are any."""
     try:
-        response = parse_response(trace.text)
+        response = response_of(trace)
     except AnswerError:
         return None
     _, rows = reasoning_rows(trace, response.reasoning, settings)

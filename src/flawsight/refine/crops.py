@@ -19,7 +19,6 @@ from ..inspection import Box, Crop, Trace
 from ..mllm.load import MLLM
 from ..mllm.patch_features import PatchScore
 from ..mllm.replay import replay
-from ..mllm.response import answer_score, parse_response
 from ..real.anomaly_map import upsample
 from ..real.token_selection import mean_attention
 from ..settings import Settings
@@ -80,8 +79,7 @@ def inspect_crops(
         for (index, box, _), seen in zip(chunk, replayed, strict=True):
             attention = mean_attention(seen, settings)
             assert attention is not None
-            score = answer_score(seen, parse_response(seen.text))
-            crops[index].append(Crop(box, attention, score, seen.feature_distance))
+            crops[index].append(Crop(box, attention, seen.answer_score, seen.feature_distance))
     return [
         replace(trace, crops=tuple(seen)) if isinstance(trace, Trace) else trace
         for trace, seen in zip(traces, crops, strict=True)

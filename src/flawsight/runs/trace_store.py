@@ -58,7 +58,7 @@ def save_trace(path: Path, trace: Trace) -> None:
         image_attention=trace.image_attention.numpy(),
         question_attention=trace.question_attention.numpy(),
         anomaly_tokens=trace.anomaly_tokens.numpy(),
-        answer_margins=trace.answer_margins.numpy(),
+        answer_margin=np.array([trace.answer_margin, trace.answer_forced]),
         crop_boxes=np.array([crop.box for crop in trace.crops]).reshape(-1, 4),
         crop_scores=np.array([crop.score for crop in trace.crops]),
         **{name: part.numpy() for name, part in parts.items()},
@@ -77,6 +77,7 @@ def load_trace(path: Path) -> Trace | None:
             def find(name: str) -> torch.Tensor | None:
                 return tensor(name) if name in arrays else None
 
+            margin, forced = arrays["answer_margin"].tolist()
             boxes, scores = arrays["crop_boxes"].tolist(), arrays["crop_scores"].tolist()
             return Trace(
                 text=str(arrays["text"]),
@@ -84,7 +85,8 @@ def load_trace(path: Path) -> Trace | None:
                 image_attention=tensor("image_attention"),
                 question_attention=tensor("question_attention"),
                 anomaly_tokens=tensor("anomaly_tokens"),
-                answer_margins=tensor("answer_margins"),
+                answer_margin=float(margin),
+                answer_forced=bool(forced),
                 crops=tuple(
                     Crop(
                         (x, y, w, h), tensor(f"crop_{i}"), score, find(f"feature_distance_{i + 1}")

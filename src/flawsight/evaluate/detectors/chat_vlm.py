@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from ...errors import AnswerError, FlawsightError, ImageError, ModelError, SettingsError
+from ...inspection import share_of_yes
 from ...io.images import read_image
+from ...mllm.answer_probability import answer_margins
 from ...mllm.contradiction import contradicts
-from ...mllm.cut_traces import token_spans
 from ...mllm.generate import respond
 from ...mllm.load import MLLM
-from ...mllm.response import parse_response
+from ...mllm.response import forced_response, parse_response
 from ...prompt import QUESTION, user_message
 from .protocol import Prediction, each
 
@@ -63,7 +64,7 @@ class ChatVLMDetector:
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Ask about a batch of images; return an error for each that failed.
 
-        pred_score is P(Yes) / (P(Yes) + P(No)) at the answer token, in [0, 1].
+        pred_score is P(Yes) / (P(Yes) + P(No)), in [0, 1].
 
         Raises:
             ModelError: if the model computes NaN, or the batch does not fit into memory.
@@ -91,29 +92,31 @@ class ChatVLMDetector:
             return [ImageError(f"The model's processor cannot take the image: {error}")]
         try:
             with mllm.lock:
-                ids, margins = respond(mllm, inputs, self._max_new_tokens)
+                ids, hidden = respond(mllm, inputs, self._max_new_tokens)
+                answers = answer_margins(mllm, inputs, ids, hidden)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{len(images)} images at once do not fit into memory; lower batch_size."
             ) from error
         share = (time.perf_counter() - began) / len(images)
-        return [self._read(*response, share) for response in zip(ids, margins, strict=True)]
+        texts = mllm.processor.tokenizer.batch_decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return [self._read(*response, share) for response in zip(texts, answers, strict=True)]
 
     def _read(
-        self, ids: list[int], margins: torch.Tensor, seconds: float
+        self, text: str, answer: tuple[float, bool], seconds: float
     ) -> Prediction | AnswerError:
-        """Read a response of R tokens with its (R,) log P(Yes) − log P(No)."""
-        text, spans = token_spans(self._mllm.processor.tokenizer, ids)
+        """Read a response with its log P(Yes) − log P(No), and whether that answer was forced."""
+        margin, forced = answer
         text = self._prefix + text
         try:
-            response = parse_response(text)
+            response = forced_response(text, margin > 0) if forced else parse_response(text)
         except AnswerError as error:
             return error
-        start = response.answer_start - len(self._prefix)
-        answer_token = next(index for index, (_, end) in enumerate(spans) if end > start)
         explanation = text[slice(*response.reasoning)]
         return Prediction(
-            pred_score=float(margins[answer_token].double().sigmoid()),
+            pred_score=share_of_yes(margin),
             pred_label=response.answer == "Yes",
             explanation=explanation.strip(),
             contradiction=contradicts(explanation, response.answer),
