@@ -77,3 +77,23 @@ def test_foreign_log_probabilities_cost_no_answer(logprobs: Any) -> None:
     answer = read_completion(SimpleNamespace(choices=[choice], usage=None), 0.1)
     assert answer is not None
     assert (answer.text, answer.pred_score) == ("Yes", None)
+
+
+# As Qwen joins them: ">No", but ">" and "Yes". The first token decides, and holds .45 or .55.
+@pytest.mark.parametrize(
+    ("first", "rest", "expected"),
+    [
+        ({">": 0.55, ">No": 0.45}, ("Yes", {"Yes": 0.999, "No": 0.001}), 0.55 * 0.999),
+        ({">": 0.55, ">No": 0.45}, ("No", {"Yes": 0.4, "No": 0.6}), 0.55 * 0.4),
+        ({">No": 0.45, ">": 0.55}, None, 0.55),
+        ({">No": 0.45, ">Yes": 0.3, ">": 0.25}, None, 0.4),
+        ({"> ": 0.5, ">No": 0.3, ">Yes": 0.2}, ("Yes", {"Yes": 0.5, "No": 0.5}), 0.45),
+    ],
+)
+def test_the_share_of_yes_where_the_decision_falls_before_the_word(
+    first: dict[str, float], rest: tuple[str, dict[str, float]] | None, expected: float
+) -> None:
+    given = tokens("<answer", next(iter(first)), at=1, top=first)
+    if rest is not None:
+        given += tokens(rest[0], at=0, top=rest[1])
+    assert yes_share(given) == pytest.approx(expected)

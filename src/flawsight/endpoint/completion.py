@@ -11,6 +11,8 @@ from ..errors import AnswerError
 from ..mllm.response import parse_response
 
 _WORD = re.compile(r"\W*(\w+)")
+# Tokens before the answer's in which an alternative may hold the answer as well.
+_BEFORE = 4
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,13 @@ def _pred_score(choice: Any) -> float | None:
 
 
 def yes_share(tokens: Sequence[Any]) -> float | None:
-    """Return P(Yes) / (P(Yes) + P(No)), in [0, 1], at the token where the answer begins.
+    """Return P(Yes) / (P(Yes) + P(No)), in [0, 1], over the tokens that lead to the answer.
 
     An alternative counts if it is "yes" or "no" or its first letters, in any case, with any
-    punctuation or space before it: "Yes", " yes", "Y", but not "Not".
+    punctuation or space before it: "Yes", " yes", "Y", but not "Not". Of the tokens before the
+    answer, an alternative counts that holds the answer as well: ">No" in place of ">". If the
+    answer is the end of such a token, nothing tells what follows ">" alone; that is counted for
+    the other answer, which does not join it.
 
     Args:
         tokens: of the whole response, as the openai package gives them. Each has `token`, its
@@ -87,22 +92,31 @@ def yes_share(tokens: Sequence[Any]) -> float | None:
         None if the response holds no answer, or no alternative counts.
     """
     texts = [token.token for token in tokens]
+    text = "".join(texts)
     try:
-        start = parse_response("".join(texts)).answer_start
+        start = parse_response(text).answer_start
     except AnswerError:
         return None
-    ends = list(accumulate(map(len, texts)))
-    index = next(index for index, end in enumerate(ends) if end > start)
-    chosen = tokens[index]
-    before = texts[index][: start - ends[index]]  # as in ">Yes", one token of some models
-    alternatives = list(chosen.top_logprobs or ())
-    if chosen.token not in [alternative.token for alternative in alternatives]:
-        alternatives.append(chosen)
-    sums = {"yes": 0.0, "no": 0.0}
-    for alternative in alternatives:
-        word = _WORD.match(alternative.token.removeprefix(before).lower())
-        for answer in sums:
-            if word and answer.startswith(word[1]):
-                sums[answer] += math.exp(alternative.logprob)
+    begins = list(accumulate(map(len, texts), initial=0))
+    at = next(index for index, end in enumerate(begins[1:]) if end > start)
+    sums, reached, bare = {"yes": 0.0, "no": 0.0}, 1.0, 0.0
+    for index in range(max(0, at - _BEFORE), at + 1):
+        chosen, before = tokens[index], text[begins[index] : start]
+        alternatives = list(chosen.top_logprobs or ())
+        if chosen.token not in [alternative.token for alternative in alternatives]:
+            alternatives.append(chosen)
+        for alternative in alternatives:
+            lead = before.rstrip() if index < at else ""
+            rest = alternative.token.removeprefix(before if index == at else lead)
+            word = _WORD.match(rest.lower()) if alternative.token.startswith(lead) else None
+            for answer in sums:
+                if word and answer.startswith(word[1]):
+                    sums[answer] += reached * math.exp(alternative.logprob)
+            if index == at and before.strip() and alternative.token == before:
+                bare = reached * math.exp(alternative.logprob)
+        if any(sums.values()):  # what comes before is common to all
+            reached *= math.exp(chosen.logprob)
+    for answer, share in sums.items():
+        sums[answer] = share or bare
     total = sum(sums.values())
     return sums["yes"] / total if total > 0 else None
