@@ -257,8 +257,6 @@ def test_what_cannot_be_loaded_is_explained(folders: dict[str, Path], tmp_path: 
             load(tmp_path)
     with pytest.raises(ModelError, match=r"no PEFT adapter"):
         load(folders["internvl"], tmp_path)
-    with pytest.raises(ModelError, match="'internvl' model; flawsight runs"):
-        load_mllm(folders["internvl"])
     with pytest.raises(SettingsError, match="max_new_tokens is 0"):
         detector(load(folders["internvl"]), max_new_tokens=0)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..inspection import Trace
+from .token_grid import TokenGrid
 
 
 def token_spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -35,7 +36,7 @@ def token_spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, i
 
 def cut_traces(
     tokenizer: Any,
-    grids: Sequence[tuple[int, int]],
+    grids: Sequence[TokenGrid],
     anomaly_tokens: Tensor,
     ids: Sequence[list[int]],
     rows: Tensor,
@@ -45,7 +46,7 @@ def cut_traces(
     """Cut a batch's rows into one Trace per sequence. Row i is the position before token i.
 
     Args:
-        grids: N (grid_h, grid_w).
+        grids: of the N images.
         anomaly_tokens: (Q,) bool.
         ids: N responses of at most R tokens.
         rows: (N, R or more, C) attention to the image's tokens and then to the question's.
@@ -54,15 +55,15 @@ def cut_traces(
     """
     rows, margins = rows.cpu(), margins.cpu()
     traces = []
-    for index, (response, (grid_h, grid_w)) in enumerate(zip(ids, grids, strict=True)):
+    for index, (response, grid) in enumerate(zip(ids, grids, strict=True)):
         text, spans = token_spans(tokenizer, response)
-        count, cells = len(response), grid_h * grid_w
-        image, rest = rows[index, :count, :cells], rows[index, :count, cells:]
+        count, tokens = len(response), grid.tokens
+        image, rest = rows[index, :count, :tokens], rows[index, :count, tokens:]
         traces.append(
             Trace(
                 text=text,
                 token_spans=spans,
-                image_attention=image.reshape(count, grid_h, grid_w),
+                image_attention=grid.to_map(image),
                 question_attention=rest[:, : len(anomaly_tokens)],
                 anomaly_tokens=anomaly_tokens,
                 answer_margins=margins[index, :count],

@@ -9,7 +9,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from ..inspection import Trace
 from ..settings import Settings
-from .capture import AttentionCapture, capture_attention, chosen_layers
+from .capture import AttentionCapture, capture_attention, chosen_layers, whole_cache
 from .cut_traces import answer_margins, answer_token_ids, check_finite, cut_traces
 from .encode import PromptBatch
 from .load import MLLM
@@ -38,7 +38,7 @@ def generate(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        score_patches(mllm.model, patch_score) as patch_scores,
+        score_patches(mllm.model, patch_score, prompts.grids) as patch_scores,
     ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
@@ -100,6 +100,7 @@ def respond(
     with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
             **inputs,
+            **whole_cache(mllm.model),
             do_sample=temperature > 0,
             temperature=temperature or None,
             top_k=None,

@@ -59,15 +59,15 @@ def replay(
     inputs = dict(prompts.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], padded], dim=1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], seen], dim=1)
-    inputs["mm_token_type_ids"] = torch.cat(
-        [inputs["mm_token_type_ids"], torch.zeros_like(padded)], dim=1
-    )
+    for name in ("mm_token_type_ids", "token_type_ids"):
+        if name in inputs:
+            inputs[name] = torch.cat([inputs[name], torch.zeros_like(padded)], dim=1)
     layers = chosen_layers(mllm.model, settings.layers)
     capture = AttentionCapture(prompts.columns, layers, last_rows=longest + 1)
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        score_patches(mllm.model, patch_score) as patch_scores,
+        score_patches(mllm.model, patch_score, prompts.grids) as patch_scores,
     ):
         logits = mllm.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits
     check_finite(logits)
