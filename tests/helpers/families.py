@@ -20,9 +20,12 @@ from transformers import (
     GenerationConfig,
     Qwen2Tokenizer,
 )
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.processing_utils import VideosKwargs
 from transformers.utils import is_torchvision_available
 
 from flawsight.mllm.load import MLLM
+from flawsight.prompt import user_message
 from helpers.checkpoints import CHAT_TEMPLATE, edit_json, tiny_tokenizer, write_json
 from helpers.family_layouts import (
     FAMILIES,
@@ -44,8 +47,20 @@ def write_chat_vlm(folder: Path, family: str) -> None:
     tokenizer.add_tokens(SPECIAL.get(model_type, []), special_tokens=True)
     tokenizer.add_tokens(["<think>", "</think>"])  # not special, as in Qwen3's
     tokenizer.save_pretrained(folder)
+    token_id = tokenizer.convert_tokens_to_ids
     if model_type in NAMED_TOKENS:
         edit_json(folder / "tokenizer_config.json", extra_special_tokens=NAMED_TOKENS[model_type])
+    if model_type == "gemma3":  # its template begins with the token that its tokenizer adds
+        tokens = {"<bos>": {"id": "<bos>", "ids": [token_id("<bos>")], "tokens": ["<bos>"]}}
+        single = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}]
+        single.append({"Sequence": {"id": "A", "type_id": 0}})
+        adds = {"type": "TemplateProcessing", "single": single, "pair": single}
+        edit_json(folder / "tokenizer.json", post_processor=adds | {"special_tokens": tokens})
+        edit_json(
+            folder / "tokenizer_config.json",
+            bos_token="<bos>",
+            tokenizer_class="PreTrainedTokenizerFast",
+        )
     write_json(folder / "preprocessor_config.json", IMAGES[model_type])
     if model_type in PROCESSORS:
         write_json(folder / "processor_config.json", PROCESSORS[model_type])
@@ -62,6 +77,12 @@ def write_chat_vlm(folder: Path, family: str) -> None:
         save_file(weights, path, metadata={"format": "pt"})
 
 
+class _NoVideo:
+    """What SmolVLM's processor reads of its part for video, whatever it is asked."""
+
+    num_frames, fps, valid_kwargs = 1, 1, VideosKwargs
+
+
 def begin_with_think(folder: Path) -> None:
     """Let the chat template begin the response, as those of thinking models do."""
     path = folder / "chat_template.json"
@@ -70,9 +91,13 @@ def begin_with_think(folder: Path) -> None:
 
 
 def teach(mllm: MLLM, response: str) -> None:
-    """Make greedy decoding say a response in which no token comes twice, after a new line."""
+    """Make greedy decoding say a response in which no token comes twice."""
     tokenizer = mllm.processor.tokenizer
-    ids = [*tokenizer("\n" + response)["input_ids"], tokenizer.eos_token_id]
+    prompt = mllm.processor.apply_chat_template(
+        user_message(), tokenize=False, add_generation_prompt=True
+    )
+    said = tokenizer(prompt[-1] + response, add_special_tokens=False)["input_ids"]
+    ids = [*said, tokenizer.eos_token_id]
     assert len(set(ids)) == len(ids)
     pairs = [[list(pair), 1e4] for pair in pairwise(ids)]
     mllm.model.generation_config.sequence_bias = pairs
@@ -89,8 +114,14 @@ def stock_processor(folder: Path) -> Any:
     processor_class = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
     settings, _ = processor_class.get_processor_dict(folder)
     settings.pop("processor_class", None)
-    with mock.patch.object(processor_class, "check_argument_for_proper_class"):
-        return processor_class(images, AutoTokenizer.from_pretrained(folder), None, **settings)
+    parts = {"image_processor": images, "tokenizer": AutoTokenizer.from_pretrained(folder)}
+    if "video_processor" in processor_class.get_attributes():
+        parts["video_processor"] = _NoVideo() if kind.startswith("SmolVLM") else None
+    with (
+        mock.patch.object(processor_class, "check_argument_for_proper_class"),
+        mock.patch.object(processing_smolvlm, "num2words", "which only videos need"),
+    ):
+        return processor_class(**parts, **settings)
 
 
 def _random_model(config: Any, tokenizer: Qwen2Tokenizer) -> nn.Module:

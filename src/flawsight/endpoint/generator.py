@@ -60,13 +60,19 @@ class ServedGenerator:
             for key, image in distinct.items()
         }
 
+        # The prompt of a replay: without a thinking of thousands of tokens before the answer. A
+        # server may refuse the option for a model whose template does not know it.
+        template = {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}
+        thinks = "enable_thinking" in mllm.processor.chat_template
+
         def ask(image: Image, seed: int) -> Answer | FlawsightError:
-            request = {
+            request: dict[str, Any] = {
                 "model": self.model,
                 "messages": with_image(user_message(settings.question), files[id(image)]),
                 "max_tokens": settings.max_new_tokens,
                 "temperature": settings.temperature,
                 "seed": seed,
+                **(template if thinks else {}),
             }
             return self._client.ask(request)
 

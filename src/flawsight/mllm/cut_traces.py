@@ -13,25 +13,29 @@ from ..inspection import Trace
 from .token_grid import TokenGrid
 
 
-def token_spans(tokenizer: Any, ids: list[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
+def token_spans(
+    tokenizer: Any, ids: list[int], opening: str = ""
+) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Return the text of the response and each token's [start, end) characters in it.
 
-    A token that ends inside a character of several bytes ends before that character.
+    A token that ends inside a character of several bytes ends before that character. The text
+    begins with the opening.
     """
+    first = len(opening)
     pieces = tokenizer.batch_decode(
         [[token] for token in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if "".join(pieces) == text and "\ufffd" not in text:
-        return text, tuple(pairwise(accumulate(map(len, pieces), initial=0)))
-    ends, text = [0], ""
+        return opening + text, tuple(pairwise(accumulate(map(len, pieces), initial=first)))
+    ends, text = [first], ""
     for count in range(1, len(ids) + 1):
         text = tokenizer.decode(
             ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        ends.append(max(ends[-1], len(text.rstrip("\ufffd"))))
-    ends[-1] = len(text)
-    return text, tuple(pairwise(ends))
+        ends.append(max(ends[-1], first + len(text.rstrip("\ufffd"))))
+    ends[-1] = first + len(text)
+    return opening + text, tuple(pairwise(ends))
 
 
 def cut_traces(
@@ -42,6 +46,7 @@ def cut_traces(
     rows: Tensor,
     margins: Tensor,
     patch_scores: Sequence[Tensor] = (),
+    opening: str = "",
 ) -> list[Trace]:
     """Cut a batch's rows into one Trace per sequence. Row i is the position before token i.
 
@@ -52,11 +57,12 @@ def cut_traces(
         rows: (N, R or more, C) attention to the image's tokens and then to the question's.
         margins: (N, R or more) log P(Yes) − log P(No).
         patch_scores: of `score_patches`; may be empty.
+        opening: of the responses, as in `PromptBatch`.
     """
     rows, margins = rows.cpu(), margins.cpu()
     traces = []
     for index, (response, grid) in enumerate(zip(ids, grids, strict=True)):
-        text, spans = token_spans(tokenizer, response)
+        text, spans = token_spans(tokenizer, response, opening)
         count, tokens = len(response), grid.tokens
         image, rest = rows[index, :count, :tokens], rows[index, :count, tokens:]
         traces.append(

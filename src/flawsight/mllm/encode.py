@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..errors import ModelError
-from ..prompt import anomaly_word_spans, user_message
+from ..prompt import QUESTION, anomaly_word_spans, user_message
 from ..settings import Settings
 from .load import MLLM
 from .token_grid import TokenGrid
@@ -25,12 +25,14 @@ class PromptBatch:
             short rows are filled up with position 0.
         grids: where the image tokens of each lie.
         anomaly_tokens: (Q,) bool, which tokens of the question are its anomaly words.
+        opening: what of the response the chat template has begun, "<think>" or nothing.
     """
 
     inputs: dict[str, Tensor]
     columns: Tensor
     grids: list[TokenGrid]
     anomaly_tokens: Tensor
+    opening: str = ""
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
@@ -40,9 +42,7 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
         ModelError: if the prompt has other image tokens than its family's.
     """
     processor, family = mllm.processor, mllm.family
-    text = processor.apply_chat_template(
-        user_message(settings.question), tokenize=False, add_generation_prompt=True
-    )
+    text, opening = chat_prompt(processor, settings.question, enable_thinking=False)
     with mllm.tokenizing:
         batch = processor(
             images=[[image] for image in images],
@@ -76,7 +76,21 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     for word_start, word_end in anomaly_word_spans(settings.question):
         anomaly |= (question[:, 1] > word_start) & (question[:, 0] < word_end)
     batch.to(mllm.device, mllm.model.dtype)
-    return PromptBatch(dict(batch), columns.to(mllm.device), grids, anomaly)
+    return PromptBatch(dict(batch), columns.to(mllm.device), grids, anomaly, opening)
+
+
+def chat_prompt(processor: Any, question: str = QUESTION, **options: Any) -> tuple[str, str]:
+    """Return the text of the prompt, and what of the response it begins: "<think>" or nothing.
+
+    Args:
+        processor: of the model.
+        question: put to it.
+        **options: of its chat template; one that it does not know has no effect.
+    """
+    text: str = processor.apply_chat_template(
+        user_message(question), tokenize=False, add_generation_prompt=True, **options
+    )
+    return text, "<think>" if text.rstrip().endswith("<think>") else ""
 
 
 def special_tokens(processor: Any, text: str) -> dict[str, bool]:

@@ -42,19 +42,28 @@ def generate(
     ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
-        ids, margins = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
+        ids, margins = respond(
+            mllm, prompts.inputs, settings.max_new_tokens, settings.temperature, prompts.opening
+        )
     rows, tokenizer = capture.rows, mllm.processor.tokenizer
     with mllm.tokenizing:
         return cut_traces(
-            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, margins, patch_scores
+            tokenizer,
+            prompts.grids,
+            prompts.anomaly_tokens,
+            ids,
+            rows,
+            margins,
+            patch_scores,
+            prompts.opening,
         )
 
 
 class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
     """Ends a response whose answer is closed, before the model writes more."""
 
-    def __init__(self, mllm: MLLM, prompt_length: int) -> None:
-        self.mllm, self.prompt_length = mllm, prompt_length
+    def __init__(self, mllm: MLLM, prompt_length: int, opening: str) -> None:
+        self.mllm, self.prompt_length, self.opening = mllm, prompt_length, opening
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Return (B,) bool, which sequences are done."""
@@ -63,12 +72,17 @@ class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
             return ids.new_zeros(len(ids), dtype=torch.bool)
         with self.mllm.tokenizing:
             texts = self.mllm.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return torch.tensor([answer_end(text) is not None for text in texts], device=ids.device)
+        closed = [answer_end(self.opening + text) is not None for text in texts]
+        return torch.tensor(closed, device=ids.device)
 
 
 @torch.inference_mode()
 def respond(
-    mllm: MLLM, inputs: dict[str, Tensor], max_new_tokens: int, temperature: float = 0.0
+    mllm: MLLM,
+    inputs: dict[str, Tensor],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    opening: str = "",
 ) -> tuple[list[list[int]], Tensor]:
     """Continue B prompts. The caller holds the model's lock.
 
@@ -76,6 +90,7 @@ def respond(
         inputs: left-padded prompts, on the model's device.
         max_new_tokens: R, the length at which a response is cut off.
         temperature: of sampling; 0 decodes greedily.
+        opening: what of the responses the prompts have begun.
 
     Returns:
         The token ids of the B responses, each up to and including its end token, or the token that
@@ -108,13 +123,15 @@ def respond(
             repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length)]),
+            stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length, opening)]),
         )
     responses = sequences[:, prompt_length:].tolist()
     ends = end_tokens(mllm)
     margins = answer_margins(torch.stack(picked, dim=1), len(yes))
     with mllm.tokenizing:
-        ids = [until_closed(tokenizer, until_end(response, ends)) for response in responses]
+        ids = [
+            until_closed(tokenizer, until_end(response, ends), opening) for response in responses
+        ]
     return ids, margins
 
 
@@ -133,12 +150,11 @@ def until_end(ids: list[int], ends: set[int]) -> list[int]:
     return ids
 
 
-def until_closed(tokenizer: Any, ids: list[int]) -> list[int]:
+def until_closed(tokenizer: Any, ids: list[int], opening: str = "") -> list[int]:
     """Cut off the text after the token that closes the answer."""
 
     def decoded(count: int) -> str:
-        text: str = tokenizer.decode(ids[:count], skip_special_tokens=True)
-        return text
+        return opening + str(tokenizer.decode(ids[:count], skip_special_tokens=True))
 
     text = decoded(len(ids))
     end = answer_end(text)

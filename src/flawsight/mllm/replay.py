@@ -43,13 +43,15 @@ def replay(
         raise SettingsError(f"{len(images)} images, but {len(responses)} responses to replay.")
     prompts = encode_prompts(mllm, images, settings)
     tokenizer = mllm.processor.tokenizer
+
+    def tokens(response: str | Sequence[int]) -> list[int]:
+        if not isinstance(response, str):
+            return list(response)
+        text = response.removeprefix(prompts.opening)
+        return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
     with mllm.tokenizing:
-        ids = [
-            [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-            if isinstance(response, str)
-            else list(response)
-            for response in responses
-        ]
+        ids = [tokens(response) for response in responses]
     if any(mllm.model.config.image_token_id in response for response in ids):
         raise SettingsError("A response to replay holds an image token.")
     rows = [torch.tensor(response, dtype=torch.long, device=mllm.device) for response in ids]
@@ -82,4 +84,5 @@ def replay(
             capture.rows,
             margins,
             patch_scores,
+            prompts.opening,
         )

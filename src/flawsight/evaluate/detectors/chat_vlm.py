@@ -12,10 +12,11 @@ from ...errors import AnswerError, FlawsightError, ImageError, ModelError, Setti
 from ...io.images import read_image
 from ...mllm.contradiction import contradicts
 from ...mllm.cut_traces import token_spans
+from ...mllm.encode import chat_prompt, special_tokens
 from ...mllm.generate import respond
 from ...mllm.load import MLLM
 from ...mllm.response import parse_response
-from ...prompt import QUESTION, user_message
+from ...prompt import QUESTION
 from .protocol import Prediction, each
 
 
@@ -42,11 +43,7 @@ class ChatVLMDetector:
         self.batch_size = batch_size
         self._mllm = mllm
         self._max_new_tokens = max_new_tokens
-        self._prompt = mllm.processor.apply_chat_template(
-            user_message(), tokenize=False, add_generation_prompt=True
-        )
-        # The chat template of a thinking model begins the response.
-        self._prefix = "<think>" if self._prompt.rstrip().endswith("<think>") else ""
+        self._prompt, self._opening = chat_prompt(mllm.processor)
 
     def about(self) -> dict[str, Any]:
         """Return the model, the question and the length of responses."""
@@ -84,6 +81,7 @@ class ChatVLMDetector:
                 padding=True,
                 padding_side="left",
                 return_tensors="pt",
+                **special_tokens(mllm.processor, self._prompt),
             ).to(mllm.device, mllm.model.dtype)
         except Exception as error:  # an image that this family cannot take
             if len(images) > 1:
@@ -91,7 +89,7 @@ class ChatVLMDetector:
             return [ImageError(f"The model's processor cannot take the image: {error}")]
         try:
             with mllm.lock:
-                ids, margins = respond(mllm, inputs, self._max_new_tokens)
+                ids, margins = respond(mllm, inputs, self._max_new_tokens, opening=self._opening)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{len(images)} images at once do not fit into memory; lower batch_size."
@@ -103,13 +101,12 @@ class ChatVLMDetector:
         self, ids: list[int], margins: torch.Tensor, seconds: float
     ) -> Prediction | AnswerError:
         """Read a response of R tokens with its (R,) log P(Yes) − log P(No)."""
-        text, spans = token_spans(self._mllm.processor.tokenizer, ids)
-        text = self._prefix + text
+        text, spans = token_spans(self._mllm.processor.tokenizer, ids, self._opening)
         try:
             response = parse_response(text)
         except AnswerError as error:
             return error
-        start = response.answer_start - len(self._prefix)
+        start = response.answer_start
         answer_token = next(index for index, (_, end) in enumerate(spans) if end > start)
         explanation = text[slice(*response.reasoning)]
         return Prediction(
