@@ -64,10 +64,10 @@ def test_the_tokens_found_decode_to_the_question_and_its_anomaly_words(
     prompts = encode_prompts(tiny_mllm, images, Settings(question=question, image_tokens=None))
     tokenizer = tiny_mllm.processor.tokenizer
     flags = prompts.anomaly_tokens
-    for ids, columns, (height, width) in zip(
+    for ids, columns, grid in zip(
         prompts.inputs["input_ids"], prompts.columns, prompts.grids, strict=True
     ):
-        wanted = ids[columns[height * width :][: len(flags)]]
+        wanted = ids[columns[grid.tokens :][: len(flags)]]
         assert tokenizer.decode(wanted) == question
         found = [tokenizer.decode(token) for token in wanted[flags]]
         assert all(any(c.isalpha() for c in piece) for piece in found)
@@ -76,13 +76,13 @@ def test_the_tokens_found_decode_to_the_question_and_its_anomaly_words(
 
 def test_the_image_columns_are_the_image_tokens_of_each_size(tiny_mllm: MLLM) -> None:
     prompts = encode_prompts(tiny_mllm, PHOTOS, Settings(image_tokens=None))
-    assert prompts.grids == [(2, 3), (4, 5), (3, 2)]
+    assert [grid.shape for grid in prompts.grids] == [(2, 3), (4, 5), (3, 2)]
     image_id = tiny_mllm.processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    for ids, columns, (height, width) in zip(
+    for ids, columns, grid in zip(
         prompts.inputs["input_ids"], prompts.columns, prompts.grids, strict=True
     ):
         places = [place for place, index in enumerate(ids.tolist()) if index == image_id]
-        assert columns[: height * width].tolist() == places
+        assert columns[: grid.tokens].tolist() == places
 
 
 def test_batches_are_padded_on_the_left(tiny_mllm: MLLM) -> None:
@@ -97,6 +97,5 @@ def test_a_question_that_repeats_itself_or_the_instruction_is_found_whole(
     tiny_mllm: MLLM, question: str
 ) -> None:
     prompts = encode_prompts(tiny_mllm, PHOTOS[:1], Settings(question=question))
-    height, width = prompts.grids[0]
-    wanted = prompts.inputs["input_ids"][0][prompts.columns[0, height * width :]]
+    wanted = prompts.inputs["input_ids"][0][prompts.columns[0, prompts.grids[0].tokens :]]
     assert tiny_mllm.processor.tokenizer.decode(wanted) == question

@@ -139,7 +139,7 @@ def test_the_attention_rows_are_those_of_a_replay(policy: MLLM, sharing: str) ->
     with torch.no_grad():
         traces = replay(policy, [image for image in IMAGES for _ in range(GROUP)], ids, SETTINGS)
     for index, trace in enumerate(traces):
-        height, width = prompts.grids[index // GROUP]
+        height, width = prompts.grids[index // GROUP].shape
         count = len(ids[index])
         image = rows[index, :count, : height * width].view(count, height, width)
         question = rows[index, :count, height * width :][:, : len(trace.anomaly_tokens)]

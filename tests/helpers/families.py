@@ -20,90 +20,53 @@ from transformers import (
     GenerationConfig,
     Qwen2Tokenizer,
 )
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.processing_utils import VideosKwargs
 from transformers.utils import is_torchvision_available
 
 from flawsight.mllm.load import MLLM
-from helpers.checkpoints import (
-    CHAT_TEMPLATE,
-    PREPROCESSOR_CONFIG,
-    edit_json,
-    tiny_config,
-    tiny_tokenizer,
-    write_json,
+from flawsight.prompt import user_message
+from helpers.checkpoints import CHAT_TEMPLATE, edit_json, tiny_tokenizer, write_json
+from helpers.family_layouts import (
+    FAMILIES,
+    IMAGES,
+    NAMED_TOKENS,
+    PROCESSORS,
+    SPECIAL,
+    TEMPLATES,
+    family_config,
 )
 
-# InternVL comes with two language models: Qwen2 (3) and Llama (2.5 8B and 3 9B).
-FAMILIES = [
-    "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "internvl", "internvl_llama", "llava_onevision",
-]  # fmt: skip
-
-_INTERNVL_TOKENS = {
-    "start_image_token": "<img>",
-    "end_image_token": "</img>",
-    "context_image_token": "<IMG_CONTEXT>",
-    "video_token": "<video>",
-}
-_SPECIAL = {
-    "internvl": list(_INTERNVL_TOKENS.values()),
-    "llava_onevision": ["<image>", "<video>"],
-}
-_TURN = "{% for message in messages %}<|im_start|>{{ message['role'] }}"
-_ASK = "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-_TEMPLATES = {
-    "internvl": _TURN + "\n{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' %}<IMG_CONTEXT>\n{% else %}{{ content['text'] }}{% endif %}"
-    "{% endfor %}<|im_end|>\n" + _ASK,
-    "llava_onevision": _TURN + " {% for content in message['content'] "
-    "| selectattr('type', 'equalto', 'image') %}<image>\n{% endfor %}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
-    "{{ content['text'] }}{% endfor %}<|im_end|>" + _ASK,
-}
-_PINPOINTS = [[28 * rows, 28 * columns] for rows in range(1, 7) for columns in range(1, 7)]
-_QWEN3_IMAGES = {
-    "size": {"shortest_edge": 32**2, "longest_edge": 64 * 32**2}, "patch_size": 16,
-    "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
-    "processor_class": "Qwen3VLProcessor", "image_processor_type": "Qwen2VLImageProcessorFast",
-}  # fmt: skip
-_IMAGES = {
-    "qwen2_5_vl": PREPROCESSOR_CONFIG,
-    "qwen3_vl": _QWEN3_IMAGES,
-    "qwen3_vl_moe": _QWEN3_IMAGES,
-    "internvl": {
-        "size": {"height": 56, "width": 56}, "crop_to_patches": False, "min_patches": 1,
-        "max_patches": 12, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
-        "processor_class": "InternVLProcessor", "image_processor_type": "GotOcr2ImageProcessorFast",
-    },
-    "llava_onevision": {
-        "size": {"height": 28, "width": 28}, "image_grid_pinpoints": _PINPOINTS, "do_pad": True,
-        "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
-        "processor_class": "LlavaOnevisionProcessor",
-        "image_processor_type": "LlavaOnevisionImageProcessor",
-    },
-}  # fmt: skip
-_PROCESSORS: dict[str, dict[str, Any]] = {
-    "internvl": {"image_seq_length": 4, "processor_class": "InternVLProcessor"},
-    "llava_onevision": {
-        "num_image_tokens": 4, "vision_feature_select_strategy": "full", "image_token": "<image>",
-        "video_token": "<video>", "processor_class": "LlavaOnevisionProcessor",
-    },
-}  # fmt: skip
+__all__ = ["FAMILIES", "begin_with_think", "stock_processor", "teach", "write_chat_vlm"]
 
 
 def write_chat_vlm(folder: Path, family: str) -> None:
     """Write a checkpoint that says a row of " Yes" and " No", each as all before it decides."""
     model_type = family.removesuffix("_llama")
     tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(_SPECIAL.get(model_type, []), special_tokens=True)
+    tokenizer.add_tokens(SPECIAL.get(model_type, []), special_tokens=True)
     tokenizer.add_tokens(["<think>", "</think>"])  # not special, as in Qwen3's
     tokenizer.save_pretrained(folder)
-    if model_type == "internvl":
-        edit_json(folder / "tokenizer_config.json", extra_special_tokens=_INTERNVL_TOKENS)
-    write_json(folder / "preprocessor_config.json", _IMAGES[model_type])
-    if model_type in _PROCESSORS:
-        write_json(folder / "processor_config.json", _PROCESSORS[model_type])
-    template = _TEMPLATES.get(model_type, CHAT_TEMPLATE)
+    token_id = tokenizer.convert_tokens_to_ids
+    if model_type in NAMED_TOKENS:
+        edit_json(folder / "tokenizer_config.json", extra_special_tokens=NAMED_TOKENS[model_type])
+    if model_type == "gemma3":  # its template begins with the token that its tokenizer adds
+        tokens = {"<bos>": {"id": "<bos>", "ids": [token_id("<bos>")], "tokens": ["<bos>"]}}
+        single = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}]
+        single.append({"Sequence": {"id": "A", "type_id": 0}})
+        adds = {"type": "TemplateProcessing", "single": single, "pair": single}
+        edit_json(folder / "tokenizer.json", post_processor=adds | {"special_tokens": tokens})
+        edit_json(
+            folder / "tokenizer_config.json",
+            bos_token="<bos>",
+            tokenizer_class="PreTrainedTokenizerFast",
+        )
+    write_json(folder / "preprocessor_config.json", IMAGES[model_type])
+    if model_type in PROCESSORS:
+        write_json(folder / "processor_config.json", PROCESSORS[model_type])
+    template = TEMPLATES.get(model_type, CHAT_TEMPLATE)
     write_json(folder / "chat_template.json", {"chat_template": template})
-    model = _random_model(_config(family, tokenizer), tokenizer)
+    model = _random_model(family_config(family, tokenizer), tokenizer)
     model.save_pretrained(folder)  # under the names of the published files, but for one
     if family == "llava_onevision":
         path = folder / "model.safetensors"
@@ -114,6 +77,12 @@ def write_chat_vlm(folder: Path, family: str) -> None:
         save_file(weights, path, metadata={"format": "pt"})
 
 
+class _NoVideo:
+    """What SmolVLM's processor reads of its part for video, whatever it is asked."""
+
+    num_frames, fps, valid_kwargs = 1, 1, VideosKwargs
+
+
 def begin_with_think(folder: Path) -> None:
     """Let the chat template begin the response, as those of thinking models do."""
     path = folder / "chat_template.json"
@@ -122,9 +91,13 @@ def begin_with_think(folder: Path) -> None:
 
 
 def teach(mllm: MLLM, response: str) -> None:
-    """Make greedy decoding say a response in which no token comes twice, after a new line."""
+    """Make greedy decoding say a response in which no token comes twice."""
     tokenizer = mllm.processor.tokenizer
-    ids = [*tokenizer("\n" + response)["input_ids"], tokenizer.eos_token_id]
+    prompt = mllm.processor.apply_chat_template(
+        user_message(), tokenize=False, add_generation_prompt=True
+    )
+    said = tokenizer(prompt[-1] + response, add_special_tokens=False)["input_ids"]
+    ids = [*said, tokenizer.eos_token_id]
     assert len(set(ids)) == len(ids)
     pairs = [[list(pair), 1e4] for pair in pairwise(ids)]
     mllm.model.generation_config.sequence_bias = pairs
@@ -141,54 +114,14 @@ def stock_processor(folder: Path) -> Any:
     processor_class = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
     settings, _ = processor_class.get_processor_dict(folder)
     settings.pop("processor_class", None)
-    with mock.patch.object(processor_class, "check_argument_for_proper_class"):
-        return processor_class(images, AutoTokenizer.from_pretrained(folder), None, **settings)
-
-
-def _config(family: str, tokenizer: Qwen2Tokenizer) -> Any:
-    qwen = tiny_config(tokenizer)
-    if family == "qwen2_5_vl":
-        return qwen
-    token_id = tokenizer.convert_tokens_to_ids
-    text = {
-        name: getattr(qwen.text_config, name)
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-                     "num_attention_heads", "num_key_value_heads", "max_position_embeddings",
-                     "eos_token_id", "pad_token_id")
-    }  # fmt: skip
-    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-              "num_attention_heads": 2}  # fmt: skip
-    if family.startswith("internvl"):
-        language = {"model_type": "llama" if family == "internvl_llama" else "qwen2"}
-        return AutoConfig.for_model(
-            "internvl", text_config=language | text, tie_word_embeddings=False,
-            vision_config=vision | {"image_size": [56, 56], "patch_size": [14, 14]},
-            image_token_id=token_id("<IMG_CONTEXT>"), image_seq_length=4,
-        )  # fmt: skip
-    if family == "llava_onevision":
-        siglip = {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14,
-                  "vision_use_head": False}  # fmt: skip
-        return AutoConfig.for_model(
-            family, text_config={"model_type": "qwen2"} | text, tie_word_embeddings=False,
-            vision_config=vision | siglip, image_grid_pinpoints=_PINPOINTS,
-            image_token_index=token_id("<image>"), video_token_index=token_id("<video>"),
-        )  # fmt: skip
-    rope = {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [2, 1, 1],
-            "mrope_interleaved": True}  # fmt: skip
-    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-    return AutoConfig.for_model(
-        family, tie_word_embeddings=False,
-        text_config=text | {"head_dim": 8, "rope_parameters": rope}
-        | (experts if family == "qwen3_vl_moe" else {}),
-        vision_config={
-            "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
-            "out_hidden_size": 32, "patch_size": 16, "spatial_merge_size": 2,
-            "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1],
-        },
-        image_token_id=qwen.image_token_id, video_token_id=qwen.video_token_id,
-        vision_start_token_id=qwen.vision_start_token_id,
-        vision_end_token_id=qwen.vision_end_token_id,
-    )  # fmt: skip
+    parts = {"image_processor": images, "tokenizer": AutoTokenizer.from_pretrained(folder)}
+    if "video_processor" in processor_class.get_attributes():
+        parts["video_processor"] = _NoVideo() if kind.startswith("SmolVLM") else None
+    with (
+        mock.patch.object(processor_class, "check_argument_for_proper_class"),
+        mock.patch.object(processing_smolvlm, "num2words", "which only videos need"),
+    ):
+        return processor_class(**parts, **settings)
 
 
 def _random_model(config: Any, tokenizer: Qwen2Tokenizer) -> nn.Module:

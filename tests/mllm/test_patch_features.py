@@ -65,7 +65,7 @@ def test_the_encoder_is_left_as_it_was(tiny_mllm: MLLM) -> None:
         )
 
     before = hooks()
-    with score_patches(tiny_mllm.model, feature_distance) as found:
+    with score_patches(tiny_mllm.model, feature_distance, []) as found:
         assert hooks() > before
     assert hooks() == before
     assert not found

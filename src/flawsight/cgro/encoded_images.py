@@ -19,6 +19,7 @@ from ..io.images import read_image
 from ..mllm.adapter import core
 from ..mllm.encode import encode_prompts
 from ..mllm.load import MLLM
+from ..mllm.token_grid import TokenGrid
 from ..settings import Settings
 
 
@@ -52,7 +53,7 @@ class Prompts:
         input_ids, attention_mask, mm_token_type_ids: (B, P).
         image_grid_thw: (B, 3).
         columns: (B, C) positions in the padded prompt; short rows are padded with 0.
-        grids: B (grid_h, grid_w) of image tokens.
+        grids: where the image tokens of each lie.
         anomaly_tokens: (Q,) bool.
         features: (image tokens of all, merge² · width).
     """
@@ -62,7 +63,7 @@ class Prompts:
     mm_token_type_ids: Tensor
     image_grid_thw: Tensor
     columns: Tensor
-    grids: list[tuple[int, int]]
+    grids: list[TokenGrid]
     anomaly_tokens: Tensor
     features: Tensor
 
@@ -111,7 +112,9 @@ def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
         image_grid_thw=torch.stack([image.image_grid_thw for image in images]).to(mllm.device),
         columns=pad_sequence(columns, batch_first=True).to(mllm.device),
         grids=[
-            (int(image.image_grid_thw[1]) // merge, int(image.image_grid_thw[2]) // merge)
+            TokenGrid(
+                (int(image.image_grid_thw[1]) // merge, int(image.image_grid_thw[2]) // merge)
+            )
             for image in images
         ],
         anomaly_tokens=images[0].anomaly_tokens,

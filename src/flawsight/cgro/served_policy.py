@@ -87,7 +87,7 @@ class ServedPolicy:
         seeds = [seed_of(seed, "served", draw, candidate) for draw in draws for candidate in group]
         tokenizer = mllm.processor.tokenizer
         found: list[list[int]] = []
-        for answer in self._generator(mllm.processor, repeated, self._inspection, seeds):
+        for answer in self._generator(mllm, repeated, self._inspection, seeds):
             if isinstance(answer, FlawsightError):
                 raise answer
             ids = list(tokenizer(answer.text, add_special_tokens=False)["input_ids"])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from ..errors import AnswerError, FlawsightError
 from ..inspection import Trace
@@ -42,12 +41,12 @@ class ServedGenerator:
         self._concurrency = concurrency
 
     def __call__(
-        self, processor: Any, images: Sequence[Image], settings: Settings, seeds: Sequence[int]
+        self, mllm: MLLM, images: Sequence[Image], settings: Settings, seeds: Sequence[int]
     ) -> list[Answer | FlawsightError]:
         """Return the response to each image, or the error of one that failed.
 
         Args:
-            processor: of the model; it decides the size at which an image is sent.
+            mllm: which replays the responses; its family decides the size of an image.
             images: RGB images; one may occur several times, for several responses.
             settings: question, length and temperature.
             seeds: of each image's sampling, in [0, 2⁶³).
@@ -57,16 +56,23 @@ class ServedGenerator:
         """
         distinct = {id(image): image for image in images}
         files = {
-            key: encode_png(as_seen(processor, image, settings)) for key, image in distinct.items()
+            key: encode_png(mllm.family.as_seen(mllm.processor, image, settings))
+            for key, image in distinct.items()
         }
 
+        # The prompt of a replay: without a thinking of thousands of tokens before the answer. A
+        # server may refuse the option for a model whose template does not know it.
+        template = {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}
+        thinks = "enable_thinking" in mllm.processor.chat_template
+
         def ask(image: Image, seed: int) -> Answer | FlawsightError:
-            request = {
+            request: dict[str, Any] = {
                 "model": self.model,
                 "messages": with_image(user_message(settings.question), files[id(image)]),
                 "max_tokens": settings.max_new_tokens,
                 "temperature": settings.temperature,
                 "seed": seed,
+                **(template if thinks else {}),
             }
             return self._client.ask(request)
 
@@ -79,24 +85,6 @@ class ServedGenerator:
     def unload_adapter(self, name: str) -> None:
         """Make a vLLM server unload an adapter; DetectorError if it refuses."""
         self._client.post("/unload_lora_adapter", {"lora_name": name})
-
-
-def as_seen(processor: Any, image: Image, settings: Settings) -> Image:
-    """Return an image at the size to which replay scales it, or the original if the server does."""
-    if settings.image_tokens is None:
-        return image
-    stock = processor.image_processor
-    factor = stock.patch_size * stock.merge_size
-
-    def size(shortest: int, longest: int) -> tuple[int, int]:
-        height, width = smart_resize(image.height, image.width, factor, shortest, longest)
-        return width, height
-
-    area = settings.image_tokens * factor**2
-    wanted = size(area, area)
-    if wanted == size(stock.size["shortest_edge"], stock.size["longest_edge"]):
-        return image
-    return image.resize(wanted, stock.resample)
 
 
 def trace_served(
@@ -112,9 +100,10 @@ def trace_served(
         DetectorError: for a refusal that every image would meet.
         ModelError: if the model computes NaN.
     """
-    outcomes: list[Any] = generator(mllm.processor, images, settings, [settings.seed] * len(images))
+    outcomes: list[Any] = generator(mllm, images, settings, [settings.seed] * len(images))
+    image_token = mllm.processor.tokenizer.decode(mllm.model.config.image_token_id)
     for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, Answer) and mllm.processor.image_token in outcome.text:
+        if isinstance(outcome, Answer) and image_token in outcome.text:
             outcomes[index] = AnswerError(f"{generator.base_url} wrote an image token.")
     answered = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)]
     if answered:

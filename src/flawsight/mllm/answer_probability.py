@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 from .adapter import core
 from .answer_strings import AnswerStrings, Ids, answer_strings
 from .load import MLLM
-from .teacher_forcing import hidden_states, rows_of
+from .teacher_forcing import hidden_states
 
 # Rows of the head that are made float32 at once.
 _ROWS = 16384
@@ -17,7 +17,11 @@ _ROWS = 16384
 
 @torch.inference_mode()
 def answer_margins(
-    mllm: MLLM, inputs: Mapping[str, Tensor], ids: Sequence[list[int]], hidden: Tensor
+    mllm: MLLM,
+    inputs: Mapping[str, Tensor],
+    ids: Sequence[list[int]],
+    hidden: Tensor,
+    opening: str = "",
 ) -> list[tuple[float, bool]]:
     """Compare the probability of each response with the answer Yes to that with No.
 
@@ -31,30 +35,28 @@ def answer_margins(
         inputs: of B prompts.
         ids: B responses of at most R tokens.
         hidden: (B, R or more, width), the last hidden states; row i is before token i.
+        opening: what of the responses the prompts have begun.
 
     Returns:
         B of log P(Yes) − log P(No), and whether the response had no answer.
     """
-    tokenizer = mllm.processor.tokenizer
+    tokenizer, ends = mllm.processor.tokenizer, mllm.end_tokens
     with mllm.tokenizing:
-        tail: str = tokenizer.decode(inputs["input_ids"][0, -4:], skip_special_tokens=False)
-        begun = "<think>" if tail.rstrip().endswith("<think>") else ""
-        ends = mllm.end_tokens
-        strings = [answer_strings(tokenizer, response, begun, ends) for response in ids]
+        strings = [answer_strings(tokenizer, response, opening, ends) for response in ids]
     states: list[dict[Ids, Tensor]] = []
-    aside: list[tuple[int, Ids]] = []  # what no response holds: its number, and tokens after it
+    aside: list[list[Ids]] = []  # the longest contexts that a response does not begin with
     for index, (wanted, response) in enumerate(zip(strings, ids, strict=True)):
         contexts = _contexts(wanted)
         states.append({c: hidden[index, len(c)] for c in contexts if _begins(c, response, hidden)})
         off = [c for c in contexts if c not in states[index]]
-        aside += [(index, c) for c in off if not any(c != d and d[: len(c)] == c for d in off)]
-    if aside:
-        rows = rows_of(inputs, [index for index, _ in aside])
-        seen = hidden_states(mllm, rows, [context for _, context in aside])
-        for (index, longest), row in zip(aside, seen, strict=True):
-            for context in _contexts(strings[index]):
-                if longest[: len(context)] == context:
-                    states[index].setdefault(context, row[len(context)])
+        aside.append([c for c in off if not any(c != d and d[: len(c)] == c for d in off)])
+    for number in range(max(map(len, aside))):
+        given = [contexts[number] if number < len(contexts) else () for contexts in aside]
+        seen = hidden_states(mllm, inputs, given)
+        for wanted, known, context, row in zip(strings, states, given, seen, strict=True):
+            for each in _contexts(wanted):
+                if context[: len(each)] == each:
+                    known.setdefault(each, row[len(each)])
     margins = []
     for wanted, known in zip(strings, states, strict=True):
         table = log_probabilities(mllm, torch.stack(list(known.values()))).double()

@@ -39,7 +39,9 @@ class AnswerStrings:
     forced: bool
 
 
-def answer_strings(tokenizer: Any, ids: Sequence[int], begun: str, ends: set[int]) -> AnswerStrings:
+def answer_strings(
+    tokenizer: Any, ids: Sequence[int], opening: str, ends: set[int]
+) -> AnswerStrings:
     """Find where the answers Yes and No part in a response, and how each goes on.
 
     The other answer is written like the response's: " no" for " yes".
@@ -47,17 +49,17 @@ def answer_strings(tokenizer: Any, ids: Sequence[int], begun: str, ends: set[int
     Args:
         tokenizer: of the model.
         ids: the response.
-        begun: how the prompt begins the response: "<think>" or "".
+        opening: what of the response the prompt has begun.
         ends: tokens that end a response.
     """
-    text, spans = token_spans(tokenizer, list(ids))
+    text, spans = token_spans(tokenizer, list(ids), opening)
     try:
-        response = parse_response(begun + text)
+        response = parse_response(text)
     except AnswerError:
         kept = tuple(takewhile(lambda token: token not in ends, ids))
-        yes, no, _ = _tokens(tokenizer, closing(begun + text), "Yes", "</answer>")
+        yes, no, _ = _tokens(tokenizer, closing(text), "Yes", "</answer>")
         return _parted(kept, yes, no, forced=True)
-    start = response.answer_start - len(begun)
+    start = response.answer_start
     stop = start + len(response.answer)
     at = next(i for i, span in enumerate(spans) if span[1] > start)
     last = next(i for i, span in enumerate(spans) if span[1] >= stop)

@@ -23,9 +23,7 @@ def images_at_once(mllm: MLLM, settings: Settings) -> int:
 def image_bytes(mllm: MLLM, settings: Settings) -> int:
     """Estimate the bytes of an image: cache, captured queries, activations, logits."""
     text, vision = mllm.model.config.get_text_config(), mllm.model.config.vision_config
-    image_processor = mllm.processor.image_processor
-    side = image_processor.patch_size * image_processor.merge_size
-    image_tokens = settings.image_tokens or image_processor.size["longest_edge"] // side**2
+    image_tokens, patches = mllm.family.most(mllm.processor, vision, settings)
     prompt = image_tokens + PROMPT_TEXT
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head
@@ -33,8 +31,8 @@ def image_bytes(mllm: MLLM, settings: Settings) -> int:
     held = layers * (2 * keys * (prompt + settings.max_new_tokens) + queries * STEPS_AT_ONCE)
     # One layer: hidden states with residual, queries, keys, values, and the MLP.
     language = prompt * (4 * text.hidden_size + queries + 2 * keys + 3 * text.intermediate_size)
-    patches = image_tokens * image_processor.merge_size**2
-    encoder = patches * (8 * vision.hidden_size + 3 * vision.intermediate_size)
+    width = getattr(vision, "embed_dim", vision.hidden_size)
+    encoder = patches * (8 * width + 3 * getattr(vision, "intermediate_size", 4 * width))
     rows = 4 * prompt * (settings.max_new_tokens + STEPS_AT_ONCE * text.num_attention_heads)
     itemsize: int = mllm.model.dtype.itemsize
     return int(itemsize * (held + max(language, encoder)) + rows + 3 * 4 * text.vocab_size)

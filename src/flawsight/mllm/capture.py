@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AttentionInterface
+from transformers import AttentionInterface, DynamicCache
 
 from ..errors import ModelError, SettingsError
 
@@ -223,18 +223,29 @@ def _wrap(name: str) -> None:
     registry.register(name, observed)
 
 
-def decoder_layers(model: nn.Module) -> list[nn.Module]:
+def decoder_layers(model: Any) -> list[nn.Module]:
     """Return the attention modules of the language layers in order.
 
-    In transformers, the attention modules of every decoder with a cache have a `layer_idx`, and
-    those of the supported vision encoders have none.
+    In transformers, the attention modules of every decoder with a cache have a `layer_idx`. Layers
+    of linear attention, which have no rows, are left out.
     """
     found: dict[int, nn.Module] = {}
-    for module in model.modules():
+    for module in model.get_decoder().modules():
         layer = getattr(module, "layer_idx", None)
         if isinstance(layer, int) and hasattr(module, "num_key_value_groups"):
             found[layer] = module
     return [found[layer] for layer in sorted(found)]
+
+
+def whole_cache(model: Any) -> dict[str, Any]:
+    """Return the option of `generate` that keeps the keys of all tokens, of which rows are made.
+
+    Layers with a sliding window would drop the keys that have left it. Their mask hides these.
+    """
+    windowed = "sliding_attention" in (
+        getattr(model.get_decoder().config, "layer_types", None) or ()
+    )
+    return {"past_key_values": DynamicCache()} if windowed else {}
 
 
 def chosen_layers(model: nn.Module, layers: Sequence[int] | None) -> tuple[int, ...]:

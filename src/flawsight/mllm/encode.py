@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..prompt import anomaly_word_spans, user_message
+from ..errors import ModelError
+from ..prompt import QUESTION, anomaly_word_spans, user_message
 from ..settings import Settings
 from .load import MLLM
+from .token_grid import TokenGrid
 
 
 @dataclass(frozen=True)
@@ -20,36 +23,36 @@ class PromptBatch:
         inputs: of the model, on its device.
         columns: (B, C) positions of the image tokens and then of the question's tokens, in order;
             short rows are filled up with position 0.
-        grids: B (grid_h, grid_w) of image tokens.
+        grids: where the image tokens of each lie.
         anomaly_tokens: (Q,) bool, which tokens of the question are its anomaly words.
+        opening: what of the response the chat template has begun, "<think>" or nothing.
     """
 
     inputs: dict[str, Tensor]
     columns: Tensor
-    grids: list[tuple[int, int]]
+    grids: list[TokenGrid]
     anomaly_tokens: Tensor
+    opening: str = ""
 
 
 def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
-    """Encode question and images, and find the positions of their tokens."""
-    processor = mllm.processor
-    text = processor.apply_chat_template(
-        user_message(settings.question), tokenize=False, add_generation_prompt=True
-    )
-    patch = processor.image_processor.patch_size * processor.image_processor.merge_size
-    scaled = {}
-    if settings.image_tokens is not None:
-        area = settings.image_tokens * patch**2
-        scaled = {"size": {"shortest_edge": area, "longest_edge": area}}
+    """Encode question and images, and find the positions of their tokens.
+
+    Raises:
+        ModelError: if the prompt has other image tokens than its family's.
+    """
+    processor, family = mllm.processor, mllm.family
+    text, opening = chat_prompt(processor, settings.question, enable_thinking=False)
     with mllm.tokenizing:
         batch = processor(
-            images=list(images),
+            images=[[image] for image in images],
             text=[text] * len(images),
             padding=True,
             padding_side="left",
             return_tensors="pt",
             return_offsets_mapping=True,
-            **scaled,
+            **special_tokens(processor, text),
+            **family.options(processor, settings),
         )
     offsets = batch.pop("offset_mapping")
     # Characters are counted from the end: the image's placeholder, which grows, comes before the
@@ -60,6 +63,9 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     in_question = (from_end[..., 1] > start) & (from_end[..., 0] < stop)
     in_question &= batch["attention_mask"].bool()
     is_image = batch["input_ids"] == mllm.model.config.image_token_id
+    grids = family.grids(processor, batch, images, settings)
+    if is_image.sum(dim=1).tolist() != [grid.tokens for grid in grids]:
+        raise ModelError("The processor makes other image tokens than its family's models read.")
     wanted = [
         torch.cat([image.nonzero()[:, 0], question.nonzero()[:, 0]])
         for image, question in zip(is_image, in_question, strict=True)
@@ -69,8 +75,26 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     anomaly = torch.zeros(len(question), dtype=torch.bool)
     for word_start, word_end in anomaly_word_spans(settings.question):
         anomaly |= (question[:, 1] > word_start) & (question[:, 0] < word_end)
-    merge = processor.image_processor.merge_size
-    grids = [(h // merge, w // merge) for _, h, w in batch["image_grid_thw"].tolist()]
-    inputs = {name: value.to(mllm.device) for name, value in batch.items()}
-    inputs["pixel_values"] = inputs["pixel_values"].to(mllm.model.dtype)
-    return PromptBatch(inputs, columns.to(mllm.device), grids, anomaly)
+    batch.to(mllm.device, mllm.model.dtype)
+    return PromptBatch(dict(batch), columns.to(mllm.device), grids, anomaly, opening)
+
+
+def chat_prompt(processor: Any, question: str = QUESTION, **options: Any) -> tuple[str, str]:
+    """Return the text of the prompt, and what of the response it begins: "<think>" or nothing.
+
+    Args:
+        processor: of the model.
+        question: put to it.
+        **options: of its chat template; one that it does not know has no effect.
+    """
+    known = {name: value for name, value in options.items() if name in str(processor.chat_template)}
+    text: str = processor.apply_chat_template(
+        user_message(question), tokenize=False, add_generation_prompt=True, **known
+    )
+    return text, "<think>" if text.rstrip().endswith("<think>") else ""
+
+
+def special_tokens(processor: Any, text: str) -> dict[str, bool]:
+    """Return the processor's option that keeps a prompt from beginning twice."""
+    begin = processor.tokenizer.bos_token
+    return {"add_special_tokens": False} if begin and text.startswith(begin) else {}

@@ -10,7 +10,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from ..inspection import Trace
 from ..settings import Settings
 from .answer_probability import answer_margins
-from .capture import AttentionCapture, capture_attention, chosen_layers
+from .capture import AttentionCapture, capture_attention, chosen_layers, whole_cache
 from .cut_traces import check_finite, cut_traces
 from .encode import PromptBatch
 from .load import MLLM
@@ -39,25 +39,34 @@ def generate(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        score_patches(mllm.model, patch_score) as patch_scores,
+        score_patches(mllm.model, patch_score, prompts.grids) as patch_scores,
     ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
-        ids, hidden = respond(mllm, prompts.inputs, settings.max_new_tokens, settings.temperature)
+        ids, hidden = respond(
+            mllm, prompts.inputs, settings.max_new_tokens, settings.temperature, prompts.opening
+        )
     with mllm.lock:  # not in the capture: it may run the model once more
-        answers = answer_margins(mllm, prompts.inputs, ids, hidden)
+        answers = answer_margins(mllm, prompts.inputs, ids, hidden, prompts.opening)
     rows, tokenizer = capture.rows, mllm.processor.tokenizer
     with mllm.tokenizing:
         return cut_traces(
-            tokenizer, prompts.grids, prompts.anomaly_tokens, ids, rows, answers, patch_scores
+            tokenizer,
+            prompts.grids,
+            prompts.anomaly_tokens,
+            ids,
+            rows,
+            answers,
+            patch_scores,
+            prompts.opening,
         )
 
 
 class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
     """Ends a response whose answer is closed, before the model writes more."""
 
-    def __init__(self, mllm: MLLM, prompt_length: int) -> None:
-        self.mllm, self.prompt_length = mllm, prompt_length
+    def __init__(self, mllm: MLLM, prompt_length: int, opening: str) -> None:
+        self.mllm, self.prompt_length, self.opening = mllm, prompt_length, opening
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Return (B,) bool, which sequences are done."""
@@ -66,12 +75,17 @@ class AnswerClosed(StoppingCriteria):  # type: ignore[misc]
             return ids.new_zeros(len(ids), dtype=torch.bool)
         with self.mllm.tokenizing:
             texts = self.mllm.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return torch.tensor([answer_end(text) is not None for text in texts], device=ids.device)
+        closed = [answer_end(self.opening + text) is not None for text in texts]
+        return torch.tensor(closed, device=ids.device)
 
 
 @torch.inference_mode()
 def respond(
-    mllm: MLLM, inputs: dict[str, Tensor], max_new_tokens: int, temperature: float = 0.0
+    mllm: MLLM,
+    inputs: dict[str, Tensor],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    opening: str = "",
 ) -> tuple[list[list[int]], Tensor]:
     """Continue B prompts. The caller holds the model's lock.
 
@@ -79,6 +93,7 @@ def respond(
         inputs: left-padded prompts, on the model's device.
         max_new_tokens: R, the length at which a response is cut off.
         temperature: of sampling; 0 decodes greedily.
+        opening: what of the responses the prompts have begun.
 
     Returns:
         The token ids of the B responses, each up to and including its end token, or the token that
@@ -99,6 +114,7 @@ def respond(
     with mllm.model.get_output_embeddings().register_forward_hook(record):
         sequences = mllm.model.generate(
             **inputs,
+            **whole_cache(mllm.model),
             do_sample=temperature > 0,
             temperature=temperature or None,
             top_k=None,
@@ -106,12 +122,14 @@ def respond(
             repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length)]),
+            stopping_criteria=StoppingCriteriaList([AnswerClosed(mllm, prompt_length, opening)]),
         )
     responses = sequences[:, prompt_length:].tolist()
     ends = mllm.end_tokens
     with mllm.tokenizing:
-        ids = [until_closed(tokenizer, until_end(response, ends)) for response in responses]
+        ids = [
+            until_closed(tokenizer, until_end(response, ends), opening) for response in responses
+        ]
     return ids, torch.stack(picked, dim=1)
 
 
@@ -123,12 +141,11 @@ def until_end(ids: list[int], ends: set[int]) -> list[int]:
     return ids
 
 
-def until_closed(tokenizer: Any, ids: list[int]) -> list[int]:
+def until_closed(tokenizer: Any, ids: list[int], opening: str = "") -> list[int]:
     """Cut off the text after the token that closes the answer."""
 
     def decoded(count: int) -> str:
-        text: str = tokenizer.decode(ids[:count], skip_special_tokens=True)
-        return text
+        return opening + str(tokenizer.decode(ids[:count], skip_special_tokens=True))
 
     text = decoded(len(ids))
     end = answer_end(text)

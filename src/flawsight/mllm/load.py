@@ -24,6 +24,8 @@ from transformers.utils import logging as transformers_logging
 from ..errors import ModelError, SettingsError
 from ..prompt import user_message
 from .adapter import with_adapter
+from .families.family import Family
+from .families.registry import family_of
 from .processor import load_processor
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
@@ -67,6 +69,11 @@ class MLLM:
         ends = configured if isinstance(configured, list) else [configured]
         return {*ends, self.processor.tokenizer.eos_token_id}
 
+    @property
+    def family(self) -> Family:
+        """How its images become tokens; ModelError if flawsight cannot read its attention."""
+        return family_of(self.model.config.model_type)
+
 
 def load_mllm(
     model: str | Path | None = None,
@@ -77,7 +84,7 @@ def load_mllm(
     attention: Attention = "sdpa",
     any_family: bool = False,
 ) -> MLLM:
-    """Load a Qwen2.5-VL checkpoint in Hugging Face layout.
+    """Load a checkpoint in Hugging Face layout, of a family in `families/`.
 
     Args:
         model: folder, or name on the Hugging Face hub; None is the bundled default model.
@@ -186,20 +193,15 @@ def local_folder(name: str | Path) -> Path:
 def _check_architecture(folder: Path, any_family: bool) -> None:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        family = json.loads(path.read_text()).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{folder} is no model folder in Hugging Face layout: cannot read config.json "
             f"({error}). For a LoRA adapter, name the base model and use --adapter."
         ) from error
-    family = config.get("model_type") if isinstance(config, dict) else None
-    if family == "qwen2_5_vl":
-        return
     if not any_family:
-        raise ModelError(
-            f"config.json in {folder} is of a {family!r} model; flawsight runs 'qwen2_5_vl' "
-            "(Qwen2.5-VL). CONTRIBUTING.md shows how to add a family."
-        )
+        family_of(family)
+        return
     try:
         config_class = type(AutoConfig.from_pretrained(folder))
     except Exception as error:  # unknown to transformers, or damaged

@@ -4,7 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import PROCESSOR_MAPPING, AutoConfig, AutoTokenizer, Qwen2_5_VLProcessor
+from transformers import (
+    PROCESSOR_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    Idefics3Processor,
+    Qwen2_5_VLProcessor,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 
@@ -30,6 +36,8 @@ def load_processor(folder: Path) -> Any:
             need torchvision and it is not installed.
     """
     stock = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
+    if stock.__name__ == "SmolVLMProcessor":  # asks for packages that only video needs
+        stock = Idefics3Processor
     processor_class: Any = type(stock.__name__, (_WithoutVideo, stock), {})
     if _named_as_in_february_2025(folder):
         return processor_class(

@@ -44,13 +44,15 @@ def replay(
         raise SettingsError(f"{len(images)} images, but {len(responses)} responses to replay.")
     prompts = encode_prompts(mllm, images, settings)
     tokenizer = mllm.processor.tokenizer
+
+    def tokens(response: str | Sequence[int]) -> list[int]:
+        if not isinstance(response, str):
+            return list(response)
+        text = response.removeprefix(prompts.opening)
+        return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
     with mllm.tokenizing:
-        ids = [
-            [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-            if isinstance(response, str)
-            else list(response)
-            for response in responses
-        ]
+        ids = [tokens(response) for response in responses]
     if any(mllm.model.config.image_token_id in response for response in ids):
         raise SettingsError("A response to replay holds an image token.")
     layers = chosen_layers(mllm.model, settings.layers)
@@ -59,14 +61,15 @@ def replay(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        score_patches(mllm.model, patch_score) as patch_scores,
+        score_patches(mllm.model, patch_score, prompts.grids) as patch_scores,
     ):
         hidden = hidden_states(mllm, prompts.inputs, ids)
     check_finite(hidden)
     with mllm.lock:  # not in the capture: it may run the model once more
-        answers = answer_margins(mllm, prompts.inputs, ids, hidden)
+        answers = answer_margins(mllm, prompts.inputs, ids, hidden, prompts.opening)
     with mllm.tokenizing:
         return cut_traces(
             tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, answers,
             patch_scores,
+            prompts.opening,
         )  # fmt: skip

@@ -41,20 +41,3 @@ def hidden_states(
     }
     states: Tensor = core(mllm.model).model(**extended, use_cache=False).last_hidden_state
     return states[:, -(longest + 1) :]
-
-
-def rows_of(inputs: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
-    """Return the inputs of some of B prompts, of one image each; a row may occur several times.
-
-    Images of any size lie one behind the other in some families' inputs, with a size in
-    `image_grid_thw`.
-    """
-    index = torch.tensor(rows, device=inputs["input_ids"].device)
-    chosen = {}
-    for name, value in inputs.items():
-        if name == "pixel_values" and "image_grid_thw" in inputs:
-            images = torch.split(value, inputs["image_grid_thw"].prod(dim=1).tolist())
-            chosen[name] = torch.cat([images[row] for row in rows])
-        else:
-            chosen[name] = value[index]
-    return chosen

@@ -13,10 +13,11 @@ from ...inspection import share_of_yes
 from ...io.images import read_image
 from ...mllm.answer_probability import answer_margins
 from ...mllm.contradiction import contradicts
+from ...mllm.encode import chat_prompt, special_tokens
 from ...mllm.generate import respond
 from ...mllm.load import MLLM
 from ...mllm.response import forced_response, parse_response
-from ...prompt import QUESTION, user_message
+from ...prompt import QUESTION
 from .protocol import Prediction, each
 
 
@@ -43,11 +44,7 @@ class ChatVLMDetector:
         self.batch_size = batch_size
         self._mllm = mllm
         self._max_new_tokens = max_new_tokens
-        self._prompt = mllm.processor.apply_chat_template(
-            user_message(), tokenize=False, add_generation_prompt=True
-        )
-        # The chat template of a thinking model begins the response.
-        self._prefix = "<think>" if self._prompt.rstrip().endswith("<think>") else ""
+        self._prompt, self._opening = chat_prompt(mllm.processor)
 
     def about(self) -> dict[str, Any]:
         """Return the model, the question and the length of responses."""
@@ -85,6 +82,7 @@ class ChatVLMDetector:
                 padding=True,
                 padding_side="left",
                 return_tensors="pt",
+                **special_tokens(mllm.processor, self._prompt),
             ).to(mllm.device, mllm.model.dtype)
         except Exception as error:  # an image that this family cannot take
             if len(images) > 1:
@@ -92,8 +90,8 @@ class ChatVLMDetector:
             return [ImageError(f"The model's processor cannot take the image: {error}")]
         try:
             with mllm.lock:
-                ids, hidden = respond(mllm, inputs, self._max_new_tokens)
-                answers = answer_margins(mllm, inputs, ids, hidden)
+                ids, hidden = respond(mllm, inputs, self._max_new_tokens, opening=self._opening)
+                answers = answer_margins(mllm, inputs, ids, hidden, self._opening)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{len(images)} images at once do not fit into memory; lower batch_size."
@@ -109,7 +107,7 @@ class ChatVLMDetector:
     ) -> Prediction | AnswerError:
         """Read a response with its log P(Yes) − log P(No), and whether that answer was forced."""
         margin, forced = answer
-        text = self._prefix + text
+        text = self._opening + text
         try:
             response = forced_response(text, margin > 0) if forced else parse_response(text)
         except AnswerError as error:

@@ -1,0 +1,294 @@
+"""Every family's traces against stock transformers with eager attention, and its map's geometry."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from PIL import Image
+from torch import Tensor
+from transformers import AutoModelForImageTextToText
+
+from flawsight.endpoint.generator import ServedGenerator
+from flawsight.inspection import Trace
+from flawsight.inspector import Inspector
+from flawsight.mllm.batch_size import image_bytes
+from flawsight.mllm.encode import encode_prompts
+from flawsight.mllm.families.registry import FAMILIES as SUPPORTED
+from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.replay import replay
+from flawsight.mllm.token_grid import WHOLE
+from flawsight.prompt import user_message
+from flawsight.settings import PRESETS
+from helpers.chat_server import chat_server
+from helpers.checkpoints import photo, write_json
+from helpers.families import FAMILIES, begin_with_think, stock_processor, teach, write_chat_vlm
+from helpers.generating import generate
+
+SETTINGS = replace(PRESETS["paper"], image_tokens=None, max_new_tokens=6)
+PHOTOS = [photo(112, 140, 1), photo(84, 150, 2), photo(170, 60, 3)]
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A family's checkpoint, and what stock transformers makes of it."""
+
+    folder: Path
+
+    def prompt(self, image: Image.Image) -> dict[str, Tensor]:
+        message = user_message()
+        message[0]["content"][0]["image"] = image
+        inputs = stock_processor(self.folder).apply_chat_template(
+            message, add_generation_prompt=True, tokenize=True, return_dict=True,
+            return_tensors="pt",
+        )  # fmt: skip
+        return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+
+    def model(self, attention: str = "eager") -> Any:
+        return AutoModelForImageTextToText.from_pretrained(
+            self.folder, dtype=torch.float32, attn_implementation=attention
+        ).eval()
+
+    @torch.no_grad()
+    def rows(self, model: Any, image: Image.Image, response: list[int]) -> tuple[Tensor, Tensor]:
+        """Return the prompt's ids, and (N, T) attention of the positions before N tokens."""
+        inputs = self.prompt(image)
+        ids, added = inputs["input_ids"], torch.tensor([response])
+        for name in ("mm_token_type_ids", "token_type_ids"):
+            if name in inputs:
+                inputs[name] = torch.cat([inputs[name], torch.zeros_like(added)], dim=1)
+        inputs["input_ids"] = torch.cat([ids, added], dim=1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        attentions = model(**inputs, output_attentions=True, use_cache=False).attentions
+        mean = torch.stack([each for each in attentions if each is not None])[:, 0].mean(dim=(0, 1))
+        return ids[0], mean[ids.shape[1] - 1 : -1]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    root = tmp_path_factory.mktemp("families")
+
+    @cache
+    def written(family: str) -> Path:
+        write_chat_vlm(root / family, family)
+        return root / family
+
+    return written
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def stock(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> Stock:
+    return Stock(checkpoint(request.param))
+
+
+@pytest.fixture(scope="module")
+def mllm(stock: Stock) -> MLLM:
+    return load_mllm(stock.folder, device="cpu")
+
+
+def assert_rows(trace: Trace, mllm: MLLM, image: Image.Image, ids: Tensor, rows: Tensor) -> None:
+    prompts = encode_prompts(mllm, [image], SETTINGS)
+    assert prompts.inputs["input_ids"][0].tolist() == ids.tolist()
+    [grid] = prompts.grids
+    image_rows = rows[:, : len(ids)][:, ids == mllm.model.config.image_token_id]
+    torch.testing.assert_close(trace.image_attention, grid.to_map(image_rows), **CLOSE)
+    question = prompts.columns[0, grid.tokens :]
+    torch.testing.assert_close(trace.question_attention, rows[:, question], **CLOSE)
+    words = mllm.processor.tokenizer.decode(ids[question[trace.anomaly_tokens]])
+    assert words == " defects anomalies"
+
+
+def test_rows_are_those_of_eager_attention(stock: Stock, mllm: MLLM) -> None:
+    """Of one image and of a batch of several sizes; generated and replayed."""
+    model, tokenizer = stock.model(), mllm.processor.tokenizer
+    batch = generate(mllm, PHOTOS, SETTINGS)
+    alone = [generate(mllm, [image], SETTINGS)[0] for image in PHOTOS]
+    responses = [tokenizer(trace.text, add_special_tokens=False)["input_ids"] for trace in batch]
+    replayed = replay(mllm, PHOTOS, responses, SETTINGS)
+    for index, (image, response) in enumerate(zip(PHOTOS, responses, strict=True)):
+        assert len(response) == SETTINGS.max_new_tokens
+        ids, rows = stock.rows(model, image, response)
+        maps = rows[:, : len(ids)][:, ids == mllm.model.config.image_token_id]
+        assert (maps.std(dim=1) > 0.1 * maps.mean(dim=1)).all()  # a fair judge
+        for trace in (batch[index], alone[index], replayed[index]):
+            assert_rows(trace, mllm, image, ids, rows)
+
+
+def test_rows_of_an_adapter_are_those_of_eager_attention(stock: Stock, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    adapted = get_peft_model(
+        stock.model(), LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
+    ).eval()
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    adapted.save_pretrained(tmp_path)
+    mllm = load_mllm(stock.folder, adapter=tmp_path, device="cpu")
+    response = mllm.processor.tokenizer(" Yes No No", add_special_tokens=False)["input_ids"]
+    [trace] = replay(mllm, PHOTOS[:1], [response], SETTINGS)
+    assert_rows(trace, mllm, PHOTOS[0], *stock.rows(adapted, PHOTOS[0], response))
+
+
+def test_the_default_preset_gives_verdict_map_and_words(mllm: MLLM) -> None:
+    """As `flawsight inspect --model` without options, of a model that keeps to the form."""
+    before = mllm.model.generation_config.to_dict()
+    teach(mllm, "<think>A dark scratch near the left edge.</think><answer>Yes</answer>")
+    try:
+        inspections = Inspector(mllm, batch_size=2)(list(PHOTOS[:2]))
+    finally:
+        mllm.model.generation_config.sequence_bias = before.get("sequence_bias")
+    for inspection, image in zip(inspections, PHOTOS, strict=False):
+        assert inspection.answer == "Yes"
+        assert inspection.explanation == "A dark scratch near the left edge."
+        assert inspection.anomaly_map.shape == (image.height, image.width)
+        assert inspection.anomaly_map.std() > 0
+    assert image_bytes(mllm, PRESETS["default"]) > 0
+
+
+# (height, width) of images, and (top, left, bottom, right) of the square in shares of them.
+SHAPES = [(168, 168), (260, 110), (100, 250)]
+SQUARE = (0.5, 0.25, 0.75, 0.5)
+
+
+def grey(size: tuple[int, int], square: tuple[float, ...] | None = None) -> Image.Image:
+    """A grey image, with a bright square."""
+    height, width = size
+    image = Image.new("RGB", (width, height), (90, 90, 90))
+    if square is not None:
+        top, left, bottom, right = square
+        box = [round(v) for v in (left * width, top * height, right * width, bottom * height)]
+        image.paste((250, 250, 250), tuple(box))  # type: ignore[arg-type]
+    return image
+
+
+@contextmanager
+def local_encoder(mllm: MLLM) -> Iterator[list[Tensor]]:
+    """Leave attention out of the vision encoder, and gather what the language layers are given."""
+    seen: list[Tensor] = []
+
+    def see(_module: Any, _inputs: Any, named: dict[str, Any]) -> None:
+        seen.append(named["inputs_embeds"])
+
+    def nothing(_module: Any, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return torch.zeros_like(output)
+        return (torch.zeros_like(output[0]), *output[1:])
+
+    hooks = [mllm.model.get_decoder().register_forward_pre_hook(see, with_kwargs=True)]
+    for module in mllm.model.get_encoder(modality="image").modules():
+        if type(module).__name__.endswith("Attention"):
+            hooks.append(module.register_forward_hook(nothing))
+    assert len(hooks) == 3
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def assert_is_the_square(found: Tensor) -> None:
+    """Cells above a tenth of the highest are those of the square, give or take half a cell."""
+    high = found > 0.1 * found.max()
+    inside, near = (torch.ones_like(high) for _ in range(2))
+    for axis, (start, stop) in enumerate(zip(SQUARE[:2], SQUARE[2:], strict=True)):
+        cells = found.shape[axis]
+        edge = torch.arange(cells + 1) / cells
+        half = 0.51 / cells
+        across = (edge[:-1] >= start + half) & (edge[1:] <= stop - half)
+        touched = (edge[1:] > start - half) & (edge[:-1] < stop + half)
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        inside &= across.view(shape)
+        near &= touched.view(shape)
+    assert high[inside].all()
+    assert not high[~near].any()
+
+
+@pytest.mark.parametrize("size", SHAPES, ids=["square", "tall", "wide"])
+@torch.no_grad()
+def test_a_bright_square_is_where_the_map_says(mllm: MLLM, size: tuple[int, int]) -> None:
+    """The tokens of the image, and of its thumbnail, that change with it."""
+    images = [grey(size), grey(size, SQUARE)]
+    prompts = encode_prompts(mllm, images, SETTINGS)
+    with local_encoder(mllm) as seen:
+        mllm.model(**prompts.inputs)
+    grid = prompts.grids[1]
+    plain, bright = (
+        embeds[columns[: grid.tokens]]
+        for embeds, columns in zip(seen[0], prompts.columns, strict=True)
+    )
+    change = (bright - plain).norm(dim=-1)
+    parts = list(torch.split(change, [tile.tokens for tile in grid.tiles] or [len(change)]))
+    for index, tile in enumerate(grid.tiles):
+        if tile.shape != grid.shape and tile.area == WHOLE:
+            assert_is_the_square(parts[index].view(tile.shape))
+            parts[index] = torch.zeros_like(parts[index])
+    assert_is_the_square(grid.to_map(torch.cat(parts)[None])[0])
+
+
+@pytest.mark.parametrize("size", SHAPES, ids=["square", "tall", "wide"])
+def test_its_patches_stand_out_there(mllm: MLLM, size: tuple[int, int]) -> None:
+    some = replace(SETTINGS, max_new_tokens=1)
+    with local_encoder(mllm):
+        [plain, bright] = generate(mllm, [grey(size), grey(size, SQUARE)], some, features)
+    assert plain.feature_distance is not None
+    assert bright.feature_distance is not None
+    assert_is_the_square((bright.feature_distance - plain.feature_distance).abs())
+
+
+def features(patches: Tensor) -> Tensor:
+    """In place of their distance, of which each depends on all."""
+    return patches.square().sum(dim=1)
+
+
+@pytest.fixture
+def thinker(checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(checkpoint("qwen3_vl"), tmp_path / "thinker"))
+    begin_with_think(folder)
+    return folder
+
+
+def test_a_response_that_the_chat_template_begins_is_whole_in_its_trace(thinker: Path) -> None:
+    """What it quotes while it thinks is no answer; a replay of its text has the same rows."""
+    mllm = load_mllm(thinker, device="cpu")
+    teach(mllm, "No</answer> is near, so a dent.</think><answer>Yes")
+    some = replace(SETTINGS, max_new_tokens=40)
+    [trace] = generate(mllm, PHOTOS[:1], some)
+    assert trace.text == "<think>No</answer> is near, so a dent.</think><answer>Yes"
+    assert trace.token_spans[0][0] == len("<think>")
+    assert trace.token_spans[-1][1] == len(trace.text)
+    [again] = replay(mllm, PHOTOS[:1], [trace.text], some)
+    assert (again.text, again.token_spans) == (trace.text, trace.token_spans)
+    torch.testing.assert_close(again.image_attention, trace.image_attention, **CLOSE)
+    [inspection] = Inspector(mllm)(list(PHOTOS[:1]))
+    assert inspection.explanation == "No</answer> is near, so a dent."
+    mllm.model.generation_config.sequence_bias = None
+    assert Inspector(mllm, some)(PHOTOS[0]).answer_forced
+
+
+def test_a_template_that_can_leave_thinking_out_does(thinker: Path) -> None:
+    path = thinker / "chat_template.json"
+    template = json.loads(path.read_text())["chat_template"]
+    ask = "{% if enable_thinking is false %}<think></think>{% else %}<think>{% endif %}"
+    write_json(path, {"chat_template": template.replace("<think>\n", ask)})
+    mllm = load_mllm(thinker, device="cpu")
+    prompts = encode_prompts(mllm, PHOTOS[:1], SETTINGS)
+    text = mllm.processor.tokenizer.decode(prompts.inputs["input_ids"][0])
+    assert text.endswith("<think></think>")
+    assert prompts.opening == ""
+    answer = "<answer>Yes</answer>"
+    with chat_server(lambda _: answer) as server:
+        ServedGenerator(server.base_url, "any")(mllm, PHOTOS[:1], SETTINGS, [0])
+    assert server.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_every_model_type_has_a_checkpoint() -> None:
+    tested = {family.removesuffix("_llama") for family in FAMILIES}
+    assert tested == {name for family in SUPPORTED for name in family.model_types}
