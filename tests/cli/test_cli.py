@@ -44,6 +44,22 @@ def test_inspect_prints_one_line_per_image_and_the_path_of_the_report(
     assert {"torch", "transformers", "python"} <= set(about["versions"])
 
 
+def test_inspect_says_what_disagrees_with_a_verdict_by_threshold(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    code, output = flawsight("inspect", photos, "--out", out, "--threshold", 0)
+    assert code == 0
+    rows = read_rows(out)
+    assert all(row["contradiction"] == (row["answer"] == "No") for row in rows)
+    flagged = [Path(row["image"]).name for row in rows if row["contradiction"]]
+    assert flagged
+    assert f"Of {len(flagged)}, verdict, answer and reasoning do not all agree." in output
+    for line in output.splitlines():
+        said = "(The verdict is defective, but the model answered No" in line
+        assert said == any(f"  {name}  " in line for name in flagged)
+
+
 def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) -> None:
     flawsight("inspect", photos / "0.png", "--out", tmp_path / "run")
     first = read_rows(tmp_path / "run")

@@ -5,7 +5,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flawsight.errors import AnswerError
-from flawsight.mllm.contradiction import contradicts, telling_sentence
+from flawsight.mllm.contradiction import (
+    contradicts,
+    disagreement_sentence,
+    disagreements,
+    telling_sentence,
+)
 from flawsight.mllm.response import answer_end, follows_form, parse_response
 
 PIECES = st.sampled_from(
@@ -255,6 +260,41 @@ def test_no_claim_contradicts_nothing(reasoning):
 def test_case_does_not_change_a_claim(reasoning):
     for answer in ("Yes", "No"):
         assert contradicts(reasoning.upper(), answer) == contradicts(reasoning, answer)
+
+
+VA, VR, AR = "verdict/answer", "verdict/reasoning", "answer/reasoning"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer", "reasoning", "pairs", "sentence"),
+    [
+        (True, "Yes", "A dent.", (), ""),
+        (True, "Yes", "It looks even.", (), ""),
+        (True, "Yes", "No dent.", (VR, AR), "The reasoning finds nothing wrong, but the verdict "
+         "is defective and the model answered Yes."),
+        (True, "No", "A dent.", (VA, AR), "The model answered No, but the verdict is defective "
+         "and the reasoning describes a defect."),
+        (True, "No", "It looks even.", (VA,), "The verdict is defective, but the model answered "
+         "No."),
+        (True, "No", "No dent.", (VA, VR), "The verdict is defective, but the model answered No "
+         "and the reasoning finds nothing wrong."),
+        (False, "Yes", "A dent.", (VA, VR), "The verdict is good, but the model answered Yes and "
+         "the reasoning describes a defect."),
+        (False, "Yes", "It looks even.", (VA,), "The verdict is good, but the model answered "
+         "Yes."),
+        (False, "Yes", "No dent.", (VA, AR), "The model answered Yes, but the verdict is good "
+         "and the reasoning finds nothing wrong."),
+        (False, "No", "A dent.", (VR, AR), "The reasoning describes a defect, but the verdict is "
+         "good and the model answered No."),
+        (False, "No", "It looks even.", (), ""),
+        (False, "No", "No dent.", (), ""),
+    ],
+)  # fmt: skip
+def test_verdict_answer_and_reasoning_agree_or_are_said_to_differ(
+    verdict, answer, reasoning, pairs, sentence
+):
+    assert disagreements(verdict, answer, reasoning) == pairs
+    assert disagreement_sentence(pairs, verdict, answer) == sentence
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Does the reasoning contradict the answer? A lexical rule for English."""
+"""Do verdict, answer and reasoning agree? A lexical rule for English reads the reasoning."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Literal
 
 _FAULTS = (
@@ -50,17 +51,51 @@ _LISTED = re.compile(
 )
 
 
+def disagreements(verdict: bool, answer: str, reasoning: str) -> tuple[str, ...]:
+    """Return which pairs disagree, of "verdict/answer", "verdict/reasoning", "answer/reasoning".
+
+    Args:
+        verdict: True for a defect.
+        answer: "Yes" or "No".
+        reasoning: one without a claim disagrees with nothing.
+    """
+    said = {"verdict": "Yes" if verdict else "No", "answer": answer, "reasoning": claim(reasoning)}
+    pairs = combinations(said, 2)
+    return tuple(f"{a}/{b}" for a, b in pairs if said[b] not in (said[a], None))
+
+
+def disagreement_sentence(pairs: Sequence[str], verdict: bool, answer: str) -> str:
+    """Say in words what `disagreements` returned for a verdict and an answer; "" if nothing.
+
+    The one that disagrees with both others comes first.
+    """
+    if not pairs:
+        return ""
+    faulty = not verdict if "verdict/reasoning" in pairs else answer == "No"
+    said = {
+        "verdict": f"the verdict is {'defective' if verdict else 'good'}",
+        "answer": f"the model answered {answer}",
+        "reasoning": f"the reasoning {'describes a defect' if faulty else 'finds nothing wrong'}",
+    }
+    names = [name for pair in pairs for name in pair.split("/")]
+    first = max(names, key=names.count)
+    others = [text for name, text in said.items() if name in names and name != first]
+    return f"T{said[first][1:]}, but {' and '.join(others)}."
+
+
 def contradicts(reasoning: str, answer: str) -> bool:
-    """Return whether the reasoning claims the opposite of the answer.
+    """Return whether the reasoning claims the opposite of the answer."""
+    return claim(reasoning) not in (answer, None)
+
+
+def claim(reasoning: str) -> Literal["Yes", "No"] | None:
+    """Return what the reasoning claims: Yes for a fault, No for a sound part, or None.
 
     A clause that names a fault without denying it claims a fault. One that denies a fault, or
-    contains "intact", claims soundness. A reasoning with any claim of a fault claims a fault. One
-    without claims contradicts nothing.
+    contains "intact", claims soundness. A reasoning with any claim of a fault claims a fault.
     """
     claims = _claims(reasoning)
-    if answer == "Yes":
-        return "No" in claims and "Yes" not in claims
-    return "Yes" in claims
+    return "Yes" if "Yes" in claims else "No" if "No" in claims else None
 
 
 def telling_sentence(reasoning: str, answer: str) -> str:

@@ -73,7 +73,10 @@ class InspectionBody(BaseModel, extra="allow"):
     pred_score: float
     answer: str
     explanation: str
-    contradiction: bool
+    contradiction: bool = Field(description="Whether `disagreements` names any.")
+    disagreements: list[Literal["verdict/answer", "verdict/reasoning", "answer/reasoning"]] = Field(
+        description="Which of verdict (pred_label), answer and reasoning (explanation) disagree."
+    )
     tokens: list[Token]
     seconds: float
     review: Review | None
