@@ -197,6 +197,17 @@ FAULTY = [
     "There is a logo, as there should be. There is a droplet, out of place there.",
     "The screw doesn’t belong there.",
     "A burr that mustn't be present is seen.",
+    "So it is not as it should be.",
+    "The rim does not look as it should.",
+    "The texture is not normal.",
+    "The texture isn’t normal.",
+    "There is a bright patch, which is unusual.",
+    "One cap is deformed, and all others are in good condition.",
+    "A pin is misaligned.",
+    "There is a hole in the center, as intended. There is a dent in the rim.",
+    "The hole is not as intended.",
+    "There is a crack, not by design.",
+    "There is a scratch, and a logo in the center, as intended.",
 ]
 SOUND = [
     "Nothing is wrong here. No part of the metal is damaged.",
@@ -229,6 +240,13 @@ SOUND = [
     "Nothing is out of place.",
     "There is nothing that should not be there.",
     "There is a label, as there should be. There is nothing out of the ordinary, nothing wrong.",
+    "The bottle appears normal.",
+    "The weave looks completely normal and even.",
+    "All is as it should be.",
+    "There is no dirt and everything is as it should be.",
+    "The part is in good condition.",
+    "I do not see anything unusual.",
+    "There is a hole in the center, as intended. Nothing is wrong.",
 ]
 NEUTRAL = [
     "",
@@ -238,6 +256,9 @@ NEUTRAL = [
     "The part lies in the center of a pitch-dark table.",
     "There is a screw in the center, as there should be.",
     "The label belongs there.",
+    "There is a hole in the center, as there should be.",
+    "There are bubbles by design.",
+    "The texture differs from that of a normal part.",
 ]
 
 

@@ -8,11 +8,13 @@ from typing import Literal
 _FAULTS = (
     r"\b(?:defect|anomal|abnormal|damag|fault(?!less)|flaw(?!less)|scratch|crack|dent|hole|"
     r"stain(?!less)|broken|missing|contaminat|chip|bent|burn(?!ish)|tear|torn|wrong|irregular|"
-    r"scuff|crease|smear|misprint|corro[ds]|rust(?!ic)|discolou?r|bubble|bump|pit(?:s|ted|ting)?\b|"
-    r"spot(?!less)|worn\b|foreign)\w*\b"
+    r"scuff|crease|smear|misprint|corro[ds]|rust(?!ic)|(?:dis|mis)colou?r|bubble|"
+    r"bump|pit(?:s|ted|ting)?\b|spot(?!less)|worn\b|foreign|deform|misplace|misalign|unusual)\w*\b"
 )
+# After the fault these make it a feature: "a hole in the center, as intended".
+_BENIGN = r"as (?:intended|designed|there should be)\b|by design\b"
 _FAULT = re.compile(
-    rf"{_FAULTS}(?![- ]free\b)|\bout of place\b|"
+    rf"{_FAULTS}(?![- ]free\b|[^,.]*(?<!\bnot),?\s(?:{_BENIGN}))|\bout of place\b|"
     r"\b(?:do(?:es)?|should|must)(?: not|n['’]t) (?:belong|be (?:there|here|present|visible))\b",
     re.IGNORECASE,
 )
@@ -30,12 +32,15 @@ _LATE_DENIAL = re.compile(
     re.IGNORECASE,
 )
 _SOUND = re.compile(
-    rf"\b(?:intact|flawless|undamaged|unbroken|faultless)\b|{_FAULTS}[- ]free\b", re.IGNORECASE
+    rf"\b(?:intact|flawless|undamaged|unbroken|faultless)\b|{_FAULTS}[- ]free\b|"
+    r"\b(?:is|are|looks?|appears?|seems?)(?: not|n['’]t)?(?: to be)?(?: \w+ly)? normal\b|"
+    r"\bas (?:it|they) should\b|\bin (?:good|perfect|excellent) condition\b",
+    re.IGNORECASE,
 )
 _CLAUSE = re.compile(
-    r"[.;!?,\n—]|\s[-–]\s|:(?!\s*no)|"
+    rf"[.;!?\n—]|,(?!\s(?:{_BENIGN}))|\s[-–]\s|:(?!\s*no)|"
     r"\b(?:but|however|although|though|while|whereas|except|apart from)\b|"
-    r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
+    r"\band\s+(?=(?:there|it|the|is|has|shows?|all|everything)\b)",
     re.IGNORECASE,
 )
 # Between two items of a list.
