@@ -33,8 +33,8 @@
     good: ["Good", (item) => item.pred_label === false],
     missed: ["Missed", (item) => item.label === true && item.pred_label === false],
     alarm: ["False alarms", (item) => item.label === false && item.pred_label === true],
-    ...Object.fromEntries(["verdict/answer", "verdict/reasoning", "answer/reasoning"].map((pair) =>
-      [pair, [differ(pair), (item) => item.disagreements.includes(pair)]])),
+    ...Object.fromEntries(["Verdict/answer", "Verdict/reasoning", "Answer/reasoning"].map((pair) =>
+      [pair, [differ(pair), (item) => item.disagreements.includes(pair.toLowerCase())]])),
     failed: ["Not inspected", (item) => item.error != null],
   };
 
