@@ -146,7 +146,8 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
                 outcomes.append((label, None, False, False))
                 continue
             one = found["real"]
-            outcomes.append((label, one.pred_score, one.pred_label, one.contradiction))
+            contradicts = "answer/reasoning" in one.disagreements
+            outcomes.append((label, one.pred_score, one.pred_label, contradicts))
             if sample.pixel_labelled:
                 truth = read_gt_mask(sample, size)
                 for name, inspection in found.items():

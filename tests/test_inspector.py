@@ -193,6 +193,15 @@ def test_a_reasoning_that_says_the_opposite_is_a_contradiction(reasoning, answer
     assert inspection.contradiction is contradiction
 
 
+@pytest.mark.parametrize(("threshold", "defective"), [(0.0, True), (1.0, False)])
+def test_a_verdict_by_a_threshold_is_compared_with_answer_and_reasoning(threshold, defective):
+    inspection = localize(make_trace(RESPONSE), (30, 40), PLAIN, threshold=threshold)
+    assert (inspection.pred_label, inspection.answer) == (defective, "Yes")
+    pairs = [] if defective else ["verdict/answer", "verdict/reasoning"]
+    row = inspection.to_json()
+    assert (row["disagreements"], row["contradiction"]) == (pairs, not defective)
+
+
 def without_times(inspection: Inspection) -> tuple:
     row = inspection.to_json()
     del row["seconds"]
@@ -237,6 +246,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         "answer_forced": False,
         "explanation": "A deep dent.",
         "contradiction": False,
+        "disagreements": [],
     }
     assert row["pred_score"] == inspection.pred_score
     assert row["map_peak"] == inspection.anomaly_map.max()

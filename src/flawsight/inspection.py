@@ -167,7 +167,8 @@ class Inspection:
             d in units of the image's mean becomes d / (d + 4).
         answer: "Yes" or "No".
         explanation: the reasoning in words.
-        contradiction: True if the reasoning says the opposite of the answer.
+        disagreements: which pairs of verdict (pred_label), answer and reasoning disagree, of
+            "verdict/answer", "verdict/reasoning" and "answer/reasoning".
         tokens: the R reasoning tokens with their scores.
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
         timings: seconds by stage: "trace" (a batch's time shared evenly) and "localize".
@@ -190,7 +191,7 @@ class Inspection:
     anomaly_map: FloatArray = field(repr=False)
     answer: str
     explanation: str
-    contradiction: bool
+    disagreements: tuple[str, ...]
     tokens: tuple[ReasoningToken, ...] = field(repr=False)
     token_maps: FloatArray = field(repr=False)
     timings: dict[str, float]
@@ -198,6 +199,11 @@ class Inspection:
     regions: tuple[Region, ...] = ()
     sink_share: float | None = None
     answer_forced: bool = False
+
+    @property
+    def contradiction(self) -> bool:
+        """Whether any of verdict, answer and reasoning disagree."""
+        return bool(self.disagreements)
 
     @property
     def seconds(self) -> float:
@@ -215,6 +221,7 @@ class Inspection:
             "answer_forced": self.answer_forced,
             "explanation": self.explanation,
             "contradiction": self.contradiction,
+            "disagreements": list(self.disagreements),
             "tokens": [
                 vars(token)
                 | {name: round(vars(token)[name], 6) for name in ("S_T", "S_I", "weight")}

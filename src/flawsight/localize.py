@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from .inspection import Crop, FloatArray, Inspection, ReasoningToken, Region, Trace
-from .mllm.contradiction import contradicts, fault_phrases
+from .mllm.contradiction import disagreements, fault_phrases
 from .real.anomaly_map import HALF, aggregate, upsample
 from .real.regions import regions_of, tie_phrases
 from .real.token_selection import ScoredReasoning, select
@@ -66,18 +66,19 @@ def localize(
     if settings.score_crops:
         pred_score = merge_scores(pred_score, [crop.score for crop in _crops(trace, settings)])
     answer = reasoning.response.answer
+    pred_label = answer == "Yes" if threshold is None else pred_score > threshold
     explanation = trace.text[slice(*reasoning.response.reasoning)]
     token_maps = reasoning.attention.numpy()
     return Inspection(
         image=image,
         image_size=image_size,
-        pred_label=answer == "Yes" if threshold is None else pred_score > threshold,
+        pred_label=pred_label,
         pred_score=pred_score,
         anomaly_map=anomaly_map,
         answer=answer,
         answer_forced=trace.answer_forced,
         explanation=explanation.strip(),
-        contradiction=contradicts(explanation, answer),
+        disagreements=disagreements(pred_label, answer, explanation),
         tokens=tuple(_reasoning_tokens(trace, reasoning)),
         token_maps=token_maps,
         timings={"trace": trace_seconds, "localize": time.perf_counter() - began},

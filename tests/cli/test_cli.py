@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flawsight.mllm.contradiction import disagreement_sentence
+from flawsight.report.view import FORCED
 from flawsight.runs.read import read_rows
 from flawsight.settings import preset
 from flawsight_surfaces import render_pair
@@ -42,6 +44,33 @@ def test_inspect_prints_one_line_per_image_and_the_path_of_the_report(
     assert len(about["model"]["sha256"]) == 64
     assert about["settings"] == preset("default").to_json()
     assert {"torch", "transformers", "python"} <= set(about["versions"])
+
+
+def test_a_response_without_an_answer_is_forced_and_counted(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, output = flawsight("inspect", photos, "--out", out, "--set", "max_new_tokens=6")
+    assert code == 0
+    rows = list(read_rows(out))
+    assert all(row["answer_forced"] and row["explanation"] for row in rows)
+    assert f"Of {len(rows)} (100%), the response gave no Yes or No" in output
+    assert FORCED in (out / "report.html").read_text()
+
+
+def test_inspect_says_what_disagrees_with_a_verdict_by_threshold(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    code, output = flawsight("inspect", photos, "--out", out, "--threshold", 0)
+    assert code == 0
+    flagged = 0
+    for row in read_rows(out):
+        line = next(line for line in output.splitlines() if Path(row["image"]).name in line)
+        assert row["contradiction"] or row["answer"] == "Yes"
+        flagged += row["contradiction"]
+        sentence = disagreement_sentence(row["disagreements"], True, row["answer"])
+        assert line.endswith(f" ({sentence})") == row["contradiction"]
+    assert flagged
+    assert f"Of {flagged}, verdict, answer and reasoning do not all agree." in output
 
 
 def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) -> None:

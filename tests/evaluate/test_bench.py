@@ -90,7 +90,9 @@ def scripted(dataset: Dataset, seed: int = 0, maps: bool = True) -> Scripted:
             pred_label=score > 0.6,
             anomaly_map=rng.random((90, 110), dtype=np.float32) if maps else None,
             explanation="There is a dent.",
-            contradiction=False,
+            # The verdict alone disagrees; that is no contradiction of the table's.
+            contradiction=True,
+            details={"disagreements": ["verdict/answer", "verdict/reasoning"]},
         )
     return Scripted("scripted", script)
 

@@ -147,6 +147,10 @@ def test_csv(run: Path, tmp_path: Path) -> None:
         assert row["explanation"] == ("" if pandas.isna(found["explanation"]) else
                                       found["explanation"])  # fmt: skip
         assert (run / found["anomaly_map"]).is_file()
+        assert pandas.isna(found["disagreements"]) == (not row["disagreements"])
+    change(run, read_rows(run)[0] | {"disagreements": ["verdict/answer", "verdict/reasoning"]})
+    (found,) = pandas.read_csv(export(run, "csv", tmp_path / "one.csv").path).to_dict("records")
+    assert found["disagreements"] == "verdict/answer, verdict/reasoning"
 
 
 def test_coco(run: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from flawsight.mllm.contradiction import disagreements
 from flawsight.runs.folder import RunFolder
 
 GRID = (6, 8)
@@ -54,7 +55,8 @@ def make_run(
     """Write a run of one image per score, defective above 0.5, and return the true labels.
 
     Every third verdict is wrong. For number `overruled`, the model's answer is the opposite of the
-    verdict. The images share their files, so a run of thousands is written in seconds.
+    verdict. The reasoning always describes a defect. The images share their files, so a run of
+    thousands is written in seconds.
     """
     run = RunFolder(folder, {"model": {"name": "made up", "sha256": "0" * 64}, "threshold": None})
     Image.new("RGB", (80, 60), (120, 140, 160)).save(folder / "photos/shared.jpg")
@@ -63,7 +65,6 @@ def make_run(
     row = {
         "image_size": [60, 80],
         "explanation": TEXT,
-        "contradiction": False,
         "tokens": token_rows(),
         "seconds": 0.1,
         "photo": "photos/shared.jpg",
@@ -76,7 +77,9 @@ def make_run(
             "image": image,
             "pred_score": score,
             "pred_label": verdict,
-            "answer": "Yes" if verdict != (index == overruled) else "No",
+            "answer": (answer := "Yes" if verdict != (index == overruled) else "No"),
+            "disagreements": (pairs := disagreements(verdict, answer, TEXT)),
+            "contradiction": bool(pairs),
         }
         for index, (image, score, verdict) in enumerate(zip(images, scores, verdicts, strict=True))
     ]

@@ -36,16 +36,17 @@ def picture(width: int = 24, height: int = 16, kind: str = "PNG", grey: int = 0)
 
 
 def stand_in(image: Image.Image) -> Inspection:
-    """An inspection that identifies its image by the size."""
+    """An inspection identified by the image size; for odd widths the verdict disagrees."""
+    defective = image.width % 2 == 0
     return Inspection(
         image=None,
         image_size=(image.height, image.width),
-        pred_label=image.width % 2 == 0,
+        pred_label=defective,
         pred_score=image.width % 100 / 100,
         anomaly_map=np.full((image.height, image.width), 0.25, np.float32),
         answer="Yes",
         explanation="A <b>dark</b> scratch\0.",
-        contradiction=False,
+        disagreements=() if defective else ("verdict/answer", "verdict/reasoning"),
         tokens=(ReasoningToken("A", 0, 1, 0.1, 0.2, True, 1.0),),
         token_maps=np.ones((1, 2, 3), np.float32),
         timings={"generate": 0.01},

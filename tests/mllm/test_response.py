@@ -5,7 +5,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flawsight.errors import AnswerError
-from flawsight.mllm.contradiction import contradicts, telling_sentence
+from flawsight.mllm.contradiction import (
+    contradicts,
+    disagreement_sentence,
+    disagreements,
+    telling_sentence,
+)
 from flawsight.mllm.response import answer_end, follows_form, parse_response
 
 PIECES = st.sampled_from(
@@ -192,6 +197,17 @@ FAULTY = [
     "There is a logo, as there should be. There is a droplet, out of place there.",
     "The screw doesn’t belong there.",
     "A burr that mustn't be present is seen.",
+    "So it is not as it should be.",
+    "The rim does not look as it should.",
+    "The texture is not normal.",
+    "The texture isn’t normal.",
+    "There is a bright patch, which is unusual.",
+    "One cap is deformed, and all others are in good condition.",
+    "A pin is misaligned.",
+    "There is a hole in the center, as intended. There is a dent in the rim.",
+    "The hole is not as intended.",
+    "There is a crack, not by design.",
+    "There is a scratch, and a logo in the center, as intended.",
 ]
 SOUND = [
     "Nothing is wrong here. No part of the metal is damaged.",
@@ -224,6 +240,13 @@ SOUND = [
     "Nothing is out of place.",
     "There is nothing that should not be there.",
     "There is a label, as there should be. There is nothing out of the ordinary, nothing wrong.",
+    "The bottle appears normal.",
+    "The weave looks completely normal and even.",
+    "All is as it should be.",
+    "There is no dirt and everything is as it should be.",
+    "The part is in good condition.",
+    "I do not see anything unusual.",
+    "There is a hole in the center, as intended. Nothing is wrong.",
 ]
 NEUTRAL = [
     "",
@@ -233,6 +256,9 @@ NEUTRAL = [
     "The part lies in the center of a pitch-dark table.",
     "There is a screw in the center, as there should be.",
     "The label belongs there.",
+    "There is a hole in the center, as there should be.",
+    "There are bubbles by design.",
+    "The texture differs from that of a normal part.",
 ]
 
 
@@ -255,6 +281,41 @@ def test_no_claim_contradicts_nothing(reasoning):
 def test_case_does_not_change_a_claim(reasoning):
     for answer in ("Yes", "No"):
         assert contradicts(reasoning.upper(), answer) == contradicts(reasoning, answer)
+
+
+VA, VR, AR = "verdict/answer", "verdict/reasoning", "answer/reasoning"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer", "reasoning", "pairs", "sentence"),
+    [
+        (True, "Yes", "A dent.", (), ""),
+        (True, "Yes", "It looks even.", (), ""),
+        (True, "Yes", "No dent.", (VR, AR), "The reasoning finds nothing wrong, but the verdict "
+         "is defective and the model answered Yes."),
+        (True, "No", "A dent.", (VA, AR), "The model answered No, but the verdict is defective "
+         "and the reasoning describes a defect."),
+        (True, "No", "It looks even.", (VA,), "The verdict is defective, but the model answered "
+         "No."),
+        (True, "No", "No dent.", (VA, VR), "The verdict is defective, but the model answered No "
+         "and the reasoning finds nothing wrong."),
+        (False, "Yes", "A dent.", (VA, VR), "The verdict is good, but the model answered Yes and "
+         "the reasoning describes a defect."),
+        (False, "Yes", "It looks even.", (VA,), "The verdict is good, but the model answered "
+         "Yes."),
+        (False, "Yes", "No dent.", (VA, AR), "The model answered Yes, but the verdict is good "
+         "and the reasoning finds nothing wrong."),
+        (False, "No", "A dent.", (VR, AR), "The reasoning describes a defect, but the verdict is "
+         "good and the model answered No."),
+        (False, "No", "It looks even.", (), ""),
+        (False, "No", "No dent.", (), ""),
+    ],
+)  # fmt: skip
+def test_verdict_answer_and_reasoning_agree_or_are_said_to_differ(
+    verdict, answer, reasoning, pairs, sentence
+):
+    assert disagreements(verdict, answer, reasoning) == pairs
+    assert disagreement_sentence(pairs, verdict, answer) == sentence
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ ROW = {
     "answer": "Yes",
     "explanation": TEXT,
     "contradiction": True,
+    "disagreements": ["verdict/reasoning", "answer/reasoning"],
     "tokens": token_rows(),
 }
 
@@ -68,9 +69,20 @@ def test_a_view_keeps_each_tokens_own_map_on_the_maps_scale() -> None:
         density = 30 / ((30 + 47) / 48)
         assert one.max() == round(255 * density / (density + 4))
         assert token["peak"] == pytest.approx(density, abs=0.01)
-    assert view["contradiction"]
+    assert view["disagreements"] == ROW["disagreements"]
+    assert view["warning"].endswith("but the verdict is defective and the model answered Yes.")
     assert view["label"]
     assert json.loads(json.dumps(view)) is not None
+
+
+def test_a_detector_that_only_flags_contradicts_its_verdict() -> None:
+    row = {name: ROW[name] for name in ("image", "image_size", "contradiction")}
+    for label, words in ((False, "good, but the reasoning describes a defect"),
+                         (True, "defective, but the reasoning finds nothing wrong")):  # fmt: skip
+        view = view_of(row | {"pred_label": label}, "a", None, None, None)
+        assert view["disagreements"] == ["verdict/reasoning"]
+        assert view["warning"] == f"The verdict is {words}."
+    assert view_of(row | {"contradiction": None}, "a", None, None, None)["warning"] == ""
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 40), (2000, 300), (3, 2000)])

@@ -19,7 +19,7 @@ SCORES = [0.95, 0.9, 0.85, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05]
 @pytest.fixture(scope="module", params=[True, False], ids=["one-file", "folder"])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("run")
-    truth = make_run(folder, SCORES, overruled=4, contradiction=True)
+    truth = make_run(folder, SCORES, overruled=4)
     return write_report(folder, truth, one_file=request.param).as_uri()
 
 
@@ -143,18 +143,22 @@ def test_the_threshold_tells_what_it_would_change(page: Any) -> None:
     assert "0 of 9 predicted defective" in page.locator(".fs-plot .fs-status").inner_text()
 
 
-def test_a_contradiction_and_a_mistake_are_said(page: Any) -> None:
+def test_a_mistake_is_said(page: Any) -> None:
     open_first(page)
-    assert page.get_by_text("The reasoning contradicts the answer No.").is_visible()
     assert page.get_by_text("wrong: the part is defective").is_visible()
 
 
-def test_an_overruled_answer_is_said(page: Any) -> None:
-    page.get_by_role("button", name="Overruled answers").click()
+def test_what_disagrees_is_said(page: Any) -> None:
+    page.get_by_role("button", name="answer ≠ reasoning").click()
+    assert len(names(page)) == 4
+    page.get_by_role("button", name="verdict ≠ answer").click()
     assert names(page) == ["a/0004.png"]
-    assert page.locator(".fs-card .fs-tag").all_inner_texts()[-1] == "answered Yes"
+    tags = page.locator(".fs-card .fs-tag").all_inner_texts()
+    assert tags[-2:] == ["verdict ≠ answer", "verdict ≠ reasoning"]
     open_first(page)
-    assert page.get_by_text("The model answered Yes for the whole image").is_visible()
+    assert page.locator(".fs-warning").all_inner_texts() == [
+        "The verdict is good, but the model answered Yes and the reasoning describes a defect."
+    ]
 
 
 def test_everything_works_from_the_keyboard(page: Any) -> None:

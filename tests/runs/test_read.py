@@ -23,7 +23,13 @@ from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.normal_scores import read_normal_scores
 from flawsight.runs.parquet import StorageFolder, read_parquet_rows, rows_table
-from flawsight.runs.read import read_array, read_description, read_rows, read_truth
+from flawsight.runs.read import (
+    read_array,
+    read_description,
+    read_rows,
+    read_truth,
+    upgraded_row,
+)
 from flawsight.settings import PRESETS
 
 OLD = Path(__file__).parents[1] / "fixtures/version-0.1"
@@ -167,11 +173,26 @@ def test_rows_of_version_0_1_have_todays_names(old_run: Path) -> None:
             assert region.phrases == before["words"]
             assert "words" not in one
             regions += 1
-        unchanged = row.keys() - {"tokens", "regions"}
+        assert row["disagreements"] == []
+        unchanged = row.keys() - {"tokens", "regions", "disagreements"}
         assert {name: row[name] for name in unchanged} == {name: old[name] for name in unchanged}
         assert read_array(old_run, row, "anomaly_map").shape == tuple(row["image_size"])
         assert len(read_array(old_run, row, "token_maps")) == len(row["tokens"])
     assert regions > 0
+
+
+def test_rows_of_version_0_1_are_compared_with_their_verdict(old_run: Path) -> None:
+    lines = [json.dumps(row | {"pred_label": not row["pred_label"]}) for row in old_rows()]
+    (old_run / "inspections.jsonl").write_text("\n".join(lines))
+    for row in read_rows(old_run):
+        assert row["disagreements"] == ["verdict/answer", "verdict/reasoning"]
+        assert row["contradiction"] is True
+
+
+@pytest.mark.parametrize("answer", [None, "<answer>Yes</answer>"])
+def test_rows_of_other_detectors_keep_their_flag(answer: str | None) -> None:
+    row = {"image": "a.png", "pred_label": True, "contradiction": True, "answer": answer}
+    assert upgraded_row(dict(row)) == row
 
 
 def test_a_run_of_version_0_1_is_resumed_and_written_by_todays_names(

@@ -73,6 +73,13 @@ def test_upload_word_review_history(page: Any) -> None:
     assert "Above 0.900: 0 of 1" in result.inner_text()
 
 
+def test_what_disagrees_is_said(page: Any) -> None:
+    upload(page, photo(27, "odd.png"))
+    warning = page.locator(".fs-warning").inner_text()
+    assert warning.startswith("The verdict is good, but the model answered Yes")
+    assert "contradiction" in page.locator(".sv-history tbody tr").first.inner_text()
+
+
 def test_everything_works_from_the_keyboard(page: Any) -> None:
     page.on("filechooser", lambda chooser: None)  # from now on Chromium tells of them
     tab_to(page, "input[type=file][multiple]")

@@ -50,7 +50,8 @@ def validate(
             for image, one in zip(batch, found, strict=True):
                 outcome: Outcome = (image.label, None, False, False)
                 if isinstance(one, Inspection):
-                    outcome = (image.label, one.pred_score, one.pred_label, one.contradiction)
+                    contradicts = "answer/reasoning" in one.disagreements
+                    outcome = (image.label, one.pred_score, one.pred_label, contradicts)
                     if image.path in drawn:
                         _draw(image.path, one, folder)
                 outcomes.append(outcome)
@@ -69,7 +70,8 @@ def validation_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Compute the metrics; an image without an answer is wrong, and ranks at the wrong end.
 
     Args:
-        outcomes: (y, pred_score or None, pred_label, contradiction) of each image.
+        outcomes: (y, pred_score or None, pred_label, whether the reasoning contradicts the
+            answer) of each image.
 
     Returns:
         "image_auroc", "balanced_accuracy", and the shares "answered" and "contradictions".

@@ -178,16 +178,16 @@ def _inspect(
 
 def _line(row: dict[str, Any]) -> str:
     """Return the line of an image: verdict, score, name, and the sentence that tells most."""
-    from ..mllm.contradiction import telling_sentence
+    from ..mllm.contradiction import claim, disagreement_sentence, telling_sentence
 
     name = escape(Path(row["image"]).name)
     if "error" in row:
         return f"[red]failed   [/]         {name}  {escape(row['error'])}"
     verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
-    sentence = escape(telling_sentence(row["explanation"], row["answer"]))
-    note = " [yellow](contradiction)[/]" if row["contradiction"] else ""
-    if row["pred_label"] != (row["answer"] == "Yes"):
-        note += f" [yellow](overruled by the score: it answered {row['answer']})[/]"
+    reasoning, answer = row["explanation"], row["answer"]
+    sentence = escape(telling_sentence(reasoning, claim(reasoning) or answer))
+    note = disagreement_sentence(row["disagreements"], row["pred_label"], answer)
+    note = f" [yellow]({note})[/]" if note else ""
     return f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}"
 
 
@@ -221,9 +221,21 @@ def _join_processes(inspector_options: dict[str, Any]) -> Any:
 
 def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
     """Print how many images are defective, good and failed; return how many failed."""
-    kinds = Counter("error" if "error" in row else bool(row["pred_label"]) for row in rows)
+    kinds: Counter[str | bool] = Counter()
+    contradictions = forced = 0
+    for row in rows:
+        kinds["error" if "error" in row else bool(row["pred_label"])] += 1
+        contradictions += bool(row.get("contradiction"))
+        forced += bool(row.get("answer_forced"))
     say(
         f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
         f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
     )
+    if contradictions:
+        say(f"Of {contradictions}, verdict, answer and reasoning do not all agree.")
+    if forced:
+        say(
+            f"Of {forced} ({forced / kinds.total():.0%}), the response gave no Yes or No: the "
+            "answer is the likelier of the two after it. If it was cut off, raise max_new_tokens."
+        )
     return kinds["error"]

@@ -191,11 +191,17 @@ def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array
     return values
 
 
+def _contradicts_answer(row: Row) -> bool | None:
+    """Whether the reasoning contradicts the answer; a detector without one has its verdict."""
+    pairs = row.get("disagreements")
+    return row.get("contradiction") if pairs is None else "answer/reasoning" in pairs
+
+
 def _text_values(group: _Group, weights: Array, sbert_model: str | None) -> Values:
     values: Values = {}
-    flags = [row.get("contradiction") for row in group.rows]
+    flags = [_contradicts_answer(row) for row in group.rows]
     if chosen := [index for index, flag in enumerate(flags) if flag is not None]:
-        contradicting = np.array([float(group.rows[index]["contradiction"]) for index in chosen])
+        contradicting = np.array([float(bool(flags[index])) for index in chosen])
         values["contradiction_rate"] = _weighted_mean(contradicting, weights[:, chosen])
     chosen = [
         index

@@ -6,8 +6,8 @@ from pathlib import Path
 from .items import Item, Source
 
 COLUMNS = (
-    "image", "pred_label", "pred_score", "answer", "explanation", "contradiction", "height",
-    "width", "seconds", "anomaly_map", "overlay", "error",
+    "image", "pred_label", "pred_score", "answer", "explanation", "contradiction",
+    "disagreements", "height", "width", "seconds", "anomaly_map", "overlay", "error",
 )  # fmt: skip
 
 
@@ -23,6 +23,7 @@ class CsvWriter:
         size = item.row.get("image_size")
         height, width = size if isinstance(size, list) and len(size) == 2 else (None, None)
         known = item.row | {"height": height, "width": width, "error": item.error}
+        known["disagreements"] = item.disagreements
         values = [known.get(column) for column in COLUMNS]
         self._rows.append([str(v).lower() if isinstance(v, bool) else v for v in values])
 

@@ -34,6 +34,7 @@ class FiftyOneWriter:
             "pred_score": item.pred_score,
             "explanation": item.explanation,
             "contradiction": item.row.get("contradiction"),
+            "disagreements": item.disagreements,
         }
         if item.pred_label is not None:
             label = "defective" if item.pred_label else "good"

@@ -43,6 +43,12 @@ class Item:
         """Whether the row names an anomaly map."""
         return self.row.get("anomaly_map") is not None
 
+    @property
+    def disagreements(self) -> str | None:
+        """Which of verdict, answer and reasoning disagree, like "verdict/answer, …", if known."""
+        pairs = self.row.get("disagreements")
+        return ", ".join(map(str, pairs)) if isinstance(pairs, list) else None
+
     def check(self) -> None:
         """Refuse an image without a result.
 

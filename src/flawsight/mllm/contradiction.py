@@ -1,17 +1,20 @@
-"""Does the reasoning contradict the answer? A lexical rule for English."""
+"""Do verdict, answer and reasoning agree? A lexical rule for English reads the reasoning."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Literal
 
 _FAULTS = (
     r"\b(?:defect|anomal|abnormal|damag|fault(?!less)|flaw(?!less)|scratch|crack|dent|hole|"
     r"stain(?!less)|broken|missing|contaminat|chip|bent|burn(?!ish)|tear|torn|wrong|irregular|"
-    r"scuff|crease|smear|misprint|corro[ds]|rust(?!ic)|discolou?r|bubble|bump|pit(?:s|ted|ting)?\b|"
-    r"spot(?!less)|worn\b|foreign)\w*\b"
+    r"scuff|crease|smear|misprint|corro[ds]|rust(?!ic)|(?:dis|mis)colou?r|bubble|"
+    r"bump|pit(?:s|ted|ting)?\b|spot(?!less)|worn\b|foreign|deform|misplace|misalign|unusual)\w*\b"
 )
+# After the fault these make it a feature: "a hole in the center, as intended".
+_BENIGN = r"as (?:intended|designed|there should be)\b|by design\b"
 _FAULT = re.compile(
-    rf"{_FAULTS}(?![- ]free\b)|\bout of place\b|"
+    rf"{_FAULTS}(?![- ]free\b|[^,.]*(?<!\bnot),?\s(?:{_BENIGN}))|\bout of place\b|"
     r"\b(?:do(?:es)?|should|must)(?: not|n['’]t) (?:belong|be (?:there|here|present|visible))\b",
     re.IGNORECASE,
 )
@@ -29,12 +32,15 @@ _LATE_DENIAL = re.compile(
     re.IGNORECASE,
 )
 _SOUND = re.compile(
-    rf"\b(?:intact|flawless|undamaged|unbroken|faultless)\b|{_FAULTS}[- ]free\b", re.IGNORECASE
+    rf"\b(?:intact|flawless|undamaged|unbroken|faultless)\b|{_FAULTS}[- ]free\b|"
+    r"\b(?:is|are|looks?|appears?|seems?)(?: not|n['’]t)?(?: to be)?(?: \w+ly)? normal\b|"
+    r"\bas (?:it|they) should\b|\bin (?:good|perfect|excellent) condition\b",
+    re.IGNORECASE,
 )
 _CLAUSE = re.compile(
-    r"[.;!?,\n—]|\s[-–]\s|:(?!\s*no)|"
+    rf"[.;!?\n—]|,(?!\s(?:{_BENIGN}))|\s[-–]\s|:(?!\s*no)|"
     r"\b(?:but|however|although|though|while|whereas|except|apart from)\b|"
-    r"\band\s+(?=(?:there|it|the|is|has|shows?)\b)",
+    r"\band\s+(?=(?:there|it|the|is|has|shows?|all|everything)\b)",
     re.IGNORECASE,
 )
 # Between two items of a list.
@@ -50,17 +56,51 @@ _LISTED = re.compile(
 )
 
 
+def disagreements(verdict: bool, answer: str, reasoning: str) -> tuple[str, ...]:
+    """Return which pairs disagree, of "verdict/answer", "verdict/reasoning", "answer/reasoning".
+
+    Args:
+        verdict: True for a defect.
+        answer: "Yes" or "No".
+        reasoning: one without a claim disagrees with nothing.
+    """
+    said = {"verdict": "Yes" if verdict else "No", "answer": answer, "reasoning": claim(reasoning)}
+    pairs = combinations(said, 2)
+    return tuple(f"{a}/{b}" for a, b in pairs if said[b] not in (said[a], None))
+
+
+def disagreement_sentence(pairs: Sequence[str], verdict: bool, answer: str) -> str:
+    """Say in words what `disagreements` returned for a verdict and an answer; "" if nothing.
+
+    The one that disagrees with both others comes first.
+    """
+    if not pairs:
+        return ""
+    faulty = not verdict if "verdict/reasoning" in pairs else answer == "No"
+    said = {
+        "verdict": f"the verdict is {'defective' if verdict else 'good'}",
+        "answer": f"the model answered {answer}",
+        "reasoning": f"the reasoning {'describes a defect' if faulty else 'finds nothing wrong'}",
+    }
+    names = [name for pair in pairs for name in pair.split("/")]
+    first = max(names, key=names.count)
+    others = [text for name, text in said.items() if name in names and name != first]
+    return f"T{said[first][1:]}, but {' and '.join(others)}."
+
+
 def contradicts(reasoning: str, answer: str) -> bool:
-    """Return whether the reasoning claims the opposite of the answer.
+    """Return whether the reasoning claims the opposite of the answer."""
+    return claim(reasoning) not in (answer, None)
+
+
+def claim(reasoning: str) -> Literal["Yes", "No"] | None:
+    """Return what the reasoning claims: Yes for a fault, No for a sound part, or None.
 
     A clause that names a fault without denying it claims a fault. One that denies a fault, or
-    contains "intact", claims soundness. A reasoning with any claim of a fault claims a fault. One
-    without claims contradicts nothing.
+    contains "intact", claims soundness. A reasoning with any claim of a fault claims a fault.
     """
     claims = _claims(reasoning)
-    if answer == "Yes":
-        return "No" in claims and "Yes" not in claims
-    return "Yes" in claims
+    return "Yes" if "Yes" in claims else "No" if "No" in claims else None
 
 
 def telling_sentence(reasoning: str, answer: str) -> str:

@@ -12,7 +12,8 @@
     pred_score      P(Yes) in [0, 1]; null if unknown
     label           true label, true for defective; null if unknown
     answer          the model's answer to the whole image, "Yes" or "No"; null if there is none
-    contradiction   true if the reasoning says the opposite of the answer
+    disagreements   pairs of verdict, answer and reasoning that disagree, like "verdict/answer"
+    warning         the same in a sentence; "" if all agree
     explanation     the reasoning
     map             grid of the anomaly map; null if there is none
     tokens          of the explanation: start, end (characters), S_T, S_I, weight, selected, and
@@ -37,10 +38,12 @@ from PIL import Image
 
 from ..inspection import FloatArray
 from ..io.overlay import SCALE
+from ..mllm.contradiction import disagreement_sentence
 from ..real.anomaly_map import to_fixed_scale
 
 # Finer than any grid of image tokens in use.
 MAP_SIDE = 48
+FORCED = "The response gave no Yes or No: the answer is the likelier of the two after it."
 View = dict[str, Any]
 
 
@@ -51,6 +54,13 @@ def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: b
     failed. `thumb` is the URL of a small image.
     """
     path = row["image"] or ""
+    # Other detectors only flag that the reasoning contradicts the verdict.
+    flagged = ["verdict/reasoning"] if row.get("contradiction") else []
+    pairs = row.get("disagreements", flagged)
+    notes = [
+        disagreement_sentence(pairs, bool(row.get("pred_label")), str(row.get("answer"))),
+        FORCED if row.get("answer_forced") else "",
+    ]
     return {
         "id": identifier,
         "name": PurePath(path).name,
@@ -58,7 +68,9 @@ def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: b
         "pred_label": row.get("pred_label"),
         "pred_score": row.get("pred_score"),
         "answer": row.get("answer"),
-        "contradiction": bool(row.get("contradiction")),
+        "disagreements": pairs,
+        "answer_forced": bool(row.get("answer_forced")),
+        "warning": " ".join(filter(None, notes)),
         "explanation": row.get("explanation") or "",
         "label": label,
         "thumb": thumb,

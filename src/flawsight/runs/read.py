@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ArrayDeletedError, RunFolderError
 from ..inspection import FloatArray
+from ..mllm.contradiction import disagreements
 from .parquet import ROWS, StorageFolder, read_parquet_rows
 
 # Array of an inspection → the folder of its files, and its number of dimensions.
@@ -102,12 +103,16 @@ def _parse(line: bytes) -> Row | None:
 
 
 def upgraded_row(row: Row) -> Row:
-    """Bring a row to today's names and return it. Those of 0.1 are read for one release."""
+    """Bring a row to today's fields and return it. Those of 0.1 are read for one release."""
     for field, old, new in (("tokens", "kept", "selected"), ("regions", "words", "phrases")):
         parts = row.get(field)
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and old in part:
                 part[new] = part.pop(old)
+    verdict, answer = row.get("pred_label"), row.get("answer")
+    if "disagreements" not in row and isinstance(verdict, bool) and answer in ("Yes", "No"):
+        pairs = disagreements(verdict, answer, str(row.get("explanation") or ""))
+        row |= {"contradiction": bool(pairs), "disagreements": list(pairs)}
     return row
 
 

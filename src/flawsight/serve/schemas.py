@@ -72,8 +72,14 @@ class InspectionBody(BaseModel, extra="allow"):
     pred_label: bool
     pred_score: float
     answer: str
+    answer_forced: bool = Field(
+        False, description="Whether the response gave no Yes or No; `answer` is then the likelier."
+    )
     explanation: str
-    contradiction: bool
+    contradiction: bool = Field(description="Whether `disagreements` names any.")
+    disagreements: list[Literal["verdict/answer", "verdict/reasoning", "answer/reasoning"]] = Field(
+        description="Which of verdict (pred_label), answer and reasoning (explanation) disagree."
+    )
     tokens: list[Token]
     seconds: float
     review: Review | None

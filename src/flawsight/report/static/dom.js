@@ -18,9 +18,5 @@
   const verdict = (label) => (label == null ? "No verdict" : label ? "Defective" : "Good");
   const verdictClass = (label) => (label == null ? "" : label ? "fs-bad" : "fs-good");
 
-  /** Whether the verdict by score differs from the model's answer to the whole image. */
-  const overruled = ({ answer, pred_label: label }) =>
-    answer != null && label != null && label !== (answer === "Yes");
-
-  globalThis.flawsight = { el, overruled, percent, score, verdict, verdictClass };
+  globalThis.flawsight = { el, percent, score, verdict, verdictClass };
 })();

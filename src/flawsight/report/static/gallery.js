@@ -7,7 +7,7 @@
  * as the reader scrolls to them. The #id in the address says which one is open.
  */
 (() => {
-  const { el, inspectionView, overruled, verdict, verdictClass, score } = globalThis.flawsight;
+  const { el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
   const CHUNK = 48; // cards made at once
 
   /** At least 0 for a wrong verdict: missed defects rank above false alarms, confident ones first. */
@@ -26,14 +26,16 @@
     name: ["By name", byName],
     run: ["In order of inspection", () => 0],
   };
+  const differ = (pair) => pair.replace("/", " ≠ ");
   const FILTERS = {
     all: ["All", () => true],
     bad: ["Defective", (item) => item.pred_label === true],
     good: ["Good", (item) => item.pred_label === false],
     missed: ["Missed", (item) => item.label === true && item.pred_label === false],
     alarm: ["False alarms", (item) => item.label === false && item.pred_label === true],
-    contradiction: ["Contradictions", (item) => item.contradiction],
-    overruled: ["Overruled answers", overruled],
+    ...Object.fromEntries(["Verdict/answer", "Verdict/reasoning", "Answer/reasoning"].map((pair) =>
+      [pair, [differ(pair), (item) => item.disagreements.includes(pair.toLowerCase())]])),
+    forced: ["Answer forced", (item) => item.answer_forced],
     failed: ["Not inspected", (item) => item.error != null],
   };
 
@@ -59,8 +61,9 @@
         bar,
         el("span", { class: "fs-name", title: item.path }, item.name),
         wrong ? el("span", { class: "fs-tag fs-wrong" }, item.label ? "missed" : "false alarm") : null,
-        item.contradiction ? el("span", { class: "fs-tag" }, "contradiction") : null,
-        overruled(item) ? el("span", { class: "fs-tag" }, `answered ${item.answer}`) : null,
+        ...item.disagreements.map((pair) =>
+          el("span", { class: "fs-tag", title: item.warning }, differ(pair))),
+        item.answer_forced ? el("span", { class: "fs-tag", title: item.warning }, "answer forced") : null,
       ),
     );
   }

@@ -9,8 +9,7 @@
  */
 (() => {
   const {
-    decode, diagnostics, el, overruled, reasoning, regionList, score, stage, verdict, verdictClass,
-    watchPointer,
+    decode, diagnostics, el, reasoning, regionList, score, stage, verdict, verdictClass, watchPointer,
   } = globalThis.flawsight;
 
   /** Return the element that shows one inspection. */
@@ -35,13 +34,7 @@
             truth ? "right" : `wrong: the part is ${verdict(view.label).toLowerCase()}`,
           ),
         ),
-        view.contradiction
-          ? el("p", { class: "fs-warning" }, `The reasoning contradicts the answer ${view.answer}.`)
-          : null,
-        overruled(view)
-          ? el("p", { class: "fs-warning" },
-            `The model answered ${view.answer} for the whole image; the score overrules it.`)
-          : null,
+        view.warning ? el("p", { class: "fs-warning" }, view.warning) : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),
       el("div", { class: "fs-side" }, section, regions, diagnostics(view)),

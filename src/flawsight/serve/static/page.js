@@ -95,7 +95,8 @@
           attempt("Opening …", () => open(one.id));
         },
       }, one.name ?? one.id)),
-      el("td", { class: verdictClass(one.pred_label) }, verdict(one.pred_label)),
+      el("td", { class: verdictClass(one.pred_label) }, `${verdict(one.pred_label)} `,
+        one.contradiction ? el("span", { class: "fs-tag" }, "contradiction") : null),
       el("td", {}, score(one.pred_score)),
       el("td", {}, one.review ? one.review.verdict : "–"),
       el("td", {}, one.product ?? "–"),
