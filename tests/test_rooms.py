@@ -27,6 +27,7 @@ ROOMS = [
     "metrics",
     "evaluate",
     "cgro",
+    "doctor",
     "report",
     "export",
     "serve",

@@ -12,6 +12,7 @@ from .data_check_command import check
 from .data_list_command import list_
 from .data_make_command import make
 from .data_mix_command import mix
+from .doctor_command import doctor
 from .export_command import export
 from .inspect_command import inspect
 from .labels_command import labels
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for verb in (inspect, report, bench, calibrate, prior, train, export, serve, labels):
+for verb in (inspect, doctor, report, bench, calibrate, prior, train, export, serve, labels):
     app.command()(verb)
 
 data = typer.Typer(
