@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import errors, explained, say
+from .shell import console, errors, explained, say
 
 _WORDS = {True: "[green]ok[/]    ", False: "[bold red]FAILED[/]", None: "[cyan]note[/]  "}
 
@@ -52,7 +52,8 @@ def doctor(
         if train and adapter is not None:
             raise SettingsError("--train checks a training of the model itself: omit --adapter.")
         settings = options.parse_settings(preset, set_)
-        with errors.status("Loading the model …"):
+        shown = errors if json_ else console
+        with shown.status("Loading the model …"):
             from ..doctor.examine import examine, render_photos
             from ..inspector import Inspector
             from ..io.images import find_images
@@ -74,10 +75,11 @@ def doctor(
                 f"{about['attention']}, preset {preset}, {len(paths)} {of}"
             )
         findings = []
-        for finding in examine(inspector, paths, train):
-            findings.append(finding)
-            if not json_:
-                say(f"{_WORDS[finding.ok]} {finding.name:16} {escape(finding.message)}")
+        with shown.status("Checking …"):
+            for finding in examine(inspector, paths, train):
+                findings.append(finding)
+                if not json_:
+                    say(f"{_WORDS[finding.ok]} {finding.name:16} {escape(finding.message)}")
         failed = sum(finding.ok is False for finding in findings)
         if json_:
             listed = [finding.to_json() for finding in findings]
@@ -88,7 +90,7 @@ def doctor(
                         "settings": settings.to_json(), "versions": versions(),
                         "photos": [path.name for path in paths],
                     },
-                    ensure_ascii=False, indent=2,
+                    ensure_ascii=False,
                 )
             )  # fmt: skip
         else:

@@ -19,8 +19,8 @@ def eager_attention(case: Case) -> Finding:
     difference, tolerance = row_difference(found, wanted), TOLERANCES[case.mllm.model.dtype].rows
     values = {"difference": difference, "tolerance": tolerance, "tokens": len(rows)}
     ok = difference <= tolerance
-    message = f"captured rows of {len(rows)} tokens differ by {_percent(difference)} (tolerance "
-    message += f"{_percent(tolerance)})"
+    message = f"captured rows of {len(rows)} tokens are {_percent(difference)} off eager "
+    message += f"attention's (tolerance {_percent(tolerance)})"
     if not ok:
         message += ": do not trust maps. Try --attention sdpa or --dtype float32, and report this"
     return Finding("eager attention", ok, message, values)
@@ -39,10 +39,10 @@ def generation_and_replay(case: Case) -> Finding:
     rows = row_difference(made.image_attention, again.image_attention)
     nats, margin = abs(made.answer_margin - again.answer_margin), abs(again.answer_margin)
     values |= {"rows": rows, "rows_tolerance": tolerance.rows, "nats": nats, "margin": margin}
-    ok = rows <= tolerance.rows and nats <= tolerance.nats * max(1, margin / 10)
-    message = f"rows of a generated response and its replay differ by {_percent(rows)} (tolerance "
-    message += f"{_percent(tolerance.rows)}), log P(Yes)/P(No) by {nats:.2g} "
-    message += f"({tolerance.nats * max(1, margin / 10):.2g})"
+    most = tolerance.nats * max(1, margin / 10)
+    ok = rows <= tolerance.rows and nats <= most
+    message = f"generated and replayed rows are {_percent(rows)} apart (tolerance "
+    message += f"{_percent(tolerance.rows)}), log P(Yes)/P(No) {nats:.2g} ({most:.2g})"
     if not ok:
         message += ": do not trust crops and --generator. Try --dtype float32, and report this"
     return Finding("replay", ok, message, values)

@@ -38,7 +38,7 @@ def answers(case: Case) -> Finding:
     if traced.errors:
         message += f", {len(traced.errors)} failed: {traced.errors[0]}"
     if cut:
-        message += f"; raise it: --set max_new_tokens={2 * longest}"
+        message += f"; try --set max_new_tokens={2 * longest}"
     elif not answered and traced.traces:
         message += f"; the model does not know the form, it says {traced.traces[0].text[:60]!r}"
     elif in_form < len(answered):
@@ -50,39 +50,38 @@ def token_selection(case: Case) -> Finding:
     """Show Ŝ_T and Ŝ_I, and advise if a threshold selects all tokens or none."""
     settings = case.settings
     scored = _scored(case)
-    relevance, concentration = (
-        torch.cat([getattr(each.scores, name) for each in scored]) if scored else torch.zeros(0)
-        for name in ("semantic_relevance", "concentration")
-    )
-    if not len(relevance):
+    if not scored:
         return Finding("token selection", None, "no response has reasoning to select tokens of")
-    both = [("tau_t", "Ŝ_T", relevance), ("tau_i", "Ŝ_I", concentration)]
-    values: dict[str, object] = {name: _quantiles(each) for _, name, each in both}
-    message = ", ".join(f"{name} {_shown(values[name])}" for _, name, _ in both)
-    if settings.selection == "vanilla":
-        return Finding("token selection", None, f"all tokens count (vanilla); {message}", values)
-    passing = [each.scores for each in scored]
+    relevance = torch.cat([each.scores.semantic_relevance for each in scored])
+    concentration = torch.cat([each.scores.concentration for each in scored])
+    S_T, S_I = _quantiles(relevance), _quantiles(concentration)
     kept = [
-        (own.semantic_relevance > settings.tau_t) & (own.concentration > settings.tau_i)
-        for own in passing
+        (each.scores.semantic_relevance > settings.tau_t)
+        & (each.scores.concentration > settings.tau_i)
+        for each in scored
     ]
-    none = sum(not own.any() for own in kept)
-    share = float(torch.cat(kept).float().mean())
-    values |= {"selected": share, "photos_without": none, "photos": len(scored)}
-    message = f"{share:.0%} of {len(relevance)} tokens pass; {message} (quantiles .1, .5, .9)"
-    taken = "takes the best token" if settings.fallback == "best" else "takes all tokens"
-    advice = [
-        f"{label} = {getattr(settings, name):g} alone selects "
-        f"{'none' if each.max() <= getattr(settings, name) else 'all'}; "
-        f"try --set {name}={float(each.quantile(0.75)):.2g}"
-        for name, label, each in (("tau_t", "τ_t", relevance), ("tau_i", "τ_i", concentration))
-        if each.max() <= getattr(settings, name) or 0 < getattr(settings, name) < each.min()
-    ]
-    if none:
-        advice.insert(0, f"on {none} of {len(scored)} photos no token passes: the fallback {taken}")
-    if none and len(advice) == 1:
-        advice.append(f"try --set tau_t={float(relevance.quantile(0.75)):.2g}")
-    return Finding("token selection", None, "; ".join([message, *advice]), values)
+    share, none = float(torch.cat(kept).float().mean()), sum(not own.any() for own in kept)
+    message = f"{share:.0%} of {len(relevance)} tokens pass; Ŝ_T {_shown(S_T)}, Ŝ_I {_shown(S_I)} "
+    message += "(quantiles .1, .5, .9)"
+    if settings.selection == "vanilla":
+        message += "; all count (vanilla)"
+    elif none:
+        taken = "takes the best token" if settings.fallback == "best" else "takes all tokens"
+        message += f"; on {none} of {len(scored)} photos none does: the fallback {taken}"
+    for name, label, each in (("tau_t", "τ_t", relevance), ("tau_i", "τ_i", concentration)):
+        threshold, quantile = getattr(settings, name), None
+        if each.max() <= threshold:
+            message, quantile = f"{message}; {label} = {threshold:g} alone selects none", 0.75
+        elif not none and 0 < threshold < each.min():
+            message, quantile = f"{message}; {label} = {threshold:g} selects all", 0.25
+        elif none and name == "tau_t" and concentration.max() > settings.tau_i:
+            quantile = 0.75
+        if quantile is not None:
+            message += f", try --set {name}={float(each.quantile(quantile)):.2g}"
+    values = {
+        "S_T": S_T, "S_I": S_I, "selected": share, "photos_without": none, "photos": len(scored),
+    }  # fmt: skip
+    return Finding("token selection", None, message, values)
 
 
 def agreement(case: Case) -> Finding:
@@ -92,14 +91,14 @@ def agreement(case: Case) -> Finding:
     known = torch.tensor([s.agreement for s in scores if not math.isnan(s.agreement)])
     if not len(known):
         return Finding("agreement J", None, "no response has two reasoning tokens to compare")
-    values = {"J": _quantiles(known), "responses": len(known)}
-    message = f"J of the top {settings.top_t} tokens {_shown(values['J'])} (quantiles .1, .5, .9)"
+    J = _quantiles(known)
+    message = f"J of the top {settings.top_t} tokens {_shown(J)} (quantiles .1, .5, .9)"
     delta = settings.delta_anomalous
     if not known.min() <= delta < known.max():
-        median = f"{float(known.median()):.2g}"
+        median = f"{max(0.01, float(known.median())):.2g}"
         message += f"; {'all' if known.min() > delta else 'none'} above δ = {delta:g}, so R_cons "
         message += f"teaches little: train with --delta-anomalous {median} --delta-normal {median}"
-    return Finding("agreement J", None, message, values)
+    return Finding("agreement J", None, message, {"J": J, "responses": len(known)})
 
 
 def sinks(case: Case) -> Finding:
@@ -142,7 +141,9 @@ def _cut_off(trace: Trace, longest: int) -> bool:
 
 
 def _quantiles(values: Tensor) -> list[float]:
-    return [round(q, 4) for q in values.double().quantile(torch.tensor(QUANTILES).double()).tolist()]
+    return [
+        round(q, 4) for q in values.double().quantile(torch.tensor(QUANTILES).double()).tolist()
+    ]
 
 
 def _shown(values: Sequence[float]) -> str:

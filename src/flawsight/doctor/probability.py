@@ -1,5 +1,6 @@
 """Is P(Yes) the probability of whole strings?"""
 
+from collections.abc import Sequence
 from itertools import takewhile
 
 import torch
@@ -33,12 +34,16 @@ def answer_probability(case: Case) -> Finding:
     gaps = [abs(a - b) for a, b in zip(found, wanted, strict=True)]
     allowed = [tolerance * max(1, abs(margin) / 10) for margin in wanted]
     ok = all(gap <= most for gap, most in zip(gaps, allowed, strict=True))
-    shown = ", ".join(f"{margin:+.2f}" for margin in found)
-    message = f"log P(Yes)/P(No) after Yes, No and a cut-off response: {shown}; off whole strings "
-    message += f"by {max(gaps):.2g} (tolerance {max(allowed):.2g})"
+    shown = "log P(Yes)/P(No) of a response with Yes, with No, and cut off: "
+    message = f"{shown}{_list(found)}, {max(gaps):.2g} off whole strings' (tolerance "
+    message += f"{max(allowed):.2g})"
     if not ok:
-        message += f": {', '.join(f'{margin:+.2f}' for margin in wanted)}. Do not trust pred_score"
+        message += f", which are {_list(wanted)}: do not trust pred_score. Report this"
     return Finding("P(Yes)", ok, message, {"found": found, "wanted": wanted, "allowed": allowed})
+
+
+def _list(margins: Sequence[float]) -> str:
+    return ", ".join(f"{margin:+.2f}" for margin in margins)
 
 
 def _margin(case: Case, own: str, before: str) -> float:

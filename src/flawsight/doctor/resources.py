@@ -5,7 +5,7 @@ from .case import Case
 from .finding import Finding
 
 # Of a process, beyond the estimate: libraries that load late, and threads.
-PROCESS_BYTES = 384 << 20
+PROCESS_BYTES = 256 << 20
 # An estimate that is so many times too high wastes the GPU.
 WASTED = 10
 

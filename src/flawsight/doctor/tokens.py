@@ -39,7 +39,7 @@ def answer_tokens(case: Case) -> Finding:
         if strings.yes[0] == strings.no[0]:
             return Finding(name, False, f"{' and '.join(pair)} do not part: P(Yes) is 0.5.", values)
         shown.append(" / ".join("·".join(values[word]) for word in pair))
-    return Finding(name, True, f"Yes and No part into {', '.join(shown)}", values)
+    return Finding(name, True, f"where they part, the tokens are {', '.join(shown)}", values)
 
 
 def image_tokens(case: Case) -> Finding:
@@ -73,7 +73,11 @@ def image_tokens(case: Case) -> Finding:
 
 def question_tokens(case: Case) -> Finding:
     """The columns read as the question's decode to it, its anomaly tokens to its anomaly words."""
-    tokenizer, prompts, question = case.mllm.processor.tokenizer, case.prompts, case.settings.question
+    tokenizer, prompts, question = (
+        case.mllm.processor.tokenizer,
+        case.prompts,
+        case.settings.question,
+    )
     ids = prompts.inputs["input_ids"][0]
     columns = prompts.columns[0, prompts.grids[0].tokens :]
     decoded = str(tokenizer.decode(ids[columns]))
@@ -81,7 +85,9 @@ def question_tokens(case: Case) -> Finding:
     found = [str(tokenizer.decode(run)) for run in _runs(ids[columns], prompts.anomaly_tokens)]
     values = {"question": decoded, "anomaly_words": found}
     if not _same(decoded, question):
-        message = f"the question is read as {decoded!r}: Ŝ_T is wrong. Is the chat template the base "
+        message = (
+            f"the question is read as {decoded!r}: Ŝ_T is wrong. Is the chat template the base "
+        )
         return Finding("question tokens", False, f"{message}model's?", values)
     if len(found) != len(words) or not all(map(_same, found, words)):
         message = f"the anomaly words {words} are read as {found}: Ŝ_T is wrong. Put other "

@@ -34,7 +34,7 @@ class Step:
         scores: of the candidates.
         gradient_norm: before it is clipped.
         kl: of the policy from the model before training, at the first step.
-        vision: name and largest gradient of each weight of the vision encoder that has one.
+        vision: names of the weights of the vision encoder that would train, but for its merger.
         gap: mean over the first candidate's tokens of the difference of their log-probability from
             that in eager attention, in nats.
         tolerance: of it.
@@ -43,7 +43,7 @@ class Step:
     scores: list[Score]
     gradient_norm: float
     kl: float
-    vision: dict[str, float]
+    vision: list[str]
     gap: float
     tolerance: float
 
@@ -59,7 +59,8 @@ class _Learner(Learner):
 def one_step(case: Case) -> Step:
     """Train the model for one step; it keeps the adapter."""
     labelled = [
-        LabelledImage(path, bool(label)) for label, path in enumerate([*case.paths, *case.paths][:2])
+        LabelledImage(path, bool(label))
+        for label, path in enumerate([*case.paths, *case.paths][:2])
     ]
     settings = TrainSettings(images_per_step=2, images_per_forward=2, candidates=CANDIDATES)
     accelerator = make_accelerator(settings, Path(), cpu=case.mllm.device.type == "cpu")
@@ -72,13 +73,14 @@ def one_step(case: Case) -> Step:
         own = learner.forward(rollouts[0].prompts, rollouts[0].completions)[0][0, : len(ids)]
     logits, _ = eager_forward(mllm, case.prompts.inputs, ids)
     wanted = logits.log_softmax(dim=-1)[torch.arange(len(ids)), ids]
-    vision: dict[str, float] = {}
+    vision: list[str] = []
 
     def see(*_: Any) -> None:
         encoder = core(mllm.model).get_encoder(modality="image")
         for name, weight in encoder.named_parameters():
-            if weight.grad is not None and "merger" not in name:
-                vision[name] = float(weight.grad.abs().max())
+            has_gradient = weight.grad is not None and bool(weight.grad.any())
+            if (has_gradient or weight.requires_grad) and "merger" not in name:
+                vision.append(name)
 
     hook = register_optimizer_step_pre_hook(see)
     try:
@@ -107,12 +109,11 @@ def training_step(step: Step) -> Finding:
 
 def vision_gradients(step: Step) -> Finding:
     """The gradient of the vision encoder is 0; its merger may have one."""
-    moved = {name: size for name, size in step.vision.items() if size}
-    message = "the vision encoder has no gradient; language and merger layers train"
-    if moved:
-        message = f"{len(moved)} weights of the vision encoder would train, like {next(iter(moved))}"
-        message += ": the paper freezes it, and kept features are wrong. Report this"
-    return Finding("vision gradients", not moved, message, {"moved": moved})
+    message, names = "the vision encoder is frozen; language and merger layers train", step.vision
+    if names:
+        message = f"{len(names)} weights of the vision encoder would train, like {names[0]}: the "
+        message += "paper freezes it, and kept features would be wrong. Report this"
+    return Finding("vision gradients", not names, message, {"trained": names})
 
 
 def first_kl(step: Step) -> Finding:
@@ -121,7 +122,9 @@ def first_kl(step: Step) -> Finding:
     ok = abs(kl) <= MOST_KL
     message = f"KL before the first update is {kl:.2g} (at most {MOST_KL:g})"
     if not ok:
-        message += ": the policy does not start from the model. Try --dtype float32, and report this"
+        message += (
+            ": the policy does not start from the model. Try --dtype float32, and report this"
+        )
     return Finding("first KL", ok, message, {"kl": kl})
 
 
