@@ -22,22 +22,13 @@ PAGES = [
     *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md") if path.name != "log.md"),
 ]
 # What begins a command, besides `export` and an assignment.
-PROGRAMS = (
-    "accelerate",
-    "curl",
-    "docker",
-    "flawsight",
-    "make",
-    "python",
-    "ray",
-    "torchrun",
-    "vllm",
-)
+PROGRAMS = "accelerate|curl|docker|flawsight|make|python|ray|torchrun|vllm"
 STEP = re.compile(
     r"^```python\n(?P<python>.*?)^```"
     r"|^```yaml\n# (?P<yaml>.*?)^```"
     r"|pip install (?:-e )?'(?:flawsight|\.)\[(?P<extras>[\w,]+)\]'"
-    rf"|^    (?:\.venv/bin/)?(?P<line>(?:{'|'.join(PROGRAMS)}|export|[A-Z_]+=)(?:[^\n(]|\([^)]*\))*)$",
+    rf"|^    (?:\.venv/bin/)?(?P<line>(?:{PROGRAMS}|export|[A-Z_]+=)"
+    r"(?:[^\n(]|\([^)]*\))*)$",
     flags=re.DOTALL | re.MULTILINE,
 )
 
@@ -160,7 +151,7 @@ def lay_out(page: str, folder: Path) -> None:
 
 def plan(page: str, folder: Path, unused: set[str]) -> list[list[str]]:
     """Return the page's commands as bash splits and expands them; write its files."""
-    names = (*PROGRAMS, "install")
+    names = (*PROGRAMS.split("|"), "install")
     lines = ["set -eu", *(f'{name}() {{ echo {name} "${{@@Q}}"; }}' for name in names)]
     for index, (kind, text) in enumerate(steps(page, unused)):
         if kind == "python":
