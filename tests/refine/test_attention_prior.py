@@ -94,7 +94,7 @@ def test_the_prior_is_the_mean_density() -> None:
         measure_prior([], None, "a")
 
 
-def test_a_prior_comes_back_and_belongs_to_its_weights(tmp_path: Path) -> None:
+def test_a_prior_comes_back_and_belongs_to_its_model(tmp_path: Path) -> None:
     for layers in (None, (1, 2)):
         prior = some_prior(layers=layers)
         (tmp_path / FILE).write_bytes(encode_prior(prior))
@@ -102,7 +102,7 @@ def test_a_prior_comes_back_and_belongs_to_its_weights(tmp_path: Path) -> None:
         assert back is not None
         assert (back.layers, back.images, back.sha256) == (layers, 4, prior.sha256)
         assert torch.equal(back.density, prior.density)
-    with pytest.raises(ModelError, match="other weights"):
+    with pytest.raises(ModelError, match="another model"):
         load_prior(tmp_path, "b")
     (tmp_path / FILE).write_bytes(b"broken")
     with pytest.raises(ModelError, match="flawsight prior"):
