@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from safetensors import safe_open
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from ..errors import ModelError
 
@@ -109,13 +109,15 @@ def _nullable(config: dict[str, Any]) -> set[str]:
     names = [name for part in parts if isinstance(name := part.get("model_type"), str)]
     classes: list[Any] = [CONFIG_MAPPING[name] for name in names if name in CONFIG_MAPPING]
     classes += [part for each in classes for part in each.sub_configs.values()]
-    return {
+    optional = [
         each.name
         for one in classes
         if is_dataclass(one)
         for each in fields(one)
         if type(None) in get_args(each.type)
-    }
+    ]
+    # Those of all models, such as return_dict, are not meant to be null.
+    return set(optional) - {each.name for each in fields(PreTrainedConfig)}
 
 
 def check_weights(folder: Path) -> Sequence[tuple[int, ...]]:
