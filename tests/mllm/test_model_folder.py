@@ -1,18 +1,19 @@
 """Damaged and foreign folders: each is refused at load, with the file at fault."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flawsight.errors import ModelError
-from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.errors import ModelError, SettingsError
+from flawsight.mllm.load import load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo, tiny_tokenizer, write_adapter, write_json
 from helpers.generating import generate
-from helpers.reference import assert_same
+from helpers.reference import Reference, assert_same
 
 SETTINGS = Settings(image_tokens=16, max_new_tokens=3)
 
@@ -107,23 +108,20 @@ def test_an_adapter_in_the_model_s_folder_is_refused(
         load_mllm(broken_checkpoint, device="cpu")
 
 
-@pytest.mark.parametrize("window", [32, 32768])
-def test_a_sliding_window_shorter_than_a_prompt_is_refused(
-    broken_checkpoint: Path, tiny_mllm: MLLM, window: int
-) -> None:
+def test_a_sliding_window_shorter_than_the_prompt_is_traced(broken_checkpoint: Path) -> None:
     edited(broken_checkpoint, *TEXT, "use_sliding_window", value=True)
-    edited(broken_checkpoint, *TEXT, "max_window_layers", value=0)
+    edited(broken_checkpoint, *TEXT, "max_window_layers", value=1)
     edited(broken_checkpoint, *TEXT, "layer_types", value=None)
-    edited(broken_checkpoint, *TEXT, "sliding_window", value=window)
-    if window == 32:
-        with pytest.raises(ModelError, match=r"config\.json .* 32 tokens.*use_sliding_window"):
-            load_mllm(broken_checkpoint, device="cpu")
-        return
-    mllm = load_mllm(broken_checkpoint, device="cpu")
-    assert set(mllm.model.config.text_config.layer_types) == {"sliding_attention"}
-    expected = generate(tiny_mllm, [photo(112, 84), photo(84, 140, 2)], SETTINGS)
-    found = generate(mllm, [photo(112, 84), photo(84, 140, 2)], SETTINGS)
-    again = replay(mllm, [photo(112, 84)], [found[0].text], SETTINGS)
-    for trace, one in zip(found, expected, strict=True):
-        assert_same(trace, one)
-    assert_same(again[0], replay(tiny_mllm, [photo(112, 84)], [found[0].text], SETTINGS)[0])
+    edited(broken_checkpoint, *TEXT, "sliding_window", value=24)
+    mllm, reference = load_mllm(broken_checkpoint, device="cpu"), Reference(broken_checkpoint)
+    assert set(mllm.model.config.text_config.layer_types) == {"full_attention", "sliding_attention"}
+    some = replace(SETTINGS, image_tokens=None)
+    photos = [photo(112, 84), photo(84, 140, 2)]
+    for image, trace in zip(photos, generate(mllm, photos, some), strict=True):
+        ids = reference.respond(image, SETTINGS.max_new_tokens)
+        expected = reference.trace(image, ids)
+        assert_same(trace, expected)
+        [again] = replay(mllm, [image], [ids], some)
+        assert_same(again, expected)
+    with pytest.raises(SettingsError, match=r"sliding window.*--attention sdpa"):
+        generate(replace(mllm, attention="flash_attention_2"), photos, SETTINGS)

@@ -35,8 +35,6 @@ from .processor import check_image_processor, load_processor
 from .try_out import try_forward, try_prompt
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
-# The 16,384 image tokens of Qwen2.5-VL's largest images, with text.
-LONGEST_PROMPT = 20480
 Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3"]
 
 
@@ -240,14 +238,7 @@ def _load_config(folder: Path, files: Path, any_family: bool) -> Any:
 
 
 def _check_config(config: Any, shapes: Sequence[tuple[int, ...]], folder: Path) -> None:
-    """Refuse a Qwen2.5-VL that cannot be traced or is not of these weights: sizes may be absurd."""
-    text = config.text_config
-    if "sliding_attention" in text.layer_types and (text.sliding_window or 0) < LONGEST_PROMPT:
-        raise ModelError(
-            f"config.json in {folder} turns on a sliding window of {text.sliding_window} tokens. A "
-            f"prompt may be longer (up to {LONGEST_PROMPT}), and its attention cannot be traced "
-            "then. If the model was trained without a window, set use_sliding_window to false."
-        )
+    """Refuse a Qwen2.5-VL that is not of these weights: sizes may be absurd."""
     if hasattr(config, "quantization_config"):  # whose weights have other shapes
         return
     try:
