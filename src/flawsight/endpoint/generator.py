@@ -13,6 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from ..errors import AnswerError, FlawsightError
 from ..inspection import Trace
+from ..mllm.encode import image_area, on_grid, token_side
 from ..mllm.load import MLLM
 from ..mllm.patch_features import PatchScore
 from ..mllm.replay import replay
@@ -83,16 +84,16 @@ class ServedGenerator:
 
 def as_seen(processor: Any, image: Image, settings: Settings) -> Image:
     """Return an image at the size to which replay scales it, or the original if the server does."""
-    if settings.image_tokens is None:
+    area = image_area(processor, settings)
+    if area is None:
         return image
-    stock = processor.image_processor
-    factor = stock.patch_size * stock.merge_size
+    image = on_grid(processor, image, settings)
+    stock, factor = processor.image_processor, token_side(processor)
 
     def size(shortest: int, longest: int) -> tuple[int, int]:
         height, width = smart_resize(image.height, image.width, factor, shortest, longest)
         return width, height
 
-    area = settings.image_tokens * factor**2
     wanted = size(area, area)
     if wanted == size(stock.size["shortest_edge"], stock.size["longest_edge"]):
         return image

@@ -5,6 +5,7 @@ import torch
 
 from ..settings import Settings
 from .capture import STEPS_AT_ONCE
+from .encode import token_side
 from .load import MLLM
 
 # A CPU gains little from a larger batch (docs/performance.md).
@@ -24,8 +25,9 @@ def image_bytes(mllm: MLLM, settings: Settings) -> int:
     """Estimate the bytes of an image: cache, captured queries, activations, logits."""
     text, vision = mllm.model.config.get_text_config(), mllm.model.config.vision_config
     image_processor = mllm.processor.image_processor
-    side = image_processor.patch_size * image_processor.merge_size
-    image_tokens = settings.image_tokens or image_processor.size["longest_edge"] // side**2
+    image_tokens = settings.tokens_per_image
+    if image_tokens is None:
+        image_tokens = image_processor.size["longest_edge"] // token_side(mllm.processor) ** 2
     prompt = image_tokens + PROMPT_TEXT
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head

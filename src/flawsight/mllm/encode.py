@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -36,14 +37,11 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     text = processor.apply_chat_template(
         user_message(settings.question), tokenize=False, add_generation_prompt=True
     )
-    patch = processor.image_processor.patch_size * processor.image_processor.merge_size
-    scaled = {}
-    if settings.image_tokens is not None:
-        area = settings.image_tokens * patch**2
-        scaled = {"size": {"shortest_edge": area, "longest_edge": area}}
+    area = image_area(processor, settings)
+    scaled = {} if area is None else {"size": {"shortest_edge": area, "longest_edge": area}}
     with mllm.tokenizing:
         batch = processor(
-            images=list(images),
+            images=[on_grid(processor, image, settings) for image in images],
             text=[text] * len(images),
             padding=True,
             padding_side="left",
@@ -74,3 +72,23 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     inputs = {name: value.to(mllm.device) for name, value in batch.items()}
     inputs["pixel_values"] = inputs["pixel_values"].to(mllm.model.dtype)
     return PromptBatch(inputs, columns.to(mllm.device), grids, anomaly)
+
+
+def token_side(processor: Any) -> int:
+    """Return the height and width of an image token in pixels."""
+    side: int = processor.image_processor.patch_size * processor.image_processor.merge_size
+    return side
+
+
+def image_area(processor: Any, settings: Settings) -> int | None:
+    """Return the pixels that an image is scaled to; None if the checkpoint prescribes it."""
+    tokens = settings.tokens_per_image
+    return None if tokens is None else tokens * token_side(processor) ** 2
+
+
+def on_grid(processor: Any, image: Image, settings: Settings) -> Image:
+    """Return an image at the exact size of `image_grid`, which scaling to its area then keeps."""
+    if settings.image_grid is None:
+        return image
+    height, width = (cells * token_side(processor) for cells in settings.image_grid)
+    return image.resize((width, height), processor.image_processor.resample)
