@@ -160,7 +160,8 @@ class Settings(Refinement, Selection, Generation):
         if unknown := set(values) - {field.name for field in fields(cls)}:
             named = [f"{n} (now {_RENAMED[n]})" if n in _RENAMED else n for n in sorted(unknown)]
             raise SettingsError(f"Unknown settings: {', '.join(named)}.")
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+        tuples = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
+        return cls(**{**values, **tuples})
 
 
 def check_kinds(settings: Any) -> None:

@@ -59,11 +59,11 @@ def _predict(path: Path) -> Prediction:
     start = time.perf_counter()
     image = read_image(path)
     deviation = deviation_map(image)
+    small = deviation / (deviation + HALF_BRIGHT)
     resized = np.asarray(Image.fromarray(deviation).resize(image.size, Image.Resampling.BILINEAR))
-    small, large = (values / (values + HALF_BRIGHT) for values in (deviation, resized))
     return Prediction(
         pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
-        anomaly_map=large,
+        anomaly_map=(resized / (resized + HALF_BRIGHT)).astype(np.float32),
         seconds=time.perf_counter() - start,
     )
 
