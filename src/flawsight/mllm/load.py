@@ -31,8 +31,8 @@ from .model_folder import (
     read_object,
     small_files,
 )
-from .processor import check_image_processor, load_processor
-from .try_out import try_forward, try_prompt
+from .processor import load_processor
+from .try_out import check_image_processor, try_forward, try_prompt
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3"]

@@ -13,11 +13,6 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ..errors import ModelError
-
-# No checkpoint enlarges images to more.
-_MOST_PIXELS = 10**8
-
 
 class _WithoutVideo:
     """Removes the video processor, which always needs torchvision, from a processor class."""
@@ -51,32 +46,6 @@ def load_processor(folder: Path) -> Any:
             chat_template=processor_class.get_processor_dict(folder)[0].get("chat_template"),
         )
     return processor_class.from_pretrained(folder, backend="pil", trust_remote_code=False)
-
-
-def check_image_processor(images: Any, config: Any, folder: Path) -> None:
-    """Make sure that Qwen2.5-VL's image processor cuts the patches that the model takes.
-
-    Raises:
-        ModelError: if preprocessor_config.json is of another model or absurd.
-    """
-    vision = config.vision_config
-    for name, expected in (
-        ("patch_size", vision.patch_size),
-        ("temporal_patch_size", vision.temporal_patch_size),
-        ("merge_size", vision.spatial_merge_size),
-    ):
-        if (found := getattr(images, name)) != expected:
-            raise ModelError(
-                f"preprocessor_config.json in {folder} has {name} {found}, but config.json "
-                f"{expected}; take both from the same model."
-            )
-    least, most = images.size["shortest_edge"], images.size["longest_edge"]
-    numbers = isinstance(least, int) and isinstance(most, int)
-    if not numbers or not 0 < least <= min(most, _MOST_PIXELS):
-        raise ModelError(
-            f"preprocessor_config.json in {folder} wants {least} to {most} pixels per image; "
-            "correct min_pixels and max_pixels (size)."
-        )
 
 
 def _named_as_in_february_2025(folder: Path) -> bool:

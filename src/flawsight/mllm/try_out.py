@@ -9,6 +9,9 @@ from PIL import Image
 from ..errors import ModelError
 from ..prompt import user_message
 
+# No checkpoint enlarges images to more.
+_MOST_PIXELS = 10**8
+
 
 def try_prompt(processor: Any, network: Any, folder: Path) -> Any:
     """Return the inputs for a small image, and set the processor's chat template.
@@ -61,3 +64,29 @@ def try_forward(network: Any, inputs: Any, folder: Path) -> None:
             f"The model in {folder} cannot run ({error}); config.json or preprocessor_config.json "
             "is not that of the weights."
         ) from error
+
+
+def check_image_processor(images: Any, config: Any, folder: Path) -> None:
+    """Make sure that Qwen2.5-VL's image processor cuts the patches that the model takes.
+
+    Raises:
+        ModelError: if preprocessor_config.json is of another model or absurd.
+    """
+    vision = config.vision_config
+    for name, expected in (
+        ("patch_size", vision.patch_size),
+        ("temporal_patch_size", vision.temporal_patch_size),
+        ("merge_size", vision.spatial_merge_size),
+    ):
+        if (found := getattr(images, name)) != expected:
+            raise ModelError(
+                f"preprocessor_config.json in {folder} has {name} {found}, but config.json "
+                f"{expected}; take both from the same model."
+            )
+    least, most = images.size["shortest_edge"], images.size["longest_edge"]
+    numbers = isinstance(least, int) and isinstance(most, int)
+    if not numbers or not 0 < least <= min(most, _MOST_PIXELS):
+        raise ModelError(
+            f"preprocessor_config.json in {folder} wants {least} to {most} pixels per image; "
+            "correct min_pixels and max_pixels (size)."
+        )
