@@ -6,9 +6,9 @@ Rows: `paper`, `default`, each step alone, the greedy path that adds whichever s
 none gains ("all"), and that path without each of its steps. VAL and each TEST are data sets with
 masks, VAL of rendered families (`flawsight data make`). Half of VAL's categories choose the path
 and give the attention prior (the bundled prior is not used because it saw all of VAL); the other
-half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows; in all of them
-crops are placed by the prior. A TEST that is a manifest holds real photos: its column is the mean
-over its data sets with ten defective images or more.
+half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows that see images
+and place crops alike. A TEST that is a manifest holds real photos: its column is the mean over its
+data sets with ten defective images or more.
 """
 
 import time
@@ -44,6 +44,7 @@ Values = NDArray[np.float64]
 Change = Mapping[str, Any]
 CROPS: Change = {name: getattr(DEFAULT, name) for name in ("crop_share", "crop_token_share")}
 STEPS: dict[str, Change] = {
+    "aspect kept": {"image_grid": None},
     "feature distance": {"feature_distance": True},
     "2 crops": {"crops": 2, **CROPS},
     "3 crops": {"crops": 3, **CROPS},
@@ -59,8 +60,9 @@ class Bench:
 
     def __init__(self, mllm: MLLM, root: Path, normal: Sequence[Sample]) -> None:
         self.mllm, self.root = mllm, root
-        traces = (trace for _, trace, _ in self.traced(normal, PAPER, None))
-        maps = (mean_attention(trace, PAPER) for trace in traces)
+        seen = replace(PAPER, image_grid=None)  # as by `flawsight prior`
+        traces = (trace for _, trace, _ in self.traced(normal, seen, None))
+        maps = (mean_attention(trace, seen) for trace in traces)
         self.prior = measure_prior((m for m in maps if m is not None), PAPER.layers, mllm.sha256)
 
     def traced(
@@ -85,11 +87,8 @@ class Bench:
         pixels: dict[str, PixelCounter] = {}
         peaks: dict[str, list[Detections]] = {}
         scores: dict[str, list[tuple[int, float]]] = {}
-        # Localizing uses the first `settings.crops` of three.
-        distance = settings.feature_distance
-        traced = replace(PAPER, attention_prior=True, feature_distance=distance, crops=3, **CROPS)
         prior = self.prior.density if settings.attention_prior else None
-        for sample, trace, image in self.traced(samples, traced, self.prior):
+        for sample, trace, image in self.traced(samples, traced_with(settings), self.prior):
             size = (image.height, image.width)
 
             def localized(photo: Any, trace: Trace = trace, size: Any = size) -> Inspection:
@@ -138,6 +137,15 @@ class Bench:
         # The first turn warms up.
         base, *_ = (np.array(row[1:]) for row in times.values())
         return {name: float(np.median(np.array(row[1:]) / base)) for name, row in times.items()}
+
+
+def traced_with(settings: Settings) -> Settings:
+    """Return settings whose traces hold what these use: one choice for as many rows as possible."""
+    if not settings.crops:
+        return replace(PAPER, image_grid=settings.image_grid, feature_distance=True)
+    # Localizing uses the first `settings.crops` of three. The rest decides where they are.
+    names = ("image_grid", "attention_prior", "feature_distance")
+    return replace(PAPER, crops=3, **CROPS, **{name: getattr(settings, name) for name in names})
 
 
 def combine(names: Sequence[str]) -> Settings:

@@ -75,20 +75,19 @@ def localized(image: Image.Image, pieces: list[str], maps: NDArray[np.float32]) 
     """Score token by token, as SETTINGS say. `maps`: (tokens, grid_h, grid_w)."""
     text = "".join(pieces)
     begin, end = text.index("<think>") + len("<think>"), text.index("</think>")
-    total, weights, at = np.zeros(maps.shape[1:]), 0.0, 0
+    total, at = np.zeros(maps.shape[1:]), 0
     for piece, attention in zip(pieces, maps.astype(np.float64), strict=True):
         start, at = at, at + len(piece)
         if begin <= start < at <= end:
             weight = SETTINGS.beta * concentration(attention)
-            total, weights = total + weight * attention, weights + weight
-    density = total / weights
-    density /= density.mean()
+            total = total + weight * attention
     upsampled = torch.nn.functional.interpolate(
-        torch.from_numpy(density / (density + 4)).float()[None, None],
+        torch.from_numpy(total / total.mean()).float()[None, None],
         (image.height, image.width),
         mode="bilinear",
     )
-    return text, upsampled[0, 0].numpy()
+    density = upsampled[0, 0].numpy()
+    return text, density / (density + 4)
 
 
 def concentration(attention: NDArray[np.float64]) -> float:

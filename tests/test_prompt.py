@@ -1,14 +1,16 @@
 """The anomaly words of the question, found in characters and then in tokens."""
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from flawsight.errors import SettingsError
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM
 from flawsight.prompt import INSTRUCTION, QUESTION, anomaly_word_spans, user_message
-from flawsight.settings import Settings
+from flawsight.settings import PRESETS, Settings
 from helpers.checkpoints import photo
 
 ANOMALY_WORDS = ["defect", "defects", "defective", "anomaly", "anomalies", "anomalous",
@@ -83,6 +85,15 @@ def test_the_image_columns_are_the_image_tokens_of_each_size(tiny_mllm: MLLM) ->
     ):
         places = [place for place, index in enumerate(ids.tolist()) if index == image_id]
         assert columns[: grid.tokens].tolist() == places
+
+
+def test_the_paper_squeezes_an_image_to_420_by_420(tiny_mllm: MLLM) -> None:
+    images = [photo(200, 600), photo(431, 97)]
+    prompts = encode_prompts(tiny_mllm, images, PRESETS["paper"])
+    assert prompts.grids == [(15, 15)] * 2
+    squeezed = [image.resize((420, 420), Image.Resampling.BICUBIC) for image in images]
+    stock = tiny_mllm.processor.image_processor(squeezed, return_tensors="pt")
+    torch.testing.assert_close(prompts.inputs["pixel_values"], stock["pixel_values"])
 
 
 def test_batches_are_padded_on_the_left(tiny_mllm: MLLM) -> None:

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flawsight.errors import FlawsightError, SettingsError
-from flawsight.settings import PRESETS, Generation, Settings, preset, upgraded
+from flawsight.settings import PRESETS, Generation, Settings, parse_override, preset, upgraded
 
 INDICES = st.integers(-40, 40)
 ANY = st.fixed_dictionaries(
     {
         "question": st.text().map(lambda text: f"{text} defect?"),
         "image_tokens": st.none() | st.integers(1, 10**6),
+        "image_grid": st.none() | st.tuples(st.integers(1, 99), st.integers(1, 99)),
         "max_new_tokens": st.integers(1, 10**6),
         "temperature": st.floats(0, 100),
         "seed": st.integers(0, 2**63),
@@ -53,6 +54,13 @@ def test_to_json_equals_what_a_file_gives_back():
     assert settings.to_json()["layers"] == [3, 1]
 
 
+def test_the_size_of_an_image_is_set_on_the_command_line():
+    name, value = parse_override("image_grid=[15,20]")
+    settings = Settings.from_json({name: value})
+    assert (settings.image_grid, settings.tokens_per_image) == ((15, 20), 300)
+    assert Settings.from_json({"image_grid": None}).tokens_per_image == 225
+
+
 def test_from_json_takes_part_of_the_settings_and_leaves_its_argument_alone():
     values = {"layers": [1, 2]}
     assert Settings.from_json(values) == Settings(layers=(1, 2))
@@ -72,6 +80,10 @@ def test_from_json_takes_part_of_the_settings_and_leaves_its_argument_alone():
         {"image_tokens": 0},
         {"image_tokens": "many"},
         {"image_tokens": 22.5},
+        {"image_grid": [15]},
+        {"image_grid": (15, 0)},
+        {"image_grid": [15, 15, 15]},
+        {"image_grid": 15},
         {"max_new_tokens": 0},
         {"max_new_tokens": None},
         {"max_new_tokens": True},
@@ -112,8 +124,8 @@ def test_a_wrong_choice_is_told_the_right_ones():
 
 def test_presets_are_found_by_name():
     assert {name: preset(name) for name in PRESETS} == PRESETS
-    assert preset("paper") == Settings()
-    assert (preset("paper").tau_t, preset("paper").image_tokens) == (0.25, 225)
+    assert preset("paper") == Settings(image_grid=(15, 15))
+    assert (preset("paper").tau_t, preset("paper").tokens_per_image) == (0.25, 225)
 
 
 def test_an_unknown_preset_is_told_the_known_ones():

@@ -24,6 +24,8 @@ from .settings import Settings, upgraded
 
 FORMAT = 2
 POOLED = "all"
+# Said of what version 0.1 wrote with any model but the bundled one.
+EARLIER_HASH = ", or by version 0.1, whose hash of a model is of its weights alone"
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ class Calibration:
         if self.model.get("sha256") != model_sha256:
             raise CalibrationError(
                 f"The calibration was made with another model ({self.model.get('name')}, sha256 "
-                f"{str(self.model.get('sha256'))[:12]}…, not {model_sha256[:12]}…); calibrate this "
-                "model with flawsight calibrate."
+                f"{str(self.model.get('sha256'))[:12]}…, not {model_sha256[:12]}…)"
+                f"{EARLIER_HASH if self.format == 1 else ''}; calibrate this model with flawsight "
+                "calibrate."
             )
         defaults = Settings().to_json()
         before = defaults | upgraded(self.settings or {})

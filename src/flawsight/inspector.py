@@ -261,7 +261,8 @@ class Inspector:
             except torch.OutOfMemoryError as error:
                 raise ModelError(
                     f"{len(prepared.prompts.grids)} images at once do not fit into memory; lower "
-                    "the batch size (--batch-size) or the resolution (--set image_tokens=…)."
+                    "the batch size (--batch-size) or the resolution (--set image_tokens=…, or "
+                    "image_grid=…)."
                 ) from error
         traces = [next(made) if trace is None else trace for trace in prepared.stored]
         return TracedBatch(prepared, traces, (time.perf_counter() - began) / max(1, len(traces)))

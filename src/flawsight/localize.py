@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .inspection import Crop, FloatArray, Inspection, ReasoningToken, Region, Trace
 from .mllm.contradiction import disagreements, fault_phrases
-from .real.anomaly_map import HALF, aggregate, upsample
+from .real.anomaly_map import HALF, aggregate
 from .real.regions import regions_of, tie_phrases
 from .real.token_selection import ScoredReasoning, select
 from .refine.attention_prior import divide_by_prior, sink_share
@@ -113,8 +113,6 @@ def refine(
 
     whole = refined(attention, trace)
     crops = _crops(trace, settings)
-    if not crops:
-        return upsample(whole / (whole + HALF), image_size)
     inside = [(crop.box, refined(crop.attention, crop), crop.score) for crop in crops]
     merged = merge_crops(whole, inside, image_size)
     return merged / (merged + HALF)

@@ -10,7 +10,7 @@ import torch
 from ablation_table import METRICS
 from calibrated import measure, scores_of
 from cgro_ablation import halves, keep_to, parted, read_points
-from localize_steps import PAPER, STEPS, combine, greedy, rows_of
+from localize_steps import DEFAULT, PAPER, STEPS, combine, greedy, rows_of, traced_with
 from numpy.typing import NDArray
 from token_selection import annotated, localization, selections, token_kinds
 
@@ -141,6 +141,20 @@ def test_the_greedy_path_ends_when_no_step_gains() -> None:
     assert set(rows) == {"`paper`", "`default`", *(f"+ {n}" for n in STEPS), *ends}
     assert rows["+ 3 crops"].crops == 3
     assert combine([]) == PAPER
+
+
+def test_traces_hold_what_each_row_uses_and_crops_lie_where_the_product_puts_them() -> None:
+    rows = rows_of(["3 crops", "attention prior", "feature distance", "aspect kept"])
+    for settings in rows.values():
+        traced = traced_with(settings)
+        assert traced.image_grid == settings.image_grid
+        assert traced.crops >= settings.crops
+        assert traced.feature_distance >= settings.feature_distance
+        if settings.crops:
+            names = ("attention_prior", "feature_distance", "crop_share", "crop_token_share")
+            assert [getattr(traced, n) for n in names] == [getattr(settings, n) for n in names]
+    assert traced_with(DEFAULT) == traced_with(rows["all"])
+    assert len({traced_with(row) for row in rows.values() if not row.crops}) == 2
 
 
 def test_a_threshold_from_half_of_the_good_ones_keeps_its_promise_on_the_other_half() -> None:

@@ -96,12 +96,14 @@ def test_an_image_token_in_a_text_is_that_image_s_error(
 
 
 @pytest.mark.parametrize("size", [(300, 200), (1200, 90), (50, 61)])
-@pytest.mark.parametrize("image_tokens", [None, 12, 225])
+@pytest.mark.parametrize(
+    "settings",
+    [*(Settings(image_tokens=tokens) for tokens in (None, 12, 225)), Settings(image_grid=(3, 5))],
+)
 def test_the_server_is_sent_the_size_that_replay_sees(
-    size: tuple[int, int], image_tokens: int | None, tiny_mllm: MLLM
+    size: tuple[int, int], settings: Settings, tiny_mllm: MLLM
 ) -> None:
     image = Image.new("RGB", size)
-    settings = Settings(image_tokens=image_tokens)
     processor = tiny_mllm.processor
     sent = tiny_mllm.family.as_seen(processor, image, settings)
     # What stock preprocessing, which is the server's, makes of it.
@@ -109,6 +111,7 @@ def test_the_server_is_sent_the_size_that_replay_sees(
     merge = processor.image_processor.merge_size
     [grid] = encode_prompts(tiny_mllm, [image], settings).grids
     assert grid.shape == (height // merge, width // merge)
+    assert settings.image_grid in (None, grid.shape)
 
 
 def test_the_image_on_the_way_keeps_its_pixels(server: ChatServer, inspector: Inspector) -> None:

@@ -1,7 +1,6 @@
 """Chat VLMs of each family answer as stock transformers makes them answer, alone or in batches."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,7 +25,7 @@ from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.inspector import Inspector
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
 from flawsight.prompt import user_message
-from flawsight.settings import PRESETS
+from flawsight.settings import Settings
 from helpers.checkpoints import photo, write_json
 from helpers.families import begin_with_think, stock_processor, teach, write_chat_vlm
 
@@ -146,7 +145,7 @@ def test_its_answers_are_the_inspectors(answered_samples: list[Path]) -> None:
     images = answered_samples
     vlm = detector(load(DEFAULT_MODEL), max_new_tokens=512)
     # The checkpoint's own resolution: a plain chat knows nothing of flawsight's.
-    settings = replace(PRESETS["paper"], image_tokens=None)
+    settings = Settings(image_tokens=None)
     inspector = Inspector.from_pretrained(device="cpu", settings=settings)
     for prediction, inspection in zip(vlm.predict(images), inspector(images), strict=True):
         assert isinstance(prediction, Prediction)

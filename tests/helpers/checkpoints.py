@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 from tokenizers.models import BPE
@@ -269,3 +270,10 @@ def published_weights(model: nn.Module) -> dict[str, torch.Tensor]:
         for name, value in model.state_dict().items()
         if name != "lm_head.weight"
     }
+
+
+def write_adapter(folder: Path, checkpoint: Path) -> None:
+    """Write a fresh LoRA adapter of a checkpoint."""
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint)
+    targets = r".*language_model.*\.q_proj"
+    get_peft_model(model, LoraConfig(r=2, target_modules=targets)).save_pretrained(folder)

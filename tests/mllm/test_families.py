@@ -32,7 +32,7 @@ from helpers.checkpoints import photo, write_json
 from helpers.families import FAMILIES, begin_with_think, stock_processor, teach, write_chat_vlm
 from helpers.generating import generate
 
-SETTINGS = replace(PRESETS["paper"], image_tokens=None, max_new_tokens=6)
+SETTINGS = replace(PRESETS["paper"], image_grid=None, image_tokens=None, max_new_tokens=6)
 PHOTOS = [photo(112, 140, 1), photo(84, 150, 2), photo(170, 60, 3)]
 CLOSE = {"rtol": 0, "atol": 1e-5}
 

@@ -12,11 +12,11 @@ from flawsight.mllm.replay import replay
 from flawsight.refine.crops import inspect_crops
 from flawsight.refine.feature_distance import feature_distance
 from flawsight.runs.trace_store import load_trace, save_trace
-from flawsight.settings import PRESETS
+from flawsight.settings import Settings
 from helpers.checkpoints import photo, random_model, tiny_config, tiny_tokenizer, write_processor
 from helpers.generating import generate
 
-SETTINGS = replace(PRESETS["paper"], image_tokens=None, max_new_tokens=12)
+SETTINGS = Settings(image_tokens=None, max_new_tokens=12)
 IMAGES = [photo(252, 140), photo(140, 196, seed=1)]
 
 

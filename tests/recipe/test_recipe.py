@@ -6,7 +6,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,7 @@ from flawsight.mllm.response import follows_form, parse_response
 from flawsight.prompt import INSTRUCTION
 from flawsight_surfaces import SurfaceSample, render_pair
 from flawsight_surfaces.words import place_word
+from helpers.exact_environment import ExactEnvironment
 
 RECIPE = Path(__file__).parents[2] / "recipes/default_model"
 MODEL = {
@@ -109,11 +109,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (copy / "config.yaml").write_text(yaml.safe_dump(at_tiny_size(settings)))
     commands = re.findall(r"^    (.*)$", (RECIPE / "README.md").read_text(), flags=re.MULTILINE)
     assert commands[0].startswith("python -m venv")
-    assert commands[1].startswith("pip install")
+    (extra,) = re.findall(r"^pip install .*'\.\[(\w+)\]'$", commands[1])
     done = subprocess.run(
         ["bash", "-euc", "\n".join(commands[2:])],
         cwd=folder,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=ExactEnvironment(folder / ".venv", extra).environ,
         capture_output=True,
         text=True,
     )

@@ -48,7 +48,8 @@ def test_preset_paper_gives_the_paper_s_map_whatever_else_the_trace_holds(tiny_m
     )
     weights = scores.weights * scores.selected
     grid = (weights[:, None, None] * trace.image_attention[rows]).sum(0) / weights.sum()
-    expected = upsample((grid / grid.mean()) / (grid / grid.mean() + HALF), (30, 40))
+    pixels = upsample(grid / grid.mean(), (30, 40))
+    expected = pixels / (pixels + HALF)
     plain = localize(trace, (30, 40), PAPER)
     torch.testing.assert_close(torch.from_numpy(plain.anomaly_map), expected)
     crop = Crop((0, 0, 20, 20), torch.rand(3, 3), 0.9, feature_distance=torch.rand(6, 6))
@@ -94,7 +95,7 @@ def test_the_prior_is_the_mean_density() -> None:
         measure_prior([], None, "a")
 
 
-def test_a_prior_comes_back_and_belongs_to_its_weights(tmp_path: Path) -> None:
+def test_a_prior_comes_back_and_belongs_to_its_model(tmp_path: Path) -> None:
     for layers in (None, (1, 2)):
         prior = some_prior(layers=layers)
         (tmp_path / FILE).write_bytes(encode_prior(prior))
@@ -102,7 +103,7 @@ def test_a_prior_comes_back_and_belongs_to_its_weights(tmp_path: Path) -> None:
         assert back is not None
         assert (back.layers, back.images, back.sha256) == (layers, 4, prior.sha256)
         assert torch.equal(back.density, prior.density)
-    with pytest.raises(ModelError, match="other weights"):
+    with pytest.raises(ModelError, match="another model"):
         load_prior(tmp_path, "b")
     (tmp_path / FILE).write_bytes(b"broken")
     with pytest.raises(ModelError, match="flawsight prior"):
@@ -146,7 +147,8 @@ def test_prior_measures_a_model_on_photos(tmp_path: Path) -> None:
     assert code == 0, output
     prior = load_prior(tmp_path / "made", mllm.sha256)
     assert prior is not None
-    found = Inspector(mllm, PAPER).inspect_batch(photos)
+    # Preset default sees images at their aspect.
+    found = Inspector(mllm, Settings()).inspect_batch(photos)
     maps = [
         torch.from_numpy(one.token_maps).mean(0)
         for one in found

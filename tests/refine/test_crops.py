@@ -17,7 +17,7 @@ from flawsight.real.anomaly_map import density
 from flawsight.refine.attention_prior import AttentionPrior, divide_by_prior
 from flawsight.refine.crops import inspect_crops, merge_crops, merge_scores, suspect_crops
 from flawsight.runs.trace_store import load_trace, save_trace
-from flawsight.settings import PRESETS
+from flawsight.settings import PRESETS, Settings
 from helpers.checkpoints import photo
 from helpers.generating import generate
 from helpers.reference import assert_same
@@ -122,7 +122,7 @@ def test_the_response_to_the_whole_is_replayed_on_crops(
         assert len(trace.crops) == 2
         left, top, width, height = trace.crops[0].box
         cut = image.crop((left, top, left + width, top + height))
-        [alone] = replay(mllm, [cut], [trace.text], replace(PAPER, image_tokens=tokens))
+        [alone] = replay(mllm, [cut], [trace.text], Settings(image_tokens=tokens))
         assert trace.crops[0].attention.shape == alone.image_attention.shape[1:]
         assert trace.crops[0].score == pytest.approx(alone.answer_score, abs=1e-4)
         save_trace(tmp_path / "trace.npz", trace)

@@ -83,6 +83,19 @@ def test_pointing_at_a_word_shows_its_attention(page: Any) -> None:
     assert whole.argmax() == 0
 
 
+def test_a_words_map_is_of_densities(page: Any) -> None:
+    """Of 16 and 0, and as many again: 8 and 0. A density d shows as d / (d + 4), stretched."""
+    values, half = page.evaluate(
+        """() => {
+          const maps = { rows: 1, cols: 2, cells: [204, 0, 0, 0] };
+          const { values, shown } = globalThis.flawsight.mapOfWord(maps, { indices: [0, 1] });
+          return [[...values], shown(4)];
+        }"""
+    )
+    assert values == pytest.approx([8, 0], rel=0.02)
+    assert half == pytest.approx((4 / 8) / (8 / 12), rel=0.01)
+
+
 def test_selected_words_stand_out_and_scores_come_on_demand(page: Any) -> None:
     words = open_first(page)
     marked = [w.inner_text() for w in words.all() if "fs-selected" in w.get_attribute("class")]

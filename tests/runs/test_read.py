@@ -205,6 +205,10 @@ def test_a_run_of_version_0_1_is_resumed_and_written_by_todays_names(
     assert [json.loads(line) for line in written] == rows
     with pytest.raises(RunFolderError, match="attention_prior True"):
         RunFolder(old_run, describe(Inspector(inspector.mllm, PRESETS["paper"])))
+    about = json.loads(json.dumps(describe(inspector)))
+    about["model"]["sha256"] = "0" * 64
+    with pytest.raises(RunFolderError, match=r"model\.sha256 .*of its weights alone; choose"):
+        RunFolder(old_run, about)
 
 
 @pytest.mark.parametrize("one_file", [True, False])
@@ -236,7 +240,7 @@ def test_a_calibration_of_version_0_1_holds_for_the_same_model(inspector: Inspec
     calibration.check(sha256, settings, prior)
     with pytest.raises(CalibrationError, match="tau_t"):
         calibration.check(sha256, settings | {"tau_t": 0.5}, prior)
-    with pytest.raises(CalibrationError, match="another model"):
+    with pytest.raises(CalibrationError, match=r"another model.*weights alone; calibrate"):
         calibration.check("0" * 64, settings, prior)
 
 

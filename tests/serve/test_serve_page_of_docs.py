@@ -6,7 +6,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from typer.testing import CliRunner
 
-from flawsight.cli import app
+from helpers.exact_environment import ExactEnvironment
 from helpers.training import SMALL
 
 PAGE = (Path(__file__).parents[2] / "docs/serve.md").read_text().replace("\\\n", " ")
@@ -30,22 +28,17 @@ def command(begins: str) -> str:
     return str(found)
 
 
-def flawsight(line: str, *more: object) -> str:
-    words = [*shlex.split(line)[1:], *map(str, more)]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 @contextmanager
-def serving(line: str, folder: Path) -> Iterator[str]:
+def serving(line: str, environment: ExactEnvironment, folder: Path) -> Iterator[str]:
     """Run a command that serves; yield host and port. SIGTERM must end it well."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    words = [sys.executable, "-m", *shlex.split(line), "--port", port, "--device", "cpu"]
+    words = [environment.bin / "python", "-m", *shlex.split(line), "--port", port]
     with (folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*words, "--device", "cpu"], cwd=folder, env=environment.environ, stdout=log, stderr=log
+        )
     try:
         end = time.monotonic() + 300
         while True:
@@ -76,7 +69,12 @@ def test_from_a_verdict_by_curl_to_a_better_adapter(
         done = subprocess.run(["bash", "-c", line], capture_output=True, check=True, text=True)
         return json.loads(done.stdout)
 
-    with serving(r"flawsight serve", tmp_path) as address:
+    extras = re.findall(r"pip install 'flawsight\[(\w+)\]'", PAGE)
+    assert extras[:2] == ["serve", "train"]
+    first = ExactEnvironment(tmp_path / ".first", extras[0])
+    second = ExactEnvironment(tmp_path / ".second", ",".join(extras[:2]))
+
+    with serving("flawsight serve", first, tmp_path) as address:
         results = []
         for begins in (
             "curl -F images=@part.jpg http",
@@ -93,11 +91,11 @@ def test_from_a_verdict_by_curl_to_a_better_adapter(
             word = "right" if one["pred_label"] == truth else "wrong"
             line = review.replace("/ID/", f"/{one['id']}/").replace("wrong", word)
             assert curl(line, address)["review"]["true_label"] is truth
-        assert "2 good, 2 bad" in flawsight(command("flawsight labels"))
+        small = shlex.join(map(str, ["--steps", 1, *SMALL]))
+        commands = [command("flawsight labels"), f"{command('flawsight train')} {small}"]
+        assert "2 good, 2 bad" in second.run(commands, tmp_path)
 
-    flawsight(command("flawsight train"), "--steps", 1, *SMALL)
-
-    with serving(command("flawsight serve --adapter"), tmp_path) as address:
+    with serving(command("flawsight serve --adapter"), second, tmp_path) as address:
         (again,) = curl(command("curl -F images=@part.jpg http"), address)["results"]
         # Of the same small model, but with the adapter: another hash, kept with the inspection.
         assert again["model_sha256"] != results[0]["model_sha256"]

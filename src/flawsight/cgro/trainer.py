@@ -257,6 +257,6 @@ def _explained_memory() -> Iterator[None]:
             raise
         raise ModelError(
             "There is not enough memory. Lower images_per_forward or images_per_rollout, or set "
-            "gradient_checkpointing, or lower candidates, or max_new_tokens or image_tokens "
-            "(--set). Then use another --out."
+            "gradient_checkpointing, or lower candidates, or max_new_tokens, image_tokens or "
+            "image_grid (--set). Then use another --out."
         ) from error

@@ -52,7 +52,8 @@ def prior(
         from ..io.images import find_images
 
         images = find_images(photos)
-        settings = options.parse_settings("paper", set_)
+        # At the aspect at which preset default sees images.
+        settings = options.parse_settings("paper", ["image_grid=null", *(set_ or [])])
         with console.status("Loading the model …"):
             from ..inspector import Inspector
             from ..refine.attention_prior import FILE, encode_prior, measure_prior

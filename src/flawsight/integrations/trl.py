@@ -33,6 +33,7 @@ from ..cgro.train_settings import Consistency
 from ..data.dataset import Sample
 from ..errors import MissingExtraError, SettingsError
 from ..io.images import read_image
+from ..mllm.families.qwen_vl import QwenVL
 from ..mllm.load import MLLM
 from ..mllm.replay import replay
 from ..prompt import user_message
@@ -59,8 +60,8 @@ class ConsistencyReward:
 
     Args:
         mllm: its model and processor must be those given to GRPOTrainer.
-        settings: how S_T and S_I are computed. `image_tokens` is ignored: the processor decides the
-            size of the images, here as in TRL.
+        settings: how S_T and S_I are computed. `image_tokens` and `image_grid` are ignored: the
+            processor decides the size of the images, here as in TRL.
         consistency: of R_cons; None takes its defaults.
         batch_size: number of completions replayed at once.
     """
@@ -76,7 +77,7 @@ class ConsistencyReward:
     ) -> None:
         self.mllm, self.batch_size = mllm, batch_size
         self.consistency = consistency or Consistency()
-        self.settings = replace(settings, image_tokens=None)
+        self.settings = replace(settings, image_tokens=None, image_grid=None)
 
     def __call__(
         self,
@@ -121,9 +122,8 @@ class ConsistencyReward:
 
 
 def set_image_tokens(processor: Any, image_tokens: int) -> None:
-    """Make a processor scale every image to about this many tokens; 225 is the paper's 420×420."""
-    patch = processor.image_processor.patch_size * processor.image_processor.merge_size
-    area = image_tokens * patch**2
+    """Make a processor scale every image to about this many tokens, keeping its aspect."""
+    area = QwenVL().pixels(processor, image_tokens)
     processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
 
 

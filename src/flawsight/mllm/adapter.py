@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .model_folder import adapter_files, check_weights, small_files
 
 # Old names of Qwen2.5-VL's parts → today's. PEFT maps the names of weights, not those of a config.
 _OLD_NAMES = {
@@ -28,10 +29,14 @@ def with_adapter(model: Any, folder: Path) -> Any:
     """
     from peft import PeftConfig, PeftModel
 
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / "adapter_config.json").exists():
         raise ModelError(f"{folder} is no PEFT adapter: it has no adapter_config.json.")
+    check_weights(folder)
+    if not (folder / "adapter_model.safetensors").exists():
+        raise ModelError(f"{folder} is no PEFT adapter: it has no adapter_model.safetensors.")
     try:
-        config, names = PeftConfig.from_pretrained(folder), None
+        with small_files(folder, adapter_files(folder)) as files:
+            config, names = PeftConfig.from_pretrained(files), None
         if model.config.model_type == "qwen2_5_vl":
             names = _OLD_NAMES
             _rename(config, [name for name, _ in model.named_modules()])
@@ -41,7 +46,9 @@ def with_adapter(model: Any, folder: Path) -> Any:
             # PEFT's own affair.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
             return PeftModel.from_pretrained(model, folder, config=config, key_mapping=names)
-    except Exception as error:  # wrong base model, torn file
+    except ModelError:
+        raise
+    except Exception as error:  # wrong base model, senseless adapter_config.json
         raise ModelError(f"Adapter {folder} does not fit the model: {error}") from error
 
 

@@ -21,7 +21,7 @@ def images_at_once(mllm: MLLM, settings: Settings) -> int:
 
 
 def image_bytes(mllm: MLLM, settings: Settings) -> int:
-    """Estimate the bytes of an image: cache, captured queries, activations, logits."""
+    """Estimate the bytes of an image: cache, queries, hidden states, activations, logits."""
     text, vision = mllm.model.config.get_text_config(), mllm.model.config.vision_config
     image_tokens, patches = mllm.family.most(mllm.processor, vision, settings)
     prompt = image_tokens + PROMPT_TEXT
@@ -29,6 +29,7 @@ def image_bytes(mllm: MLLM, settings: Settings) -> int:
     queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head
     layers = text.num_hidden_layers
     held = layers * (2 * keys * (prompt + settings.max_new_tokens) + queries * STEPS_AT_ONCE)
+    held += 2 * settings.max_new_tokens * text.hidden_size
     # One layer: hidden states with residual, queries, keys, values, and the MLP.
     language = prompt * (4 * text.hidden_size + queries + 2 * keys + 3 * text.intermediate_size)
     width = getattr(vision, "embed_dim", vision.hidden_size)

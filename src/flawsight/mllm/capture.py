@@ -242,10 +242,8 @@ def whole_cache(model: Any) -> dict[str, Any]:
 
     Layers with a sliding window would drop the keys that have left it. Their mask hides these.
     """
-    windowed = "sliding_attention" in (
-        getattr(model.get_decoder().config, "layer_types", None) or ()
-    )
-    return {"past_key_values": DynamicCache()} if windowed else {}
+    kinds = getattr(model.get_decoder().config, "layer_types", None) or ()
+    return {"past_key_values": DynamicCache()} if "sliding_attention" in kinds else {}
 
 
 def chosen_layers(model: nn.Module, layers: Sequence[int] | None) -> tuple[int, ...]:
@@ -274,7 +272,15 @@ def capture_attention(
     """Fill `capture` with every forward pass of `model` made inside the block, in this thread.
 
     `attention` is the implementation the model was loaded with, e.g. "flash_attention_2".
+
+    Raises:
+        SettingsError: for flash attention in a sliding window, which it does not tell as a mask.
     """
+    if "flash" in attention and whole_cache(model):
+        raise SettingsError(
+            f"The attention of a model with a sliding window cannot be read from {attention}; load "
+            "it with sdpa (--attention sdpa)."
+        )
     _wrap(attention)
     attentions = decoder_layers(model)
     capture.layer_of = {module: index for index, module in enumerate(attentions)}

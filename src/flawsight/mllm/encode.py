@@ -43,6 +43,7 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     """
     processor, family = mllm.processor, mllm.family
     text, opening = chat_prompt(processor, settings.question, enable_thinking=False)
+    images = [family.fitted(processor, image, settings) for image in images]
     with mllm.tokenizing:
         batch = processor(
             images=[[image] for image in images],

@@ -1,7 +1,5 @@
 """Load a model and its processor, with or without a LoRA adapter."""
 
-import hashlib
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,22 +9,30 @@ from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub import snapshot_download
-from PIL import Image
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
     AutoModelForImageTextToText,
+    AutoTokenizer,
     GenerationConfig,
 )
 from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
-from ..prompt import user_message
 from .adapter import with_adapter
 from .families.family import Family
 from .families.registry import family_of
+from .model_folder import (
+    adapter_files,
+    check_weights,
+    hash_files,
+    model_files,
+    read_object,
+    small_files,
+)
 from .processor import load_processor
+from .try_out import check_image_processor, try_forward, try_prompt
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3"]
@@ -40,7 +46,7 @@ class MLLM:
         model: in evaluation mode, on its device.
         processor: text and image → model inputs.
         name: what the user called it.
-        sha256: of its weight files and adapter, in order of their names.
+        sha256: of all files that it and its adapter are loaded from, see `hash_files`.
         attention: the attention implementation it runs.
         folder: of the adapter, or else of the model.
         lock: held while it runs: Qwen2.5-VL stores the positions of its last prompt.
@@ -108,45 +114,42 @@ def load_mllm(
         )
     name = "default" if model is None else str(model)
     folder = local_folder(DEFAULT_MODEL if model is None else model)
-    _check_architecture(folder, any_family)
-    folders = [folder] if adapter is None else [folder, local_folder(adapter)]
-    for weights in folders:
-        if any(weights.glob("*.bin")) and not any(weights.glob("*.safetensors")):
-            raise ModelError(
-                f"The weights in {weights} are pickled (.bin), which can run code and is not in "
-                "the model's hash; convert them to .safetensors."
-            )
+    adapted = None if adapter is None else local_folder(adapter)
+    used = model_files(folder)
+    with small_files(folder, used) as files:
+        config = _load_config(folder, files, any_family)
+        processor = _load_processor(folder, files, config)
+    if config.model_type != "qwen2_5_vl":
+        check_weights(folder)
     try:
-        processor = load_processor(folder)
         with without_bars():
             network, loading = AutoModelForImageTextToText.from_pretrained(
                 folder,
+                config=config,
                 dtype=getattr(torch, dtype),
                 attn_implementation=attention,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises nearly anything for a damaged folder
-        if "torchvision" in str(error).lower() and not is_torchvision_available():
-            raise ModelError(f"The images of {name} need torchvision: install it.") from error
-        raise ModelError(f"Cannot load the model in {folder}: {error}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelError(
-            f"The weights in {folder} are incomplete; missing: {', '.join(missing[:3])}"
-            f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
-        )
-    _check_chat_template(processor, network.config, folder)
+        raise ModelError(f"Cannot load the model of config.json in {folder}: {error}") from error
+    _check_loading(loading, folder)
+    inputs = try_prompt(processor, network, folder)
     tokenizer = processor.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    network.generation_config = _token_ids_of(network.generation_config, tokenizer.eos_token_id)
-    if adapter is not None:
-        network = with_adapter(network, folders[-1])
+    network.generation_config = _token_ids_of(network, tokenizer.eos_token_id, folder)
+    if adapted is not None:
+        network = with_adapter(network, adapted)
+        used += adapter_files(adapted)
     try:
         network = network.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"Cannot use device {device!r}: {error}") from error
+    try_forward(network, inputs, folder)
     # Without its package, flash attention may run as a kernel of the hub, with another name.
     attention = network.config.get_text_config()._attn_implementation
-    return MLLM(network, processor, name, _hash_weights(folders), attention, folders[-1])
+    return MLLM(network, processor, name, hash_files(used), attention, adapted or folder)
 
 
 @contextmanager
@@ -190,68 +193,107 @@ def local_folder(name: str | Path) -> Path:
         ) from error
 
 
-def _check_architecture(folder: Path, any_family: bool) -> None:
-    path = folder / "config.json"
-    try:
-        family = json.loads(path.read_text()).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+def _load_config(folder: Path, files: Path, any_family: bool) -> Any:
+    """Return the config of the model in a folder, after a check of its files."""
+    if not (files / "config.json").exists():
         raise ModelError(
-            f"{folder} is no model folder in Hugging Face layout: cannot read config.json "
-            f"({error}). For a LoRA adapter, name the base model and use --adapter."
-        ) from error
+            f"{folder} is no model folder in Hugging Face layout: it has no config.json. For a "
+            "LoRA adapter, name the base model and use --adapter."
+        )
+    if (files / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds a model and an adapter (adapter_config.json); move the adapter to a "
+            "folder of its own and use --adapter."
+        )
+    values = read_object(files / "config.json")
+    family = values.get("model_type")
     if not any_family:
         family_of(family)
-        return
+    shapes = check_weights(folder) if family == "qwen2_5_vl" else []
+    parts = [values.get("text_config", values), values.get("vision_config")]
+    for part in (part for part in parts if isinstance(part, dict) and shapes):
+        for name in ("num_hidden_layers", "depth"):
+            if isinstance(layers := part.get(name), int) and not 0 < layers <= len(shapes):
+                raise ModelError(
+                    f"config.json in {folder} says {name} {layers}, but the weights are "
+                    f"{len(shapes)} tensors; take the config.json of these weights."
+                )
     try:
-        config_class = type(AutoConfig.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(files, trust_remote_code=False)
     except Exception as error:  # unknown to transformers, or damaged
         raise ModelError(
             f"transformers cannot make the {family!r} model of config.json in {folder}. Take its "
-            f"version for transformers; InternVL's and LLaVA-OneVision's end in -hf. ({error})"
+            "version for transformers; InternVL's and LLaVA-OneVision's end in -hf. "
+            f"({str(error).replace(str(files), str(folder))})"
         ) from error
-    if config_class not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(
             f"config.json in {folder} is of a {family!r} model, which cannot be asked about images."
         )
+    if family == "qwen2_5_vl":
+        _check_config(config, shapes, folder)
+    # Weights of another name could lie outside the folder, or be pickled.
+    vars(config).pop("transformers_weights", None)
+    return config
 
 
-def _token_ids_of(generation: GenerationConfig, eos_token_id: int) -> GenerationConfig:
-    """Return what generation needs to know of a checkpoint: not its num_beams, stop_strings, …"""
-    names = ("bos_token_id", "eos_token_id", "pad_token_id", "cache_implementation")
-    values = {name: getattr(generation, name, None) for name in names}
-    if values["eos_token_id"] is None:
-        values["eos_token_id"] = eos_token_id
-    return GenerationConfig(**values)
+def _check_config(config: Any, shapes: Sequence[tuple[int, ...]], folder: Path) -> None:
+    """Refuse a Qwen2.5-VL that is not of these weights: sizes may be absurd."""
+    if hasattr(config, "quantization_config"):  # whose weights have other shapes
+        return
+    try:
+        with torch.device("meta"):
+            skeleton = AutoModelForImageTextToText.from_config(config)
+    except Exception as error:  # sizes that contradict each other
+        raise ModelError(f"config.json in {folder} makes no model: {error}") from error
+    for name, weight in skeleton.named_parameters():
+        if tuple(weight.shape) not in shapes:
+            raise ModelError(
+                f"config.json in {folder} is not of its weights: {name} is {tuple(weight.shape)}, "
+                "which no tensor is. Take the config.json of these weights."
+            )
 
 
-def _check_chat_template(processor: Any, config: Any, folder: Path) -> None:
-    # Checkpoints saved by way of the tokenizer keep the template in tokenizer_config.json.
-    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
-    if processor.chat_template is None:
+def _load_processor(folder: Path, files: Path, config: Any) -> Any:
+    try:
+        processor = load_processor(files)
+    except Exception as error:  # each part raises its own
+        if "torchvision" in str(error).lower() and not is_torchvision_available():
+            raise ModelError(f"The images of {folder} need torchvision: install it.") from error
+        try:
+            AutoTokenizer.from_pretrained(files, trust_remote_code=False)
+            part = "image processor (preprocessor_config.json or processor_config.json)"
+        except Exception:
+            part = "tokenizer (tokenizer.json, tokenizer_config.json)"
+        why = str(error).replace(str(files), str(folder))
+        raise ModelError(f"Cannot load the {part} in {folder}: {why}") from error
+    if config.model_type == "qwen2_5_vl":
+        check_image_processor(processor.image_processor, config, folder)
+    return processor
+
+
+def _check_loading(loading: dict[str, Any], folder: Path) -> None:
+    if wrong := sorted(loading["mismatched_keys"]):
+        name, found, expected = wrong[0]
         raise ModelError(
-            f"{folder} has no chat template (chat_template.jinja, chat_template.json or "
-            "tokenizer_config.json)."
+            f"The weights in {folder} do not fit its config.json: {name} is {tuple(found)}, not "
+            f"{tuple(expected)} ({len(wrong)} such tensors in all)."
         )
-    try:
-        prompt = processor.apply_chat_template(user_message(), tokenize=False)
-    except Exception as error:  # a template is a program and raises anything
-        raise ModelError(f"The chat template in {folder} fails: {error}") from error
-    try:
-        inputs = processor(text=[prompt], images=[[Image.new("RGB", (64, 64))]])
-        if config.image_token_id not in inputs["input_ids"][0]:
-            raise ValueError("the prompt has no image token")
-    except Exception as error:  # each processor raises its own
+    if missing := sorted(loading["missing_keys"]):
         raise ModelError(
-            f"The chat template in {folder} makes no place for an image ({error}). Take the one "
-            "of the base model, e.g. its chat_template.json."
-        ) from error
+            f"The weights in {folder} are incomplete; missing: {', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''} ({len(missing)} in all)."
+        )
 
 
-def _hash_weights(folders: Sequence[Path]) -> str:
-    """Return the SHA-256 of the weight files of folders, in order of their names."""
-    sha256 = hashlib.sha256()
-    for path in (path for folder in folders for path in sorted(folder.glob("*.safetensors"))):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                sha256.update(block)
-    return sha256.hexdigest()
+def _token_ids_of(network: Any, eos_token_id: int, folder: Path) -> GenerationConfig:
+    """Return what generation needs to know of a checkpoint: not its num_beams, stop_strings, …"""
+    names = ("eos_token_id", "pad_token_id", "cache_implementation")
+    values = {name: getattr(network.generation_config, name, None) for name in names}
+    ends = eos_token_id if values["eos_token_id"] is None else values["eos_token_id"]
+    if not all(isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends])):
+        raise ModelError(
+            f"eos_token_id in {folder / 'generation_config.json'} is {ends!r}; it must be an "
+            "integer or a list of integers."
+        )
+    return GenerationConfig(**values | {"eos_token_id": ends})

@@ -35,7 +35,7 @@ def load_processor(folder: Path) -> Any:
         Exception: whatever transformers raises; ImportError or ValueError if the family's images
             need torchvision and it is not installed.
     """
-    stock = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
+    stock = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder, trust_remote_code=False))]
     if stock.__name__ == "SmolVLMProcessor":  # asks for packages that only video needs
         stock = Idefics3Processor
     processor_class: Any = type(stock.__name__, (_WithoutVideo, stock), {})
@@ -45,7 +45,7 @@ def load_processor(folder: Path) -> Any:
             tokenizer=AutoTokenizer.from_pretrained(folder),
             chat_template=processor_class.get_processor_dict(folder)[0].get("chat_template"),
         )
-    return processor_class.from_pretrained(folder, backend="pil")
+    return processor_class.from_pretrained(folder, backend="pil", trust_remote_code=False)
 
 
 def _named_as_in_february_2025(folder: Path) -> bool:

@@ -10,7 +10,6 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ class AttentionPrior:
         density: (15, 15) mean density of the attention.
         layers: the layers averaged, as in `Settings.layers`.
         images: number of normal images.
-        model_sha256: of the model's weights.
+        model_sha256: of the model, see `MLLM`.
     """
 
     density: Tensor
@@ -90,7 +89,7 @@ def load_prior(folder: Path, model_sha256: str) -> AttentionPrior | None:
     """Return the attention_prior.npz of a model's folder; None if there is none.
 
     Raises:
-        ModelError: if it is damaged or belongs to other weights.
+        ModelError: if it is damaged or belongs to another model.
     """
     for name in (FILE, _OLD_FILE):
         if (folder / name).exists():
@@ -102,7 +101,7 @@ def read_prior(path: Path, model_sha256: str) -> AttentionPrior:
     """Return the attention prior in a file.
 
     Raises:
-        ModelError: if it is missing or damaged, or belongs to other weights.
+        ModelError: if it is missing or damaged, or belongs to another model.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -116,8 +115,8 @@ def read_prior(path: Path, model_sha256: str) -> AttentionPrior:
         if values.shape != GRID or not (values >= 0).all() or not 0 < values.sum() < torch.inf:
             raise ValueError(f"its density is no {GRID} array of finite numbers above 0")
         if owner != model_sha256:
-            raise ValueError("it was measured on other weights")
-    except (OSError, EOFError, LookupError, ValueError, TypeError, BadZipFile) as error:
+            raise ValueError("it was measured on another model, or knows it by its weights alone")
+    except Exception as error:  # a damaged file makes numpy raise nearly anything
         raise ModelError(
             f"{path} cannot be used ({error}); remove it, or make it again with flawsight prior."
         ) from error

@@ -64,9 +64,10 @@ def inspect_crops(
         size = (image.height, image.width)
         boxes = suspect_crops(suspect, size, settings.crops, settings.crop_share)
         jobs += [(index, box, trace.text) for box in boxes]
-    if settings.image_tokens is not None:
-        tokens = max(1, round(settings.crop_token_share * settings.image_tokens))
-        settings = replace(settings, image_tokens=tokens)
+    tokens = settings.image_tokens
+    if tokens is not None:
+        tokens = max(1, round(settings.crop_token_share * tokens))
+    settings = replace(settings, image_grid=None, image_tokens=tokens)
     at_once = min(len(images), AT_ONCE) if mllm.device.type == "cpu" else len(images)
     crops: list[list[Crop]] = [[] for _ in images]
     for start in range(0, len(jobs), at_once):

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..calibration import EARLIER_HASH
 from ..errors import RunFolderError
 from ..inspector import Inspector
 from ..settings import Settings, upgraded
@@ -80,7 +81,9 @@ def check_same(
         shown = "; ".join(f"{key} {before.get(key)}, now {now.get(key)}" for key in changed[:3])
         raise RunFolderError(
             f"{folder} was made with another model or other settings ({shown}"
-            f"{'; …' if len(changed) > 3 else ''}); choose another --out."
+            f"{'; …' if len(changed) > 3 else ''})"
+            f"{EARLIER_HASH if old.get('format') == 1 and 'model.sha256' in changed else ''}; "
+            "choose another --out."
         )
 
 

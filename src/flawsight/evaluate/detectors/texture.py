@@ -60,10 +60,10 @@ def _predict(path: Path) -> Prediction:
     image = read_image(path)
     deviation = deviation_map(image)
     small = deviation / (deviation + HALF_BRIGHT)
-    resized = Image.fromarray(small).resize(image.size, Image.Resampling.BILINEAR)
+    resized = np.asarray(Image.fromarray(deviation).resize(image.size, Image.Resampling.BILINEAR))
     return Prediction(
         pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
-        anomaly_map=np.asarray(resized, dtype=np.float32).clip(0, 1),
+        anomaly_map=(resized / (resized + HALF_BRIGHT)).astype(np.float32),
         seconds=time.perf_counter() - start,
     )
 

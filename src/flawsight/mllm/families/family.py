@@ -48,12 +48,20 @@ class Family(ABC):
             settings: of the inspection.
         """
 
-    def as_seen(self, processor: Any, image: Image, settings: Settings) -> Image:
-        """Return an image that a server scales to the size that it has here.
+    def token_side(self, processor: Any) -> int:
+        """Return the height and width of an image token in pixels, or about that."""
+        return 28
 
-        The image itself where the checkpoint alone decides the size.
-        """
-        return image
+    def fitted(self, processor: Any, image: Image, settings: Settings) -> Image:
+        """Return an image at the size of `image_grid`; itself without one."""
+        if settings.image_grid is None:
+            return image
+        height, width = (cells * self.token_side(processor) for cells in settings.image_grid)
+        return image.resize((width, height), processor.image_processor.resample)
+
+    def as_seen(self, processor: Any, image: Image, settings: Settings) -> Image:
+        """Return an image that a server scales to the size that it has here."""
+        return self.fitted(processor, image, settings)
 
 
 def nearest(wanted: int, tokens: dict[int, int]) -> int:

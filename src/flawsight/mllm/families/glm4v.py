@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from PIL.Image import Image
 from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize
 
-from .qwen_vl import QwenVL, token_side
+from .qwen_vl import QwenVL
 
 
 class GLM4V(QwenVL):
@@ -23,6 +23,6 @@ class GLM4V(QwenVL):
         """Return the (height, width) that the processor scales an image to."""
         frames = processor.image_processor.temporal_patch_size
         height, width = smart_resize(
-            frames, image.height, image.width, frames, token_side(processor), shortest, longest
+            frames, image.height, image.width, frames, self.token_side(processor), shortest, longest
         )
         return height, width

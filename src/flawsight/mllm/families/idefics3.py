@@ -48,10 +48,10 @@ class Idefics3(Family):
 
     def _tiles_along(self, processor: Any, settings: Settings) -> int:
         most: int = processor.image_processor.size["longest_edge"] // self._tile(processor)
-        if settings.image_tokens is None:
+        if settings.tokens_per_image is None:
             return most
         tokens = {n: _tiles(n) * processor.image_seq_len for n in range(1, most + 1)}
-        return nearest(settings.image_tokens, tokens)
+        return nearest(settings.tokens_per_image, tokens)
 
 
 def _tiles(along: int) -> int:

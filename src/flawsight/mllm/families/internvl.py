@@ -49,10 +49,10 @@ class InternVL(Family):
 
     def _most_tiles(self, processor: Any, settings: Settings) -> int:
         most: int = processor.image_processor.max_patches
-        if settings.image_tokens is None:
+        if settings.tokens_per_image is None:
             return most
         tokens = {n: _with_thumbnail(n) * processor.image_seq_length for n in range(1, most + 1)}
-        return nearest(settings.image_tokens, tokens)
+        return nearest(settings.tokens_per_image, tokens)
 
 
 def _with_thumbnail(tiles: int) -> int:

@@ -26,9 +26,9 @@ class QwenVL(Family):
 
     def options(self, processor: Any, settings: Settings) -> dict[str, Any]:
         """Give the processor the pixels of `image_tokens`."""
-        if settings.image_tokens is None:
+        if settings.tokens_per_image is None:
             return {}
-        pixels = self.pixels(processor, settings.image_tokens)
+        pixels = self.pixels(processor, settings.tokens_per_image)
         return {"size": {"shortest_edge": pixels, "longest_edge": pixels}}
 
     def grids(
@@ -41,33 +41,34 @@ class QwenVL(Family):
     def most(self, processor: Any, vision: Any, settings: Settings) -> tuple[int, int]:
         """Return `image_tokens`, or the most that the checkpoint allows, and their patches."""
         stock = processor.image_processor
-        tokens = settings.image_tokens or stock.size["longest_edge"] // self.pixels(processor, 1)
+        most = stock.size["longest_edge"] // self.pixels(processor, 1)
+        tokens = settings.tokens_per_image or most
         return tokens, tokens * stock.merge_size**2
 
     def as_seen(self, processor: Any, image: Image, settings: Settings) -> Image:
         """Return the image at the size of `image_tokens`, if the server would choose another."""
-        if settings.image_tokens is None:
+        if settings.tokens_per_image is None:
             return image
+        image = self.fitted(processor, image, settings)
         stock = processor.image_processor
-        pixels = self.pixels(processor, settings.image_tokens)
+        pixels = self.pixels(processor, settings.tokens_per_image)
         height, width = self.scaled(processor, image, pixels, pixels)
         edges = stock.size["shortest_edge"], stock.size["longest_edge"]
         if (height, width) == self.scaled(processor, image, *edges):
             return image
         return image.resize((width, height), stock.resample)
 
+    def token_side(self, processor: Any) -> int:
+        """Return the height and width of an image token in pixels."""
+        side: int = processor.image_processor.patch_size * processor.image_processor.merge_size
+        return side
+
     def pixels(self, processor: Any, tokens: int) -> int:
         """Return the pixels of some tokens, as the processor counts them."""
-        return tokens * token_side(processor) ** 2
+        return tokens * self.token_side(processor) ** 2
 
     def scaled(self, processor: Any, image: Image, shortest: int, longest: int) -> tuple[int, int]:
         """Return the (height, width) that the processor scales an image to."""
-        side = token_side(processor)
+        side = self.token_side(processor)
         height, width = smart_resize(image.height, image.width, side, shortest, longest)
         return height, width
-
-
-def token_side(processor: Any) -> int:
-    """Return the height and width of an image token in pixels."""
-    side: int = processor.image_processor.patch_size * processor.image_processor.merge_size
-    return side

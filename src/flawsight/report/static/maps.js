@@ -3,6 +3,7 @@
 (() => {
   const { el } = globalThis.flawsight;
   const LONG_SIDE = 160; // of the interpolated map, in pixels; grids are far coarser
+  const HALF = 4; // the density that a map shows as 0.5, see real/anomaly_map.py
   const SHARPER = 6; // canvas pixels per map pixel, for a sharp contour
 
   /** Decode grids of bytes: {rows, cols, cells} with one Uint8Array of all of them. */
@@ -12,20 +13,21 @@
     return { rows: grid.rows, cols: grid.cols, cells };
   }
 
-  /** The mean of a word's token maps, stretched to [0, 1], so that weak attention shows too. */
+  /** The mean density of a word's tokens; `shown` stretches it to [0, 1]: weak attention shows too. */
   function mapOfWord(maps, word) {
     const size = maps.rows * maps.cols;
     const values = new Float32Array(size);
     for (const index of word.indices) {
-      for (let cell = 0; cell < size; cell++) values[cell] += maps.cells[index * size + cell];
+      for (let cell = 0; cell < size; cell++) {
+        const level = maps.cells[index * size + cell];
+        values[cell] += (HALF * level) / (255.5 - level) / word.indices.length;
+      }
     }
-    const low = Math.min(...values);
-    const range = Math.max(...values) - low;
-    return {
-      rows: maps.rows,
-      cols: maps.cols,
-      values: range ? values.map((value) => (value - low) / range) : values.fill(0),
-    };
+    const scaled = (density) => density / (density + HALF);
+    const low = scaled(Math.min(...values));
+    const range = scaled(Math.max(...values)) - low;
+    const shown = (density) => (range ? (scaled(density) - low) / range : 0);
+    return { rows: maps.rows, cols: maps.cols, values, shown };
   }
 
   /** Where a map peaks, in words. */
@@ -109,10 +111,11 @@
     });
   }
 
-  /** Paint a map: `paint(value)` gives [r, g, b, opacity]; a contour surrounds values above `level`. */
+  /** Paint a map, or what its `shown` makes of it: `paint(value)` gives [r, g, b, opacity]; a contour
+   *  surrounds values above `level`. */
   function draw(canvas, map, paint, level, colour) {
     const [width, height] = [canvas.width / SHARPER, canvas.height / SHARPER];
-    const field = interpolate(map, width, height);
+    const field = interpolate(map, width, height).map(map.shown ?? ((value) => value));
     const image = new ImageData(width, height);
     const table = Array.from({ length: 256 }, (_, value) => paint(value / 255));
     field.forEach((value, at) => {

@@ -133,8 +133,10 @@
       if (x == null || !maps) return;
       const cell = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
       const at = cell(y, maps.rows) * maps.cols + cell(x, maps.cols);
-      buttons.forEach((button, i) =>
-        button.style.setProperty("--here", mapOfWord(maps, words[i]).values[at]));
+      buttons.forEach((button, i) => {
+        const { values, shown } = mapOfWord(maps, words[i]);
+        button.style.setProperty("--here", shown(values[at]));
+      });
     }
     choose(null);
     const section = el(
