@@ -73,6 +73,6 @@ def _margin(case: Case, own: str, before: str) -> float:
     for ids, ends in zip(ways, rests, strict=True):
         cut = ids[: ends[rest]]
         logits, _ = eager_forward(case.mllm, case.prompts.inputs, cut)
-        each = logits.double().log_softmax(dim=-1)[torch.arange(len(cut)), cut]
+        each = logits.cpu().double().log_softmax(dim=-1)[torch.arange(len(cut)), cut]
         logs.append(float(each[same:].sum()))
     return logs[0] - logs[1]
