@@ -37,7 +37,7 @@ class Step:
         vision: names of the weights of the vision encoder that would train, but for its merger.
         gap: mean over the first candidate's tokens of the difference of their log-probability from
             that in eager attention, in nats.
-        tolerance: of it.
+        tolerance: of this mean; single tokens differ more.
     """
 
     scores: list[Score]
@@ -90,7 +90,7 @@ def one_step(case: Case) -> Step:
         mllm.model.eval()
     kl = table.metrics(accelerator)["kl"]
     gap = float((own - wanted).abs().mean())
-    return Step(learner.real, norm, kl, vision, gap, TOLERANCES[mllm.model.dtype].nats)
+    return Step(learner.real, norm, kl, vision, gap, TOLERANCES[mllm.model.dtype].nats / 5)
 
 
 def training_step(step: Step) -> Finding:
@@ -98,12 +98,9 @@ def training_step(step: Step) -> Finding:
     rewards = [score.total for score in step.scores]
     values = {"gradient_norm": step.gradient_norm, "rewards": rewards}
     ok = math.isfinite(step.gradient_norm) and step.gradient_norm > 0
-    message = f"gradient norm {step.gradient_norm:.3g}; rewards of {len(rewards)} candidates "
-    message += f"{min(rewards):g} to {max(rewards):g}"
+    message = f"gradient norm {step.gradient_norm:.3g} of {len(rewards)} candidates"
     if not ok:
         message += ": nothing is learned. Try --dtype float32"
-    elif len(set(rewards)) == 1:
-        message += ", all equal: nothing to learn yet; see flawsight train --dry-run"
     return Finding("training step", ok, message, values)
 
 
