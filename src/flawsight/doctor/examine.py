@@ -10,7 +10,7 @@ from PIL import Image
 
 from flawsight_surfaces import TEST_FAMILIES, render_pair
 
-from ..errors import FlawsightError, MissingExtraError
+from ..errors import FlawsightError
 from ..inspector import Inspector
 from ..io.images import read_image
 from .attention import eager_attention, generation_and_replay
@@ -49,21 +49,15 @@ def examine(inspector: Inspector, photos: Sequence[Path], train: bool = False) -
 
     Raises:
         ImageError: if a photo cannot be read.
-        MissingExtraError: if training is checked without its packages.
     """
-    if train:
-        try:
-            from . import training
-        except ModuleNotFoundError as error:
-            if error.name != "accelerate":
-                raise
-            raise MissingExtraError("accelerate", "train") from error
     case = Case(inspector, photos, [read_image(photo) for photo in photos])
     with suppress(Exception):  # its checks will say so
         _ = case.traced  # first: later the process would use memory again that it has freed
     for name, check in CHECKS.items():
         yield _attempt(name, check, case)
     if train:
+        from . import training
+
         try:
             step = training.one_step(case)
         except Exception as error:
