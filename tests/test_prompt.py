@@ -90,7 +90,7 @@ def test_the_image_columns_are_the_image_tokens_of_each_size(tiny_mllm: MLLM) ->
 def test_the_paper_squeezes_an_image_to_420_by_420(tiny_mllm: MLLM) -> None:
     images = [photo(200, 600), photo(431, 97)]
     prompts = encode_prompts(tiny_mllm, images, PRESETS["paper"])
-    assert prompts.grids == [(15, 15)] * 2
+    assert [grid.shape for grid in prompts.grids] == [(15, 15)] * 2
     squeezed = [image.resize((420, 420), Image.Resampling.BICUBIC) for image in images]
     stock = tiny_mllm.processor.image_processor(squeezed, return_tensors="pt")
     torch.testing.assert_close(prompts.inputs["pixel_values"], stock["pixel_values"])
