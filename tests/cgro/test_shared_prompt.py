@@ -22,6 +22,7 @@ from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
+from helpers.families import write_chat_vlm
 
 SETTINGS = Settings(image_tokens=12)
 IMAGES = [photo(90, 60, seed=1), photo(64, 64, seed=2)]
@@ -291,6 +292,13 @@ def test_a_trainable_vision_encoder_is_refused(
     mllm = load_mllm(tiny_checkpoint, device="cpu")
     with pytest.raises(ModelError, match="vision encoder must stay frozen"):
         make_trainable(mllm, 4, 8, 0)
+
+
+def test_other_families_are_refused(tmp_path: Path) -> None:
+    """Their prompts would be embedded as Qwen2.5-VL's, without the deeper features of Qwen3-VL."""
+    write_chat_vlm(tmp_path, "qwen3_vl")
+    with pytest.raises(ModelError, match=r"'qwen3_vl' model; only Qwen2.5-VL"):
+        make_trainable(load_mllm(tmp_path, device="cpu"), 4, 8, 0)
 
 
 @pytest.mark.parametrize("keep", ["none", "memory", "disk"])

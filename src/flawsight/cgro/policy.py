@@ -32,8 +32,12 @@ def make_trainable(mllm: MLLM, rank: int, alpha: int, seed: int) -> MLLM:
         seed: of the adapter's initial weights.
 
     Raises:
-        ModelError: if a weight of the vision encoder would train.
+        ModelError: if the model is no Qwen2.5-VL, or a weight of the vision encoder would train.
     """
+    if (kind := mllm.model.config.model_type) != "qwen2_5_vl":
+        raise ModelError(
+            f"{mllm.name} is a {kind!r} model; only Qwen2.5-VL ('qwen2_5_vl') can be trained."
+        )
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
