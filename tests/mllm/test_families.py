@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging import version
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from flawsight.endpoint.generator import ServedGenerator
+from flawsight.errors import ModelError
 from flawsight.inspection import Trace
 from flawsight.inspector import Inspector
 from flawsight.mllm.batch_size import image_bytes
@@ -34,6 +37,7 @@ from helpers.generating import generate
 
 SETTINGS = replace(PRESETS["paper"], image_grid=None, image_tokens=None, max_new_tokens=6)
 PHOTOS = [photo(112, 140, 1), photo(84, 150, 2), photo(170, 60, 3)]
+NEW_EXPERTS = version.parse("5.18")
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
@@ -89,9 +93,19 @@ def stock(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> 
     return Stock(checkpoint(request.param))
 
 
+def load(folder: Path, adapter: Path | None = None) -> MLLM:
+    """Load it; skip the test if this version of transformers alone cannot prepare its images."""
+    try:
+        return load_mllm(folder, adapter=adapter, device="cpu")
+    except ModelError as error:
+        if str(error).endswith("need torchvision: install it."):
+            pytest.skip("this version of transformers needs torchvision for its images")
+        raise
+
+
 @pytest.fixture(scope="module")
 def mllm(stock: Stock) -> MLLM:
-    return load_mllm(stock.folder, device="cpu")
+    return load(stock.folder)
 
 
 def assert_rows(trace: Trace, mllm: MLLM, image: Image.Image, ids: Tensor, rows: Tensor) -> None:
@@ -123,6 +137,8 @@ def test_rows_are_those_of_eager_attention(stock: Stock, mllm: MLLM) -> None:
 
 
 def test_rows_of_an_adapter_are_those_of_eager_attention(stock: Stock, tmp_path: Path) -> None:
+    if stock.folder.name == "glm4v_moe" and version.parse(transformers.__version__) < NEW_EXPERTS:
+        pytest.skip("PEFT cannot load an adapter of these experts with this transformers")
     torch.manual_seed(0)
     adapted = get_peft_model(
         stock.model(), LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
@@ -131,7 +147,7 @@ def test_rows_of_an_adapter_are_those_of_eager_attention(stock: Stock, tmp_path:
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.2)
     adapted.save_pretrained(tmp_path)
-    mllm = load_mllm(stock.folder, adapter=tmp_path, device="cpu")
+    mllm = load(stock.folder, tmp_path)
     response = mllm.processor.tokenizer(" Yes No No", add_special_tokens=False)["input_ids"]
     [trace] = replay(mllm, PHOTOS[:1], [response], SETTINGS)
     assert_rows(trace, mllm, PHOTOS[0], *stock.rows(adapted, PHOTOS[0], response))
