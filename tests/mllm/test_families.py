@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -16,7 +17,9 @@ from packaging import version
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
 from transformers import AutoModelForImageTextToText
+from transformers.models.llava_onevision.modeling_llava_onevision import unpad_image
 
 from flawsight.endpoint.generator import ServedGenerator
 from flawsight.errors import ModelError
@@ -303,6 +306,35 @@ def test_a_template_that_can_leave_thinking_out_does(thinker: Path) -> None:
     with chat_server(lambda _: answer) as server:
         ServedGenerator(server.base_url, "any")(mllm, PHOTOS[:1], SETTINGS, [0])
     assert server.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize("size", [(100, 250), (120, 68), (90, 131), (400, 330)])
+def test_the_padding_of_llava_onevision_is_cut_off_as_its_model_does(
+    checkpoint: Callable[[str], Path], size: tuple[int, int]
+) -> None:
+    """Pixels that hold their own place give the place of each token."""
+    mllm = load(checkpoint("llava_onevision"))
+    height, width = size
+    places = np.zeros((height, width, 3), np.uint8)
+    places[..., 0] = 50 + 200 * (np.arange(height)[:, None] + 0.5) / height
+    places[..., 1] = 50 + 200 * (np.arange(width) + 0.5) / width
+    prompts = encode_prompts(mllm, [Image.fromarray(places)], SETTINGS)
+    [grid] = prompts.grids
+    assert grid.encoded is not None
+    rows, columns = grid.encoded.rows, grid.encoded.columns
+    pixels = (prompts.inputs["pixel_values"][0, 1:, :2] + 1) / 2 * 255  # (tiles, 2, 28, 28)
+    tokens = avg_pool2d(pixels, 14).view(rows, columns, 2, 2, 2).permute(2, 0, 3, 1, 4)
+    kept = unpad_image(tokens.reshape(2, 2 * rows, 2 * columns), size)
+    kept = interpolate(kept[None], grid.shape, mode="bilinear")[0]
+    top, left, bottom, right = grid.tiles[1].area
+    for axis, (start, stop) in enumerate([(top, bottom), (left, right)]):
+        expected = (
+            start + (stop - start) * (torch.arange(grid.shape[axis]) + 0.5) / grid.shape[axis]
+        )
+        middle = kept[axis].select(1 - axis, grid.shape[1 - axis] // 2)
+        # The first and last tokens hold padding, which is black.
+        found = (middle[1:-1] - 50) / 200
+        torch.testing.assert_close(found, expected[1:-1], rtol=0, atol=0.01)
 
 
 def test_every_model_type_has_a_checkpoint() -> None:
