@@ -18,7 +18,8 @@ class Generation:
     Attributes:
         question: put to the model with every image [paper]; must hold an anomaly word.
         image_tokens: about how many image tokens the image is scaled to, keeping its aspect.
-            None: what the checkpoint prescribes.
+            None: what the checkpoint prescribes. InternVL, Idefics3 and SmolVLM take the number of
+            tiles that comes nearest; Gemma 3 and LLaVA-OneVision always do as prescribed.
         image_grid: (rows, columns) of image tokens to which the whole image is resized, without
             keeping its aspect; (15, 15) is the paper's 420×420 at 28 pixels a token. None goes by
             `image_tokens`, as crops always do: they keep their aspect.

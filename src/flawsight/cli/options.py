@@ -11,7 +11,7 @@ from ..settings import Settings, parse_override, preset
 
 Model = Annotated[
     str | None,
-    typer.Option(help="Folder or hub name of a Qwen2.5-VL model. Default: the bundled model."),
+    typer.Option(help="Folder or hub name of a model. Default: the bundled model."),
 ]
 Adapter = Annotated[
     str | None, typer.Option(help="Folder or hub name of a LoRA adapter. Default: none.")
