@@ -84,7 +84,7 @@ def test_all_holds_on_the_bundled_model() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", ["qwen3_vl", "idefics3", "llava_onevision"])
+@pytest.mark.parametrize("family", ["qwen3_vl", "internvl", "llava_onevision"])
 def test_all_holds_on_other_families(
     family: str, dtype: str, tmp_path: Path, photos: list[Path]
 ) -> None:
