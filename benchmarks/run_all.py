@@ -1,7 +1,4 @@
-"""Run every benchmark of docs/performance.md; each updates its table: `make benchmarks`.
-
-python benchmarks/run_all.py [--smoke --out FOLDER]
-"""
+"""`make benchmarks`: run all of docs/performance.md [--smoke --out FOLDER]; each its part."""
 
 import subprocess
 import sys

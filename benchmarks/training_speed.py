@@ -155,11 +155,8 @@ def run_ours(folder: Path, work: Work, steps: int) -> Cost:
     from flawsight.cgro.training_data import LabelledImage
 
     settings = TrainSettings(images_per_step=work.images, candidates=work.candidates)
-    # At the aspect of the image, as TRL's side.
-    inspection = replace(
-        PRESETS["paper"],
-        image_grid=None, image_tokens=work.image_tokens, max_new_tokens=work.length,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {"image_tokens": work.image_tokens, "max_new_tokens": work.length}
+    inspection = replace(PRESETS["paper"], image_grid=None, **sizes)  # as TRL's side
     images = [LabelledImage(s.image, bool(s.label)) for s in render(folder, work.images)]
     mllm = make_trainable(load(), settings.lora_rank, settings.lora_alpha, seed=0)
     learner = Learner(
