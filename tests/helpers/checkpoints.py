@@ -110,6 +110,13 @@ def tiny_tokenizer(first_special: int | None = None) -> Qwen2Tokenizer:
     vocabulary, merges = _trained_vocabulary()
     for index in range(len(vocabulary), first_special or 0):
         vocabulary[f"dummy{index}"] = index
+    return with_special_tokens(vocabulary, merges)
+
+
+def with_special_tokens(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]]
+) -> Qwen2Tokenizer:
+    """Make the tokenizer, with Qwen's special tokens after the vocabulary."""
     first = len(vocabulary)
     vocabulary |= {token: first + index for index, token in enumerate(SPECIAL)}
     tokenizer = Qwen2Tokenizer(

@@ -6,11 +6,10 @@ from importlib.metadata import distribution
 from itertools import pairwise
 from pathlib import Path
 
-from tokenizers import AddedToken
 from transformers import Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from .checkpoints import SPECIAL
+from .checkpoints import with_special_tokens
 
 
 def _halves(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
@@ -39,14 +38,4 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
         if len(token) > 1
     ]
     vocabulary = {name(token): rank for token, rank in ranks.items()}
-    first = len(vocabulary)
-    vocabulary |= {token: first + index for index, token in enumerate(SPECIAL)}
-    tokenizer = Qwen2Tokenizer(
-        vocab=vocabulary,
-        merges=merges,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=SPECIAL[1:],
-    )
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    return tokenizer
+    return with_special_tokens(vocabulary, merges)
