@@ -16,6 +16,7 @@ from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
+from helpers.families import write_trainable_qwen3
 
 SETTINGS = Settings(image_tokens=12)
 IMAGES = [photo(90, 60, seed=1), photo(64, 64, seed=2)]
@@ -89,8 +90,15 @@ def trl_loss(mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference:
     )
 
 
-def test_loss_and_gradients_are_those_of_trl(tiny_checkpoint: Path) -> None:
-    mllm, theirs = policy(tiny_checkpoint), policy(tiny_checkpoint)
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_loss_and_gradients_are_those_of_trl(
+    tiny_checkpoint: Path, tmp_path: Path, family: str
+) -> None:
+    checkpoint = tiny_checkpoint
+    if family == "qwen3_vl":
+        checkpoint = tmp_path
+        write_trainable_qwen3(checkpoint)
+    mllm, theirs = policy(checkpoint), policy(checkpoint)
     prompts = collate([encode_image(mllm, image, SETTINGS) for image in IMAGES], mllm)
     ids = candidates(mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, mllm.device)

@@ -1,6 +1,7 @@
 """The shared-prompt pass against transformers' own forward on whole sequences."""
 
 import copy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flawsight.cgro.encoded_images import EncodedImages, Prompts, collate, encode_image
@@ -22,7 +24,7 @@ from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.settings import Settings
 from helpers.checkpoints import photo
-from helpers.families import write_chat_vlm
+from helpers.families import write_chat_vlm, write_trainable_qwen3
 
 SETTINGS = Settings(image_tokens=12)
 IMAGES = [photo(90, 60, seed=1), photo(64, 64, seed=2)]
@@ -39,11 +41,20 @@ def fully_trainable(checkpoint: Path) -> MLLM:
     return mllm
 
 
-@pytest.fixture(scope="module", params=["lora", "full"])
-def policy(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> MLLM:
+@pytest.fixture(scope="module")
+def qwen3_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Qwen3-VL, whose language model takes features of deeper vision layers at the image tokens."""
+    folder = tmp_path_factory.mktemp("qwen3_vl")
+    write_trainable_qwen3(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["lora", "full", "qwen3_vl"])
+def policy(request: pytest.FixtureRequest, tiny_checkpoint: Path, qwen3_checkpoint: Path) -> MLLM:
     if request.param == "full":
         return fully_trainable(tiny_checkpoint)
-    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), rank=4, alpha=8, seed=0)
+    checkpoint = qwen3_checkpoint if request.param == "qwen3_vl" else tiny_checkpoint
+    mllm = make_trainable(load_mllm(checkpoint, device="cpu"), rank=4, alpha=8, seed=0)
     # LoRA begins as the identity, and then half of its gradients are 0.
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -256,13 +267,17 @@ def test_a_candidate_sees_the_prompt_and_itself(data: st.DataObject) -> None:
             assert mask[row, column] == ((earlier and exists[column]) or row == column)
 
 
-def test_only_language_and_merger_train(tiny_checkpoint: Path) -> None:
-    mllm = make_trainable(load_mllm(tiny_checkpoint, device="cpu"), 4, 8, 0)
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_only_language_and_merger_train(
+    tiny_checkpoint: Path, qwen3_checkpoint: Path, family: str
+) -> None:
+    checkpoint = qwen3_checkpoint if family == "qwen3_vl" else tiny_checkpoint
+    mllm = make_trainable(load_mllm(checkpoint, device="cpu"), 4, 8, 0)
     names = [name for name, _ in trainable_parameters(mllm.model)]
-    assert any("language_model" in name for name in names)
-    assert any("visual.merger" in name for name in names)
-    assert not any("visual.blocks" in name or "patch_embed" in name for name in names)
-    assert not [n for n in names if "visual" in n and "merger" not in n]
+    layers = core(mllm.model).config.get_text_config().num_hidden_layers
+    assert sum("language_model.layers." in name for name in names) == layers * 7 * 2
+    assert sum("visual.merger." in name for name in names) == 2 * 2
+    assert len(names) == layers * 7 * 2 + 2 * 2
 
 
 def test_a_merged_policy_computes_the_same_and_comes_back_bit_by_bit(policy: MLLM) -> None:
@@ -295,31 +310,49 @@ def test_a_trainable_vision_encoder_is_refused(
 
 
 def test_other_families_are_refused(tmp_path: Path) -> None:
-    """Their prompts would be embedded as Qwen2.5-VL's, without the deeper features of Qwen3-VL."""
-    write_chat_vlm(tmp_path, "qwen3_vl")
-    with pytest.raises(ModelError, match=r"'qwen3_vl' model; only Qwen2.5-VL"):
+    """Their prompts would be embedded as Qwen2.5-VL's."""
+    write_chat_vlm(tmp_path, "qwen2_vl")
+    with pytest.raises(ModelError, match=r"'qwen2_vl' model; only Qwen2.5-VL and Qwen3-VL"):
         make_trainable(load_mllm(tmp_path, device="cpu"), 4, 8, 0)
 
 
 @pytest.mark.parametrize("keep", ["none", "memory", "disk"])
-def test_kept_features_are_the_same(tiny_mllm: MLLM, tmp_path: Path, keep: str) -> None:
+def test_kept_features_are_the_same(policy: MLLM, tmp_path: Path, keep: str) -> None:
     photo(70, 50).save(tmp_path / "a.png")
-    encoded = EncodedImages(tiny_mllm, SETTINGS, keep, tmp_path / "features")
+    encoded = EncodedImages(policy, SETTINGS, keep, tmp_path / "features")
     first = encoded(tmp_path / "a.png")
     if keep != "none":
         (tmp_path / "a.png").unlink()
     again = encoded(tmp_path / "a.png")
-    for name in ("input_ids", "columns", "features", "anomaly_tokens", "image_grid_thw"):
-        assert torch.equal(getattr(again, name), getattr(first, name))
+    for field in fields(first):
+        assert torch.equal(getattr(again, field.name), getattr(first, field.name))
 
 
-def test_merged_features_are_what_the_model_computes(tiny_mllm: MLLM) -> None:
+def test_kept_features_of_an_earlier_version_are_made_again(
+    tiny_mllm: MLLM, tmp_path: Path
+) -> None:
+    photo(70, 50).save(tmp_path / "a.png")
+    encoded = EncodedImages(tiny_mllm, SETTINGS, "disk", tmp_path / "features")
+    first = encoded(tmp_path / "a.png")
+    (file,) = (tmp_path / "features").iterdir()
+    tensors = load_file(file)
+    del tensors["deepstack"]
+    save_file(tensors, file)
+    assert torch.equal(encoded(tmp_path / "a.png").features, first.features)
+    assert "deepstack" in load_file(file)
+
+
+def test_merged_features_are_what_the_model_computes(policy: MLLM) -> None:
     """Windows permute the patches: a larger image has several."""
     image = photo(300, 200)
-    encoded = encode_image(tiny_mllm, image, Settings(image_tokens=80))
-    inputs = encode_prompts(tiny_mllm, [image], Settings(image_tokens=80)).inputs
-    visual = core(copy.deepcopy(tiny_mllm.model)).model.visual
+    encoded = encode_image(policy, image, Settings(image_tokens=80))
+    inputs = encode_prompts(policy, [image], Settings(image_tokens=80)).inputs
+    visual = core(copy.deepcopy(policy.model)).model.visual
     with torch.no_grad():
-        expected = visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
+        expected = visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
         merged = visual.merger(encoded.features.view(-1, visual.config.hidden_size))
-    torch.testing.assert_close(merged, expected)
+    torch.testing.assert_close(merged, expected.pooler_output)
+    deeper = getattr(expected, "deepstack_features", None) or []
+    assert len(encoded.deepstack) == len(deeper)
+    for kept, layer in zip(encoded.deepstack, deeper, strict=True):
+        torch.testing.assert_close(kept, layer)

@@ -37,7 +37,14 @@ from helpers.family_layouts import (
     family_config,
 )
 
-__all__ = ["FAMILIES", "begin_with_think", "stock_processor", "teach", "write_chat_vlm"]
+__all__ = [
+    "FAMILIES",
+    "begin_with_think",
+    "stock_processor",
+    "teach",
+    "write_chat_vlm",
+    "write_trainable_qwen3",
+]
 
 
 def write_chat_vlm(folder: Path, family: str) -> None:
@@ -75,6 +82,15 @@ def write_chat_vlm(folder: Path, family: str) -> None:
             for name, value in load_file(path).items()
         }
         save_file(weights, path, metadata={"format": "pt"})
+
+
+def write_trainable_qwen3(folder: Path) -> None:
+    """Write a Qwen3-VL checkpoint all of whose tokens can be said."""
+    write_chat_vlm(folder, "qwen3_vl")
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(5)
+    weights["lm_head.weight"].normal_(std=0.2, generator=generator)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 class _NoVideo:

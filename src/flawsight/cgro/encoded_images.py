@@ -35,6 +35,9 @@ class EncodedImage:
         anomaly_tokens: (Q,) bool, which of the question's tokens are anomaly words.
         features: (image tokens, merge² · width) the vision encoder's output, in the order of the
             image tokens; each row is the patches that the merger merges into one token.
+        deepstack: (D, image tokens, language width) features of D layers of the vision encoder
+            that Qwen3-VL adds after its first D language layers; their mergers are frozen. D is 0
+            for Qwen2.5-VL.
     """
 
     input_ids: Tensor
@@ -43,6 +46,7 @@ class EncodedImage:
     columns: Tensor
     anomaly_tokens: Tensor
     features: Tensor
+    deepstack: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Prompts:
         grids: where the image tokens of each lie.
         anomaly_tokens: (Q,) bool.
         features: (image tokens of all, merge² · width).
+        deepstack: (D, image tokens of all, language width).
     """
 
     input_ids: Tensor
@@ -66,6 +71,7 @@ class Prompts:
     grids: list[TokenGrid]
     anomaly_tokens: Tensor
     features: Tensor
+    deepstack: Tensor
 
 
 @torch.no_grad()
@@ -84,6 +90,7 @@ def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
 
     with visual.merger.register_forward_hook(unmerged):
         encoded = visual(prompt.inputs["pixel_values"], grid_thw=prompt.inputs["image_grid_thw"])
+    deeper = getattr(encoded, "deepstack_features", None)
     inputs = {name: value.cpu() for name, value in prompt.inputs.items()}
     return EncodedImage(
         input_ids=inputs["input_ids"][0],
@@ -92,6 +99,7 @@ def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
         columns=prompt.columns[0].cpu(),
         anomaly_tokens=prompt.anomaly_tokens,
         features=encoded.pooler_output.cpu(),
+        deepstack=torch.stack(deeper).cpu() if deeper else torch.empty(0, 0, 0),
     )
 
 
@@ -119,6 +127,7 @@ def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
         ],
         anomaly_tokens=images[0].anomaly_tokens,
         features=torch.cat([image.features for image in images]).to(mllm.device),
+        deepstack=torch.cat([image.deepstack for image in images], dim=1).to(mllm.device),
     )
 
 
@@ -146,13 +155,16 @@ class EncodedImages:
         file = self._folder / f"{slug(str(path))}.safetensors"
         if path in self._kept:
             return self._kept[path]
+        names = [field.name for field in fields(EncodedImage)]
         if self._keep == "disk" and file.exists():
-            return EncodedImage(**load_file(file))
+            tensors = load_file(file)
+            if tensors.keys() == set(names):  # not those of an earlier version
+                return EncodedImage(**tensors)
         encoded = encode_image(self._mllm, read_image(path), self._settings)
         if self._keep == "memory":
             self._kept[path] = encoded
         elif self._keep == "disk":
             self._folder.mkdir(parents=True, exist_ok=True)
-            tensors = {f.name: getattr(encoded, f.name).contiguous() for f in fields(encoded)}
+            tensors = {name: getattr(encoded, name).contiguous() for name in names}
             write_atomically(file, save(tensors))
         return encoded

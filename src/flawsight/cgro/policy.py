@@ -16,8 +16,10 @@ from ..mllm.load import MLLM
 
 # The vision blocks have layers of the same names, so the path is part of the pattern.
 LORA_TARGETS = (
-    r".*language_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj|.*visual\.merger\.mlp\.[02]"
+    r".*language_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj"
+    r"|.*visual\.merger\.(mlp\.[02]|linear_fc[12])"
 )
+TRAINABLE = {"qwen2_5_vl": "Qwen2.5-VL", "qwen3_vl": "Qwen3-VL (dense)"}
 
 
 def make_trainable(mllm: MLLM, rank: int, alpha: int, seed: int) -> MLLM:
@@ -32,11 +34,12 @@ def make_trainable(mllm: MLLM, rank: int, alpha: int, seed: int) -> MLLM:
         seed: of the adapter's initial weights.
 
     Raises:
-        ModelError: if the model is no Qwen2.5-VL, or a weight of the vision encoder would train.
+        ModelError: if its family cannot be trained, or a weight of the vision encoder would train.
     """
-    if (kind := mllm.model.config.model_type) != "qwen2_5_vl":
+    if (kind := mllm.model.config.model_type) not in TRAINABLE:
         raise ModelError(
-            f"{mllm.name} is a {kind!r} model; only Qwen2.5-VL ('qwen2_5_vl') can be trained."
+            f"{mllm.name} is a {kind!r} model; only {' and '.join(TRAINABLE.values())} can be "
+            "trained."
         )
     from peft import LoraConfig, get_peft_model
 

@@ -21,7 +21,7 @@ from transformers import DynamicCache
 
 from ..mllm.adapter import core
 from ..mllm.capture import AttentionCapture, capture_attention
-from .embedded_prompt import Embedded, embed_prompts
+from .embedded_prompt import Embedded, deepstack_inputs, embed_prompts
 from .encoded_images import Prompts
 from .log_probs import token_log_probs
 from .policy import recomputed_mlps
@@ -101,28 +101,29 @@ class CandidateForward(nn.Module):
                 positions=(first[:, None] + steps).expand(3, -1, -1),
             )
             run = self._cached if self.sharing == "cache" else self._packed
-            hidden, *rows = run(prompt, candidates, prompts.columns)
+            hidden, *rows = run(prompts, prompt, candidates)
             head = base.get_output_embeddings()
             log_probs, entropy = token_log_probs(hidden, completions.ids, head, self.temperature)
         return log_probs, entropy, rows[0] if rows else None
 
-    # Both ways take B prompts, the B · G candidates without their last tokens, and the prompts'
-    # columns. They return [(B · G, L, width) hidden states], and with `layers` also (B · G, L, C)
-    # attention rows, of the position before each token: the prompt's last, then all of the
-    # completion's but its last.
+    # Both ways take B prompts, as encoded and as embedded, and the B · G candidates without their
+    # last tokens. They return [(B · G, L, width) hidden states], and with `layers` also
+    # (B · G, L, C) attention rows, of the position before each token: the prompt's last, then all
+    # of the completion's but its last.
 
-    def _cached(self, prompt: Embedded, candidates: Embedded, columns: Tensor) -> list[Tensor]:
+    def _cached(self, prompts: Prompts, prompt: Embedded, candidates: Embedded) -> list[Tensor]:
         """Run the prompts, then the candidates on their repeated keys and values."""
         cache = DynamicCache(config=core(self.model).config.get_text_config())
         group, length = len(candidates.embeds) // len(prompt.embeds), candidates.embeds.shape[1]
         first = self._language(
-            columns,
+            prompts.columns,
             1,
             inputs_embeds=prompt.embeds,
             attention_mask=prompt.mask,
             position_ids=prompt.positions,
             past_key_values=cache,
             use_cache=True,
+            **deepstack_inputs(self.model, prompts, 0),
         )
         assert cache.get_seq_length() == prompt.mask.shape[1], "the cache was dropped"
         first = [found.repeat_interleave(group, dim=0) for found in first]
@@ -130,7 +131,7 @@ class CandidateForward(nn.Module):
             return first
         cache.batch_repeat_interleave(group)
         more = self._language(
-            columns.repeat_interleave(group, dim=0),
+            prompts.columns.repeat_interleave(group, dim=0),
             length,
             inputs_embeds=candidates.embeds,
             attention_mask=self._continuation_mask(prompt.mask, candidates.mask),
@@ -152,13 +153,13 @@ class CandidateForward(nn.Module):
         seen = [prompt[:, None].expand(-1, length, -1), own.expand(len(prompt), -1, -1)]
         return torch.cat(seen, dim=2)[:, None]
 
-    def _packed(self, prompt: Embedded, candidates: Embedded, columns: Tensor) -> list[Tensor]:
+    def _packed(self, prompts: Prompts, prompt: Embedded, candidates: Embedded) -> list[Tensor]:
         """Run one row per image: the prompt and then its candidates."""
         batch, (count, length) = len(prompt.embeds), candidates.mask.shape
         group, in_row = count // batch, count // batch * length
         positions = candidates.positions.reshape(3, batch, in_row)
         found = self._language(
-            columns,
+            prompts.columns,
             in_row + 1,
             inputs_embeds=torch.cat(
                 [prompt.embeds, candidates.embeds.reshape(batch, in_row, -1)], dim=1
@@ -166,6 +167,7 @@ class CandidateForward(nn.Module):
             attention_mask=packed_mask(prompt.mask, candidates.mask.view(batch, group, length)),
             position_ids=torch.cat([prompt.positions, positions], dim=2),
             use_cache=False,
+            **deepstack_inputs(self.model, prompts, in_row),
         )
         # (B, 1 + G · (L − 1), X) → (B · G, L, X)
         return [

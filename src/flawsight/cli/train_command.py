@@ -79,7 +79,9 @@ def train(
     ] = "default-model",
     model: Annotated[
         str | None,
-        typer.Option(help="Folder or hub name of a Qwen2.5-VL model. Default: the preset's."),
+        typer.Option(
+            help="Folder or hub name of a Qwen2.5-VL or Qwen3-VL model. Default: the preset's."
+        ),
     ] = None,
     config: Annotated[
         Path | None,

@@ -79,7 +79,7 @@ def one_step(case: Case) -> Step:
         encoder = core(mllm.model).get_encoder(modality="image")
         for name, weight in encoder.named_parameters():
             has_gradient = weight.grad is not None and bool(weight.grad.any())
-            if (has_gradient or weight.requires_grad) and "merger" not in name:
+            if (has_gradient or weight.requires_grad) and not name.startswith("merger."):
                 vision.append(name)
 
     hook = register_optimizer_step_pre_hook(see)
