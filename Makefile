@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 IMAGES ?= samples
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-anomalib test-ray benchmarks lint format clean
+.PHONY: demo test test-anomalib test-ray benchmarks lint format lock clean
 
 demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 	@# Exit code 1: some images could not be inspected, which its output says.
@@ -33,6 +33,12 @@ lint: $(VENV)/.installed-dev  ## Check format, style and types.
 format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+lock:  ## Write the container's packages with their hashes; needs uv. torch has an index of its own.
+	echo hatchling | uv pip compile --quiet pyproject.toml - --extra serve --extra postgres \
+	  --constraint constraints.txt --generate-hashes --python-version 3.12 \
+	  --python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-annotate --no-header \
+	  | awk '/^[a-z]/ {keep = !/^(cuda|nvidia|triton)/} keep' > deploy/requirements.lock
 
 clean:
 	rm -rf $(VENV)
