@@ -20,7 +20,7 @@ FAMILIES = {
     "glm4v_moe": ("GLM-4.5V", ""),
     "glm46v": ("GLM-4.6V", ""),
     "gemma3": ("Gemma 3", "images squeezed to a square"),
-    "gemma4": ("Gemma 4", "not supported: its images are no squares"),
+    "gemma4": ("Gemma 4", "not supported, not even by `vlm:MODEL`"),
     "idefics3": ("Idefics3", "tiles"),
     "smolvlm": ("SmolVLM", "tiles"),
     "internvl": ("InternVL 2.5, 3, 3.5", "tiles; names ending in -hf"),
