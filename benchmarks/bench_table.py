@@ -14,16 +14,14 @@ from flawsight.evaluate.metric_values import METRICS
 from flawsight.evaluate.tables import percent
 
 # The detectors of the bench, and their names in the table.
-RENDERED = {
-    "flawsight": "`default`", "flawsight:preset=paper": "`paper`", "vanilla": "vanilla",
-    "texture": "texture",
+DETECTORS = {
+    "flawsight": "`default`", "flawsight:preset=paper": "`paper`", "texture": "texture",
 }  # fmt: skip
-REAL = {detector: name for detector, name in RENDERED.items() if detector != "vanilla"}
-SECTIONS = {"rendered": RENDERED, "real": REAL}
+SECTIONS = ("rendered", "real")
 SHOWN = ("image_auroc", "image_balanced_accuracy", "pixel_auroc", "pixel_aupr", "pixel_aupro")
 
 
-def table(run: Path, section: str) -> str:
+def table(run: Path) -> str:
     """Return the Markdown table of RUN/metrics.csv."""
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
@@ -32,7 +30,7 @@ def table(run: Path, section: str) -> str:
     lines = []
     for dataset in dict.fromkeys(row["dataset"] for row in chosen):
         shown = ""
-        for detector, name in SECTIONS[section].items():
+        for detector, name in DETECTORS.items():
             found = [cells[dataset, detector, metric] for metric in SHOWN]
             if int(found[0]["normal"]) + int(found[0]["defective"]) <= 20:
                 break
@@ -57,7 +55,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("section", choices=SECTIONS)
     arguments = parser.parse_args()
-    publish(arguments.section, table(arguments.run, arguments.section), arguments.write)
+    publish(arguments.section, table(arguments.run), arguments.write)
 
 
 if __name__ == "__main__":
