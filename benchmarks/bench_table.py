@@ -1,4 +1,4 @@
-"""The metrics of a bench as one table: docs/results.md, "rendered", "real" and "choices".
+"""The metrics of a bench as one table: docs/results.md, "rendered" and "real".
 
     python benchmarks/bench_table.py RUN SECTION [--write]
 
@@ -14,35 +14,24 @@ from flawsight.evaluate.metric_values import METRICS
 from flawsight.evaluate.tables import percent
 
 # The detectors of the bench, and their names in the table.
-RENDERED = {
-    "flawsight": "`default`", "flawsight:preset=paper": "`paper`", "vanilla": "vanilla",
-    "texture": "texture",
+DETECTORS = {
+    "flawsight": "`default`", "flawsight:preset=paper": "`paper`", "texture": "texture",
 }  # fmt: skip
-REAL = {detector: name for detector, name in RENDERED.items() if detector != "vanilla"}
-CHOICES = (
-    "ReAL", "vanilla", "S_T only", "S_I only", "attention_row previous", "alpha 0.0", "alpha 1.0",
-    "layer 0", "layer 1", "layer 2", "layer 3", "tau_i 0.6", "tau_t 0.0", "tau_t 0.6",
-)  # fmt: skip
-PIXEL = ("pixel_auroc", "pixel_aupr", "pixel_aupro")
-BOTH = ("image_auroc", "image_balanced_accuracy", *PIXEL)
-SECTIONS = {
-    "rendered": (RENDERED, BOTH, "pooled"),
-    "real": (REAL, BOTH, "pooled"),
-    "choices": ({f"base · {name}": name for name in CHOICES}, PIXEL, "macro"),
-}
+SECTIONS = ("rendered", "real")
+SHOWN = ("image_auroc", "image_balanced_accuracy", "pixel_auroc", "pixel_aupr", "pixel_aupro")
 
 
-def table(run: Path, section: str) -> str:
+def table(run: Path) -> str:
     """Return the Markdown table of RUN/metrics.csv."""
-    detectors, metrics, group = SECTIONS[section]
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
-    chosen = [row for row in rows if row["group"] == group and row["dataset"] != "average"]
+    chosen = [row for row in rows if row["group"] == "pooled" and row["dataset"] != "average"]
     cells = {(row["dataset"], row["system"], row["metric"]): row for row in chosen}
     lines = []
     for dataset in dict.fromkeys(row["dataset"] for row in chosen):
-        for detector, name in detectors.items():
-            found = [cells[dataset, detector, metric] for metric in metrics]
+        shown = ""
+        for detector, name in DETECTORS.items():
+            found = [cells[dataset, detector, metric] for metric in SHOWN]
             if int(found[0]["normal"]) + int(found[0]["defective"]) <= 20:
                 break
             counts = f"{found[0]['normal']} + {found[0]['defective']}"
@@ -52,13 +41,12 @@ def table(run: Path, section: str) -> str:
                 [float(row[key]) if row[key] else None for key in ("value", "low", "high")]
                 for row in found
             )
-            lines.append([f"{dataset}, {counts}", name, *(percent(*value) for value in values)])
-    columns = ["data, good + defective", "detector", *(METRICS[name] for name in metrics)]
-    note = "In %, with 95 % bootstrap intervals over images."
-    if section == "choices":  # of one data set
-        note = f"{lines[0][0]} images. {note}"
-        columns, lines = ["choice", *columns[2:]], [line[1:] for line in lines]
-    return f"{markdown(columns, lines)}\n\n{note}"
+            data = f"{dataset}, {counts}"
+            values_shown = (percent(*value) for value in values)
+            lines.append(["" if data == shown else data, name, *values_shown])
+            shown = data
+    columns = ["data, good + defective", "detector", *(METRICS[name] for name in SHOWN)]
+    return f"{markdown(columns, lines)}\n\nIn %, with 95 % bootstrap intervals over images."
 
 
 def main() -> None:
@@ -67,7 +55,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("section", choices=SECTIONS)
     arguments = parser.parse_args()
-    publish(arguments.section, table(arguments.run, arguments.section), arguments.write)
+    publish(arguments.section, table(arguments.run), arguments.write)
 
 
 if __name__ == "__main__":

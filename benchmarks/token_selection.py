@@ -1,4 +1,4 @@
-"""What the tokens name and where they attend; docs/results.md: "naming", "words", "selection".
+"""What the tokens name and where they attend; docs/results.md: "naming", "selection".
 
     python benchmarks/token_selection.py SET --traces FOLDER [--model M] [--write]
 
@@ -48,8 +48,8 @@ SELECTIONS: dict[str, Settings] = {
 COLUMNS = {
     "naming": ["of the defective images", "share"],
     "selection": ["tokens", "pixel AUROC", "pixel AP"],
-    "words": ["kind of token", "tokens", "S_T", "S_I", "pixel AUROC", "pixel AP"],
 }
+KIND_COLUMNS = ["kind of token", "tokens", "S_T", "S_I", "pixel AUROC", "pixel AP"]
 Values = tuple[float, float]
 
 
@@ -229,8 +229,8 @@ def main() -> None:
         + f"\n\n{len(named)} images; {failed} without an answer, left out.",
         "selection": markdown(COLUMNS["selection"], selection)
         + "\n\nMeans over the images called defective, with 95 % bootstrap intervals.",
-        "words": markdown(COLUMNS["words"], kinds),
     }
+    print(markdown(KIND_COLUMNS, kinds))
     for section, text in sections.items():
         print(f"\n## {section}\n")
         publish(section, text, arguments.write)

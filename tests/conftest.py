@@ -31,6 +31,12 @@ from helpers.checkpoints import (
 )
 from helpers.flash import fake_flash
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--write-table`: write the families' table of docs/real-models.md instead of checking it."""
+    parser.addoption("--write-table", action="store_true")
+
+
 # A busy machine may take long over one example; that is no failure.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

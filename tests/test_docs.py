@@ -81,8 +81,6 @@ def test_every_figure_section_has_been_written_by_its_benchmark() -> None:
         "calibrated",
         "naming",
         "selection",
-        "words",
-        "choices",
         "service",
         "localize",
         "training_speed",

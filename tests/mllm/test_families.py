@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,11 +18,16 @@ import transformers
 from packaging import version
 from peft import LoraConfig, get_peft_model
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
-from transformers import AutoModelForImageTextToText
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as CLASSES
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.models.llava_onevision.modeling_llava_onevision import unpad_image
 
+from flawsight.cgro.encoded_images import collate, encode_image
+from flawsight.cgro.loss import candidate_means, token_losses
+from flawsight.cgro.policy import make_trainable, trainable_parameters
+from flawsight.cgro.shared_prompt import CandidateForward, Completions
 from flawsight.endpoint.generator import ServedGenerator
 from flawsight.errors import ModelError
 from flawsight.inspection import Trace
@@ -28,11 +35,13 @@ from flawsight.inspector import Inspector
 from flawsight.mllm.batch_size import image_bytes
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.families.registry import FAMILIES as SUPPORTED
+from flawsight.mllm.families.registry import family_of
 from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.mllm.replay import replay
 from flawsight.mllm.token_grid import WHOLE
 from flawsight.prompt import user_message
 from flawsight.settings import PRESETS
+from helpers import family_table
 from helpers.chat_server import chat_server
 from helpers.checkpoints import photo, write_json
 from helpers.families import FAMILIES, begin_with_think, stock_processor, teach, write_chat_vlm
@@ -42,6 +51,8 @@ SETTINGS = replace(PRESETS["paper"], image_grid=None, image_tokens=None, max_new
 PHOTOS = [photo(112, 140, 1), photo(84, 150, 2), photo(170, 60, 3)]
 NEW_EXPERTS = version.parse("5.18")
 CLOSE = {"rtol": 0, "atol": 1e-5}
+# By family: what its tests have found it capable of.
+FOUND: dict[str, set[str]] = defaultdict(set)
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,9 @@ def load(folder: Path, adapter: Path | None = None) -> MLLM:
 
 @pytest.fixture(scope="module")
 def mllm(stock: Stock) -> MLLM:
-    return load(stock.folder)
+    loaded = load(stock.folder)
+    FOUND[stock.folder.name].add("loads")
+    return loaded
 
 
 def assert_rows(trace: Trace, mllm: MLLM, image: Image.Image, ids: Tensor, rows: Tensor) -> None:
@@ -137,6 +150,7 @@ def test_rows_are_those_of_eager_attention(stock: Stock, mllm: MLLM) -> None:
         assert (maps.std(dim=1) > 0.1 * maps.mean(dim=1)).all()  # a fair judge
         for trace in (batch[index], alone[index], replayed[index]):
             assert_rows(trace, mllm, image, ids, rows)
+    FOUND[stock.folder.name].add("traced")
 
 
 def test_rows_of_an_adapter_are_those_of_eager_attention(stock: Stock, tmp_path: Path) -> None:
@@ -156,7 +170,7 @@ def test_rows_of_an_adapter_are_those_of_eager_attention(stock: Stock, tmp_path:
     assert_rows(trace, mllm, PHOTOS[0], *stock.rows(adapted, PHOTOS[0], response))
 
 
-def test_the_default_preset_gives_verdict_map_and_words(mllm: MLLM) -> None:
+def test_the_default_preset_gives_verdict_map_and_words(stock: Stock, mllm: MLLM) -> None:
     """As `flawsight inspect --model` without options, of a model that keeps to the form."""
     before = mllm.model.generation_config.to_dict()
     teach(mllm, "<think>A dark scratch near the left edge.</think><answer>Yes</answer>")
@@ -170,6 +184,48 @@ def test_the_default_preset_gives_verdict_map_and_words(mllm: MLLM) -> None:
         assert inspection.anomaly_map.shape == (image.height, image.width)
         assert inspection.anomaly_map.std() > 0
     assert image_bytes(mllm, PRESETS["default"]) > 0
+    FOUND[stock.folder.name].add("asked")
+
+
+def test_a_step_of_training_is_that_of_plain_grpo(stock: Stock, mllm: MLLM) -> None:
+    """Its loss and gradients, every candidate with its own prompt; other families are refused."""
+    try:
+        policy = make_trainable(replace(mllm, model=deepcopy(mllm.model)), 4, 8, seed=0)
+    except ModelError as error:
+        if "can be trained" not in str(error):
+            raise
+        return
+    for name, weight in policy.model.named_parameters():
+        if "lora_B" in name or "lm_head" in name:
+            nn.init.normal_(weight, std=0.2)
+    end = policy.processor.tokenizer.eos_token_id
+    done = Completions.of([[5, 6, 7, 8, end], [9, 10, end]], end, policy.device)
+    prompts = collate([encode_image(policy, PHOTOS[0], SETTINGS)], policy)
+    ours, _, _ = CandidateForward(policy.model, "cache", 1.0, "sdpa", None)(prompts, done)
+    advantages = torch.tensor([0.7, -0.7])
+    reference = ours.detach() - 0.1
+    losses, _ = token_losses(ours, ours.detach(), reference, advantages, 0.04)
+    loss = candidate_means(losses, done.mask).mean()
+    loss.backward()
+    gradients = [weight.grad.clone() for _, weight in trainable_parameters(policy.model)]
+    policy.model.zero_grad()
+
+    inputs = encode_prompts(policy, [PHOTOS[0]] * 2, SETTINGS).inputs
+    more = {"input_ids": done.ids, "attention_mask": done.mask.long()}
+    more["mm_token_type_ids"] = torch.zeros_like(done.ids)
+    inputs |= {name: torch.cat([inputs[name], added], dim=1) for name, added in more.items()}
+    logits = policy.model(**inputs).logits[:, -done.ids.shape[1] - 1 : -1]
+    plain = logits.log_softmax(-1).gather(-1, done.ids[..., None])[..., 0]
+    gain = (plain - plain.detach()).exp() * advantages[:, None]
+    kl = (reference - plain).exp() - (reference - plain) - 1
+    means = [(0.04 * kl - gain)[row, mask].mean() for row, mask in enumerate(done.mask)]
+    expected = (means[0] + means[1]) / 2
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-5)
+    for (name, weight), found in zip(trainable_parameters(policy.model), gradients, strict=True):
+        assert weight.grad.norm() > 0, name
+        assert (found - weight.grad).norm() <= 1e-4 * weight.grad.norm() + 1e-7, name
+    FOUND[stock.folder.name].add("trained")
 
 
 # (height, width) of images, and (top, left, bottom, right) of the square in shares of them.
@@ -340,3 +396,29 @@ def test_the_padding_of_llava_onevision_is_cut_off_as_its_model_does(
 def test_every_model_type_has_a_checkpoint() -> None:
     tested = {family.removesuffix("_llama") for family in FAMILIES}
     assert tested == {name for family in SUPPORTED for name in family.model_types}
+
+
+def test_gemma_4_is_refused() -> None:
+    with pytest.raises(ModelError, match="cannot read the attention of 'gemma4' models"):
+        family_of("gemma4")
+    FOUND["gemma4"] = set()
+
+
+def test_the_table_of_the_docs_is_what_these_tests_found(request: pytest.FixtureRequest) -> None:
+    """Of the families that ran here; `--write-table` writes it."""
+    ran = {getattr(item, "originalname", "") for item in request.session.items}
+    if not {name for name in globals() if name.startswith("test_")} <= ran:
+        pytest.skip("not all tests of the families ran")
+    found = {}
+    for model_type in FOUND:
+        variants = [name for name in FOUND if name.removesuffix("_llama") == model_type]
+        if variants:
+            model_class = CLASSES[type(AutoConfig.for_model(model_type))].__name__
+            found[model_type] = model_class, set.intersection(*(FOUND[name] for name in variants))
+    assert found.keys() <= family_table.FAMILIES.keys()
+    page = family_table.PAGE.read_text()
+    expected = family_table.with_rows(page, found)
+    if request.config.getoption("--write-table"):
+        family_table.PAGE.write_text(expected)
+    else:
+        assert page == expected, "run this file with --write-table"
