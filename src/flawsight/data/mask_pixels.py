@@ -1,5 +1,6 @@
 """A mask file of any format and pixel type → which of its pixels are defective."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,16 @@ def read_marked(path: Path) -> tuple[Mask, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            # Not from the path: Pillow 13 maps turned TIFF files into memory with swapped sides.
+            content = path.read_bytes()
+            with Image.open(io.BytesIO(content)) as file:
                 if getattr(file, "n_frames", 1) > 1 and file.format != "MPO":
                     raise DatasetError(f"The mask {path} has several pages; save it as one.")
                 deep = any(";16" in str(tile) for tile in file.tile)
                 file.load()
                 orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
                 values = _values(file, path, deep)
-                lossy = _is_lossy(file, path)
+                lossy = _is_lossy(file, content)
     except DatasetError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
@@ -57,7 +60,7 @@ def _values(image: Image.Image, path: Path, deep: bool) -> NDArray[Any]:
         raise DatasetError(
             f"The mask {path} has colours of 16 bits, of which 8 are lost; save it as grey."
         )
-    if np.ptp(alpha) and np.ptp(values > 0) == 0:
+    if np.ptp(alpha) and len(np.unique(values > 0)) == 1:
         raise DatasetError(
             f"The mask {path} differs in its transparency alone, which does not count. Save it as "
             "grey, black where the part is normal."
@@ -67,9 +70,9 @@ def _values(image: Image.Image, path: Path, deep: bool) -> NDArray[Any]:
     return values
 
 
-def _is_lossy(image: Image.Image, path: Path) -> bool:
+def _is_lossy(image: Image.Image, content: bytes) -> bool:
     if image.format == "WEBP":
-        return b"VP8L" not in path.read_bytes()
+        return b"VP8L" not in content
     return image.format in _LOSSY or image.info.get("compression") in ("jpeg", "webp")
 
 
