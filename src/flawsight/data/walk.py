@@ -16,8 +16,8 @@ MASK_FOLDERS = frozenset(
 def walk(folder: Path, skip: Collection[str] = ()) -> tuple[list[Path], list[Path]]:
     """Return the sorted files below a folder, and the folders that were not entered.
 
-    Links to folders are followed; each real folder is entered once, so circles end. Hidden files
-    and folders are left out. Broken links are returned.
+    Links to folders are followed, but not to folders above; each real folder is entered once.
+    Hidden files and folders are left out. Broken links are returned.
 
     Args:
         folder: may not exist.
@@ -28,7 +28,7 @@ def walk(folder: Path, skip: Collection[str] = ()) -> tuple[list[Path], list[Pat
     """
     files: list[Path] = []
     skipped: list[Path] = []
-    seen: set[str] = set()
+    seen = {str(parent) for parent in folder.resolve().parents}
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
