@@ -202,31 +202,37 @@ def test_kolektor(tmp_path: Path) -> None:
 def test_vision(tmp_path: Path) -> None:
     root = tmp_path / "VISION-Datasets"
     square = [1, 1, 3, 1, 3, 2, 1, 2]
-    run_lengths = {"counts": [1, 2], "size": [4, 6]}
+    run_lengths = {"counts": [21, 2, 1], "size": [4, 6]}
     coco = {
-        "images": [{"id": i, "file_name": f"{i:06d}.jpg"} for i in range(3)],
+        "images": [{"id": i, "file_name": f"{i:06d}.jpg"} for i in range(4)],
         "categories": [{"id": 7, "name": "thunderbolt"}, {"id": 8, "name": "break"}],
         "annotations": [
             {"image_id": 1, "category_id": 7, "segmentation": [square]},
             {"image_id": 2, "category_id": 8, "segmentation": [square]},
             {"image_id": 2, "category_id": 7, "segmentation": run_lengths},
+            {"image_id": 3, "category_id": 7, "segmentation": [square]},
+            {"image_id": 3, "category_id": 7, "segmentation": [], "bbox": [1, 1, 2, 1]},
         ],
     }
     for split in ("train", "val"):
-        write_all(root, *(f"Cable/{split}/{i:06d}.jpg" for i in range(3)))
+        write_all(root, *(f"Cable/{split}/{i:06d}.jpg" for i in range(4)))
         (root / f"Cable/{split}/_annotations.coco.json").write_text(json.dumps(coco))
     write_all(root, "Cable/inference/000000.jpg")
     dataset = open_one("vision", tmp_path)
     assert rows(dataset) == [
         (f"Cable/{folder}/{index:06d}.jpg", int(index > 0), "Cable", split, kind, None)
         for split, folder in (("train", "train"), ("validation", "val"))
-        for kind, index in (("break+thunderbolt", 2), ("good", 0), ("thunderbolt", 1))
-    ]
-    unknown, _, outlined = dataset.split("train").samples
-    assert not unknown.pixel_labelled
+        for kind, index in (
+            ("break+thunderbolt", 2), ("good", 0), ("thunderbolt", 1), ("thunderbolt", 3),
+        )
+    ]  # fmt: skip
+    both, _, outlined, boxed = dataset.split("train").samples
+    assert not boxed.pixel_labelled
     expected = np.zeros((4, 6), bool)
-    expected[1:3, 1:4] = True
+    expected[1:2, 1:3] = True
     np.testing.assert_array_equal(read_gt_mask(outlined, (4, 6)), expected)
+    expected[1:3, 5] = True
+    np.testing.assert_array_equal(read_gt_mask(both, (4, 6)), expected)
     (root / "Cable/val/_annotations.coco.json").write_text('{"images": []}')
     with pytest.raises(DatasetError, match="COCO"):
         open_datasets(str(root))

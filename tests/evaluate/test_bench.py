@@ -303,3 +303,27 @@ def test_truth_is_what_was_given(dataset: Dataset, tmp_path: Path) -> None:
     run_detector(tmp_path / "out", dataset, scripted(dataset, maps=False), ignore)
     lines = (tmp_path / "out/parts/truth.jsonl").read_text().splitlines()
     assert [Sample.from_json(json.loads(line)) for line in lines[1:]] == list(dataset.samples)
+
+
+def test_without_a_mask_there_are_no_pixel_metrics_and_the_table_says_why(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    def scored(missing: set[str]) -> list[MetricValue]:
+        samples = tuple(
+            replace(s, mask=None) if s.category in missing else s for s in dataset.samples
+        )
+        part = replace(dataset, name="-".join(["set", *missing]), samples=samples)
+        run = run_detector(tmp_path / "bench", part, scripted(part), ignore)
+        return score_run(run, resamples=3)[0]
+
+    (found,) = {
+        (v.value, v.note) for v in scored({"disc", "plate"})
+        if v.metric.startswith("pixel") and v.group in ("pooled", "macro")
+    }  # fmt: skip
+    assert found == (None, "no pixel metrics: no mask with a defective pixel was read")
+    values = scored({"disc"})
+    assert value(values, "pixel_accuracy", "disc") is None
+    assert value(values, "pixel_accuracy", "plate") is not None
+    (pooled,) = (v for v in values if (v.metric, v.group) == ("pixel_aupro", "pooled"))
+    assert pooled.note == "without 4 defective images that have no mask"
+    assert not any(v.note for v in scored(set()))

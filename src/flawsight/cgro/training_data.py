@@ -8,13 +8,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..data.dataset import Sample
 from ..data.open import open_datasets
+from ..data.unused import left_out_line
 from ..errors import DatasetError, FlawsightError
 from ..io.images import read_image
 
@@ -38,10 +39,14 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images to train on and to validate with, both of both classes; no image is in both."""
+    """Images to train on and to validate with, both of both classes; no image is in both.
+
+    `notes` say which files of the data sets are left out.
+    """
 
     train: tuple[LabelledImage, ...]
     validation: tuple[LabelledImage, ...]
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def balance(self) -> dict[str, dict[str, int]]:
         """Return the number of images by part and class."""
@@ -72,8 +77,10 @@ def read_training_data(
     """
     train: list[Sample] = []
     kept: list[Sample] = []
+    notes: list[str | None] = []
     for spec in specs:
         for dataset in open_datasets(spec):
+            notes.append(left_out_line(dataset))
             samples = dataset.samples
             splits = {sample.split for sample in samples}
             split = next(name for name in ("train", "test", "validation") if name in splits)
@@ -83,7 +90,9 @@ def read_training_data(
             if split == "train" and not validation:
                 kept += [sample for sample in samples if sample.split == "validation"]
     for spec in validation:
-        kept += [sample for dataset in open_datasets(spec) for sample in dataset.samples]
+        for dataset in open_datasets(spec):
+            notes.append(left_out_line(dataset))
+            kept += dataset.samples
     images = _labelled(train)
     held_out = _labelled(kept)
     if not held_out:
@@ -98,7 +107,8 @@ def read_training_data(
                 f"No {missing} images are left for {name}. Add images, give others with "
                 "--validation, or change validation_share."
             )
-    return TrainingData(tuple(images), tuple(_limited(held_out, limit, seed)))
+    said = tuple(note for note in notes if note is not None)
+    return TrainingData(tuple(images), tuple(_limited(held_out, limit, seed)), notes=said)
 
 
 def _labelled(samples: Sequence[Sample]) -> list[LabelledImage]:

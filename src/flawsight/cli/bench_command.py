@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..errors import FlawsightError, RunFolderError, SettingsError
 from . import options
-from .shell import console, errors, explained, progress_bar, say
+from .shell import console, errors, explained, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -85,15 +85,20 @@ def bench(
         elif not data:
             raise SettingsError("Name at least one data set: --data PATH, or --from RUN.")
         else:
+            from ..data.coco_annotations import polygon_codec
             from ..data.open import open_datasets
+            from ..data.unused import left_out_line
             from ..evaluate.ablation import ablation_specs
             from ..metrics.text_overlap import rouge_scorer
 
             datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
+            warn(map(left_out_line, datasets))
             if limit is not None:
                 datasets = [dataset.limited(limit) for dataset in datasets]
+            if any(sample.polygons for dataset in datasets for sample in dataset.samples):
+                polygon_codec()  # if it is missing, better now than after the last image
             if any(sample.reference for dataset in datasets for sample in dataset.samples):
-                rouge_scorer()  # if it is missing, better now than after the last image
+                rouge_scorer()
             if ablation:
                 detector = ablation_specs(model, r1, cgro)
             complete = _run(out, datasets, detector or ["flawsight"], batch_size)

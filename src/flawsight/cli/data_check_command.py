@@ -29,9 +29,9 @@ def check(
 ) -> None:
     """Count the images of data sets, and find files that would distort a measurement.
 
-    Finds unreadable images and masks, masks of another size than their upright image, masks
-    without an image, defective images without a mask, empty masks, masks of normal images, and
-    images that occur in two splits or with two labels.
+    Finds unreadable images and masks, masks that do not fit their image or may have to be turned,
+    masks without an image, defective images without a mask, masks of nothing or of more than 90 %,
+    masks of normal images, images that occur in two splits or with two labels, and other files.
 
     Examples:
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ..errors import DatasetError
 from . import options
-from .shell import console, explained, print_counts, say
+from .shell import console, explained, print_counts, say, warn
 
 
 def mix(
@@ -39,11 +39,13 @@ def mix(
     """
     from ..data.open import open_datasets
     from ..data.training_mix import shared_products, training_mix_apart
+    from ..data.unused import left_out_line
     from ..io.files import write_atomically
 
     with explained():
         datasets = [d for spec in data for d in open_datasets(spec, data_root)]
         tested = [d for spec in test_data or [] for d in open_datasets(spec, data_root)]
+        warn(map(left_out_line, datasets))
         names = Counter(dataset.name for dataset in datasets)
         if twice := sorted(name for name, count in names.items() if count > 1):
             raise DatasetError(f"Data sets need different names; twice: {', '.join(twice)}.")

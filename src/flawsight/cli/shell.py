@@ -2,7 +2,7 @@
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -46,6 +46,13 @@ def explained() -> Iterator[None]:
 def say(text: str, where: Console = console) -> None:
     """Print a line of Rich's markup, neither wrapped nor with coloured numbers."""
     where.print(text, soft_wrap=True, highlight=False)
+
+
+def warn(notes: Iterable[str | None]) -> None:
+    """Print notes; None is left out."""
+    for note in notes:
+        if note is not None:
+            say(f"[yellow]Note:[/] {escape(note)}")
 
 
 @contextmanager

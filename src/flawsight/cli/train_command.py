@@ -13,7 +13,7 @@ from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
 from . import options
-from .shell import console, explained, progress_bar, say
+from .shell import console, explained, progress_bar, say, warn
 from .train_output import balance_line, show_candidates, step_line
 
 
@@ -162,6 +162,7 @@ def train(
                 data, validation or [], chosen.validation_share, chosen.validation_images,
                 chosen.seed,
             )  # fmt: skip
+        warn(found.notes)
         say(balance_line(found.balance(), chosen))
         images = [*found.train, *found.validation]
         if accelerator.is_main_process:

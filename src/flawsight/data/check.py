@@ -11,10 +11,13 @@ from PIL import Image
 from ..errors import DatasetError, ImageError
 from ..io.images import SUFFIXES, read_image
 from .dataset import Dataset, Sample
-from .masks import read_gt_mask
+from .mask_pairs import unmarked
+from .masks import MaskSizeError, may_be_turned, read_gt_mask, read_mask_file
+from .unused import left_out
+from .walk import MASK_FOLDERS
 
-_MASK_ENDINGS = ("_mask", "_label", "_gt", "_ground_truth")
-_MASK_FOLDERS = {"ground_truth", "gt", "mask", "masks"}
+# The share of an image above which a mask is taken to be inverted or no mask at all.
+_MOST = 0.9
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] = lambda: None
     findings: list[Finding] = []
     by_hash: dict[bytes, list[Sample]] = {}
     some_masks = any(s.label == 1 and s.pixel_labelled for s in dataset.samples)
-    unmasked = 0
+    unmasked = resized = 0
     for sample in dataset.samples:
         size: tuple[int, int] | None = None
         try:
@@ -66,14 +69,24 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] = lambda: None
             by_hash.setdefault(_pixel_hash(image), []).append(sample)
         except ImageError as error:
             findings.append(Finding("unreadable image", sample.image, str(error)))
-        findings += _check_mask(sample, size)
+        of_mask = list(_check_mask(sample, size))
+        findings += of_mask
+        resized += size is not None and not of_mask and _is_resized(sample, size)
         if not sample.pixel_labelled:
             unmasked += 1
             if some_masks:
                 findings.append(Finding("defective image without mask", sample.image))
         on_sample()
-    findings += [Finding("mask without image", path) for path in _orphans(dataset)]
-    notes = []
+    findings += _check_names(dataset.samples)
+    findings += _check_unused(dataset)
+    notes = [
+        f"{len(files)} other files ({reason}), like {files[0]}."
+        for reason, files in _not_read(dataset).items()
+    ]
+    if resized:
+        notes.append(
+            f"{resized} masks are resized to their image, which has the same aspect ratio."
+        )
     if unmasked and not some_masks:
         notes.append(
             f"None of the {unmasked} defective images has a mask: only image-level metrics can be "
@@ -96,7 +109,7 @@ def _counts(samples: Iterable[Sample]) -> tuple[Count, ...]:
     for sample in samples:
         key = (sample.split, sample.category, sample.class_name)
         images[key] += 1
-        masks[key] += sample.mask is not None or bool(sample.polygons)
+        masks[key] += sample.has_mask
     return tuple(Count(*key, images[key], masks[key]) for key in sorted(images))
 
 
@@ -108,24 +121,72 @@ def _pixel_hash(image: Image.Image) -> bytes:
 
 def _check_mask(sample: Sample, size: tuple[int, int] | None) -> Iterator[Finding]:
     """Check a mask against its upright image of (height, width), None if that is unreadable."""
-    if sample.mask is None and (not sample.polygons or size is None):
+    if not sample.has_mask or (sample.mask is None and size is None):
         return
     path = sample.mask or sample.image
     try:
-        gt_mask = read_gt_mask(sample, size if sample.mask is None else None)
+        gt_mask = read_gt_mask(sample, size)
+        ambiguous = size is not None and may_be_turned(sample, size)
+    except MaskSizeError as error:
+        yield Finding("mask of another size than its image", path, str(error))
+        return
     except DatasetError as error:
         yield Finding("unreadable mask", path, str(error))
         return
-    if size is not None and gt_mask.shape != size:
-        height, width = gt_mask.shape
-        detail = f"{width}×{height} pixels, its image {size[1]}×{size[0]}"
-        if gt_mask.shape == size[::-1]:
-            detail += "; perhaps only the image is marked as rotated (EXIF)"
-        yield Finding("mask of another size than its image", path, detail)
+    if ambiguous:
+        taken = "upright" if sample.mask is not None else "of the stored pixels"
+        detail = f"its image is marked as turned (EXIF); taken to be {taken}"
+        yield Finding("mask that may have to be turned", path, detail)
     if sample.label == 1 and not gt_mask.any():
         yield Finding("empty mask of a defective image", path)
+    if sample.label == 1 and gt_mask.mean() > _MOST:
+        detail = f"{gt_mask.mean():.1%}; is black the normal part?"
+        yield Finding(f"mask of more than {_MOST:.0%} of its image", path, detail)
     if sample.label == 0 and gt_mask.any():
         yield Finding("mask of a normal image is not empty", path, f"{gt_mask.sum()} pixels")
+
+
+def _is_resized(sample: Sample, size: tuple[int, int]) -> bool:
+    if sample.mask is None or sample.mask.is_dir():
+        return False
+    with Image.open(sample.mask) as file:
+        return sorted(file.size) != sorted(size)
+
+
+def _check_names(samples: Iterable[Sample]) -> Iterator[Finding]:
+    """Name images that differ from another one in their suffix alone."""
+    seen: dict[Path, Path] = {}
+    for sample in samples:
+        other = seen.setdefault(sample.image.with_suffix(""), sample.image)
+        if other != sample.image:
+            detail = f"and {other.name}, both taken as images; is one the mask of the other?"
+            yield Finding("images of one name", sample.image, detail)
+
+
+def _check_unused(dataset: Dataset) -> Iterator[Finding]:
+    paths = set()
+    for file in left_out(dataset):
+        paths.add(file.path)
+        kind = "file left out" if file.kind == "left out" else file.kind
+        yield Finding(kind, file.path, file.reason)
+    of_normal = [file.path for file in dataset.unused if file.kind == "mask of a normal image"]
+    for path in of_normal:
+        try:
+            if count := read_mask_file(path).sum():
+                yield Finding("mask of a normal image is not empty", path, f"{count} pixels")
+        except DatasetError as error:
+            yield Finding("unreadable mask", path, str(error))
+    for path in _orphans(dataset):
+        if path not in paths and path not in of_normal:
+            yield Finding("mask without image", path)
+
+
+def _not_read(dataset: Dataset) -> dict[str, list[Path]]:
+    by_reason: dict[str, list[Path]] = {}
+    for file in dataset.unused:
+        if file.kind == "not read":
+            by_reason.setdefault(file.reason, []).append(file.path)
+    return by_reason
 
 
 def _check_duplicates(same: list[Sample]) -> Iterator[Finding]:
@@ -166,7 +227,7 @@ def _orphans(dataset: Dataset) -> list[Path]:
         for file in _files(folder):
             if file in used or file in images or file.suffix.lower() not in SUFFIXES:
                 continue
-            bare = _without_ending(file.stem)
+            bare = unmarked(file.stem) or file.stem
             if folder in image_folders and bare == file.stem:
                 continue  # an image that the data set leaves out, not a mask
             if bare not in stems and (folder in image_folders or file.stem not in stems):
@@ -182,12 +243,5 @@ def _files(folder: Path) -> list[Path]:
 def _unused_mask_folders(image_folders: set[Path], used: Iterable[Path]) -> set[Path]:
     """Return folders like ground_truth/crack, next to test/, in which no sample has its mask."""
     tops = {parent for folder in image_folders for parent in (folder.parent, folder.parent.parent)}
-    found = (path for top in tops for name in _MASK_FOLDERS for path in _files(top / name))
+    found = (path for top in tops for name in MASK_FOLDERS for path in _files(top / name))
     return {path for path in found if path.is_dir()} - set(used) - image_folders
-
-
-def _without_ending(stem: str) -> str:
-    for ending in _MASK_ENDINGS:
-        if stem.lower().endswith(ending):
-            return stem[: -len(ending)]
-    return stem

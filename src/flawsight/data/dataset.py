@@ -2,11 +2,12 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ..errors import DatasetError
 
 Polygon = tuple[tuple[float, float], ...]
+RunLengths = str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,11 @@ class Sample:
         category: the product, like "bottle".
         split: "train", "validation" or "test".
         class_name: kind of defect, like "crack"; "good" if normal.
-        mask: file of the ground-truth mask, defective pixels above 0; None if there is none.
+        mask: file of the ground-truth mask, or folder of masks to unite; None if there is none.
         polygons: the ground-truth mask as polygons instead of a file: (x, y) vertices in pixels.
         reference: a text to compare explanations with.
+        run_lengths: the ground-truth mask as COCO's run lengths, united with `polygons`.
+        annotated_size: (height, width) that polygons and run lengths are of; None if unknown.
     """
 
     image: Path
@@ -32,11 +35,18 @@ class Sample:
     mask: Path | None = None
     polygons: tuple[Polygon, ...] = ()
     reference: str | None = None
+    run_lengths: tuple[RunLengths, ...] = ()
+    annotated_size: tuple[int, int] | None = None
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the defective pixels are given, by a file or by annotations."""
+        return self.mask is not None or bool(self.polygons or self.run_lengths)
 
     @property
     def pixel_labelled(self) -> bool:
         """Whether the defective pixels are known; a normal image has none."""
-        return self.label == 0 or self.mask is not None or bool(self.polygons)
+        return self.label == 0 or self.has_mask
 
     def to_json(self) -> dict[str, Any]:
         """Return the sample as JSON types."""
@@ -48,17 +58,42 @@ class Sample:
         """Return the sample that `to_json` wrote."""
         mask = None if values["mask"] is None else Path(values["mask"])
         polygons = tuple(tuple((x, y) for x, y in polygon) for polygon in values["polygons"])
-        typed = {"image": Path(values["image"]), "mask": mask, "polygons": polygons}
+        runs = tuple(r if isinstance(r, str) else tuple(r) for r in values.get("run_lengths", ()))
+        size = values.get("annotated_size")
+        typed: dict[str, Any] = {
+            "image": Path(values["image"]),
+            "mask": mask,
+            "polygons": polygons,
+            "run_lengths": runs,
+            "annotated_size": None if size is None else tuple(size),
+        }
         return cls(**values | typed)
 
 
 @dataclass(frozen=True)
+class UnusedFile:
+    """A file in a data set's folder that is neither an image nor a mask of it, and why."""
+
+    path: Path
+    kind: Literal["mask without image", "mask of a normal image", "left out", "not read"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A named collection of samples. `samples` are sorted by category, split, class and name."""
+    """A named collection of samples.
+
+    Attributes:
+        name: of the data set.
+        root: its folder.
+        samples: sorted by category, split, class and name.
+        unused: the other files of its folder; if a list names the images, masks of normal ones.
+    """
 
     name: str
     root: Path
     samples: tuple[Sample, ...]
+    unused: tuple[UnusedFile, ...] = ()
 
     @property
     def categories(self) -> list[str]:

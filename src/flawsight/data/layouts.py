@@ -5,16 +5,17 @@ is another one. Masks are matched to images by name, never by order.
 """
 
 import csv
-import json
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
-from ..io.images import SUFFIXES
-from .dataset import Polygon, Sample
+from .coco_annotations import read_coco
+from .dataset import Sample
+from .mask_pairs import MaskFinder as MaskFinder
+from .mask_pairs import pair_masks
 from .masks import read_mask_file
+from .walk import MASK_FOLDERS, folders_of
 
 Reader = Callable[[Path], list[Sample] | None]
 
@@ -27,11 +28,10 @@ SPLITS = {
     "valid": "validation",
     "validation": "validation",
 }
-_MASK_ENDINGS = ("", "_mask", "_label")
 
 
 def read_mvtec(root: Path) -> list[Sample] | None:
-    """Read `[CATEGORY/]{train,validation,test}/CLASS/*`, masks in `ground_truth/CLASS/`.
+    """Read `[CATEGORY/]{train,validation,test}/CLASS/**`, masks in `ground_truth/CLASS/`.
 
     The class "good" (or "ok", "normal") is normal, every other one defective. Without category
     folders, the category is the root's name. As in MVTec 3D-AD, a class may instead have its
@@ -42,7 +42,7 @@ def read_mvtec(root: Path) -> list[Sample] | None:
     """
     if _split_folders(root):
         return _read_category(root)
-    parts = {folder: _read_category(folder) for folder in _folders(root) if _split_folders(folder)}
+    parts = {f: _read_category(f) for f in folders_of(root) if _split_folders(f)}
     if not parts:
         return None
     return [sample for samples in parts.values() for sample in samples]
@@ -50,15 +50,22 @@ def read_mvtec(root: Path) -> list[Sample] | None:
 
 def _read_category(folder: Path) -> list[Sample]:
     samples = []
-    for split_folder in _split_folders(folder):
-        for class_folder in _folders(split_folder):
+    splits = _split_folders(folder)
+    names = {f.name.lower() for split in splits for f in folders_of(split)} - MASK_FOLDERS
+    for split_folder in splits:
+        masks = [*_mask_folders(folder), *_mask_folders(split_folder)]
+        for class_folder in folders_of(split_folder):
+            if class_folder in masks:
+                continue
             name = class_folder.name
-            images, masks = class_folder, folder / "ground_truth" / name
-            if (class_folder / "rgb").is_dir():
-                images, masks = class_folder / "rgb", class_folder / "gt"
             label = int(name.lower() not in NORMAL)
             split = SPLITS[split_folder.name.lower()]
-            samples += _read_class(images, masks, label, folder.name, split, name)
+            if (class_folder / "rgb").is_dir():
+                images, of_class = class_folder / "rgb", [class_folder / "gt"]
+            else:
+                images = class_folder
+                of_class = [_child(_child(f, split_folder.name) or f, name) or f for f in masks]
+            samples += _read_class(images, of_class, label, folder.name, split, name, names)
     if not samples:
         raise DatasetError(
             f"The category {folder.name} is empty: expected images in {folder}/test/CLASS/, like "
@@ -68,15 +75,26 @@ def _read_category(folder: Path) -> list[Sample]:
 
 
 def _read_class(
-    images: Path, masks: Path, label: int, category: str, split: str, name: str
+    images: Path,
+    masks: Sequence[Path],
+    label: int,
+    category: str,
+    split: str,
+    name: str,
+    classes: Collection[str],
 ) -> list[Sample]:
-    """Return the images of a folder as samples of one class, with their masks if defective."""
-    if label == 0:
-        return [Sample(image, 0, category, split, "good") for image in _images(images)]
-    finder = MaskFinder(masks)
-    return [
-        Sample(image, 1, category, split, name, finder.find(image)) for image in _images(images)
-    ]
+    """Return the images below a folder as samples of one class, with their masks."""
+    contrary = set(SPLITS) | (NORMAL if label else DEFECTIVE)
+    samples = []
+    for image, mask in pair_masks(images, masks, classes):
+        inner = image.relative_to(images).parts[:-1]
+        if wrong := next((part for part in inner if part.lower() in contrary), None):
+            raise DatasetError(
+                f"{image} lies in a folder {wrong} inside of {images}, which is "
+                f"{'defective' if label else 'normal'} and {split}. Move or rename the folder."
+            )
+        samples.append(Sample(image, label, category, split, name if label else "good", mask))
+    return samples
 
 
 def read_good_bad(root: Path) -> list[Sample] | None:
@@ -86,16 +104,16 @@ def read_good_bad(root: Path) -> list[Sample] | None:
     """
     kinds = {
         folder: int(folder.name.lower() in DEFECTIVE)
-        for folder in _folders(root)
+        for folder in folders_of(root)
         if folder.name.lower() in NORMAL | DEFECTIVE
     }
     if set(kinds.values()) != {0, 1}:
         return None
+    names = {folder.name.lower() for folder in kinds}
     samples = []
     for folder, label in kinds.items():
-        masks = root / "ground_truth" / folder.name
-        masks = masks if masks.is_dir() else masks.parent
-        samples += _read_class(folder, masks, label, root.name, "test", folder.name)
+        masks = [_child(f, folder.name) or f for f in _mask_folders(root)]
+        samples += _read_class(folder, masks, label, root.name, "test", folder.name, names)
     return samples
 
 
@@ -107,7 +125,7 @@ def read_visa(root: Path) -> list[Sample] | None:
     """
     table = root / "split_csv" / "1cls.csv"
     if not table.is_file():
-        if any((folder / "Data" / "Images").is_dir() for folder in _folders(root)):
+        if any((folder / "Data" / "Images").is_dir() for folder in folders_of(root)):
             raise DatasetError(
                 f"{root} looks like VisA, but has no split_csv/1cls.csv with the split into "
                 "train and test. Unpack the published archive whole."
@@ -121,7 +139,7 @@ def read_visa(root: Path) -> list[Sample] | None:
     samples = []
     for row in rows:
         label = int(row["label"].strip().lower() not in NORMAL)
-        mask = root / row["mask"] if label and row["mask"] else None
+        mask = root / row["mask"] if row["mask"] else None
         split = SPLITS.get(row["split"].strip().lower(), row["split"])
         name = "bad" if label else "good"
         samples.append(Sample(root / row["image"], label, row["object"], split, name, mask))
@@ -138,23 +156,17 @@ def read_kolektor(root: Path) -> list[Sample] | None:
         DatasetError: if a label is missing or unreadable: the class is then unknown.
     """
     samples = []
-    for folder in _folders(root):
+    for folder in folders_of(root):
         if not folder.name.lower().startswith("kos"):
             continue
-        masks = MaskFinder(folder)
-        for image in _images(folder):
-            if image.stem.endswith("_label"):
-                continue
-            mask = masks.find(image)
+        for image, mask in pair_masks(folder, ()):
             if mask is None:
                 raise DatasetError(
                     f"{image} has no {image.stem}_label.bmp; in KolektorSDD every image "
                     "has one. Unpack the published archive whole."
                 )
             label, name = (1, "defect") if read_mask_file(mask).any() else (0, "good")
-            samples.append(
-                Sample(image, label, "commutator", "test", name, mask if label else None)
-            )
+            samples.append(Sample(image, label, "commutator", "test", name, mask))
     return samples or None
 
 
@@ -166,81 +178,14 @@ def read_vision(root: Path) -> list[Sample] | None:
     Raises:
         DatasetError: if the annotations are damaged or name missing files.
     """
-    tables = [
-        split / "_annotations.coco.json"
-        for product in [root, *_folders(root)]
-        for split in _split_folders(product)
-    ]
-    found = [table for table in tables if table.is_file()]
-    return [sample for table in found for sample in _read_coco(table)] if found else None
-
-
-def _read_coco(table: Path) -> list[Sample]:
-    category, split = table.parent.parent.name, SPLITS[table.parent.name.lower()]
-    try:
-        coco: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
-        names = {entry["id"]: entry["name"] for entry in coco["categories"]}
-        defects: dict[int, list[dict[str, Any]]] = {}
-        for annotation in coco["annotations"]:
-            defects.setdefault(annotation["image_id"], []).append(annotation)
-        samples = []
-        for entry in coco["images"]:
-            held = defects.get(entry["id"], [])
-            outlines = [_polygons(annotation) for annotation in held]
-            kinds = sorted({names[annotation["category_id"]] for annotation in held})
-            # If one defect has no outline, the defective pixels are unknown.
-            polygons = tuple(chain.from_iterable(outlines)) if all(outlines) else ()
-            image, name = table.parent / entry["file_name"], "+".join(kinds) or "good"
-            samples.append(Sample(image, int(bool(held)), category, split, name, polygons=polygons))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{table} is not COCO with images, annotations and categories: {error!r}"
-        ) from error
-    check_files(table, samples)
-    return samples
-
-
-def _polygons(annotation: dict[str, Any]) -> list[Polygon]:
-    outlines = annotation.get("segmentation") or []
-    if not isinstance(outlines, list):  # run lengths
-        return []
-    return [
-        tuple((float(x), float(y)) for x, y in zip(flat[::2], flat[1::2], strict=True))
-        for flat in outlines
-        if len(flat) >= 6
-    ]
-
-
-class MaskFinder:
-    """The masks in a folder, found by the name of their image.
-
-    000.png has the mask 000.*, 000_mask.* or 000_label.*, with any suffix of an image.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._masks: dict[str, list[Path]] = {}
-        for path in _images(folder):
-            self._masks.setdefault(path.stem, []).append(path)
-
-    def find(self, image: Path) -> Path | None:
-        """Return the mask of an image, or None.
-
-        Raises:
-            DatasetError: if several files match.
-        """
-        hits = [
-            path
-            for ending in _MASK_ENDINGS
-            for path in self._masks.get(image.stem + ending, [])
-            if path != image
-        ]
-        if len(hits) > 1:
-            names = " and ".join(path.name for path in hits)
-            raise DatasetError(
-                f"{image} has several masks in {self.folder}: {names}. Leave only one of them."
-            )
-        return hits[0] if hits else None
+    splits = [split for product in [root, *folders_of(root)] for split in _split_folders(product)]
+    tables = {split / "_annotations.coco.json": split for split in splits}
+    samples = []
+    for table, split in tables.items():
+        if table.is_file():
+            samples += read_coco(table, split.parent.name, SPLITS[split.name.lower()])
+            check_files(table, samples)
+    return samples or None
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -262,8 +207,8 @@ def check_files(source: Path, samples: Iterable[Sample]) -> None:
     Raises:
         DatasetError: naming the first few missing files.
     """
-    named = [path for s in samples for path in (s.image, s.mask) if path is not None]
-    missing = [path for path in named if not path.is_file()]
+    missing = [s.image for s in samples if not s.image.is_file()]
+    missing += [s.mask for s in samples if s.mask is not None and not s.mask.exists()]
     if missing:
         first = ", ".join(str(path) for path in missing[:3])
         raise DatasetError(
@@ -278,19 +223,13 @@ def sort_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def _split_folders(folder: Path) -> list[Path]:
-    return [child for child in _folders(folder) if child.name.lower() in SPLITS]
+    return [child for child in folders_of(folder) if child.name.lower() in SPLITS]
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_dir()]
+def _mask_folders(folder: Path) -> list[Path]:
+    return [child for child in folders_of(folder) if child.name.lower() in MASK_FOLDERS]
 
 
-def _images(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Return the content of a folder, sorted, without hidden files; nothing if there is none."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _child(folder: Path, name: str) -> Path | None:
+    """Return the folder of a name, in any case, directly in another."""
+    return next((f for f in folders_of(folder) if f.name.lower() == name.lower()), None)

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import DatasetError
 from .dataset import Dataset, Sample
 from .layouts import DEFECTIVE, NORMAL, SPLITS, check_files, read_table, sort_samples
+from .unused import with_labels
 
 # Field → the names that its column may have.
 _COLUMNS = {
@@ -92,7 +93,9 @@ def _datasets(path: Path, name: str, rows: list[tuple[int, dict[str, Any]]]) -> 
     for number, row in rows:
         groups.setdefault(_text(row, "dataset") or name, []).append(_sample(path, number, row))
     check_files(path, [sample for samples in groups.values() for sample in samples])
-    return [Dataset(key, path.parent, sort_samples(one)) for key, one in groups.items()]
+    return [
+        with_labels(Dataset(key, path.parent, sort_samples(one))) for key, one in groups.items()
+    ]
 
 
 def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
@@ -122,7 +125,7 @@ def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
         category=_text(row, "category") or path.parent.name,
         split=split,
         class_name=(_text(row, "class_name") or "bad") if label else "good",
-        mask=path.parent / mask if mask and label else None,
+        mask=path.parent / mask if mask else None,
         reference=_text(row, "reference"),
     )
 

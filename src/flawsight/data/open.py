@@ -16,6 +16,7 @@ from .layouts import (
     sort_samples,
 )
 from .lists import read_csv, read_jsonl, read_meta
+from .unused import check_sharing, unused_files, with_labels
 
 # The most specific layout first.
 _READERS: tuple[Reader, ...] = (read_visa, read_kolektor, read_vision, read_mvtec, read_good_bad)
@@ -93,7 +94,9 @@ def _open_path(path: Path, name: str | None) -> list[Dataset]:
         return read_jsonl(path / _OWN_LIST, name or path.name)
     for read in (benchmark.reader,) if benchmark else _READERS:
         if samples := read(path):
-            return [Dataset(name or path.name, path, sort_samples(samples))]
+            check_sharing(samples)
+            unused = unused_files(path, samples)
+            return [with_labels(Dataset(name or path.name, path, sort_samples(samples), unused))]
     if (path / _META).is_file():
         return read_meta(path / _META, name or path.name)
     expected = (

@@ -34,6 +34,7 @@ class _Group:
     rows: list[Row] = field(default_factory=list)
     missing: int = 0
     pixels: PixelCounter | None = None
+    marked: bool = False  # some pixel is defective
     # By the image's index in rows:
     coarse: dict[int, ThresholdCounts] = field(default_factory=dict)
     peaks: dict[int, Detections] = field(default_factory=dict)
@@ -78,18 +79,26 @@ def score_run(
         by_group[name] = _values(group, resamples, seed, sbert_model)
         counts.append(_group_counts(run, name, group))
     counts.append(replace(counts[-1], group="macro"))
+    notes = {name: _pixel_note(group) for name, group in groups.items() if pooled.marked}
+    notes["pooled"] = _pixel_note(pooled)
     values: list[MetricValue] = []
     for metric in METRICS:
+        of_pixels = metric.startswith("pixel")
         for name, (point, drawn) in by_group.items():
-            values.append(_metric_value(run, name, metric, point[metric], drawn[metric]))
+            note = notes.get(name, "") if of_pixels else ""
+            values.append(_metric_value(run, name, metric, point[metric], drawn[metric], note))
+        pixel_note = notes["pooled"] if of_pixels else ""
         defined = [by_group[name] for name in groups if not np.isnan(by_group[name][0][metric])]
         if defined:
             mean, drawn_mean = (np.mean([d[i][metric] for d in defined], axis=0) for i in (0, 1))
             left_out = len(groups) - len(defined)
-            note = f"mean of {len(defined)} of {len(groups)} categories" if left_out else ""
+            of_some = f"mean of {len(defined)} of {len(groups)} categories" if left_out else ""
+            note = "; ".join(filter(None, (of_some, pixel_note)))
             values.append(_metric_value(run, "macro", metric, mean, drawn_mean, note))
         else:
-            values.append(MetricValue(run.dataset, "macro", run.detector, metric, None))
+            values.append(
+                MetricValue(run.dataset, "macro", run.detector, metric, None, note=pixel_note)
+            )
     return values, counts
 
 
@@ -98,9 +107,19 @@ def _metric_value(
 ) -> MetricValue:
     """Combine a value () with the interval of its (resamples,) bootstrap values; NaN: undefined."""
     if np.isnan(value):
-        return MetricValue(run.dataset, group, run.detector, metric, None)
+        return MetricValue(run.dataset, group, run.detector, metric, None, note=note)
     low, high = (None if np.isnan(end) else end for end in interval(drawn))
     return MetricValue(run.dataset, group, run.detector, metric, float(value), low, high, note)
+
+
+def _pixel_note(group: _Group) -> str:
+    """Say what the pixel metrics of a group lack; nothing if it has no maps at all."""
+    if group.pixels is None:
+        return ""
+    if not group.marked:
+        return "no pixel metrics: no mask with a defective pixel was read"
+    unmasked = sum(not sample.pixel_labelled for sample in group.samples)
+    return f"without {unmasked} defective images that have no mask" if unmasked else ""
 
 
 def _group_counts(run: DetectorRun, name: str, group: _Group) -> GroupCounts:
@@ -135,6 +154,7 @@ def _count_pixels(
         if group.pixels is None:
             group.pixels = PixelCounter(threshold=threshold)
         group.pixels.update(anomaly_map, gt_mask)
+        group.marked |= bool(gt_mask.any())
         group.coarse[len(group.rows) - 1] = coarse
         group.peaks[len(group.rows) - 1] = peaks
 
@@ -152,7 +172,7 @@ def _values(
     values = _image_values(labels, group.rows, weights)
     for metric, value in (values | _text_values(group, weights, sbert_model)).items():
         point[metric], drawn[metric] = value[0], value[1:]
-    if group.pixels is not None:
+    if group.pixels is not None and group.marked:
         point |= _pixel_values(group.pixels.counts())
         point["pixel_accuracy"] = np.asarray(group.pixels.accuracy())
         draws = resampled(list(group.coarse.values()), weights[1:, list(group.coarse)])
