@@ -148,7 +148,9 @@ class EncodedImages:
             return self._kept[path]
         if self._keep == "disk" and file.exists():
             return EncodedImage(**load_file(file))
-        encoded = encode_image(self._mllm, read_image(path), self._settings)
+        encoded = encode_image(
+            self._mllm, read_image(path, self._settings.bit_depth), self._settings
+        )
         if self._keep == "memory":
             self._kept[path] = encoded
         elif self._keep == "disk":

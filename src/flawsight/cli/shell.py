@@ -2,7 +2,7 @@
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -46,6 +46,12 @@ def explained() -> Iterator[None]:
 def say(text: str, where: Console = console) -> None:
     """Print a line of Rich's markup, neither wrapped nor with coloured numbers."""
     where.print(text, soft_wrap=True, highlight=False)
+
+
+def say_warned(rows: Iterable[dict[str, Any]]) -> None:
+    """Print of how many rows of a run the photo has warnings."""
+    if warned := sum(bool(row.get("warnings")) for row in rows):
+        say(f"[yellow]{warned} photos have warnings[/]; the report shows them.")
 
 
 @contextmanager
