@@ -1,6 +1,7 @@
 """ICC profiles: colours of another space → sRGB, in which the model was trained."""
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -32,39 +33,48 @@ def to_srgb(image: Image.Image, profile: Any) -> tuple[Image.Image | None, tuple
     if profile is None and image.mode != "LAB":
         return None, ()
     try:
-        mode, transform = _transform(profile)
+        mode, convert = _conversion(profile)
         fits = image.mode == mode or (mode == "RGB" and image.mode not in ("CMYK", "LAB"))
         if not fits and not (mode == "L" and image.mode in _GREY):
             return None, (IGNORED,)
-        if transform is None:
-            return None, ()
-        return ImageCms.applyTransform(image.convert(mode), transform), ()
+        return None if convert is None else convert(image.convert(mode)), ()
     except Exception:  # a damaged profile makes Pillow raise nearly anything
         return None, (IGNORED,)
 
 
 @lru_cache(maxsize=16)
-def _transform(profile: bytes | None) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Return the mode that a profile is for, and its transform to sRGB; None if it is sRGB."""
+def _conversion(
+    profile: bytes | None,
+) -> tuple[str, Callable[[Image.Image], Image.Image] | None]:
+    """Return the mode that a profile is for, and its conversion to sRGB; None if it is sRGB."""
     source = (
         ImageCms.createProfile("LAB")
         if profile is None
         else ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
     )
     mode = _MODES[source.xcolor_space.strip()]
+    # On grey, lcms' optimization is several levels off in the shadows.
+    exact = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     transform = ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(source),
         ImageCms.createProfile("sRGB"),
         mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION | exact,
     )
+
+    def convert(image: Image.Image) -> Image.Image:
+        return ImageCms.applyTransform(image, transform)
+
     if mode not in ("L", "RGB"):
-        return mode, transform
+        return mode, convert
     levels = np.arange(0, 256, 15 if mode == "RGB" else 1, dtype=np.uint8)
     cube = np.stack(np.meshgrid(*[levels] * len(mode), indexing="ij"), -1).reshape(1, -1, len(mode))
-    colours = Image.fromarray(cube[:, :, 0] if mode == "L" else cube)
-    made = np.asarray(ImageCms.applyTransform(colours, transform), dtype=int)
-    same = np.abs(made - cube).max() <= _SAME
-    return mode, None if same else transform
+    made = np.asarray(convert(Image.fromarray(cube[:, :, 0] if mode == "L" else cube)))
+    if np.abs(made.astype(int) - cube).max() <= _SAME:
+        return mode, None
+    if mode == "RGB":
+        return mode, convert
+    tables = made[0].T.tolist()
+    return mode, lambda grey: Image.merge("RGB", [grey.point(table) for table in tables])

@@ -27,19 +27,20 @@ def choose_page(image: Any, name: str) -> tuple[str, ...]:
 
     If a TIFF marks all of its pages as reduced, the largest is taken.
 
-    An image that has been decoded already, or is at a later page, stays as it is.
+    A TIFF that has been decoded already, and any file at a later page, stays as it is.
 
     Raises:
         ImageError: if only reduced pages can be read, and others not.
     """
-    if not getattr(image, "tile", None):
-        return ()
+    undecoded = bool(getattr(image, "tile", None))
     if image.format == "TIFF":
-        return _choose_tiff_page(image, name)
+        return _choose_tiff_page(image, name) if undecoded else ()
     count = 1
-    with suppress(Exception):  # damaged behind the first frame
-        count = image.n_frames if image.tell() == 0 else 1
-    if image.format == "MPO":  # a JPEG, with smaller previews behind it
+    with suppress(Exception):  # damaged behind the first frame, or no file at all
+        count = getattr(image, "n_frames", 1) if image.tell() == 0 else 1
+    if image.format == "MPO" and count > 1:  # a JPEG, with smaller previews behind it
+        if not undecoded:
+            return ()
         count = 1 + _further_of_size(image, count)
     if count < 2:
         return ()
@@ -92,9 +93,11 @@ def _further_of_size(image: Any, count: int) -> int:
 
 
 def settle_tiff_exif(image: Any) -> bool:
-    """Read the EXIF data of an undecoded TIFF, which decoding trusts; return if it is damaged."""
+    """Make an undecoded TIFF ready to be decoded; return whether its EXIF data are damaged."""
     if image.format != "TIFF" or not getattr(image, "tile", None):
         return False
+    if image.tag_v2.get(ORIENTATION) in (5, 6, 7, 8):
+        image.filename = ""  # else Pillow maps the pixels of the file in rows of the upright width
     damaged = False
     try:
         image.getexif()
