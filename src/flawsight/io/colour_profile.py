@@ -65,7 +65,7 @@ def _conversion(
     )
 
     def convert(image: Image.Image) -> Image.Image:
-        return ImageCms.applyTransform(image, transform)
+        return transform.apply(image)
 
     if mode not in ("L", "RGB"):
         return mode, convert
