@@ -1,5 +1,6 @@
 """Which page of a file with several is the photo, and how it lies."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -8,7 +9,7 @@ from PIL import Image
 from ..errors import ImageError
 
 ORIENTATION = 0x0112
-_SUBFILE, _OLD_SUBFILE = 254, 255  # TIFF tags
+_SUBFILE, _OLD_SUBFILE, _XMP = 254, 255, 700  # TIFF tags
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2
 _IFDS = (0x8769, 0x8825, 0xA005)  # of EXIF, GPS and interoperability
 _TURNS = {
@@ -98,6 +99,8 @@ def settle_tiff_exif(image: Any) -> bool:
         return False
     if image.tag_v2.get(ORIENTATION) in (5, 6, 7, 8):
         image.filename = ""  # else Pillow maps the pixels of the file in rows of the upright width
+    if ORIENTATION not in image.tag_v2 and isinstance(image.tag_v2.get(_XMP), bytes):
+        image.info.setdefault("xmp", image.tag_v2[_XMP])  # as Pillow 11 does
     damaged = False
     try:
         image.getexif()
@@ -125,6 +128,10 @@ def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, bool]:
         damaged = True
     try:
         orientation = image.getexif().get(ORIENTATION)
+        xmp = image.info.get("xmp")  # into which Pillow 10 does not look
+        if orientation is None and isinstance(xmp, bytes):
+            found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp)
+            orientation = int(found[1]) if found else None
     except Exception:
         damaged = True
     return (_TURNS.get(orientation) if isinstance(orientation, int) else None), damaged
