@@ -247,6 +247,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         "explanation": "A deep dent.",
         "contradiction": False,
         "disagreements": [],
+        "warnings": [],
     }
     assert row["pred_score"] == inspection.pred_score
     assert row["map_peak"] == inspection.anomaly_map.max()
@@ -330,4 +331,4 @@ def test_running_out_of_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("flawsight.inspector.generate", out_of_memory)
     inspector = Inspector(mllm=None)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="--batch-size"):
-        inspector([Image.new("RGB", (9, 9))])
+        inspector([Image.linear_gradient("L")])

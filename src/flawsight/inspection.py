@@ -182,6 +182,7 @@ class Inspection:
         sink_share: share of the selected tokens' attention on sinks, which are patches that
             attract attention on normal images (refine/attention_prior.py), in [0, 1]; None
             without an attention prior.
+        warnings: sentences on what is wrong with the photo, so that the verdict may be, too.
     """
 
     image: str | None
@@ -199,6 +200,7 @@ class Inspection:
     regions: tuple[Region, ...] = ()
     sink_share: float | None = None
     answer_forced: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def contradiction(self) -> bool:
@@ -230,5 +232,6 @@ class Inspection:
             "map_peak": self.map_peak,
             "sink_share": None if self.sink_share is None else round(self.sink_share, 4),
             "regions": [region.to_json() for region in self.regions],
+            "warnings": list(self.warnings),
             "seconds": round(self.seconds, 4),
         }

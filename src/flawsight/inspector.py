@@ -18,7 +18,7 @@ from .calibration import Calibration
 from .endpoint.generator import ServedGenerator, trace_served
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, Trace
-from .io.images import prepare_image, read_image
+from .io.images import Photo, prepare_photo, read_photo
 from .io.overlap import overlapped
 from .localize import localize
 from .mllm.batch_size import images_at_once
@@ -30,7 +30,7 @@ from .refine.crops import inspect_crops
 from .refine.feature_distance import feature_distance
 from .settings import Settings, preset
 
-ImageLike = str | Path | Image.Image | Any
+ImageLike = str | Path | Image.Image | Photo | Any
 Outcome = Trace | FlawsightError
 
 
@@ -52,6 +52,7 @@ class PreparedBatch:
         given: the images as they were handed over.
         images: the N upright RGB images, or the error in the place of each that failed.
         sizes: of those that did not, (height, width) in pixels.
+        warnings: of the same, what their readers warn of.
         stored: of the same, the trace that the store holds, or None.
         prompts: of those without a stored trace; None if there are none.
     """
@@ -59,6 +60,7 @@ class PreparedBatch:
     given: Sequence[ImageLike]
     images: list[Image.Image | FlawsightError]
     sizes: list[tuple[int, int]]
+    warnings: list[tuple[str, ...]]
     stored: list[Trace | None]
     prompts: PromptBatch | None
 
@@ -193,10 +195,11 @@ class Inspector:
         """Inspect one image or a list of images.
 
         Args:
-            images: path, PIL image, or uint8/uint16/float array (height, width[, 3]); or a list.
+            images: path, PIL image, `io.images.Photo`, or uint8/uint16/float array (height, width[,
+                3]); or a list.
 
         Raises:
-            ImageError: if an image cannot be read.
+            ImageError: if an image cannot be read or shows one flat colour.
             AnswerError: if a response holds no Yes or No.
             ModelError: if the model computes NaN.
         """
@@ -227,25 +230,33 @@ class Inspector:
     def prepare(self, images: Sequence[ImageLike]) -> PreparedBatch:
         """Read images and bring them into the form that the model takes."""
         read: list[Image.Image | FlawsightError] = []
+        warnings: list[tuple[str, ...]] = []
         stored: list[Trace | None] = []
         for image in images:
             trace: Trace | None = None
             try:
-                if isinstance(image, str | Path):
-                    read.append(read_image(image))
-                    if self._trace_store is not None:
-                        trace = self._trace_store.load(str(image))
-                else:
-                    read.append(prepare_image(image))
+                photo = self._photo(image)
+                if self._trace_store is not None and isinstance(image, str | Path):
+                    trace = self._trace_store.load(str(image))
             except FlawsightError as error:
                 read.append(error)
             else:
+                read.append(photo.image)
+                warnings.append(photo.warnings)
                 stored.append(trace)
         good = [image for image in read if isinstance(image, Image.Image)]
         new = [image for image, trace in zip(good, stored, strict=True) if trace is None]
         prompts = encode_prompts(self.mllm, new, self.settings) if new else None
         sizes = [(image.height, image.width) for image in good]
-        return PreparedBatch(images, read, sizes, stored, prompts)
+        return PreparedBatch(images, read, sizes, warnings, stored, prompts)
+
+    def _photo(self, image: ImageLike) -> Photo:
+        if isinstance(image, Photo):
+            return image
+        depth = self.settings.bit_depth
+        if isinstance(image, str | Path):
+            return read_photo(image, depth)
+        return prepare_photo(image, bit_depth=depth)
 
     def trace(self, prepared: PreparedBatch) -> TracedBatch:
         """Ask the model about a batch, and trace its responses.
@@ -272,12 +283,12 @@ class Inspector:
     ) -> Iterator[tuple[Image.Image, Inspection | FlawsightError] | tuple[None, FlawsightError]]:
         """Yield each image of a batch with its inspection, or None if it could not be read."""
         prepared = traced.prepared
-        made = zip(prepared.sizes, traced.traces, strict=True)
+        made = zip(prepared.sizes, prepared.warnings, traced.traces, strict=True)
         for given, image in zip(prepared.given, prepared.images, strict=True):
             if isinstance(image, FlawsightError):
                 yield None, image
                 continue
-            size, trace = next(made)
+            size, warnings, trace = next(made)
             if isinstance(trace, FlawsightError):
                 yield image, trace
                 continue
@@ -292,6 +303,7 @@ class Inspector:
                     photo=image,
                     image=str(given) if isinstance(given, str | Path) else None,
                     trace_seconds=traced.seconds,
+                    warnings=warnings,
                 )
             except AnswerError as error:
                 outcome = error

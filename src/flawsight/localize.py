@@ -34,6 +34,7 @@ def localize(
     photo: Image | None = None,
     image: str | None = None,
     trace_seconds: float = 0.0,
+    warnings: tuple[str, ...] = (),
 ) -> Inspection:
     """Turn a response with its attention into an Inspection.
 
@@ -46,6 +47,7 @@ def localize(
         photo: the image itself, for `guided_filter`; None leaves that out.
         image: where the image came from.
         trace_seconds: time spent on the trace.
+        warnings: of the photo's reader.
 
     Raises:
         AnswerError: if the response is empty.
@@ -85,6 +87,7 @@ def localize(
         map_peak=map_peak,
         regions=tie_phrases(regions, token_maps, _phrases(trace, reasoning)),
         sink_share=None if prior is None else sink_share(attention, prior),
+        warnings=warnings,
     )
 
 

@@ -37,6 +37,8 @@ class Generation:
         crop_share: share of the image's height and width that a crop has, in (0, 1].
         crop_token_share: image tokens of a crop, as a share of `image_tokens`, in (0, 1]. If that
             is None, the checkpoint prescribes those of a crop, too.
+        bit_depth: bits of full scale of photos wider than 8 bits, and of floats that are counts;
+            None takes that of the pixel type (io/pixel_scale.py). In [1, 32].
     """
 
     question: str = QUESTION
@@ -51,6 +53,7 @@ class Generation:
     crops: int = 0
     crop_share: float = 0.6
     crop_token_share: float = 1.0
+    bit_depth: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +128,7 @@ class Settings(Refinement, Selection, Generation):
         for name in ("region_threshold", "region_peak"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise SettingsError(f"{name} is {value}; it must be in [0, 1].")
+        check_bit_depth(self.bit_depth)
         if math.isnan(self.tau_t) or math.isnan(self.tau_i):
             raise SettingsError("tau_t and tau_i must be numbers.")
         weights = (self.alpha, self.beta)
@@ -163,6 +167,12 @@ class Settings(Refinement, Selection, Generation):
             raise SettingsError(f"Unknown settings: {', '.join(named)}.")
         tuples = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **tuples})
+
+
+def check_bit_depth(value: Any) -> None:
+    """Raise SettingsError unless a bit depth is None or an integer in [1, 32]."""
+    if value is not None and (type(value) is not int or not 1 <= value <= 32):
+        raise SettingsError(f"bit_depth is {value!r}; it must be an integer from 1 to 32, or null.")
 
 
 def check_kinds(settings: Any) -> None:

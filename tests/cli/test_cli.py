@@ -56,6 +56,36 @@ def test_a_response_without_an_answer_is_forced_and_counted(photos: Path, tmp_pa
     assert FORCED in (out / "report.html").read_text()
 
 
+def test_a_12_bit_photo_is_judged_as_in_8_bits_once_its_bit_depth_is_given(
+    photos: Path, tmp_path: Path
+) -> None:
+    """Without it, the row, the summary and the report warn."""
+    for path in list(photos.iterdir()):
+        grey = np.asarray(Image.open(path).convert("L"))
+        path.unlink()
+        Image.fromarray(grey).save(photos / f"{path.stem}-8.png")
+        twelve = np.rint(grey * 4095.0 / 255).astype(np.uint16)
+        Image.fromarray(twelve).save(photos / f"{path.stem}-12.png")
+    dark, right = tmp_path / "dark", tmp_path / "right"
+    code, output = flawsight("inspect", photos, "--out", dark)
+    assert code == 0
+    assert "4 photos have warnings" in output
+    warned = {Path(row["image"]).stem for row in read_rows(dark) if row["warnings"]}
+    assert warned == {f"{index}-12" for index in range(4)}
+    assert "If the camera has 12 bits" in (dark / "report.html").read_text()
+    code, output = flawsight("inspect", photos, "--out", right, "--bit-depth", "12")
+    assert code == 0
+    assert "warnings" not in output
+    rows = {Path(row["image"]).stem: row for row in read_rows(right)}
+    for index in range(4):
+        eight, twelve = rows[f"{index}-8"], rows[f"{index}-12"]
+        assert eight["pred_score"] == pytest.approx(twelve["pred_score"], abs=1e-5)
+        assert twelve["warnings"] == []
+    code, output = flawsight("inspect", photos, "--out", dark, "--bit-depth", "12")
+    assert code == 2
+    assert "settings.bit_depth None, now 12" in output
+
+
 def test_inspect_says_what_disagrees_with_a_verdict_by_threshold(
     photos: Path, tmp_path: Path
 ) -> None:

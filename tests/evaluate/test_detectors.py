@@ -192,9 +192,14 @@ def test_texture_marks_the_odd_place(tmp_path: Path) -> None:
     assert second.pred_score > first.pred_score  # type: ignore[operator]
 
 
-def test_texture_takes_a_flat_or_tiny_image(tmp_path: Path) -> None:
+def test_texture_refuses_a_flat_image_and_takes_a_tiny_one(tmp_path: Path) -> None:
     for size in ((50, 40), (1, 1)):
         (outcome,) = TextureDetector().predict([_image(tmp_path / "flat.png", size)])
+        assert isinstance(outcome, ImageError)
+    for size in ((1, 2), (9, 40)):
+        Image.linear_gradient("L").resize(size).save(tmp_path / "tiny.png")
+        (outcome,) = TextureDetector().predict([tmp_path / "tiny.png"])
         assert isinstance(outcome, Prediction)
+        assert "too few" in outcome.details["warnings"][0]
         assert outcome.anomaly_map is not None
         assert np.isfinite(outcome.anomaly_map).all()

@@ -69,7 +69,9 @@ def images(tmp_path: Path) -> list[Path]:
     for index in range(10):
         value = 20 + index if index % 2 else 200 + index
         paths.append(tmp_path / f"{index}.png")
-        Image.new("RGB", (8, 6), (value, value, value)).save(paths[-1])
+        # Two halves, as one colour is refused.
+        halves = np.repeat(np.uint8([[value - 20, value + 20]]), 4, axis=1).repeat(6, axis=0)
+        Image.fromarray(halves).convert("RGB").save(paths[-1])
     return paths
 
 

@@ -95,6 +95,41 @@ def test_results_are_the_inspectors(
         assert client.get(f"{url}/photo").headers["content-type"] == "image/jpeg"
 
 
+def test_a_warning_about_the_photo_is_answered_stored_and_shown(
+    make: Make, inspector: Inspector, answered_samples: list[Path]
+) -> None:
+    photo = Image.open(answered_samples[0])
+    tiff = io.BytesIO()
+    photo.save(tiff, "TIFF", save_all=True, append_images=[photo])
+    client = make(inspector.inspect_batch)
+    (body,) = client.post("/v1/inspect", files=form(tiff.getvalue())).json()["results"]
+    assert "2 pages; only page 1" in body["warnings"][0]
+    assert client.get(f"/v1/inspections/{body['id']}").json()["warnings"] == body["warnings"]
+    view = client.get(f"/v1/inspections/{body['id']}/view").json()
+    assert body["warnings"][0] in view["warning"]
+
+
+def test_a_stored_photo_is_shown_with_the_bit_depth_of_its_inspection(
+    make: Make, tmp_path: Path
+) -> None:
+    """It has no scale without: a TIFF of counts as floats."""
+    counts = np.arange(40 * 60, dtype=np.float32).reshape(40, 60)
+    tiff = io.BytesIO()
+    Image.fromarray(counts).save(tiff, "TIFF")
+
+    def inspect(images: Any) -> Any:
+        return inspect_batch([prepare_image(image, bit_depth=12) for image in images])
+
+    app = create_app(
+        inspect, BATCH, Store(str(tmp_path / "s")), Limits(rate=0), about={"bit_depth": 12}
+    )
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        (body,) = client.post("/v1/inspect", files=form(tiff.getvalue())).json()["results"]
+        shown = client.get(f"/v1/inspections/{body['id']}/photo.jpg").content
+    grey = np.asarray(Image.open(io.BytesIO(shown)))[:, :, 0]
+    assert np.abs(grey - counts / 4095 * 255).max() < 8
+
+
 def test_form_and_json_and_history(make: Make) -> None:
     client = make()
     one = client.post(

@@ -19,7 +19,7 @@ found = []
 
 def serve_app(*_):
     with ThreadPoolExecutor(1) as model:
-        model.submit(found[0], [Image.new("RGB", (64, 64))]).result()
+        model.submit(found[0], [Image.linear_gradient("L")]).result()
         print("threads", len(os.listdir("/proc/self/task")))
 
 flawsight.serve.app.create_app = lambda inspect_batch, *_: found.append(inspect_batch)

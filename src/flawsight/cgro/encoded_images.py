@@ -160,7 +160,9 @@ class EncodedImages:
             tensors = load_file(file)
             if tensors.keys() == set(names):  # not those of an earlier version
                 return EncodedImage(**tensors)
-        encoded = encode_image(self._mllm, read_image(path), self._settings)
+        encoded = encode_image(
+            self._mllm, read_image(path, self._settings.bit_depth), self._settings
+        )
         if self._keep == "memory":
             self._kept[path] = encoded
         elif self._keep == "disk":

@@ -124,7 +124,7 @@ class Learner:
     ) -> list[list[int]]:
         settings = self.settings
         if self._served is not None:
-            opened = [read_image(image.path) for image in images]
+            opened = [read_image(image.path, self.inspection.bit_depth) for image in images]
             return self._served.sample(self.mllm, opened, draws)
         ids: list[list[int]] = []
         with merged(self.mllm.model):

@@ -17,7 +17,7 @@ from ..data.dataset import Sample
 from ..data.open import open_datasets
 from ..data.unused import left_out_line
 from ..errors import DatasetError, FlawsightError
-from ..io.images import read_image
+from ..io.images import read_photo
 
 _CLASSES = {False: "normal", True: "defective"}
 _SHOWN = 20
@@ -155,25 +155,28 @@ def _check_classes(samples: Sequence[Sample], what: str) -> None:
 
 
 def check_readable(
-    images: Sequence[LabelledImage], on_image: Callable[[], None] = lambda: None
-) -> None:
-    """Decode every image once, so that none fails late in a training.
+    images: Sequence[LabelledImage],
+    on_image: Callable[[], None] = lambda: None,
+    bit_depth: int | None = None,
+) -> list[str]:
+    """Decode every image once, so that none fails late in a training; return their warnings.
 
     Raises:
-        DatasetError: listing the images that cannot be read.
+        DatasetError: listing the images that cannot be read, or show one flat colour.
     """
 
-    def complaint(image: LabelledImage) -> str | None:
+    def look(image: LabelledImage) -> tuple[str | None, str | None]:
         try:
-            read_image(image.path)
+            said = read_photo(image.path, bit_depth).warnings
         except FlawsightError as error:
-            return str(error)
-        return None
+            return str(error), None
+        return None, f"{image.path}: {' '.join(said)}" if said else None
 
-    complaints = []
+    complaints, warnings = [], []
     with ThreadPoolExecutor() as pool:
-        for found in pool.map(complaint, images):
-            complaints += [found] if found else []
+        for complaint, warning in pool.map(look, images):
+            complaints += [complaint] if complaint else []
+            warnings += [warning] if warning else []
             on_image()
     if complaints:
         more = len(complaints) - _SHOWN
@@ -182,6 +185,7 @@ def check_readable(
             + "\n".join(complaints[:_SHOWN])
             + (f"\n… and {more} more" if more > 0 else "")
         )
+    return warnings
 
 
 class Order:

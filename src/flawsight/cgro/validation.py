@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from PIL.Image import Image
 
 from ..inspection import Inspection
 from ..inspector import Inspector
@@ -42,6 +43,7 @@ def validate(
     drawn = set(in_turn[:overlays])
     own = images[accelerator.process_index :: accelerator.num_processes]
     outcomes: list[Outcome] = []
+    depth = inspector.settings.bit_depth
     inspector.mllm.model.eval()
     with merged(inspector.mllm.model):
         for start in range(0, len(own), inspector.batch_size):
@@ -53,14 +55,14 @@ def validate(
                     contradicts = "answer/reasoning" in one.disagreements
                     outcome = (image.label, one.pred_score, one.pred_label, contradicts)
                     if image.path in drawn:
-                        _draw(image.path, one, folder)
+                        _draw(read_image(image.path, depth), image.path, one, folder)
                 outcomes.append(outcome)
     return validation_metrics(gather_object(outcomes))
 
 
-def _draw(path: Path, inspection: Inspection, folder: Path) -> None:
+def _draw(photo: Image, path: Path, inspection: Inspection, folder: Path) -> None:
     png = io.BytesIO()
-    draw_overlay(read_image(path), inspection.anomaly_map).save(png, "PNG")
+    draw_overlay(photo, inspection.anomaly_map).save(png, "PNG")
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{slug(str(path))}.png", png.getbuffer())

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..errors import FlawsightError, RunFolderError, SettingsError
 from . import options
-from .shell import console, errors, explained, progress_bar, say, warn
+from .shell import console, errors, explained, progress_bar, say, say_warned, warn
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -56,6 +56,7 @@ def bench(
         int | None, typer.Option(min=1, help="Largest number of images per category and class.")
     ] = None,
     batch_size: options.BatchSize = 8,
+    bit_depth: options.BitDepth = None,
     pixel_threshold: Annotated[
         float, typer.Option(help="Map value from which a pixel is marked, for pixel ACC.")
     ] = 0.5,
@@ -101,17 +102,23 @@ def bench(
                 rouge_scorer()
             if ablation:
                 detector = ablation_specs(model, r1, cgro)
-            complete = _run(out, datasets, detector or ["flawsight"], batch_size)
+            complete = _run(out, datasets, detector or ["flawsight"], batch_size, bit_depth)
         sound = _report(out, resamples, pixel_threshold, sbert)
     raise typer.Exit(0 if complete and sound else 1)
 
 
-def _run(out: Path, datasets: "list[Dataset]", detectors: list[str], batch_size: int) -> bool:
+def _run(
+    out: Path,
+    datasets: "list[Dataset]",
+    detectors: list[str],
+    batch_size: int,
+    bit_depth: int | None,
+) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
     from ..evaluate.bench import check_names
     from ..evaluate.detectors.spec import open_detector, parse_spec
 
-    specs = [parse_spec(text) for text in detectors]
+    specs = [parse_spec(text, bit_depth) for text in detectors]
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
     for spec in specs:
@@ -128,12 +135,13 @@ def _run_one(out: Path, dataset: "Dataset", detector: "Detector") -> bool:
     title = f"{escape(dataset.name)} · {escape(detector.name)}"
     with progress_bar(title, len(dataset.samples)) as move:
         try:
-            run_detector(out, dataset, detector, lambda row: move(advance=1))
+            run = run_detector(out, dataset, detector, lambda row: move(advance=1))
         except RunFolderError:
             raise
         except FlawsightError as error:
             say(f"[bold red]{title}:[/] {escape(str(error))}", errors)
             return False
+    say_warned(run.rows().values())
     return True
 
 

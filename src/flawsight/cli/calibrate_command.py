@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained, progress_bar, say
+from .shell import console, explained, progress_bar, say, say_warned
 
 
 def calibrate(
@@ -32,6 +32,7 @@ def calibrate(
     prior: options.Prior = None,
     preset: options.Preset = "default",
     set_: options.Overrides = None,
+    bit_depth: options.BitDepth = None,
     batch_size: options.BatchSize = 8,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -63,16 +64,19 @@ def calibrate(
                 from ..runs.batch import inspect_into
                 from ..runs.describe import describe
                 from ..runs.folder import RunFolder
+                from ..runs.read import read_rows
 
                 inspector = Inspector.from_pretrained(
-                    model, settings=options.parse_settings(preset, set_, seed), adapter=adapter,
-                    batch_size=batch_size, device=device, dtype=dtype, attention=attention,
-                    prior=prior,
+                    model, settings=options.parse_settings(preset, set_, seed, bit_depth),
+                    adapter=adapter, batch_size=batch_size, device=device, dtype=dtype,
+                    attention=attention, prior=prior,
                 )  # fmt: skip
                 folder = RunFolder(run, describe(inspector))
             done = len(set(map(str, images)) & folder.finished)
             with progress_bar("Inspecting", len(images), done) as move:
                 inspect_into(folder, inspector, images, lambda row: move(advance=1))
+            wanted = set(map(str, images))
+            say_warned(row for row in read_rows(run) if row["image"] in wanted)
         scores = read_normal_scores(run, images)
         calibration = calibrate(scores, false_alarm_rate, by_category)
         calibration.save(out)

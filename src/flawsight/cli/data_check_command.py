@@ -26,6 +26,7 @@ def check(
     limit: Annotated[
         int, typer.Option(min=1, help="Largest number of findings of one kind to print.")
     ] = 20,
+    bit_depth: options.BitDepth = None,
 ) -> None:
     """Count the images of data sets, and find files that would distort a measurement.
 
@@ -48,7 +49,7 @@ def check(
     with explained():
         for dataset in [d for spec in specs for d in open_datasets(spec, data_root)]:
             with progress_bar(escape(dataset.name), len(dataset.samples)) as move:
-                report = check_dataset(dataset, partial(move, advance=1))
+                report = check_dataset(dataset, partial(move, advance=1), bit_depth)
             _print_report(report, limit)
             found += len(report.findings)
     raise typer.Exit(1 if found else 0)

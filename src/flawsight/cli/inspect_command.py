@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, explained, progress_bar, say
+from .shell import console, explained, progress_bar, say, say_warned
 
 
 class Engine(StrEnum):
@@ -39,6 +39,7 @@ def inspect(
     adapter: options.Adapter = None,
     preset: options.Preset = "default",
     set_: options.Overrides = None,
+    bit_depth: options.BitDepth = None,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, help="Number of images per batch. Default: what fits into memory."),
@@ -102,7 +103,8 @@ def inspect(
     with explained():
         inspector_options = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
-            "attention": attention, "settings": options.parse_settings(preset, set_, seed),
+            "attention": attention,
+            "settings": options.parse_settings(preset, set_, seed, bit_depth),
             "batch_size": batch_size, "threshold": threshold, "category": category,
             "prior": prior,
             "calibration": options.load_calibration(calibration, category),
@@ -187,6 +189,7 @@ def _line(row: dict[str, Any]) -> str:
     reasoning, answer = row["explanation"], row["answer"]
     sentence = escape(telling_sentence(reasoning, claim(reasoning) or answer))
     note = disagreement_sentence(row["disagreements"], row["pred_label"], answer)
+    note = " ".join(filter(None, [note, escape(" ".join(row["warnings"]))]))
     note = f" [yellow]({note})[/]" if note else ""
     return f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}"
 
@@ -221,6 +224,7 @@ def _join_processes(inspector_options: dict[str, Any]) -> Any:
 
 def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
     """Print how many images are defective, good and failed; return how many failed."""
+    rows = list(rows)
     kinds: Counter[str | bool] = Counter()
     contradictions = forced = 0
     for row in rows:
@@ -231,6 +235,7 @@ def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
         f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
         f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
     )
+    say_warned(rows)
     if contradictions:
         say(f"Of {contradictions}, verdict, answer and reasoning do not all agree.")
     if forced:

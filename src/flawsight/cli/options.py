@@ -21,6 +21,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Inspection setting to override; repeatable."),
 ]
+BitDepth = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of full scale of photos wider than 8 bits, like 12. Default: those of their "
+        "pixel type.",
+        min=1,
+        max=32,
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Number of images per batch.")]
 Device = Annotated[
     str | None, typer.Option(help="Device: cpu, cuda or mps. Default: the best available.")
@@ -54,14 +63,23 @@ DataRoot = Annotated[
 ]
 
 
-def parse_settings(preset_name: str, overrides: list[str] | None, seed: int = 0) -> Settings:
-    """Return the settings of a preset with NAME=VALUE overrides.
+def with_bit_depth(overrides: list[str] | None, bit_depth: int | None) -> list[str]:
+    """Return NAME=VALUE overrides with --bit-depth, which comes last."""
+    return [*(overrides or []), *([] if bit_depth is None else [f"bit_depth={bit_depth}"])]
+
+
+def parse_settings(
+    preset_name: str, overrides: list[str] | None, seed: int = 0, bit_depth: int | None = None
+) -> Settings:
+    """Return the settings of a preset with NAME=VALUE overrides and --bit-depth.
 
     Raises:
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
     values = preset(preset_name).to_json() | {"seed": seed}
-    return Settings.from_json(values | dict(map(parse_override, overrides or [])))
+    return Settings.from_json(
+        values | dict(map(parse_override, with_bit_depth(overrides, bit_depth)))
+    )
 
 
 def load_calibration(path: Path | None, category: str | None = None) -> Calibration | None:

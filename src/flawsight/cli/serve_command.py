@@ -17,6 +17,7 @@ def serve(
     adapter: options.Adapter = None,
     preset: options.Preset = "default",
     set_: options.Overrides = None,
+    bit_depth: options.BitDepth = None,
     batch_size: options.BatchSize = 8,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -92,8 +93,8 @@ def serve(
             from ..inspector import Inspector
 
             return Inspector.from_pretrained(
-                model, settings=options.parse_settings(preset, set_), adapter=adapter,
-                calibration=options.load_calibration(calibration), prior=prior,
+                model, settings=options.parse_settings(preset, set_, bit_depth=bit_depth),
+                adapter=adapter, calibration=options.load_calibration(calibration), prior=prior,
                 threshold=threshold, batch_size=batch_size, device=device, dtype=dtype,
                 attention=attention,
             )  # fmt: skip
@@ -110,6 +111,10 @@ def serve(
             limits,
             token,
             {} if calibrated is None else calibrated.by_category,
-            {"model": inspector.mllm.name, "model_sha256": inspector.mllm.sha256},
+            {
+                "model": inspector.mllm.name,
+                "model_sha256": inspector.mllm.sha256,
+                "bit_depth": inspector.settings.bit_depth,
+            },
         )
         serve_app(app, host, port, limits)

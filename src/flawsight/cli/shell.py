@@ -55,6 +55,12 @@ def warn(notes: Iterable[str | None]) -> None:
             say(f"[yellow]Note:[/] {escape(note)}")
 
 
+def say_warned(rows: Iterable[dict[str, Any]]) -> None:
+    """Print of how many rows of a run the photo has warnings."""
+    if warned := sum(bool(row.get("warnings")) for row in rows):
+        say(f"[yellow]{warned} photos have warnings[/]; the report shows them.")
+
+
 @contextmanager
 def progress_bar(
     what: str, total: int | None = None, done: int = 0

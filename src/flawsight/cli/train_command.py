@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
 from ..errors import MissingExtraError, SettingsError
@@ -90,6 +91,7 @@ def train(
         ),
     ] = None,
     set_: options.Overrides = None,
+    bit_depth: options.BitDepth = None,
     validation: Annotated[
         list[str] | None,
         typer.Option(help="Labelled images to validate with, given as for --data; repeatable."),
@@ -141,7 +143,9 @@ def train(
     """
     with explained():
         given = {name: value for name, value in settings.items() if value is not None}
-        model, inspection, chosen = _read_settings(preset, model, config, set_, given)
+        model, inspection, chosen = _read_settings(
+            preset, model, config, options.with_bit_depth(set_, bit_depth), given
+        )
         specs = [*data, *(validation or [])]
         with console.status("Loading …"):
             try:
@@ -167,7 +171,9 @@ def train(
         images = [*found.train, *found.validation]
         if accelerator.is_main_process:
             with progress_bar("Reading", len(images)) as move:
-                check_readable(images, lambda: move(advance=1))
+                warned = check_readable(images, lambda: move(advance=1), inspection.bit_depth)
+            if warned:
+                say(f"{len(warned)} photos have warnings, like {escape(warned[0])}")
         accelerator.wait_for_everyone()
         with console.status("Loading the model …"):
             # With several processes on a CPU, accelerate calls it "cpu:0".

@@ -51,11 +51,16 @@ class Report:
     notes: tuple[str, ...]
 
 
-def check_dataset(dataset: Dataset, on_sample: Callable[[], None] = lambda: None) -> Report:
+def check_dataset(
+    dataset: Dataset,
+    on_sample: Callable[[], None] = lambda: None,
+    bit_depth: int | None = None,
+) -> Report:
     """Check every file of a data set.
 
     Two images are duplicates if they decode to the same upright RGB pixels, whatever their file
     format. Memory grows by a hash of 16 bytes per image. `on_sample` is called after each sample.
+    `bit_depth` is that of `Settings`.
     """
     findings: list[Finding] = []
     by_hash: dict[bytes, list[Sample]] = {}
@@ -64,7 +69,7 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] = lambda: None
     for sample in dataset.samples:
         size: tuple[int, int] | None = None
         try:
-            image = read_image(sample.image)
+            image = read_image(sample.image, bit_depth)
             size = (image.height, image.width)
             by_hash.setdefault(_pixel_hash(image), []).append(sample)
         except ImageError as error:

@@ -50,7 +50,8 @@ def examine(inspector: Inspector, photos: Sequence[Path], train: bool = False) -
     Raises:
         ImageError: if a photo cannot be read.
     """
-    case = Case(inspector, photos, [read_image(photo) for photo in photos])
+    depth = inspector.settings.bit_depth
+    case = Case(inspector, photos, [read_image(photo, depth) for photo in photos])
     with suppress(Exception):  # its checks will say so
         _ = case.traced  # first: later the process would use memory again that it has freed
     for name, check in CHECKS.items():

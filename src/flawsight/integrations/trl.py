@@ -23,7 +23,6 @@ DDP; FSDP and ZeRO-3 are not supported.
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
@@ -127,10 +126,14 @@ def set_image_tokens(processor: Any, image_tokens: int) -> None:
     processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
 
 
-def training_rows(samples: Sequence[Sample], question: str = PRESETS["paper"].question) -> Any:
+def training_rows(
+    samples: Sequence[Sample],
+    question: str = PRESETS["paper"].question,
+    bit_depth: int | None = None,
+) -> Any:
     """Return a `datasets.Dataset` with the columns prompt, image and label.
 
-    Images are read when a row is used, and turned upright.
+    Images are read when a row is used, and turned upright; `bit_depth` is that of `Settings`.
 
     Raises:
         MissingExtraError: if `datasets` is not installed.
@@ -145,7 +148,7 @@ def training_rows(samples: Sequence[Sample], question: str = PRESETS["paper"].qu
         prompt = [{"role": "user", "content": text}]
         return {
             "prompt": [prompt for _ in rows["path"]],
-            "image": [read_image(Path(path)) for path in rows["path"]],
+            "image": [read_image(path, bit_depth) for path in rows["path"]],
             "label": rows["label"],
         }
 

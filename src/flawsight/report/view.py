@@ -13,7 +13,8 @@
     label           true label, true for defective; null if unknown
     answer          the model's answer to the whole image, "Yes" or "No"; null if there is none
     disagreements   pairs of verdict, answer and reasoning that disagree, like "verdict/answer"
-    warning         the same in a sentence; "" if all agree
+    warning         the same in a sentence, and what is wrong with the photo; "" if nothing is
+    photo_warned    true if anything is wrong with the photo
     explanation     the reasoning
     map             grid of the anomaly map; null if there is none
     tokens          of the explanation: start, end (characters), S_T, S_I, weight, selected, and
@@ -60,6 +61,7 @@ def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: b
     notes = [
         disagreement_sentence(pairs, bool(row.get("pred_label")), str(row.get("answer"))),
         FORCED if row.get("answer_forced") else "",
+        *map(str, row.get("warnings") or ()),
     ]
     return {
         "id": identifier,
@@ -70,6 +72,7 @@ def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: b
         "answer": row.get("answer"),
         "disagreements": pairs,
         "answer_forced": bool(row.get("answer_forced")),
+        "photo_warned": bool(row.get("warnings")),
         "warning": " ".join(filter(None, notes)),
         "explanation": row.get("explanation") or "",
         "label": label,

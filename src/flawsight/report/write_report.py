@@ -24,7 +24,7 @@ from ..inspection import FloatArray
 from ..io.files import slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
-from ..runs.read import Row, read_array, read_description, read_rows
+from ..runs.read import Row, bit_depth_of, read_array, read_description, read_rows
 from .view import View, summary_of, view_of
 
 ONE_FILE_UP_TO = 40
@@ -53,6 +53,7 @@ def write_report(
     """
     about = read_description(folder)
     rows, labels = read_rows(folder), labels or {}
+    depth = bit_depth_of(about)
     if one_file is None:
         one_file = len(rows) <= ONE_FILE_UP_TO
     with writing_to(folder):
@@ -63,10 +64,10 @@ def write_report(
         for row in rows:
             label, thumb = labels.get(row["image"]), None
             if "error" not in row and one_file:
-                thumb, view = _inline(folder, row, label)
+                thumb, view = _inline(folder, row, label, depth)
                 inlined.append(view)
             elif "error" not in row:
-                thumb = _separate(folder, row)
+                thumb = _separate(folder, row, depth)
             items.append(summary_of(row, slug(row["image"]), thumb, label))
         _shorten_names(items)
         path = folder / "report.html"
@@ -84,9 +85,11 @@ def _shorten_names(items: list[View]) -> None:
         item["name"] = "/".join(one[min(shared, len(one) - 1) :])
 
 
-def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, View]:
+def _inline(
+    folder: Path, row: Row, label: bool | None, bit_depth: int | None
+) -> tuple[str | None, View]:
     """Return the thumbnail as a data URL, and the view with its photo as one."""
-    photo, has_map = _photo(folder, row)
+    photo, has_map = _photo(folder, row, bit_depth)
     anomaly_map, token_maps = (_array(folder, row, name) for name in _ARRAYS)
     thumb = url = None
     if photo is not None:
@@ -99,9 +102,9 @@ def _inline(folder: Path, row: Row, label: bool | None) -> tuple[str | None, Vie
     )
 
 
-def _separate(folder: Path, row: Row) -> str | None:
+def _separate(folder: Path, row: Row, bit_depth: int | None) -> str | None:
     """Write thumbnail and view next to the page if missing; return the thumbnail's URL."""
-    photo, has_map = _photo(folder, row)
+    photo, has_map = _photo(folder, row, bit_depth)
     name = slug(row["image"])
     thumb, script = folder / THUMBS / f"{name}.jpg", folder / VIEWS / f"{name}.js"
     source = folder / row.get("anomaly_map", "")
@@ -119,7 +122,7 @@ def _separate(folder: Path, row: Row) -> str | None:
     return None if photo is None else f"{THUMBS}/{name}.jpg"
 
 
-def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
+def _photo(folder: Path, row: Row, bit_depth: int | None) -> tuple[str | None, bool]:
     """Return the photo's path in the folder, and whether the map is painted into it.
 
     Without a photo, as in runs of older versions and other programs, it is made from the original
@@ -129,7 +132,7 @@ def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
     if (folder / path).exists():
         return path, False
     try:
-        write_atomically(folder / path, encode_jpeg(read_image(row["image"]), MAX_SIDE))
+        write_atomically(folder / path, encode_jpeg(read_image(row["image"], bit_depth), MAX_SIDE))
     except FlawsightError:
         overlay = row.get("overlay")
         return (overlay, True) if overlay and (folder / overlay).exists() else (None, False)

@@ -16,13 +16,11 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from PIL import Image
-
 from ..errors import FlawsightError, ImageError, MissingExtraError, SettingsError
 from ..inspection import Inspection
 from ..inspector import Inspector
 from ..io.files import slug
-from ..io.images import SUFFIXES, find_images, open_image, prepare_image
+from ..io.images import SUFFIXES, Photo, find_images, open_image, prepare_photo
 from .describe import about_run, check_same, describe
 from .folder import encode_array
 from .parquet import ROWS, StorageFolder, open_filesystem, read_parquet_rows, rows_table
@@ -75,7 +73,8 @@ class ImageInspector:
             ModelError: if the model is at fault.
         """
         names = [str(name) for name in batch["path"]]
-        opened = [_open(batch, index, name) for index, name in enumerate(names)]
+        depth = self.inspector.settings.bit_depth
+        opened = [_open(batch, index, name, depth) for index, name in enumerate(names)]
         sound = [image for image in opened if not isinstance(image, FlawsightError)]
         outcomes = iter(self.inspector.inspect_batch(sound) if sound else [])
         rows = [
@@ -205,13 +204,15 @@ def _open_run(folder: StorageFolder, about: dict[str, Any]) -> None:
         check_same(Path(folder.uri), json.loads(old), about)
 
 
-def _open(batch: dict[str, Any], index: int, name: str) -> Image.Image | FlawsightError:
+def _open(
+    batch: dict[str, Any], index: int, name: str, bit_depth: int | None
+) -> Photo | FlawsightError:
     """Return an image of a batch, or why it cannot be read."""
     try:
         if "image" in batch:
-            return prepare_image(batch["image"][index], name)
+            return prepare_photo(batch["image"][index], name, bit_depth)
         if content := batch["bytes"][index]:
-            return prepare_image(open_image(content), name)
+            return prepare_photo(open_image(content), name, bit_depth)
     except FlawsightError as error:
         return error
     reason = str(batch["error"][index]) if "error" in batch else ""

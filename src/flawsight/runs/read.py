@@ -55,6 +55,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def bit_depth_of(description: dict[str, Any]) -> int | None:
+    """Return the bit depth with which the photos of a run were read."""
+    depth: int | None = (description.get("settings") or description).get("bit_depth")
+    return depth
+
+
 def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
     """Return the rows in order; those of Parquet files first.
 

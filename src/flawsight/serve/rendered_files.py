@@ -37,10 +37,10 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
         StoreError: if the photo or the arrays are gone.
     """
     if what == "photo.jpg":
-        return encode_jpeg(_photo(folder, MAX_SIDE), MAX_SIDE)
+        return encode_jpeg(_photo(folder, row, MAX_SIDE), MAX_SIDE)
     arrays = _arrays(folder)
     if what == "thumb.jpg":
-        small = _photo(folder, THUMB_SIDE)
+        small = _photo(folder, row, THUMB_SIDE)
         small.thumbnail((THUMB_SIDE, THUMB_SIDE))
         anomaly_map = resize_map(arrays["anomaly_map"], (small.height, small.width))
         return encode_jpeg(draw_overlay(small, anomaly_map), THUMB_SIDE)
@@ -49,7 +49,7 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
     if what == "map.npz":
         return pack_arrays(arrays | {"anomaly_map": anomaly_map})
     if what == "overlay.png":
-        return _png(draw_overlay(_photo(folder), anomaly_map))
+        return _png(draw_overlay(_photo(folder, row), anomaly_map))
     return _png(Image.fromarray((anomaly_map * 65535).round().astype(np.uint16)))
 
 
@@ -79,12 +79,12 @@ def read(path: Path) -> bytes:
         raise StoreError("The files of this inspection are gone from the store.") from error
 
 
-def _photo(folder: Path, side: int | None = None) -> Image.Image:
+def _photo(folder: Path, row: InspectionRow, side: int | None = None) -> Image.Image:
     """Return the upright photo; a JPEG is decoded no larger than `side` pixels need."""
     photo = open_image(read(folder / "photo"))
     if side is not None:
         photo.draft("RGB", (side, side))
-    return prepare_image(photo)
+    return prepare_image(photo, bit_depth=row.content.get("bit_depth"))
 
 
 def _arrays(folder: Path) -> dict[str, FloatArray]:

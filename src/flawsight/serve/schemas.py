@@ -80,6 +80,7 @@ class InspectionBody(BaseModel, extra="allow"):
     disagreements: list[Literal["verdict/answer", "verdict/reasoning", "answer/reasoning"]] = Field(
         description="Which of verdict (pred_label), answer and reasoning (explanation) disagree."
     )
+    warnings: list[str] = Field([], description="What is wrong with the photo, in sentences.")
     tokens: list[Token]
     seconds: float
     review: Review | None

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from PIL import Image
 
 from ...errors import AnswerError, FlawsightError, ImageError, ModelError, SettingsError
 from ...inspection import share_of_yes
-from ...io.images import read_image
+from ...io.images import Photo, read_photo
 from ...mllm.answer_probability import answer_margins
 from ...mllm.contradiction import contradicts
 from ...mllm.encode import chat_prompt, special_tokens
@@ -18,7 +20,8 @@ from ...mllm.generate import respond
 from ...mllm.load import MLLM
 from ...mllm.response import forced_response, parse_response
 from ...prompt import QUESTION
-from .protocol import Prediction, each
+from ...settings import check_bit_depth
+from .protocol import Prediction, about_bit_depth, each
 
 
 class ChatVLMDetector:
@@ -29,14 +32,21 @@ class ChatVLMDetector:
         mllm: of any family.
         batch_size: images at once.
         max_new_tokens: length at which a response is cut off. A thinking model needs thousands.
+        bit_depth: of photos, see `Settings`.
 
     Raises:
         SettingsError: if a number is below 1.
     """
 
     def __init__(
-        self, name: str, mllm: MLLM, batch_size: int = 8, max_new_tokens: int = 512
+        self,
+        name: str,
+        mllm: MLLM,
+        batch_size: int = 8,
+        max_new_tokens: int = 512,
+        bit_depth: int | None = None,
     ) -> None:
+        check_bit_depth(bit_depth)
         for label, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
             if value < 1:
                 raise SettingsError(f"{label} is {value}; it must be at least 1.")
@@ -44,6 +54,7 @@ class ChatVLMDetector:
         self.batch_size = batch_size
         self._mllm = mllm
         self._max_new_tokens = max_new_tokens
+        self._bit_depth = bit_depth
         self._prompt, self._opening = chat_prompt(mllm.processor)
 
     def about(self) -> dict[str, Any]:
@@ -56,7 +67,7 @@ class ChatVLMDetector:
             },
             "question": QUESTION,
             "max_new_tokens": self._max_new_tokens,
-        }
+        } | about_bit_depth(self._bit_depth)
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Ask about a batch of images; return an error for each that failed.
@@ -66,10 +77,13 @@ class ChatVLMDetector:
         Raises:
             ModelError: if the model computes NaN, or the batch does not fit into memory.
         """
-        opened = each(read_image, images)
-        good = [image for image in opened if isinstance(image, Image.Image)]
+        opened = each(partial(read_photo, bit_depth=self._bit_depth), images)
+        good = [photo.image for photo in opened if isinstance(photo, Photo)]
         outcomes = iter(self._ask(good) if good else [])
-        return [next(outcomes) if isinstance(image, Image.Image) else image for image in opened]
+        return [
+            _warned(next(outcomes), photo) if isinstance(photo, Photo) else photo
+            for photo in opened
+        ]
 
     @torch.inference_mode()
     def _ask(self, images: list[Image.Image]) -> list[Prediction | FlawsightError]:
@@ -120,3 +134,9 @@ class ChatVLMDetector:
             contradiction=contradicts(explanation, response.answer),
             seconds=seconds,
         )
+
+
+def _warned(outcome: Prediction | FlawsightError, photo: Photo) -> Prediction | FlawsightError:
+    if isinstance(outcome, FlawsightError):
+        return outcome
+    return replace(outcome, details={"warnings": list(photo.warnings)})

@@ -9,11 +9,12 @@ from ...endpoint.budget import Budget
 from ...endpoint.client import OPENAI, EndpointClient, encode_png, in_parallel, with_image
 from ...endpoint.completion import Answer
 from ...errors import AnswerError, DetectorError, FlawsightError, SettingsError
-from ...io.images import read_image
+from ...io.images import read_photo
 from ...mllm.contradiction import contradicts
 from ...mllm.response import parse_response
 from ...prompt import user_message
-from .protocol import Prediction
+from ...settings import check_bit_depth
+from .protocol import Prediction, about_bit_depth
 
 # The most alternatives per token that OpenAI and vLLM give.
 _LOGPROBS = {"logprobs": True, "top_logprobs": 20}
@@ -40,6 +41,7 @@ class EndpointDetector:
         price_in, price_out: US$ per million tokens of input and output.
         budget: US$ that this object may spend; then no further request starts. The requests in
             flight, fewer than `concurrency`, may exceed it.
+        bit_depth: of photos, see `Settings`.
 
     Raises:
         SettingsError: if an argument makes no sense; further errors see `EndpointClient`.
@@ -64,7 +66,10 @@ class EndpointDetector:
         price_in: float = 0,
         price_out: float = 0,
         budget: float | None = None,
+        bit_depth: int | None = None,
     ) -> None:
+        check_bit_depth(bit_depth)
+        self._bit_depth = bit_depth
         for label, value in (("concurrency", concurrency), ("max_tokens", max_tokens)):
             if value < 1:
                 raise SettingsError(f"{label} is {value}; it must be at least 1.")
@@ -103,7 +108,7 @@ class EndpointDetector:
 
     def about(self) -> dict[str, Any]:
         """Return model, server, messages, parameters and the images' encoding; no key."""
-        return {"endpoint": dict(self._request)}
+        return {"endpoint": dict(self._request)} | about_bit_depth(self._bit_depth)
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Ask about each image, several at once.
@@ -117,12 +122,13 @@ class EndpointDetector:
     def _predict(self, path: Path) -> Prediction | FlawsightError:
         """Predict one image. Errors that concern all images are raised, the others returned."""
         try:
-            png = encode_png(read_image(path))
+            photo = read_photo(path, self._bit_depth)
+            png = encode_png(photo.image)
         except FlawsightError as error:
             return error
         key = AnswerCache.key(self._request, png)
         if self._cache is not None and (cached := self._cache.get(key)) is not None:
-            return _prediction(cached, cost=0.0)
+            return _prediction(cached, 0.0, photo.warnings)
         self._budget.check()
         messages = with_image(self._request["messages"], png)
         request = {"model": self._request["model"], "messages": messages}
@@ -131,10 +137,12 @@ class EndpointDetector:
             return answer
         if self._cache is not None:
             self._cache.put(key, answer)
-        return _prediction(answer, self._budget.add(answer))
+        return _prediction(answer, self._budget.add(answer), photo.warnings)
 
 
-def _prediction(answer: Answer, cost: float) -> Prediction | FlawsightError:
+def _prediction(
+    answer: Answer, cost: float, warnings: tuple[str, ...]
+) -> Prediction | FlawsightError:
     if answer.finish_reason == "length":
         return AnswerError(
             f"The answer was cut off at the token limit; raise max_tokens: {answer.text[-120:]!r}"
@@ -155,5 +163,6 @@ def _prediction(answer: Answer, cost: float) -> Prediction | FlawsightError:
             "input_tokens": answer.input_tokens,
             "output_tokens": answer.output_tokens,
             "cost": cost,
+            "warnings": list(warnings),
         },
     )

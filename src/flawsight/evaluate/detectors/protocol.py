@@ -59,6 +59,11 @@ class Detector(Protocol):
         """
 
 
+def about_bit_depth(bit_depth: int | None) -> dict[str, Any]:
+    """Return the part of `about()` that names a bit depth; empty without one, as in older runs."""
+    return {} if bit_depth is None else {"bit_depth": bit_depth}
+
+
 def each(function: Callable[[Path], T], images: Sequence[Path]) -> list[T | FlawsightError]:
     """Return for each image what `function` returns, or the error that it raises."""
     outcomes: list[T | FlawsightError] = []

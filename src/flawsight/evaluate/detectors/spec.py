@@ -38,8 +38,10 @@ class Spec:
         return str(self.options.get("name", self.text))
 
 
-def parse_spec(text: str) -> Spec:
+def parse_spec(text: str, bit_depth: int | None = None) -> Spec:
     """Parse ``KIND[:ARGUMENT][,NAME=VALUE…]``; values are JSON or plain text.
+
+    `bit_depth` is an option of all kinds that read photos, unless the text gives it.
 
     Raises:
         SettingsError: for an unknown kind, or an option without a value.
@@ -53,7 +55,8 @@ def parse_spec(text: str) -> Spec:
         raise SettingsError(
             f"Unknown detector {kind!r} in {text!r}; choose one of {', '.join(KINDS)}."
         )
-    return Spec(text, kind, argument or None, dict(parse_override(pair) for pair in pairs))
+    options = {} if bit_depth is None or kind == "run" else {"bit_depth": bit_depth}
+    return Spec(text, kind, argument or None, options | dict(map(parse_override, pairs)))
 
 
 def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector:

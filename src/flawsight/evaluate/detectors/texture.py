@@ -6,6 +6,7 @@ other pixels.
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from scipy import ndimage
 
 from ...errors import FlawsightError
 from ...inspection import FloatArray
-from ...io.images import read_image
-from .protocol import Prediction, each
+from ...io.images import read_photo
+from ...settings import check_bit_depth
+from .protocol import Prediction, about_bit_depth, each
 
 # The scales (by average precision) and the score (by AUROC) were chosen on the validation families,
 # LONG_SIDE was not (docs/results.md).
@@ -36,8 +38,10 @@ class TextureDetector:
 
     batch_size = 1
 
-    def __init__(self, name: str = "texture") -> None:
+    def __init__(self, name: str = "texture", bit_depth: int | None = None) -> None:
+        check_bit_depth(bit_depth)
         self.name = name
+        self._bit_depth = bit_depth
 
     def about(self) -> dict[str, Any]:
         """Return the fixed settings."""
@@ -48,16 +52,17 @@ class TextureDetector:
             "shrinkage": SHRINKAGE,
             "quantiles": list(QUANTILES),
             "half_bright": HALF_BRIGHT,
-        }
+        } | about_bit_depth(self._bit_depth)
 
     def predict(self, images: Sequence[Path]) -> list[Prediction | FlawsightError]:
         """Return for each image a pred_score and an anomaly_map in [0, 1], or the error."""
-        return each(_predict, images)
+        return each(partial(_predict, bit_depth=self._bit_depth), images)
 
 
-def _predict(path: Path) -> Prediction:
+def _predict(path: Path, bit_depth: int | None) -> Prediction:
     start = time.perf_counter()
-    image = read_image(path)
+    photo = read_photo(path, bit_depth)
+    image = photo.image
     deviation = deviation_map(image)
     small = deviation / (deviation + HALF_BRIGHT)
     resized = np.asarray(Image.fromarray(deviation).resize(image.size, Image.Resampling.BILINEAR))
@@ -65,6 +70,7 @@ def _predict(path: Path) -> Prediction:
         pred_score=float(np.diff(np.quantile(small, QUANTILES))[0]),
         anomaly_map=(resized / (resized + HALF_BRIGHT)).astype(np.float32),
         seconds=time.perf_counter() - start,
+        details={"warnings": list(photo.warnings)},
     )
 
 

@@ -36,6 +36,7 @@
     ...Object.fromEntries(["Verdict/answer", "Verdict/reasoning", "Answer/reasoning"].map((pair) =>
       [pair, [differ(pair), (item) => item.disagreements.includes(pair.toLowerCase())]])),
     forced: ["Answer forced", (item) => item.answer_forced],
+    warned: ["Photo warnings", (item) => item.photo_warned],
     failed: ["Not inspected", (item) => item.error != null],
   };
 
@@ -64,6 +65,7 @@
         ...item.disagreements.map((pair) =>
           el("span", { class: "fs-tag", title: item.warning }, differ(pair))),
         item.answer_forced ? el("span", { class: "fs-tag", title: item.warning }, "answer forced") : null,
+        item.photo_warned ? el("span", { class: "fs-tag", title: item.warning }, "photo warning") : null,
       ),
     );
   }
