@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from .errors import CalibrationError
 from .io.files import write_atomically
-from .settings import Settings, upgraded
+from .settings import DRAWING, Settings, upgraded
 
 FORMAT = 2
 POOLED = "all"
@@ -120,12 +120,25 @@ class Calibration:
                 f"{EARLIER_HASH if self.format == 1 else ''}; calibrate this model with flawsight "
                 "calibrate."
             )
+        self.check_settings(settings, {"prior": prior_sha256} if self.format > 1 else {})
+
+    def check_settings(self, settings: dict[str, Any], more: dict[str, Any] | None = None) -> None:
+        """Make sure that it holds for scores and maps of these settings.
+
+        Args:
+            settings: as JSON types.
+            more: "prior", the hash of the attention prior, to be compared as well.
+
+        Raises:
+            CalibrationError: if it was made with other settings.
+        """
         defaults = Settings().to_json()
         before = defaults | upgraded(self.settings or {})
-        now = defaults | settings
-        if self.format > 1:
-            before["prior"], now["prior"] = self.prior_sha256, prior_sha256
-        changed = sorted(k for k in before | now if before.get(k) != now.get(k))
+        now = defaults | settings | (more or {})
+        if more:
+            before["prior"] = self.prior_sha256
+        different = {k for k in before | now if before.get(k) != now.get(k)}
+        changed = sorted(different - set(DRAWING))
         if changed:
             made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
             raise CalibrationError(

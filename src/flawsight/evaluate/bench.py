@@ -141,7 +141,7 @@ def _add(run: RunFolder, image: Path, prediction: Prediction) -> Row:
         "seconds": round(prediction.seconds, 4),
     }
     maps = {} if prediction.anomaly_map is None else {"anomaly_map": prediction.anomaly_map}
-    return run.add_row(row, maps)
+    return run.add_row(row, maps | prediction.arrays)
 
 
 def _folder_name(name: str) -> str:
