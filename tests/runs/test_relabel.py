@@ -153,7 +153,7 @@ def test_deleted_arrays_are_named_and_cost_nothing(
     # To call all good needs no array.
     assert not any(r["regions"] for r in rows_by_threshold(again, read_rows(again), 1.0))
     inspector = opened(mllm, preset, changes={"region_threshold": 0.1, "regions_of_good": True})
-    with pytest.raises(RunFolderError, match="token maps .* was deleted"):
+    with pytest.raises(RunFolderError, match=r"token maps .* was deleted"):
         RunFolder(again, describe(inspector))
     after = (again / "inspections.jsonl").read_bytes(), (again / "run.json").read_bytes()
     assert after == before

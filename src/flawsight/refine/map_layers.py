@@ -20,7 +20,7 @@ _HEAD = 6  # box, rows and columns of a layer, before its values
 def pack_layers(
     whole: Tensor, crops: Sequence[tuple[Box, Tensor, float]], image_size: tuple[int, int]
 ) -> FloatArray:
-    """Return layers as one array: of each its box, rows, columns and values, that of the image first.
+    """Return layers as one array: of each its box, rows, columns and values; the image's first.
 
     Args:
         whole: (grid_h, grid_w) density of the whole image.

@@ -89,9 +89,7 @@ def _relabelled(
     if threshold is None:
         label = answer == "Yes" if answer in ("Yes", "No") else row.get("pred_label")
     elif score is None:
-        raise RunFolderError(
-            f"{folder} has no score of {row['image']} to compare with a threshold."
-        )
+        raise RunFolderError(f"{folder} has no score of {row['image']} for a threshold.")
     else:
         label = score > threshold
     turned = label != row.get("pred_label")
