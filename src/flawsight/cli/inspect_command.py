@@ -131,11 +131,14 @@ def _inspect(
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..io.images import find_images
+    from ..runs.place import check_place
 
     processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
     images = find_images(paths)
+    if main:
+        check_place(out)
     with console.status("Loading the model …"):
         from ..inspector import Inspector
         from ..report.write_report import write_report
