@@ -44,7 +44,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def opened(mllm: MLLM, preset: str, **options: Any) -> Inspector:
-    settings = replace(PRESETS[preset], attention_prior=False, max_new_tokens=60)
+    quick = {"image_grid": None, "image_tokens": 49, "attention_prior": False}
+    settings = replace(PRESETS[preset], **quick, max_new_tokens=60)
     settings = replace(settings, **options.pop("changes", {}))
     return Inspector(mllm, settings, batch_size=2, **options)
 

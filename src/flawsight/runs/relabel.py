@@ -99,6 +99,8 @@ def _relabelled(
         row |= {"contradiction": bool(pairs), "disagreements": list(pairs)}
     if "regions" in row:
         drawn = row.get("region_rule") or vars(earlier)
+        if not turned and "region_rule" not in row and drawn == vars(replace(rule, of_good=True)):
+            return row  # of an earlier version, as it is
         row |= {"region_rule": vars(rule)}
         if turned or (drawn | ({"of_good": rule.of_good} if label else {})) != vars(rule):
             row |= {"regions": _regions(folder, row, rule)}
