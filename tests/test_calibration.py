@@ -215,17 +215,23 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
     assert not any(row["pred_label"] for row in rows)
     assert [row["answer"] for row in rows] == [row["answer"] for row in plain]
     assert json.loads((tmp_path / "run/run.json").read_text())["threshold"] == max(scores)
-    # Of four good images none may have a region, and all had: regions, too, are calibrated, on the
-    # maps that they are found in.
-    assert all(row["regions"] for row in plain)
+    # Regions follow the verdict.
+    assert [bool(row["regions"]) for row in plain] == [row["pred_label"] for row in plain]
     assert not any(row["regions"] for row in rows)
+    assert {row["region_rule"]["calibrated"] for row in rows} == {True}
+    # The run without a calibration becomes the same, without the model.
+    code, output = flawsight(*calibrated, "--category", "line3", "--out", tmp_path / "plain")
+    assert (code, "no model was asked" in output) == (0, True)
+    assert [row | {"seconds": 0} for row in read_rows(tmp_path / "plain")] == [
+        row | {"seconds": 0} for row in rows
+    ]
 
     code, output = flawsight(*calibrated, "--threshold", 0, "--out", tmp_path / "zero")
     assert (code, "4 defective, 0 good" in output) == (0, True)
     for extra, words in (
         (("--set", "tau_t=0.3", "--out", tmp_path / "a"), "other settings"),
         (("--category", "bolt", "--out", tmp_path / "b"), "line3"),
-        (("--out", tmp_path / "plain"), "choose another --out"),
+        (("--threshold", 2, "--out", tmp_path / "plain"), "threshold is 2"),
     ):
         code, output = flawsight(*calibrated, *extra)
         assert (code, words in output) == (2, True), output

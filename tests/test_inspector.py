@@ -238,6 +238,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         key: row[key]
         for key in row
         if key not in ("tokens", "seconds", "pred_score", "map_peak", "regions", "sink_share")
+        and key != "region_rule"
     } == {
         "image": "shots/part.png",
         "image_size": [30, 40],
@@ -263,11 +264,18 @@ def test_a_tip_of_the_map_that_barely_reaches_the_threshold_is_no_region():
     trace, size = make_trace(RESPONSE), (300, 400)
     peak = localize(trace, size, PLAIN).map_peak
     barely = replace(PLAIN, region_threshold=peak * 0.9999)
-    assert localize(trace, size, barely).regions == ()
+    good = {"threshold": 1.0}
+    assert localize(trace, size, replace(barely, regions_of_good=True), **good).regions == ()
     low = replace(PLAIN, region_threshold=peak * 0.9)
     clearly = localize(trace, size, replace(low, region_peak=peak * 0.9999))
     assert clearly.regions[0].score == peak
-    assert localize(trace, size, replace(low, region_peak=peak)).regions == ()
+    of_good = replace(low, region_peak=peak, regions_of_good=True)
+    assert localize(trace, size, of_good, **good).regions == ()
+    # A defective image keeps the region of its peak; a good one has none unless it is asked for.
+    (around,) = localize(trace, size, replace(low, region_peak=peak)).regions
+    assert around.score == peak
+    assert localize(trace, size, replace(low, region_peak=0), **good).regions == ()
+    assert localize(trace, size, replace(of_good, region_peak=0), **good).regions
 
 
 @pytest.mark.parametrize(("strip", "regions"), [(45, 0), (55, 1)])
@@ -275,8 +283,10 @@ def test_a_strip_that_a_part_leaves_is_no_region(strip: int, regions: int):
     trace = make_trace(RESPONSE)  # of 3 × 4 cells, 100 pixels each
     seen = Crop((0, 0, 400, 300 - strip), torch.ones(3, 4), score=0.0)
     trace = replace(trace, image_attention=torch.ones_like(trace.image_attention), crops=(seen,))
-    settings = replace(PLAIN, crops=1, region_threshold=0.15, region_peak=0.15)
-    assert len(localize(trace, (300, 400), settings).regions) == regions
+    settings = replace(
+        PLAIN, crops=1, region_threshold=0.15, region_peak=0.15, regions_of_good=True
+    )
+    assert len(localize(trace, (300, 400), settings, threshold=1.0).regions) == regions
 
 
 def test_an_image_in_memory_has_no_path():

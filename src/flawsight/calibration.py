@@ -10,7 +10,7 @@ The probability is over the calibration images too; it is no promise for one par
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from .errors import CalibrationError
 from .io.files import write_atomically
-from .settings import Settings, upgraded
+from .settings import DRAWING, Settings, upgraded
 
 FORMAT = 2
 POOLED = "all"
@@ -120,12 +120,25 @@ class Calibration:
                 f"{EARLIER_HASH if self.format == 1 else ''}; calibrate this model with flawsight "
                 "calibrate."
             )
+        self.check_settings(settings, {"prior": prior_sha256} if self.format > 1 else {})
+
+    def check_settings(self, settings: dict[str, Any], more: dict[str, Any] | None = None) -> None:
+        """Make sure that it holds for scores and maps of these settings.
+
+        Args:
+            settings: as JSON types.
+            more: "prior", the hash of the attention prior, to be compared as well.
+
+        Raises:
+            CalibrationError: if it was made with other settings.
+        """
         defaults = Settings().to_json()
         before = defaults | upgraded(self.settings or {})
-        now = defaults | settings
-        if self.format > 1:
-            before["prior"], now["prior"] = self.prior_sha256, prior_sha256
-        changed = sorted(k for k in before | now if before.get(k) != now.get(k))
+        now = defaults | settings | (more or {})
+        if more:
+            before["prior"] = self.prior_sha256
+        different = {k for k in before | now if before.get(k) != now.get(k)}
+        changed = sorted(different - set(DRAWING))
         if changed:
             made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
             raise CalibrationError(
@@ -182,13 +195,21 @@ def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> flo
     Raises:
         CalibrationError: if a is not in (0, 1), a score is not finite, or n is too small for a.
     """
+    if not all(math.isfinite(score) for score in scores):
+        raise CalibrationError("A score is NaN or infinite; inspect those images again.")
+    return sorted(scores)[conformal_rank(len(scores), false_alarm_rate) - 1]
+
+
+def conformal_rank(count: int, false_alarm_rate: float) -> int:
+    """Return ⌈(n + 1)(1 − a)⌉ for n normal scores.
+
+    Raises:
+        CalibrationError: if a is not in (0, 1), or n is too small for a.
+    """
     if not 0 < false_alarm_rate < 1:
         raise CalibrationError(
             f"The false alarm rate is {false_alarm_rate}; it must be between 0 and 1, like 0.01."
         )
-    if not all(math.isfinite(score) for score in scores):
-        raise CalibrationError("A score is NaN or infinite; inspect those images again.")
-    count = len(scores)
     # The decimal as it was typed: in floats, (n + 1)(1 − a) may land just above an integer.
     rate = Fraction(str(float(false_alarm_rate)))
     rank = math.ceil((count + 1) * (1 - rate))
@@ -198,7 +219,7 @@ def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> flo
             f"A false alarm rate of {false_alarm_rate:g} needs at least {math.ceil(1 / rate) - 1} "
             f"normal images; {allowed}."
         )
-    return sorted(scores)[rank - 1]
+    return rank
 
 
 def calibrate(
@@ -211,10 +232,7 @@ def calibrate(
     """
     groups: dict[str, Sequence[float]] = {POOLED: scores.pooled}
     if by_category:
-        if POOLED in scores.by_category:
-            raise CalibrationError(
-                f'A category is called "{POOLED}", which stands for all together; rename it.'
-            )
+        _check_names(scores.by_category)
         groups |= dict(sorted(scores.by_category.items()))
     thresholds = {}
     for name, group in groups.items():
@@ -238,3 +256,32 @@ def calibrate(
         prior_sha256=scores.prior_sha256,
         settings=scores.settings,
     )
+
+
+def check_counts(counts: Mapping[str, int], false_alarm_rate: float, by_category: bool) -> None:
+    """Make sure that there are enough normal images, before any is inspected.
+
+    Args:
+        counts: of the images, by category.
+        false_alarm_rate: a, in (0, 1).
+        by_category: whether each category needs as many.
+
+    Raises:
+        CalibrationError: as `calibrate` does, if none of the images fails.
+    """
+    if not by_category:
+        conformal_rank(sum(counts.values()), false_alarm_rate)
+        return
+    _check_names(counts)
+    for name, count in sorted(counts.items()):
+        try:
+            conformal_rank(count, false_alarm_rate)
+        except CalibrationError as error:
+            raise CalibrationError(f"{name}: {error}") from error
+
+
+def _check_names(categories: Collection[str]) -> None:
+    if POOLED in categories:
+        raise CalibrationError(
+            f'A category is called "{POOLED}", which stands for all together; rename it.'
+        )

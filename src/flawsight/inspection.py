@@ -153,6 +153,23 @@ class Region:
 
 
 @dataclass(frozen=True)
+class RegionRule:
+    """What draws the regions of an image.
+
+    Attributes:
+        threshold: above which value of the map a pixel belongs to a region, in [0, 1].
+        peak: which value a region must exceed somewhere, in [0, 1].
+        of_good: whether an image that is called good has regions.
+        calibrated: whether the threshold is a calibration's, not the setting `region_threshold`.
+    """
+
+    threshold: float
+    peak: float
+    of_good: bool = False
+    calibrated: bool = False
+
+
+@dataclass(frozen=True)
 class Inspection:
     """The result for one image.
 
@@ -173,16 +190,20 @@ class Inspection:
         token_maps: (R, grid_h, grid_w) attention of each reasoning token over the image tokens.
         timings: seconds by stage: "trace" (a batch's time shared evenly) and "localize".
         map_peak: the largest value of the map that the regions were found in, before the guided
-            filter: there is no region unless it lies above the region threshold.
-        regions: where that map is above the region threshold, and somewhere in each above
-            `region_peak`, highest score first; specks of less than a quarter of a grid cell, and
-            strips narrower than half of one, are left out.
+            filter.
+        regions: none if the image is called good, unless its rule says so. Otherwise where that
+            map is above the rule's threshold, and somewhere in each above its peak, highest score
+            first; specks of less than a quarter of a grid cell, and strips narrower than half of
+            one, are left out. If none is left, a defective image has the region around the map's
+            largest value (`real.regions.peak_region`).
+        region_rule: what drew the regions.
         answer_forced: the response has neither Yes nor No, and `answer` is the likelier of the two
             after it.
         sink_share: share of the selected tokens' attention on sinks, which are patches that
             attract attention on normal images (refine/attention_prior.py), in [0, 1]; None
             without an attention prior.
         warnings: sentences on what is wrong with the photo, so that the verdict may be, too.
+        map_layers: what that map is made of, see `refine.map_layers`; empty if unknown.
     """
 
     image: str | None
@@ -201,6 +222,8 @@ class Inspection:
     sink_share: float | None = None
     answer_forced: bool = False
     warnings: tuple[str, ...] = ()
+    region_rule: RegionRule | None = None
+    map_layers: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
 
     @property
     def contradiction(self) -> bool:
@@ -233,5 +256,6 @@ class Inspection:
             "sink_share": None if self.sink_share is None else round(self.sink_share, 4),
             "regions": [region.to_json() for region in self.regions],
             "warnings": list(self.warnings),
+            "region_rule": None if self.region_rule is None else vars(self.region_rule),
             "seconds": round(self.seconds, 4),
         }

@@ -20,7 +20,7 @@ from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, Trace
 from .io.images import Photo, prepare_photo, read_photo
 from .io.overlap import overlapped
-from .localize import localize
+from .localize import localize, rule_of
 from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
 from .mllm.generate import generate
@@ -118,16 +118,15 @@ class Inspector:
         generator: ServedGenerator | None = None,
         trace_store: TraceStore | None = None,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise SettingsError(f"threshold is {threshold}; it must be in [0, 1].")
+        _check_numbers(batch_size, threshold)
         settings = preset("default") if settings is None else settings
         self.mllm = mllm
         self.prior = prior if settings.attention_prior else None
         if self.prior is not None:
             self.prior.check(settings.layers)
         self.calibration = calibration if threshold is None else None
+        self.category = category
+        self.given_settings = settings
         if self.calibration is not None:
             prior_sha256 = None if self.prior is None else self.prior.sha256
             self.calibration.check(mllm.sha256, settings.to_json(), prior_sha256)
@@ -136,6 +135,7 @@ class Inspector:
             if region_threshold is not None:
                 settings = replace(settings, region_threshold=region_threshold)
         self.settings = settings
+        self.region_rule = rule_of(settings, calibrated=settings is not self.given_settings)
         self.threshold = settings.threshold if threshold is None else threshold
         self.batch_size = batch_size or images_at_once(mllm, settings)
         self.generator = generator
@@ -174,8 +174,14 @@ class Inspector:
         """
         if isinstance(settings, str):
             settings = preset(settings)
+        _check_numbers(batch_size, threshold)
         if prior is not None and not settings.attention_prior:
             raise SettingsError("A prior is given, but attention_prior is off in the settings.")
+        if prior is not None and not Path(prior).is_file():
+            raise ModelError(f"There is no attention prior {prior}; flawsight prior measures one.")
+        if calibration is not None and threshold is None:
+            calibration.threshold(category)
+            calibration.check_settings(settings.to_json())
         mllm = load_mllm(model, **load_options)
         found = None
         if prior is not None:
@@ -299,6 +305,7 @@ class Inspector:
                     size,
                     self.settings,
                     threshold=self.threshold,
+                    region_rule=self.region_rule,
                     prior=self._prior_density,
                     photo=image,
                     image=str(given) if isinstance(given, str | Path) else None,
@@ -329,3 +336,10 @@ class Inspector:
             if self._trace_store and isinstance(given, str | Path) and isinstance(trace, Trace):
                 self._trace_store.save(str(given), trace)
         return traces
+
+
+def _check_numbers(batch_size: int | None, threshold: float | None) -> None:
+    if batch_size is not None and batch_size < 1:
+        raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise SettingsError(f"threshold is {threshold}; it must be in [0, 1].")

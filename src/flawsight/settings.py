@@ -92,12 +92,18 @@ class Refinement:
         region_threshold: above which anomaly_map value a pixel belongs to a region, in [0, 1]. A
             flat map is 0.2 everywhere.
         region_peak: which value a region must exceed somewhere, in [0, 1].
+        regions_of_good: draw regions on an image that is called good, too.
     """
 
     score_crops: bool = False
     guided_filter: bool = False
     region_threshold: float = 0.28
     region_peak: float = 0.36
+    regions_of_good: bool = False
+
+
+# The settings that draw regions in a finished map: scores and maps do not depend on them.
+DRAWING = ("region_threshold", "region_peak", "regions_of_good")
 
 
 @dataclass(frozen=True, kw_only=True)

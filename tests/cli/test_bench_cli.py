@@ -31,16 +31,54 @@ def test_a_bench_writes_tables_goes_on_and_makes_them_again(photos: Path, tmp_pa
                  "--resamples", "20"]  # fmt: skip
     code, output = flawsight("bench", *arguments, "--out", tmp_path / "run")
     assert code == 0
-    assert "image AUROC" in output
-    assert "not run here" in output
+    assert "AUROC" in output
+    assert "not run here" not in output
     for name in ("tables.md", "tables.tex", "metrics.csv"):
         assert (tmp_path / "run" / name).exists()
     with (tmp_path / "run/metrics.csv").open(newline="") as file:
-        assert {"ours", "published"} <= {row["source"] for row in csv.DictReader(file)}
+        assert {row["source"] for row in csv.DictReader(file)} == {"ours"}
     first = (tmp_path / "run/tables.md").read_text()
     assert flawsight("bench", *arguments, "--out", tmp_path / "run")[0] == 0
     assert flawsight("bench", "--from", tmp_path / "run", "--resamples", "20")[0] == 0
     assert (tmp_path / "run/tables.md").read_text() == first
+    code, output = flawsight(
+        "bench", "--from", tmp_path / "run", "--resamples", "20", "--published"
+    )
+    assert (code, "not run here" in output) == (0, True)
+    assert "Published" in (tmp_path / "run/tables.md").read_text()
+
+
+def test_own_photos_are_summed_up_on_one_screen(photos: Path, tmp_path: Path) -> None:
+    arguments = ("--data", photos, "--detector", "flawsight", "--detector", "texture")
+    code, output = flawsight("bench", *arguments, "--resamples", 9, "--out", tmp_path / "o")
+    assert code == 0
+    lines = output.splitlines()
+    assert len(lines) <= 25
+    # Paths, which the test's folder makes long, stand in lines of their own.
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
+    heads = next(line for line in lines if "TP" in line)
+    assert [head for head in ("TP", "FP", "FN", "TN") if head in heads] == ["TP", "FP", "FN", "TN"]
+    # No masks, no reference texts, no failures: no columns.
+    assert not any(head in heads for head in ("pixel", "ROUGE", "failed", "regions"))
+    assert output.count("suggested threshold") == 2
+    report = tmp_path / "o/line/flawsight/report.html"
+    assert f"Report: {report}" in output
+    assert report.exists()
+
+
+@pytest.mark.parametrize("name", ["MVTec-AD", "mvtec", "VisA"])
+def test_a_published_data_set_comes_with_published_values(
+    name: str, photos: Path, tmp_path: Path
+) -> None:
+    named = f"{name}={photos}" if name != "VisA" else str(photos.rename(tmp_path / "VisA_dataset"))
+    if name == "MVTec-AD":
+        for kind in ("good", "bad"):
+            (photos / "nut/test").mkdir(parents=True, exist_ok=True)
+            (photos / kind).rename(photos / "nut/test" / kind)
+    arguments = ("--detector", "texture", "--resamples", 9, "--out", tmp_path / "o")
+    code, output = flawsight("bench", "--data", named, *arguments)
+    assert (code, "not run here" in output) == (0, True)
+    assert output.index("TP") < output.index("not run here")
 
 
 def test_a_broken_image_is_counted_and_makes_exit_code_1(photos: Path, tmp_path: Path) -> None:

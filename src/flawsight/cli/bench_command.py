@@ -66,8 +66,15 @@ def bench(
     sbert: Annotated[
         str | None, typer.Option(help="Sentence-transformers model that computes SBERT.")
     ] = None,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Show published values, too. Default: only for published data sets.",
+        ),
+    ] = False,
 ) -> None:
-    """Compare detectors on data sets and write the paper's tables, with confidence intervals.
+    """Compare detectors on labelled photos, and write tables with confidence intervals.
 
     Examples:
 
@@ -79,8 +86,14 @@ def bench(
 
     Rerun the same command to resume. Exit code 1: images failed, or a detector stopped early.
     """  # noqa: E501
+    from ..evaluate.plots import new_figure
+    from ..io.files import check_writable
+    from ..metrics.text_overlap import rouge_scorer, sentence_encoder
+
     with explained():
         complete = True
+        if sbert is not None:
+            sentence_encoder(sbert)  # if it is missing, better now than after the last image
         if from_ is not None:
             out = from_
         elif not data:
@@ -90,8 +103,8 @@ def bench(
             from ..data.open import open_datasets
             from ..data.unused import left_out_line
             from ..evaluate.ablation import ablation_specs
-            from ..metrics.text_overlap import rouge_scorer
 
+            check_writable(out / "tables.md")
             datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
             warn(map(left_out_line, datasets))
             if limit is not None:
@@ -99,11 +112,12 @@ def bench(
             if any(sample.polygons for dataset in datasets for sample in dataset.samples):
                 polygon_codec()  # if it is missing, better now than after the last image
             if any(sample.reference for dataset in datasets for sample in dataset.samples):
-                rouge_scorer()
+                rouge_scorer()  # likewise
             if ablation:
+                new_figure(1, 1)
                 detector = ablation_specs(model, r1, cgro)
             complete = _run(out, datasets, detector or ["flawsight"], batch_size, bit_depth)
-        sound = _report(out, resamples, pixel_threshold, sbert)
+        sound = _report(out, resamples, pixel_threshold, sbert, published)
     raise typer.Exit(0 if complete and sound else 1)
 
 
@@ -116,14 +130,17 @@ def _run(
 ) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
     from ..evaluate.bench import check_names
-    from ..evaluate.detectors.spec import open_detector, parse_spec
+    from ..evaluate.detectors.spec import needs_model, open_detector, parse_spec
 
     specs = [parse_spec(text, bit_depth) for text in detectors]
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
-    for spec in specs:
-        with console.status(f"Loading {escape(spec.name)} …"):
-            opened = open_detector(spec, out, batch_size)
+    # What needs no model is opened first: its errors are those of a typing mistake.
+    ready = [None if needs_model(spec) else open_detector(spec, out, batch_size) for spec in specs]
+    for spec, opened in zip(specs, ready, strict=True):
+        if opened is None:
+            with console.status(f"Loading {escape(spec.name)} …"):
+                opened = open_detector(spec, out, batch_size)
         for dataset in datasets:
             complete &= _run_one(out, dataset, opened)
     return complete
@@ -145,25 +162,44 @@ def _run_one(out: Path, dataset: "Dataset", detector: "Detector") -> bool:
     return True
 
 
-def _report(out: Path, resamples: int, pixel_threshold: float, sbert: str | None) -> bool:
-    """Make the tables; return whether no image failed."""
+def _report(
+    out: Path, resamples: int, pixel_threshold: float, sbert: str | None, published: bool
+) -> bool:
+    """Make the tables and print the results; return whether no image failed."""
     from ..evaluate.bench import read_detector_runs
+    from ..evaluate.confusion import read_verdicts
     from ..evaluate.plots import draw_sweeps
+    from ..evaluate.published import published_values
     from ..evaluate.score_run import score_run
+    from ..evaluate.summary import NAMED, is_published, suggestions, summary_table
     from ..evaluate.table_formats import terminal_tables, write_tables
     from ..evaluate.tables import all_tables
+    from ..report.write_report import write_report
 
     values, counts = [], []
+    runs = read_detector_runs(out)
+    theirs = {run.dataset for run in runs if is_published(run.dataset, run.root)}
+    known = published_values() if published or theirs else ()
     with console.status("Scoring …"):
-        for run in read_detector_runs(out):
+        for run in runs:
             of_run, counts_of_run = score_run(
                 run, resamples=resamples, pixel_threshold=pixel_threshold, sbert_model=sbert
             )
             values += of_run
             counts += counts_of_run
-        written = write_tables(out, values, counts) + draw_sweeps(values, out)
-    for table in terminal_tables(all_tables(values, counts)):
+        written = write_tables(out, values, counts, known) + draw_sweeps(values, out)
+        verdicts = [read_verdicts(run) for run in runs]
+    for table in terminal_tables([summary_table(verdicts, values)]):
         console.print(table)
-    for path in written:
-        say(f"Written: {path}")
+    for line in suggestions(verdicts, counts):
+        say(escape(line))
+    for run in [run for run in runs if run.dataset not in theirs][:NAMED]:
+        with console.status("Writing the report …"):
+            labels = {str(sample.image): bool(sample.label) for sample in run.samples}
+            path = write_report(run.folder, labels)
+        say(f"Report: {escape(str(path))}")
+    if known:
+        for table in terminal_tables(all_tables(values, counts, known)):
+            console.print(table)
+    say(f"All tables: {', '.join(escape(str(path)) for path in written)}")
     return not any(one.failed or one.missing for one in counts)

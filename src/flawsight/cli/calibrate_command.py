@@ -1,5 +1,6 @@
 """`flawsight calibrate`."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -51,14 +52,21 @@ def calibrate(
     settings. A rate of 0.05 needs 19 images, 0.01 needs 99.
     """
     with explained():
-        from ..calibration import POOLED, calibrate
+        from ..calibration import POOLED, calibrate, check_counts
         from ..evaluate.plots import draw_histogram
+        from ..io.files import check_writable
         from ..io.images import find_images
-        from ..runs.normal_scores import read_normal_scores
+        from ..runs.normal_scores import category_of_path, read_normal_scores
+        from ..runs.place import check_place
 
+        check_writable(out)
+        settings = options.parse_settings(preset, set_, seed, bit_depth)
         run, images = source, None
         if not (source / "run.json").exists():
             run, images = out.with_name(f"{out.stem}-run"), find_images([source])
+            counts = Counter(category_of_path(image) for image in images)
+            check_counts(counts, false_alarm_rate, by_category)
+            check_place(run)
             with console.status("Loading the model …"):
                 from ..inspector import Inspector
                 from ..runs.batch import inspect_into
@@ -67,9 +75,9 @@ def calibrate(
                 from ..runs.read import read_rows
 
                 inspector = Inspector.from_pretrained(
-                    model, settings=options.parse_settings(preset, set_, seed, bit_depth),
-                    adapter=adapter, batch_size=batch_size, device=device, dtype=dtype,
-                    attention=attention, prior=prior,
+                    model, settings=settings, adapter=adapter,
+                    batch_size=batch_size, device=device, dtype=dtype, attention=attention,
+                    prior=prior,
                 )  # fmt: skip
                 folder = RunFolder(run, describe(inspector))
             done = len(set(map(str, images)) & folder.finished)

@@ -1,12 +1,21 @@
 """`flawsight export`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from . import options
 from .shell import errors, explained, progress_bar, say
+
+
+class Verdict(StrEnum):
+    """A verdict."""
+
+    DEFECTIVE = "defective"
+    GOOD = "good"
 
 
 def export(
@@ -25,6 +34,10 @@ def export(
             help="Map value in [0, 1] above which pixels are marked. Default: as in the overlays."
         ),
     ] = None,
+    threshold: options.NewThreshold = None,
+    only: Annotated[
+        Verdict | None, typer.Option(help="Verdict of the images to write. Default: all images.")
+    ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of the photos. Default: where they were inspected.")
     ] = None,
@@ -35,7 +48,7 @@ def export(
 
         flawsight export runs/today --to csv
 
-        flawsight export runs/today --to coco --out today.json --map-threshold 0.4
+        flawsight export runs/today --to coco --out today.json --only defective
 
     Exit code 1: some images are left out; the messages say why.
     """
@@ -44,8 +57,9 @@ def export(
 
         with progress_bar("Exporting") as move:
             exported = export(
-                run, to, out, map_threshold, photos, lambda total: move(total=total, advance=1)
-            )
+                run, to, out, map_threshold, photos, lambda total: move(total=total, advance=1),
+                threshold=threshold, only=None if only is None else only is Verdict.DEFECTIVE,
+            )  # fmt: skip
         for image, reason in exported.left_out:
             say(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", errors)
         say(f"{exported.images} images: {escape(str(exported.path))}")

@@ -98,7 +98,8 @@ def inspect(
 
         flawsight inspect s3://line3/today --out s3://line3/run --engine ray --address auto
 
-    Rerun the same command to resume.
+    Rerun the same command to resume. With another --threshold or --calibration, what is done gets
+    new verdicts without the model.
     """
     with explained():
         inspector_options = {
@@ -132,11 +133,14 @@ def _inspect(
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..io.images import find_images
+    from ..runs.place import check_place
 
     processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
     images = find_images(paths)
+    if main:
+        check_place(out)
     with console.status("Loading the model …"):
         from ..inspector import Inspector
         from ..report.write_report import write_report
@@ -151,6 +155,8 @@ def _inspect(
             run = RunFolder(out, describe(inspector), rank)
         if processes is not None:
             processes.wait_for_everyone()  # none writes before all have opened the run
+    if run.relabelled:
+        say(f"{run.relabelled} images in {out} have new verdicts or regions; no model was asked.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = {str(image) for image in images}
     done = len(wanted & run.finished)

@@ -52,6 +52,12 @@ Threshold = Annotated[
         "with --preset paper."
     ),
 ]
+NewThreshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Score above which a part is defective, instead of the run's verdicts; needs no model."
+    ),
+]
 Prior = Annotated[
     Path | None,
     typer.Option(

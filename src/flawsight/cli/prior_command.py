@@ -48,10 +48,12 @@ def prior(
                 "The bundled model has an attention prior, on which runs rely. Give --out FILE to "
                 "measure another, and use it with inspect --prior FILE."
             )
-        from ..io.files import write_atomically
+        from ..io.files import check_writable, write_atomically
         from ..io.images import find_images
 
         images = find_images(photos)
+        if out is not None:
+            check_writable(out)
         # At the aspect at which preset default sees images.
         settings = options.parse_settings("paper", ["image_grid=null", *(set_ or [])])
         with console.status("Loading the model …"):

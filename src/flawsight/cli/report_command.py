@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DatasetError
-from .options import DataRoot
+from .options import DataRoot, NewThreshold
 from .shell import console, explained
 
 
@@ -19,6 +19,7 @@ def report(
         ),
     ] = None,
     data_root: DataRoot = None,
+    threshold: NewThreshold = None,
     one_file: Annotated[
         bool | None,
         typer.Option(
@@ -34,6 +35,8 @@ def report(
         flawsight report runs/today --data photos/line3
 
         flawsight report runs/bench/MVTec-AD/flawsight --one-file
+
+        flawsight report runs/today --threshold 0.4
 
     A bench folder already has its labels.
     """
@@ -53,4 +56,5 @@ def report(
             raise DatasetError(
                 f"{data} has none of the images of {run}; give the data set they come from."
             )
-        console.print(f"Report: {write_report(run, labels, one_file)}", soft_wrap=True)
+        path = write_report(run, labels, one_file, threshold)
+        console.print(f"Report: {path}", soft_wrap=True)

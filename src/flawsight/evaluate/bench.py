@@ -24,12 +24,13 @@ from .detectors.protocol import Detector, Prediction
 
 @dataclass(frozen=True)
 class DetectorRun:
-    """One detector on one data set: the samples, and the run folder with its predictions."""
+    """One detector on one data set: samples, run folder with predictions, root of the set."""
 
     dataset: str
     detector: str
     folder: Path
     samples: tuple[Sample, ...]
+    root: Path = Path()
 
     def rows(self) -> dict[str, Row]:
         """Return the rows by image path; an image that failed has an "error"."""
@@ -85,7 +86,7 @@ def run_detector(
                 on_row(run.add_error(str(image), error))
             else:
                 on_row(_add(run, image, outcome))
-    return DetectorRun(dataset.name, detector.name, folder, dataset.samples)
+    return DetectorRun(dataset.name, detector.name, folder, dataset.samples, dataset.root)
 
 
 def read_detector_runs(out: Path) -> list[DetectorRun]:
@@ -103,7 +104,8 @@ def read_detector_runs(out: Path) -> list[DetectorRun]:
             detector = read_description(description.parent).get("detector")
             if not isinstance(detector, str):
                 raise RunFolderError(f"{description} names no detector; a bench did not write it.")
-            runs.append(DetectorRun(truth.dataset, detector, description.parent, samples))
+            root = Path(truth.root)
+            runs.append(DetectorRun(truth.dataset, detector, description.parent, samples, root))
     if not runs:
         raise RunFolderError(
             f"{out} holds no bench (no folder DATASET with truth.jsonl and run folders)."
@@ -141,7 +143,7 @@ def _add(run: RunFolder, image: Path, prediction: Prediction) -> Row:
         "seconds": round(prediction.seconds, 4),
     }
     maps = {} if prediction.anomaly_map is None else {"anomaly_map": prediction.anomaly_map}
-    return run.add_row(row, maps)
+    return run.add_row(row, maps | prediction.arrays)
 
 
 def _folder_name(name: str) -> str:

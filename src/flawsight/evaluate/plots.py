@@ -57,7 +57,7 @@ def draw_histogram(
         CalibrationError: if the picture cannot be written.
     """
     low, high = min(0.0, *scores), max(1.0, *scores)
-    figure = _figure(7, 3.6)
+    figure = new_figure(7, 3.6)
     axes = figure.add_subplot()
     axes.hist(scores, bins=np.linspace(low, high, BINS + 1).tolist(), color="#4a7ebb")
     above = sum(score > threshold for score in scores)
@@ -79,7 +79,7 @@ def draw_histogram(
         raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """Return an empty figure of a size in inches, without matplotlib's global state."""
     try:
         from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def _figure(width: float, height: float) -> Any:
 
 def _draw_sweep(dataset: str, curves: _Curves, folder: Path) -> Path:
     names = [name for name in _TITLES if any(swept == name for swept, _ in curves)]
-    figure = _figure(3.4 * len(names), 5)
+    figure = new_figure(3.4 * len(names), 5)
     axes = figure.subplots(len(SHOWN), len(names), squeeze=False, sharey="row")
     for row, metric in enumerate(SHOWN):
         axes[row, 0].set_ylabel(METRICS[metric])

@@ -106,14 +106,17 @@ def to_csv(
 
 
 def write_tables(
-    folder: Path, values: Sequence[MetricValue], counts: Sequence[GroupCounts]
+    folder: Path,
+    values: Sequence[MetricValue],
+    counts: Sequence[GroupCounts],
+    published: Sequence[PublishedValue] | None = None,
 ) -> list[Path]:
     """Write tables.md, tables.tex and metrics.csv, each whole or not at all, and return them."""
-    tables = all_tables(values, counts)
+    tables = all_tables(values, counts, published)
     contents = {
         "tables.md": to_markdown(tables),
         "tables.tex": to_latex(tables),
-        "metrics.csv": to_csv(values, counts),
+        "metrics.csv": to_csv(values, counts, published),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

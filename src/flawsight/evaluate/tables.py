@@ -20,8 +20,8 @@ _SUMMARIES = {"macro": "mean over categories", "pooled": "all images together"}
 # Tables, and how the names of their metrics begin.
 _LEVELS: dict[str, tuple[str, ...]] = {
     "image": ("image",),
-    "pixel": ("pixel",),
-    "text": ("region", "rouge", "sbert", "contradiction"),
+    "pixel": ("pixel", "region"),
+    "text": ("rouge", "sbert", "contradiction"),
 }
 _LOST = "Failed images count as wrong; missing ones, not yet run, are left out."
 _AVERAGED = "Means of the macro values; only detectors that ran on all data sets."
@@ -149,11 +149,13 @@ def _measured(
         if level != "image" and all(v.value is None and not v.note for v in at_level):
             continue
         by_key = {(v.group, v.detector, v.metric): v for v in at_level}
-        metrics = [metric for metric in METRICS if any(v.metric == metric for v in at_level)]
+        given = {v.metric for v in at_level if v.value is not None or v.note}
+        given = given or {v.metric for v in at_level}
+        metrics = [metric for metric in METRICS if metric in given]
         groups = _distinct(v.group for v in at_level)
         heads = _distinct((v.group, v.detector) for v in at_level)
         heads.sort(key=lambda head: groups.index(head[0]))
-        lost_of = {(c.dataset, c.group, c.detector): _lost(c) for c in counts}
+        lost_of = {(c.dataset, c.group, c.detector): lost_text(c) for c in counts}
         lost = [lost_of.get((at_level[0].dataset, *head), "") for head in heads]
         cells = [[by_key.get((*head, metric)) for metric in metrics] for head in heads]
         notes = _distinct(v.note for row in cells for v in row if v and v.note)
@@ -210,7 +212,8 @@ def _cell(value: MetricValue | None, notes: Sequence[str]) -> str:
     return percent(value.value, value.low, value.high) + number
 
 
-def _lost(counts: GroupCounts) -> str:
+def lost_text(counts: GroupCounts) -> str:
+    """Return how many images failed and are missing, like "1 failed, 2 missing"; "" if none."""
     lost = {"failed": counts.failed, "missing": counts.missing}
     return ", ".join(f"{count} {name}" for name, count in lost.items() if count)
 

@@ -23,6 +23,8 @@ def pixel_threshold(map_threshold: float | None) -> float:
 def regions_with_phrases(item: Item, map_threshold: float | None) -> Iterator[Region]:
     """Yield the regions of an image, each with phrases of the reasoning.
 
+    An image that is called good has none, unless its run was told to draw them.
+
     Args:
         item: with a map.
         map_threshold: None yields the regions of the run, which the report shows. Given a
@@ -33,6 +35,8 @@ def regions_with_phrases(item: Item, map_threshold: float | None) -> Iterator[Re
         ExportError: if the map cannot be read, or the regions of the row are damaged.
     """
     anomaly_map = item.anomaly_map()
+    if item.pred_label is False and not (item.row.get("region_rule") or {}).get("of_good"):
+        return
     height, width = anomaly_map.shape
     try:
         of_run = [Region.from_json(one, (height, width)) for one in item.row.get("regions", ())]

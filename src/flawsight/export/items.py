@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ExportError, RunFolderError
 from ..inspection import FloatArray
 from ..runs.read import Row, holds_run, read_array, read_rows
+from ..runs.relabel import rows_by_threshold
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,13 @@ class Source:
     photos: Path
 
 
-def read_source(run: Path, photos: Path | None = None) -> Source:
+def read_source(run: Path, photos: Path | None = None, threshold: float | None = None) -> Source:
     """Read a run folder of `flawsight inspect` or of a bench.
 
     Args:
         run: the folder.
         photos: the photos' common folder, if it has been moved.
+        threshold: of pred_score, instead of the run's own verdicts.
 
     Raises:
         ExportError: if the folder holds no run, or no image has been inspected yet.
@@ -122,6 +124,8 @@ def read_source(run: Path, photos: Path | None = None) -> Source:
     rows = read_rows(run, damaged_as_errors=True)
     if not rows:
         raise ExportError(f"{run} holds no image yet; run flawsight inspect first.")
+    if threshold is not None:
+        rows = rows_by_threshold(run, rows, threshold)
     paths = [os.path.abspath(row["image"]) for row in rows if row.get("error") is None]
     root = Path(os.path.commonpath([os.path.dirname(path) for path in paths] or [os.getcwd()]))
     photos = root if photos is None else photos.absolute()

@@ -15,6 +15,7 @@ class MasksWriter:
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         self._out, self._threshold = out, pixel_threshold(map_threshold)
+        out.mkdir()
 
     def add(self, item: Item) -> None:
         """Write the mask of an image."""

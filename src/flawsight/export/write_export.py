@@ -1,5 +1,6 @@
 """Run folder → a file or folder in another program's format; images that fail are left out."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -38,6 +39,11 @@ class Format:
     make: Callable[[Path, Source, float | None], Writer]
     name: str
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file, which replaces one of its name."""
+        return "." in self.name
+
 
 FORMATS = {
     "csv": Format(CsvWriter, "inspections.csv"),
@@ -68,6 +74,9 @@ def export(
     map_threshold: float | None = None,
     photos: Path | None = None,
     on_item: Callable[[int], None] = lambda total: None,
+    *,
+    threshold: float | None = None,
+    only: bool | None = None,
 ) -> Exported:
     """Write a run folder in another format, whole or not at all.
 
@@ -79,6 +88,8 @@ def export(
             are what the overlays colour, and regions are those of the run, if it lists them.
         photos: see `read_source`.
         on_item: called after each image with the number of all.
+        threshold: see `read_source`.
+        only: the verdict of the images to write; the others are passed over. None writes all.
 
     Raises:
         ExportError: if there is no such format, no run, or no image that can be exported, or the
@@ -87,19 +98,26 @@ def export(
     """
     if to not in FORMATS:
         raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
-    source = read_source(run, photos)
+    if map_threshold is not None and not math.isfinite(map_threshold):
+        raise ExportError(f"The map threshold is {map_threshold}; give a number, like 0.4.")
     out = run / "export" / FORMATS[to].name if out is None else out
-    if out.is_dir():
+    if out.is_dir() or (out.exists() and not FORMATS[to].is_file):
         raise ExportError(f"{out} exists; remove it, or choose another --out.")
+    source = read_source(run, photos, threshold)
     partial = out.with_name(f".{out.name}.{os.getpid()}")
-    left_out = []
+    left_out, passed_over = [], 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         writer = FORMATS[to].make(partial, source, map_threshold)
         for item in source.items:
             try:
-                writer.add(item)
-                item.check()
+                if only is not None:
+                    item.check()
+                if only in (None, item.pred_label):
+                    writer.add(item)
+                    item.check()
+                else:
+                    passed_over += 1
             except FlawsightError as error:
                 left_out.append((item.image, str(error)))
             on_item(len(source.items))
@@ -116,4 +134,4 @@ def export(
             shutil.rmtree(partial, ignore_errors=True)
         elif partial.is_file():
             partial.unlink()
-    return Exported(out, len(source.items) - len(left_out), tuple(left_out))
+    return Exported(out, len(source.items) - len(left_out) - passed_over, tuple(left_out))

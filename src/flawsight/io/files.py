@@ -36,6 +36,19 @@ def writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def check_writable(path: Path) -> None:
+    """Make sure, before hours of work, that a file can be written at a path.
+
+    Raises:
+        RunFolderError: if it is a folder, or the folder above it is none or must not be written to.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir():
+        raise RunFolderError(f"Cannot write {path}: it is a folder; choose another --out.")
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise RunFolderError(f"Cannot write {path}: {above} takes no files; choose another --out.")
+
+
 def slug(image: str) -> str:
     """Return a file name for an image's results: readable, and distinct for distinct paths."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]

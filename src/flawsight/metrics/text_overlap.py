@@ -53,7 +53,7 @@ def sbert(predictions: Sequence[str], references: Sequence[str], model: str) -> 
         MissingExtraError: if sentence-transformers is not installed.
         ModelError: if the model cannot be loaded.
     """
-    encoder = _encoder(model)
+    encoder = sentence_encoder(model)
     embeddings = encoder.encode(
         [*predictions, *references], normalize_embeddings=True, show_progress_bar=False
     )
@@ -62,7 +62,13 @@ def sbert(predictions: Sequence[str], references: Sequence[str], model: str) -> 
 
 
 @lru_cache(maxsize=1)  # one model serves all rows of a table
-def _encoder(model: str) -> Any:
+def sentence_encoder(model: str) -> Any:
+    """Return a sentence-transformers model.
+
+    Raises:
+        MissingExtraError: if sentence-transformers is not installed.
+        ModelError: if the model cannot be loaded.
+    """
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:

@@ -43,6 +43,17 @@ def regions_of(anomaly_map: FloatArray, threshold: float) -> Iterator[Region]:
         )
 
 
+def peak_region(anomaly_map: FloatArray, threshold: float) -> Region | None:
+    """Return the region around the largest value of a map; None if the map is constant.
+
+    Its pixels are above the threshold or, if that is lower, above the middle between the map's mean
+    and its largest value.
+    """
+    middle = (float(anomaly_map.mean(dtype=np.float64)) + float(anomaly_map.max())) / 2
+    found = regions_of(anomaly_map, min(threshold, middle))
+    return max(found, key=lambda region: region.score, default=None)
+
+
 def _run_lengths(strip: Mask, before: int, total: int) -> tuple[int, ...]:
     """Return the run lengths, down the columns, of an image that is empty but for a strip."""
     flat = strip.ravel(order="F")

@@ -24,6 +24,10 @@
     regions         suspect regions, highest score first: box [left, top, width, height] in pixels
                     of the original, area as a share of the image, score, phrases ("" if none
                     attends to it), and tokens: indices of their tokens
+    region_rule     what drew them: threshold and peak of the map, of_good and calibrated, see
+                    `RegionRule`; null if unknown
+    map_peak        largest value of the map that they were drawn in, before the guided filter; null
+                    if unknown
     sink_share      share of the selected tokens' attention on sinks; null if unknown
     scale           colours of the map: [value, [r, g, b], opacity], rising
 """
@@ -126,6 +130,8 @@ def view_of(
             | {"area": region["area"] / math.prod(row["image_size"])}
             for region in row.get("regions") or ()
         ],
+        "region_rule": row.get("region_rule"),
+        "map_peak": row.get("map_peak"),
         "sink_share": row.get("sink_share"),
         "scale": SCALE,
     }

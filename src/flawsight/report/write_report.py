@@ -4,7 +4,7 @@ With few images it is one file. With many, the page holds a summary of each imag
 thumbnails and views on demand. Views are scripts, because a page opened from disk may not fetch:
 
     report/thumbs/*.jpg
-    report/views-3/*.js     `flawsight.receive(view)`; see view.py
+    report/views-4/*.js     `flawsight.receive(view)`; see view.py
 """
 
 import base64
@@ -25,12 +25,14 @@ from ..io.files import slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from ..runs.read import Row, bit_depth_of, read_array, read_description, read_rows
+from ..runs.relabel import rows_by_threshold
 from .view import View, summary_of, view_of
 
 ONE_FILE_UP_TO = 40
 THUMB_SIDE = 256
 # The name holds the version of the view format, so that old views are not reused.
-VIEWS = "report/views-3"
+VIEWS = "report/views-4"
+_CALL = "flawsight.receive"
 THUMBS = "report/thumbs"
 # Files of the viewer in loading order; the service's page uses them too.
 VIEWER = ("dom.js", "maps.js", "stage.js", "tokens.js", "regions.js", "viewer.js")
@@ -39,7 +41,10 @@ _ARRAYS = ("anomaly_map", "token_maps")
 
 
 def write_report(
-    folder: Path, labels: Mapping[str, bool] | None = None, one_file: bool | None = None
+    folder: Path,
+    labels: Mapping[str, bool] | None = None,
+    one_file: bool | None = None,
+    threshold: float | None = None,
 ) -> Path:
     """Write the report of a run and return its path.
 
@@ -47,6 +52,7 @@ def write_report(
         folder: run folder, of this version or an older one.
         labels: true labels by image path, True for defective; other images have none.
         one_file: whether to put everything into report.html; None decides by the number of images.
+        threshold: of pred_score, instead of the run's own verdicts, which stay in the run.
 
     Raises:
         RunFolderError: if the run cannot be read or the folder not written.
@@ -54,6 +60,9 @@ def write_report(
     about = read_description(folder)
     rows, labels = read_rows(folder), labels or {}
     depth = bit_depth_of(about)
+    if threshold is not None:
+        rows = rows_by_threshold(folder, rows, threshold)
+        about |= {"threshold": threshold, "calibration": None}
     if one_file is None:
         one_file = len(rows) <= ONE_FILE_UP_TO
     with writing_to(folder):
@@ -108,7 +117,7 @@ def _separate(folder: Path, row: Row, bit_depth: int | None) -> str | None:
     name = slug(row["image"])
     thumb, script = folder / THUMBS / f"{name}.jpg", folder / VIEWS / f"{name}.js"
     source = folder / row.get("anomaly_map", "")
-    fresh = script.exists() and (
+    fresh = _shows(script, row) and (
         not source.is_file() or script.stat().st_mtime >= source.stat().st_mtime
     )
     if not fresh or (photo is not None and not thumb.exists()):
@@ -118,8 +127,17 @@ def _separate(folder: Path, row: Row, bit_depth: int | None) -> str | None:
             write_atomically(thumb, _thumbnail(folder / photo, shown, THUMB_SIDE))
         # Without the label, which may become known later; the page has it.
         view = view_of(row, name, photo, anomaly_map, token_maps, photo_has_map=has_map)
-        write_atomically(script, f"flawsight.receive({_json(view)});\n".encode())
+        write_atomically(script, f"{_CALL}({_json(view)});\n".encode())
     return None if photo is None else f"{THUMBS}/{name}.jpg"
+
+
+def _shows(script: Path, row: Row) -> bool:
+    """Whether there is a view with the row's verdict and rule of regions."""
+    try:
+        view = json.loads(script.read_text()[len(_CALL) + 1 : -len(");\n")])
+    except (OSError, ValueError):
+        return False
+    return all(view[name] == row.get(name) for name in ("pred_label", "region_rule"))
 
 
 def _photo(folder: Path, row: Row, bit_depth: int | None) -> tuple[str | None, bool]:
@@ -175,6 +193,7 @@ def _page(run: dict[str, Any], items: list[View], views: list[View]) -> str:
         "created": run["created"],
         "version": run["versions"]["flawsight"],
         "threshold": run.get("threshold"),
+        "false_alarm_rate": (run.get("calibration") or {}).get("false_alarm_rate"),
         "views": VIEWS,
     }
     environment = Environment(loader=PackageLoader("flawsight.report"), autoescape=True)

@@ -25,6 +25,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
     """Return the model, settings and inputs that all inspections of an inspector share."""
     generator = inspector.generator
     served = {"url": generator.base_url, "model": generator.model} if generator else {}
+    calibration = inspector.calibration
     return {
         "model": {
             "name": inspector.mllm.name,
@@ -33,9 +34,17 @@ def describe(inspector: Inspector) -> dict[str, Any]:
             "device": str(inspector.mllm.device),
             "attention": inspector.mllm.attention,
         },
-        "settings": inspector.settings.to_json(),
+        "settings": inspector.given_settings.to_json(),
         "prior_sha256": None if inspector.prior is None else inspector.prior.sha256,
         "threshold": inspector.threshold,
+        "calibration": None
+        if calibration is None
+        else {
+            "created": calibration.created,
+            "false_alarm_rate": calibration.false_alarm_rate,
+            "category": inspector.category,
+            "region_threshold": calibration.region_threshold(inspector.category),
+        },
         "generator": served,
     }
 

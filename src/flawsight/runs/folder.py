@@ -4,6 +4,7 @@
     inspections.jsonl   one JSON object per image
     maps/*.npz          one (height, width) float16 array in [0, 1] per image, called anomaly_map
     token_maps/*.npz    one (R, grid_h, grid_w) float16 array per image, called token_maps
+    map_layers/*.npz    what the map is made of, float32, called map_layers
     overlays/*.png      the map over the photo, on one fixed colour scale
     photos/*.jpg        the photo, small: the report does not need the original
     report.html         the report; its files are in report/ if there are many images
@@ -29,10 +30,11 @@ from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
 from .parquet import ROWS
 from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
+from .relabel import relabelled, with_verdicts_of
 
 
 class RunFolder:
-    """A run on disk, new or resumed.
+    """A run on disk, new or resumed. Resumed with another threshold, its rows are relabelled.
 
     Args:
         folder: made if it does not exist.
@@ -48,7 +50,8 @@ class RunFolder:
     def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
         self.folder = folder
         self._rows = folder / (f"inspections.rank-{rank}.jsonl" if rank else "inspections.jsonl")
-        about = about_run(about)
+        self.relabelled = 0
+        about = old = resumed = about_run(about)
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             description = folder / "run.json"
@@ -57,7 +60,9 @@ class RunFolder:
                     f"{folder} was made with --engine ray; resume it so, or choose another --out."
                 )
             if description.exists():
-                check_same(folder, read_description(folder), about)
+                old = read_description(folder)
+                resumed = with_verdicts_of(old, about)
+                check_same(folder, resumed, about)
             elif any(folder.iterdir()):
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             else:
@@ -66,7 +71,13 @@ class RunFolder:
                 (folder / name).mkdir(exist_ok=True)
         if rank == 0:
             # Drops a torn last line, and failed images, which are tried again.
-            self._rewrite([row for row in read_rows(folder) if "error" not in row])
+            rows = [row for row in read_rows(folder) if "error" not in row]
+            labelled = relabelled(folder, rows, resumed, old)
+            self.relabelled = sum(a != b for a, b in zip(rows, labelled, strict=True))
+            self._rewrite(labelled)
+            if resumed != old:
+                with writing_to(folder):
+                    write_atomically(description, (json.dumps(resumed, indent=2) + "\n").encode())
         self.finished = {row["image"] for row in read_rows(folder)}
 
     def add(self, inspection: Inspection, photo: Image.Image) -> Row:
@@ -126,7 +137,7 @@ def encode_array(name: str, array: FloatArray) -> bytes:
     """Return the .npz file of an array called `name`."""
     content = io.BytesIO()
     # Half precision suits [0, 1]; other programs' scores have any range.
-    small = np.abs(array).max(initial=0) <= 1
+    small = name != "map_layers" and np.abs(array).max(initial=0) <= 1
     arrays = {name: array.astype(np.float16 if small else np.float32)}
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()

@@ -17,8 +17,8 @@ from ..mllm.contradiction import disagreements
 from .parquet import ROWS, StorageFolder, read_parquet_rows
 
 # Array of an inspection → the folder of its files, and its number of dimensions.
-ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps"}
-_DIMENSIONS = {"anomaly_map": 2, "token_maps": 3}
+ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps", "map_layers": "map_layers"}
+_DIMENSIONS = {"anomaly_map": 2, "token_maps": 3, "map_layers": 1}
 Row = dict[str, Any]
 
 
@@ -133,7 +133,8 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
     Args:
         folder: of the run.
         row: of the image; it names the file.
-        name: "anomaly_map", (height, width), or "token_maps", (R, grid_h, grid_w).
+        name: "anomaly_map", (height, width); "token_maps", (R, grid_h, grid_w); or "map_layers",
+            see refine/map_layers.py.
 
     Raises:
         ArrayDeletedError: if the file is gone.

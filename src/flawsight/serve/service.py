@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -10,6 +10,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError
+from ..localize import judged
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
@@ -83,7 +84,7 @@ class Service:
             return Failure(upload.name, outcome)
         threshold = self.thresholds.get(product or "")
         if threshold is not None:
-            outcome = replace(outcome, pred_label=outcome.pred_score > threshold)
+            outcome = judged(outcome, outcome.pred_score > threshold)
         return NewInspection(
             photo=upload.content,
             # A camera's multi-picture file is a JPEG with a preview behind it.

@@ -43,6 +43,8 @@ class FlawsightDetector:
                 contradiction=outcome.contradiction,
                 seconds=outcome.seconds,
                 details=outcome.to_json(),
+                # With them, another threshold needs no model (runs/relabel.py).
+                arrays={"token_maps": outcome.token_maps, "map_layers": outcome.map_layers},
             )
             for outcome in self._inspector.inspect_batch(images)
         ]

@@ -23,6 +23,7 @@ class Prediction:
         contradiction: True if the reasoning claims the opposite of the verdict.
         seconds: time spent on this image.
         details: further fields of the run folder's row, as JSON types.
+        arrays: further arrays of the run folder, by their names in `runs.read.ARRAY_FOLDERS`.
     """
 
     pred_score: float | None = None
@@ -32,6 +33,7 @@ class Prediction:
     contradiction: bool | None = None
     seconds: float = 0.0
     details: dict[str, Any] = field(default_factory=dict, repr=False)
+    arrays: dict[str, FloatArray] = field(default_factory=dict, repr=False)
 
 
 class Detector(Protocol):

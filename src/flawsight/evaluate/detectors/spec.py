@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SettingsError
-from ...settings import parse_override
+from ...settings import Settings, parse_override, preset
 from .protocol import Detector
 
 KINDS = ("flawsight", "vlm", "openai", "run", "texture")
@@ -95,6 +95,24 @@ def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector:
         raise SettingsError(f"{spec.text!r}: {error}.") from error
 
 
+def needs_model(spec: Spec) -> bool:
+    """Whether opening the detector loads a model here; its settings are checked at once.
+
+    Raises:
+        SettingsError: for a setting that is none, or a missing argument.
+    """
+    if spec.kind == "flawsight":
+        _settings({k: v for k, v in spec.options.items() if k not in ("name", *_LOAD)})
+    elif spec.kind == "vlm":
+        _argument(spec, "model")
+    return spec.kind in ("flawsight", "vlm")
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    values = preset(options.get("preset", "default")).to_json()
+    return Settings.from_json(values | {k: v for k, v in options.items() if k != "preset"})
+
+
 def _split(text: str) -> list[str]:
     """Split at the commas outside of brackets: `layers=[1,2]` is one option."""
     parts, depth = [""], 0
@@ -117,11 +135,11 @@ def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_siz
     from ...inspector import Inspector
     from ...refine.attention_prior import load_prior
     from ...runs.trace_store import TraceFolder
-    from ...settings import Settings, preset
     from .flawsight import FlawsightDetector
 
-    mllm = _load(spec.argument, _load_options(options))
-    settings = Settings.from_json(preset(options.pop("preset", "default")).to_json() | options)
+    load = _load_options(options)
+    settings = _settings(options)
+    mllm = _load(spec.argument, load)
     prior = load_prior(mllm.folder, mllm.sha256) if settings.attention_prior else None
     store = TraceFolder(traces, mllm, settings, prior)
     inspector = Inspector(mllm, settings, batch_size, prior=prior, trace_store=store)

@@ -1,8 +1,15 @@
 "use strict";
 /* The suspect regions with their phrases, and a warning about attention sinks. */
 (() => {
-  const { el, percent, score } = globalThis.flawsight;
+  const { el, percent } = globalThis.flawsight;
   const SINKS = 0.25; // share of attention on sinks above which the reader is warned
+
+  /** What drew the regions. */
+  function rule({ threshold, peak, calibrated }) {
+    const source = calibrated ? "calibrated map threshold" : "setting region_threshold";
+    return `Where the map exceeds ${percent(threshold)} (${source}) and peaks above ${percent(peak)}; `
+      + "else around its maximum.";
+  }
 
   /** The list of regions; pointing at one frames it on the photo and marks its words. */
   function regionList(view, frame, words) {
@@ -27,11 +34,12 @@
         class: "fs-region", type: "button", onpointerenter: () => show(region),
         onpointerleave: () => show(null), onfocus: () => show(region), onblur: () => show(null),
       },
-      el("span", { class: "fs-score" }, `${score(region.score)} · ${area(region.area)} of the image`),
+      el("span", { class: "fs-score" }, `maximum ${percent(region.score)} · ${area(region.area)} of the image`),
       region.phrases ? el("q", {}, region.phrases) : el("span", { class: "fs-soft" }, "no phrase attends to it"),
     ));
     const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
     const list = [
+      view.region_rule ? el("p", { class: "fs-soft" }, rule(view.region_rule)) : null,
       el("ol", {}, ...first.map(item)),
       rest.length ? el("details", {}, el("summary", {}, `${rest.length} weaker regions`),
         el("ol", { start: 6 }, ...rest.map(item))) : null,

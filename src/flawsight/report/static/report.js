@@ -24,7 +24,9 @@
   const title = `${bad} of ${items.length - failed} images look defective`
     + (failed ? `; ${failed} could not be inspected` : "");
   const rule = about.threshold == null
-    ? "verdict: the model's answer" : `verdict: defective above ${about.threshold}`;
+    ? "verdict: the model's answer"
+    : `verdict: defective above ${about.threshold}`
+      + (about.false_alarm_rate == null ? "" : ` (calibrated, false alarm rate ${about.false_alarm_rate})`);
   const model = about.model ? `Model ${about.model}${about.sha256 ? ` (${about.sha256.slice(0, 12)})` : ""}, ` : "";
   root.append(el("header", { class: "fs-title" },
     el("h1", {}, title),

@@ -15,6 +15,12 @@
     return el("label", { class: "fs-slider" }, el("span", {}, name), input, output);
   }
 
+  /** The largest value of the map; filtering and shrinking it for the page lowers that. */
+  function maximum(peak, shown) {
+    const both = peak != null && percent(peak) !== percent(shown);
+    return both ? `maximum ${percent(peak)}, smoothed here ${percent(shown)}` : `maximum ${percent(shown)}`;
+  }
+
   /** The photo under the anomaly map; `show(word)` shows a word's attention, `show(null)` the map. */
   function stage(view, maps) {
     const map = decode(view.map);
@@ -54,7 +60,7 @@
         slider("Map opacity", opacity, (value) => { opacity = value; redraw(); }),
         slider("Only values above", threshold, (value) => { threshold = value; redraw(); }),
         el("p", { class: "fs-legend" }, "normal", legend,
-          `anomalous (maximum ${percent(Math.max(...whole.values))})`),
+          `anomalous (${maximum(view.map_peak, Math.max(...whole.values))})`),
       )
       : null;
     return { frame, controls, show: (word) => { shown = word; redraw(); } };
