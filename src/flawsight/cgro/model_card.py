@@ -25,6 +25,9 @@ def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str,
         for part, count in data["balance"].items()
     )
     origin = {name: about[name] for name in ("model", "settings", "inspection", "versions")}
+    continued = ""
+    if start := about.get("adapter"):
+        continued = f"It continues the adapter {start['name']} (sha256 {start['sha256'][:12]}…). "
     return f"""---
 tags: [anomaly-detection, visual-inspection, flawsight]
 {hub_base}library_name: peft
@@ -32,7 +35,8 @@ tags: [anomaly-detection, visual-inspection, flawsight]
 # Adapter for {base}
 
 Trained by flawsight with {rewards[settings["reward"]]} for {step} of \
-{settings["steps"]} steps, from image-level labels only. No masks or texts were used.
+{settings["steps"]} steps, from image-level labels only. \
+{continued}No masks or texts were used.
 
     flawsight inspect photos/{option} --adapter PATH
 

@@ -24,6 +24,7 @@ from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
 from ..io.files import write_atomically, writing_to
 from ..mllm.load import MLLM
+from ..mllm.model_folder import adapter_files, hash_files
 from ..refine.attention_prior import load_prior
 from ..runs.describe import FORMAT, about_run, check_same, describe
 from ..runs.read import read_description
@@ -31,7 +32,7 @@ from ..settings import Settings, upgraded
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
 from .learner import Learner
 from .model_card import model_card
-from .policy import make_trainable
+from .policy import has_adapter, make_trainable
 from .served_policy import ServedPolicy
 from .shard import whole
 from .train_settings import TrainSettings, upgraded_train_settings
@@ -113,7 +114,8 @@ def train(
     """Train, or resume the training that `out` holds.
 
     Args:
-        mllm: the base model, on the accelerator's device; it becomes the policy.
+        mllm: the base model, on the accelerator's device; it becomes the policy. If it has an
+            adapter, that is trained further, and the KL is from the model with it.
         inspection: question, size of the images, maximum length of a response, and how w_r is
             computed.
         settings: of the training.
@@ -129,14 +131,15 @@ def train(
 
     Raises:
         RunFolderError: if the folder holds another run or cannot be written.
-        ModelError: if the attention prior cannot be used, the model computes NaN, or there is not
-            enough memory.
+        ModelError: if the adapter cannot be trained further, the attention prior cannot be used,
+            the model computes NaN, or there is not enough memory.
         SettingsError: if the images of a step do not divide evenly.
     """
+    adapter = _adapter_of(mllm)
     mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
     prior = load_prior(mllm.folder, mllm.sha256) if inspection.attention_prior else None
     inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
-    about = describe_training(inspector, settings, data, sources)
+    about = describe_training(inspector, settings, data, sources) | adapter
     served = None
     if generator is not None:
         about["sampler"] = "server"
@@ -144,7 +147,9 @@ def train(
     if accelerator.is_main_process:
         _open_folder(out, about)
     accelerator.wait_for_everyone()
-    learner = Learner(mllm, inspection, settings, accelerator, out / "features", served)
+    learner = Learner(
+        mllm, inspection, settings, accelerator, out / "features", served, bool(adapter)
+    )
     done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
     if accelerator.is_main_process:
         _truncate_metrics(out, done)
@@ -196,6 +201,13 @@ def train(
                 save(now, validated)
     accelerator.end_training()
     return validations
+
+
+def _adapter_of(mllm: MLLM) -> dict[str, Any]:
+    if not has_adapter(mllm):
+        return {}
+    sha256 = hash_files(adapter_files(mllm.folder))
+    return {"adapter": {"name": str(mllm.folder.resolve()), "sha256": sha256}}
 
 
 def _is_due(step: int, every: int) -> bool:

@@ -81,6 +81,13 @@ def train(
         str | None,
         typer.Option(help="Folder or hub name of a Qwen2.5-VL model. Default: the preset's."),
     ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or hub name of a LoRA adapter to train further; it keeps its rank, alpha "
+            "and layers. Default: a new one."
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -139,7 +146,7 @@ def train(
     """
     with explained():
         given = {name: value for name, value in settings.items() if value is not None}
-        model, inspection, chosen = _read_settings(preset, model, config, set_, given)
+        model, inspection, chosen = _read_settings(preset, model, adapter, config, set_, given)
         specs = [*data, *(validation or [])]
         with console.status("Loading …"):
             try:
@@ -170,7 +177,7 @@ def train(
             # With several processes on a CPU, accelerate calls it "cpu:0".
             on = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
             loading: dict[str, Any] = {"device": on, "dtype": dtype, "attention": attention}
-            mllm = load_mllm(model, **loading)
+            mllm = load_mllm(model, adapter=adapter, **loading)
         served = None
         if generator is not None:
             from ..endpoint.generator import ServedGenerator
@@ -188,13 +195,15 @@ def train(
 def _read_settings(
     preset: str,
     model: str | None,
+    adapter: str | None,
     config: Path | None,
     overrides: list[str] | None,
     given: dict[str, Any],
 ) -> tuple[str | None, Settings, TrainSettings]:
-    """Return the model and settings: of the preset, the config file and the flags; later ones win.
+    """Return the model and settings: of preset, adapter, config file and flags; later ones win.
 
     Raises:
+        ModelError: if there is no such adapter.
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
     if preset not in TRAIN_PRESETS:
@@ -203,11 +212,16 @@ def _read_settings(
         )
     start = TRAIN_PRESETS[preset]
     written = read_config(config) if config else {}
+    of_adapter = {}
+    if adapter is not None:
+        from ..cgro.checkpoint import lora_settings
+
+        of_adapter = lora_settings(adapter)
     of_inspection = written.pop("inspection", {}) | dict(map(parse_override, overrides or []))
     return (
         start.model if model is None else model,
         Settings.from_json(start.inspection.to_json() | of_inspection),
-        start.settings.changed(written | given),
+        start.settings.changed(of_adapter | written | given),
     )
 
 
