@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import ModelError, SettingsError
 from ..io.images import read_image
+from ..mllm.adapter import core
 from ..mllm.capture import chosen_layers
 from ..mllm.cut_traces import cut_traces
 from ..mllm.load import MLLM
@@ -74,7 +75,10 @@ class Learner:
         captures = settings.reward == "cgro"
         layers = chosen_layers(mllm.model, inspection.layers) if captures else None
         if settings.gradient_checkpointing:
-            mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
+            # The name before transformers 5.23 warns since.
+            base = core(mllm.model)
+            new_name = getattr(base, "activation_checkpointing_enable", None)
+            (new_name or base.gradient_checkpointing_enable)({"use_reentrant": False})
         if settings.shard and accelerator.num_processes > 1:
             shard(mllm.model, mllm.device, accelerator.num_processes)
         self.parameters = [parameter for _, parameter in trainable_parameters(mllm.model)]
