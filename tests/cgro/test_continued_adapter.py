@@ -11,12 +11,12 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
+from flawsight.cgro.best_step import Outcome
 from flawsight.cgro.checkpoint import lora_settings
 from flawsight.cgro.learner import Learner
 from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.train_settings import TrainSettings
 from flawsight.cgro.trainer import make_accelerator
-from flawsight.cgro.validation import validation_metrics
 from flawsight.errors import ModelError, RunFolderError
 from flawsight.mllm.load import load_mllm
 from helpers.checkpoints import edit_json
@@ -94,7 +94,7 @@ def test_the_first_kl_is_0_and_the_reference_stays_the_adapter(
         return found
 
     monkeypatch.setattr(Learner, "_reference_log_probs", recorded)
-    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: validation_metrics(OUTCOMES))
+    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: OUTCOMES)
     _, steps = run(
         tiny_checkpoint, photos, tmp_path / "run", adapter=adapter, lora_rank=2, lora_alpha=6,
         steps=2, gradient_checkpointing=checkpointing, validate_every=0,
@@ -111,14 +111,14 @@ def test_the_first_kl_is_0_and_the_reference_stays_the_adapter(
     assert any(not torch.equal(v, of_file(adapter)[n]) for n, v in trained.items())
 
 
-OUTCOMES = [(True, 0.9, True, False), (False, 0.2, False, False)]
+OUTCOMES = [Outcome(True, 0.9, True, False), Outcome(False, 0.2, False, False)]
 
 
 def test_a_resumed_training_ends_in_the_same_bits(
     tiny_checkpoint: Path, adapter: Path, photos: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: validation_metrics(OUTCOMES))
+    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: OUTCOMES)
     more: dict[str, Any] = {"adapter": adapter, "lora_rank": 2, "lora_alpha": 6, "steps": 3}
     run(tiny_checkpoint, photos, tmp_path / "whole", **more)
     update, done = Learner.update, []

@@ -4,7 +4,8 @@ run.json         model, settings, data, versions
 metrics.jsonl    one object per step; a validation is part of the step before it
 checkpoint.pt    to resume from
 last/, best/     the adapter at the last save, and at the best validation
-overlays/        validation images with their maps, by step
+validations/     responses to the validation images, by step
+overlays/        some of these images with their maps, by step
 trackers/        TensorBoard's files
 """
 
@@ -29,15 +30,16 @@ from ..refine.attention_prior import load_prior
 from ..runs.describe import FORMAT, about_run, check_same, describe
 from ..runs.read import read_description
 from ..settings import Settings, upgraded
+from .best_step import best_step
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
 from .learner import Learner
 from .model_card import model_card
 from .policy import has_adapter, make_trainable
 from .served_policy import ServedPolicy
 from .shard import whole
-from .train_settings import TrainSettings, upgraded_train_settings
+from .train_settings import TrainSettings, upgraded_metrics, upgraded_train_settings
 from .training_data import Order, TrainingData
-from .validation import validate
+from .validation import read_outcomes, validate, validation_metrics, write_outcomes
 
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 Row = dict[str, float]
@@ -127,7 +129,7 @@ def train(
         generator: vLLM server of the base model that samples the candidates; None samples here.
 
     Returns:
-        The validations: "step", "image_auroc", "balanced_accuracy", "answered", "contradictions".
+        The validations: "step" and `validation_metrics`; the first is of before training.
 
     Raises:
         RunFolderError: if the folder holds another run or cannot be written.
@@ -161,7 +163,12 @@ def train(
     def check(step: int) -> Row:
         drawings = out / "overlays" / f"step-{step:06d}"
         with whole(mllm.model):
-            found = validate(inspector, data.validation, accelerator, settings.overlays, drawings)
+            outcomes = validate(
+                inspector, data.validation, accelerator, settings.overlays, drawings
+            )
+        if accelerator.is_main_process:
+            write_outcomes(out, step, outcomes)
+        found = validation_metrics(outcomes)
         validations.append({"step": float(step)} | found)
         return {f"validation_{name}": value for name, value in found.items()}
 
@@ -169,7 +176,7 @@ def train(
         state = training_state(mllm.model, learner.optimizer)
         if accelerator.is_main_process:
             card = model_card(about, step, validations)
-            if validated and _is_best(validations):
+            if validated and best_row(out, validations) is validations[-1]:
                 save_policy(out / "best", mllm, card, state["weights"])
             save_policy(out / "last", mllm, card, state["weights"])
             save_checkpoint(out, state, step, validations)
@@ -214,10 +221,14 @@ def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _is_best(validations: Sequence[Row]) -> bool:
-    """Return whether the last validation is the best of those after a step."""
-    ranks = [(v["image_auroc"], v["balanced_accuracy"]) for v in validations if v["step"]]
-    return ranks[-1] > max(ranks[:-1], default=(-1.0, -1.0))
+def best_row(out: Path, validations: Sequence[Row]) -> Row:
+    """Return the validation, of those after a step, whose adapter is in best/; see `best_step`."""
+    after = [row for row in validations if row["step"]]
+    outcomes = [read_outcomes(out, int(row["step"])) for row in after]
+    if all(outcomes):
+        return after[best_step(outcomes)]
+    # Begun by version 0.1, which kept no responses.
+    return max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
 
 
 def _open_folder(out: Path, about: dict[str, Any]) -> None:
@@ -244,17 +255,18 @@ def _upgraded_description(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _truncate_metrics(out: Path, done: int) -> None:
-    """Drop the steps after the checkpoint, which will be repeated."""
+    """Drop the steps after the checkpoint, which will be repeated; use today's names."""
     path = out / "metrics.jsonl"
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= done:
-                kept.append(line + "\n")
+            row = json.loads(line)
         except ValueError:  # a line cut off by a kill
             continue
+        if row["step"] <= done:
+            kept.append(json.dumps(upgraded_metrics(row)) + "\n")
     with writing_to(out):
         write_atomically(path, "".join(kept if done else []).encode())
 

@@ -14,7 +14,7 @@ from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
 from . import options
 from .shell import console, explained, progress_bar, say
-from .train_output import balance_line, show_candidates, step_line
+from .train_output import balance_line, few_images, show_candidates, step_line, summary
 
 
 def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[..., None]:
@@ -168,6 +168,7 @@ def train(
                 chosen.seed,
             )  # fmt: skip
         say(balance_line(found.balance(), chosen))
+        few_images(found.balance()["validation"])
         images = [*found.train, *found.validation]
         if accelerator.is_main_process:
             with progress_bar("Reading", len(images)) as move:
@@ -245,16 +246,7 @@ def _train(
             move(completed=step)
             say(step_line(step, row))
 
-        before, *after = train(
+        validations = train(
             mllm, inspection, settings, found, out, accelerator, specs, on_step, served
         )
-    best = max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
-    say(
-        f"Image AUROC on {len(found.validation)} validation images: {before['image_auroc']:.3f} "
-        f"before, {best['image_auroc']:.3f} at best (step {best['step']:.0f}); balanced accuracy "
-        f"{before['balanced_accuracy']:.3f} and {best['balanced_accuracy']:.3f}."
-    )
-    better: bool = best["image_auroc"] > before["image_auroc"]
-    if not better:
-        say("[yellow]No step was better than the model before training. Add images or steps.[/]")
-    return better
+    return summary(out, validations, found.balance()["validation"])
