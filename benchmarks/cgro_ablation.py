@@ -237,7 +237,8 @@ def main() -> None:
     settings = replace(PRESET.settings, **own, validate_every=0, overlays=0)
     keep_to(arguments.out / "settings.json", settings.to_json())
     photos = arguments.photos
-    made = {"unseen": lambda: unseen(arguments.out / "sets", photos, arguments.pairs)}
+    made: dict[str, Callable[[], Scenario]] = {}
+    made["unseen"] = lambda: unseen(arguments.out / "sets", photos, arguments.pairs)
     if photos is not None:
         made["magnetic"] = lambda: line("magnetic", photos / "MagneticTile")
         made["cubes"] = lambda: line("cubes", photos / "DobotCubes")
@@ -250,7 +251,7 @@ def main() -> None:
             if (name, reward, seed) in {key[:3] for key in read_points(arguments.out)}:
                 continue
             scenario = scenario or make()
-            changed = settings if reward == "base" else replace(settings, reward=reward, seed=seed)
+            changed = settings.changed({} if reward == "base" else {"reward": reward, "seed": seed})
             run(scenario, changed, reward, arguments.out / f"runs/{name}-{reward}-{seed}", add)
     points = list(read_points(arguments.out).values())
     publish("cgro_ablation", table(points), arguments.write)
