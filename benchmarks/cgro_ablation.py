@@ -1,6 +1,6 @@
 """The paper's ablation in small: base, + R1, + CGRO, each with both maps; docs/results.md.
 
-    python benchmarks/cgro_ablation.py OUT --photos DATA [--only SCENARIO …] [--write]
+    python benchmarks/cgro_ablation.py OUT --photos DATA [--only SCENARIO …] [--kl-weight W] …
 
 DATA is the folder of real photos with a manifest.csv; without it, only rendered surfaces are used.
 The base is the bundled model. Rerun the same command to resume; several with other `--only` may run
@@ -28,6 +28,7 @@ import torch
 from ablation_table import table
 from pages import parser_of, publish
 
+from flawsight.cgro.best_step import Outcome
 from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings
 from flawsight.cgro.trainer import make_accelerator, train
 from flawsight.cgro.training_data import LabelledImage, TrainingData
@@ -125,12 +126,11 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
     """Inspect images greedily and read each response as both kinds of map.
 
     Returns:
-        "image_auroc", "balanced_accuracy", "answered" and "contradictions" (see
-        `flawsight.cgro.validation`), and "pixel_auroc_…" of each kind, over all pixels of the
-        images whose defects are marked (None if none is).
+        `validation_metrics`, and "pixel_auroc_…" of each kind, over all pixels of the images whose
+        defects are marked (None if none is).
     """
     mllm.model.eval()
-    outcomes: list[tuple[bool, float | None, bool, bool]] = []
+    outcomes: list[Outcome] = []
     pixels = {name: PixelCounter() for name in MAPS}
     new_tokens = PRESET.inspection.max_new_tokens
     inspector = Inspector(mllm, replace(MAPS["real"], max_new_tokens=new_tokens))
@@ -143,11 +143,12 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
             try:
                 found = {name: localize(trace, size, MAPS[name]) for name in MAPS}
             except AnswerError:
-                outcomes.append((label, None, False, False))
+                outcomes.append(Outcome(label, None, False, False, "", trace.text))
                 continue
             one = found["real"]
             contradicts = "answer/reasoning" in one.disagreements
-            outcomes.append((label, one.pred_score, one.pred_label, contradicts))
+            verdict = (label, one.pred_score, one.pred_label, contradicts)
+            outcomes.append(Outcome(*verdict, text=trace.text))
             if sample.pixel_labelled:
                 truth = read_gt_mask(sample, size)
                 for name, inspection in found.items():
@@ -186,12 +187,11 @@ def run(
         if step == settings.steps:
             measured(step)
 
-    data = TrainingData(
-        *(
-            tuple(LabelledImage(sample.image, bool(sample.label)) for sample in part)
-            for part in parted(scenario.train)
-        )
+    parts = (
+        tuple(LabelledImage(sample.image, bool(sample.label)) for sample in part)
+        for part in parted(scenario.train)
     )
+    data = TrainingData(*parts)
     accelerator = make_accelerator(settings, out, cpu=True)
     train(mllm, PRESET.inspection, settings, data, out, accelerator, [scenario.name], on_step)
 
@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100, help="of each training")
     parser.add_argument("--pairs", type=int, default=10, help="of each test family")
+    parser.add_argument("--kl-weight", type=float, default=PRESET.settings.kl_weight)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -232,12 +233,12 @@ def main() -> None:
         with (arguments.out / f"points-{point['scenario']}.jsonl").open("a") as file:
             file.write(json.dumps(point) + "\n")
 
-    settings = replace(PRESET.settings, steps=arguments.steps, validate_every=0, overlays=0)
+    own = {"steps": arguments.steps, "kl_weight": arguments.kl_weight}
+    settings = replace(PRESET.settings, **own, validate_every=0, overlays=0)
     keep_to(arguments.out / "settings.json", settings.to_json())
     photos = arguments.photos
-    made: dict[str, Callable[[], Scenario]] = {
-        "unseen": lambda: unseen(arguments.out / "sets", photos, arguments.pairs)
-    }
+    made: dict[str, Callable[[], Scenario]] = {}
+    made["unseen"] = lambda: unseen(arguments.out / "sets", photos, arguments.pairs)
     if photos is not None:
         made["magnetic"] = lambda: line("magnetic", photos / "MagneticTile")
         made["cubes"] = lambda: line("cubes", photos / "DobotCubes")
@@ -250,9 +251,8 @@ def main() -> None:
             if (name, reward, seed) in {key[:3] for key in read_points(arguments.out)}:
                 continue
             scenario = scenario or make()
-            changes = {} if reward == "base" else {"reward": reward, "seed": seed}
-            own = settings.changed(changes)
-            run(scenario, own, reward, arguments.out / "runs" / f"{name}-{reward}-{seed}", add)
+            changed = settings.changed({} if reward == "base" else {"reward": reward, "seed": seed})
+            run(scenario, changed, reward, arguments.out / f"runs/{name}-{reward}-{seed}", add)
     points = list(read_points(arguments.out).values())
     publish("cgro_ablation", table(points), arguments.write)
 

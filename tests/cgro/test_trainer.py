@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from flawsight.cgro import learner as learner_module
+from flawsight.cgro.best_step import Outcome
 from flawsight.cgro.checkpoint import load_checkpoint, save_checkpoint, training_state
 from flawsight.cgro.learner import Learner
 from flawsight.cgro.policy import make_trainable
@@ -37,10 +38,10 @@ from helpers.training import INSPECTION, make_photos, mixed_score, read, run, we
 
 TESTS = Path(__file__).parents[1]
 OUTCOMES = [
-    (True, 0.9, True, False),
-    (True, None, False, False),
-    (False, 0.2, False, True),
-    (False, 0.8, True, False),
+    Outcome(True, 0.9, True, False),
+    Outcome(True, None, False, False),
+    Outcome(False, 0.2, False, True),
+    Outcome(False, 0.8, True, False),
 ]
 
 
@@ -197,7 +198,7 @@ def test_r1_captures_nothing(
         raise AssertionError("attention was captured")
 
     monkeypatch.setattr("flawsight.cgro.shared_prompt.AttentionCapture", never)
-    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: validation_metrics(OUTCOMES))
+    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: OUTCOMES)
     run(tiny_checkpoint, photos, tmp_path / "run", reward="r1", steps=1)
 
 
@@ -355,9 +356,15 @@ def test_a_training_of_version_0_1_is_resumed(
     with pytest.raises(KeyboardInterrupt):
         run(tiny_checkpoint, photos, out)
     as_of_version_0_1(out)
+    metrics = (out / "metrics.jsonl").read_text()
+    old = metrics.replace("_std", "_spread").replace("zero_variance_groups", "uniform_groups")
+    assert old != metrics
+    old = old.replace('{"step": 1,', '{"step": 1, "learning_rate": 0.01,')
+    (out / "metrics.jsonl").write_text(old)
     run(tiny_checkpoint, photos, out)
     expected = weights(finished)
     assert all(torch.equal(value, expected[name]) for name, value in weights(out).items())
+    assert (out / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
     as_of_version_0_1(out, iterations=2)
     with pytest.raises(RunFolderError, match=r"settings\.iterations 2"):
         run(tiny_checkpoint, photos, out)
@@ -371,7 +378,7 @@ def test_the_attention_prior_belongs_to_a_training(
     sha256 = load_mllm(model, device="cpu").sha256
     uses_prior = replace(INSPECTION, attention_prior=True)
     monkeypatch.setattr("helpers.training.INSPECTION", uses_prior)
-    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: validation_metrics(OUTCOMES))
+    monkeypatch.setattr("flawsight.cgro.trainer.validate", lambda *_: OUTCOMES)
 
     def measure(seed: int) -> str:
         attention = torch.rand(5, 5, generator=torch.Generator().manual_seed(seed))

@@ -34,6 +34,11 @@ def test_train_leaves_an_adapter_for_inspect_and_goes_on(photos: Path, tmp_path:
     assert "train: 3 normal and 3 defective images; validation: 1 normal and 1" in output
     assert "Of the training images drawn, 50% are defective." in output
     assert "step 2 reward" in output
+    assert output.count("1 normal and 1 defective validation images can hardly tell") == 2
+    for step, when in ((0, "before:"), (2, "best:")):
+        lines = (out / f"validations/step-{step:06d}.jsonl").read_text().splitlines()
+        for text in (json.loads(line)["text"] for line in lines):
+            assert f"{when} {' '.join(text.split())}" in output
     assert f"flawsight inspect PHOTOS --adapter {out / 'best'}" in output
     assert len(list((out / "overlays").glob("step-*/*.png"))) >= 2
     assert list((out / "trackers").glob("**/events.out.tfevents*"))
@@ -53,6 +58,18 @@ def test_train_leaves_an_adapter_for_inspect_and_goes_on(photos: Path, tmp_path:
     code, output = flawsight(*arguments, "--lora-rank", 4)
     assert code == 2
     assert "settings.lora_rank" in output
+    further = ("train", "--data", photos, "--adapter", out / "best", "--steps", 1, *SMALL)
+    code, output = flawsight(*further, "--out", tmp_path / "further")
+    assert code == 0
+    about = json.loads((tmp_path / "further/run.json").read_text())
+    assert about["settings"]["lora_rank"] == 2
+    assert about["adapter"]["name"] == str(out / "best")
+    code, output = flawsight(*further, "--out", tmp_path / "other", "--lora-rank", 4)
+    assert code == 2
+    assert "lora_rank 2, the training 4" in output
+    code, output = flawsight(*further[:3], "--adapter", photos)
+    assert code == 2
+    assert "adapter_config.json" in output
 
 
 def test_dry_run_prints_the_reward_table_and_trains_nothing(photos: Path, tmp_path: Path) -> None:

@@ -70,12 +70,13 @@ def run(
     out: Path,
     score: Callable[[str, bool], Score] = mixed_score,
     generator: ServedGenerator | None = None,
+    adapter: Path | None = None,
     **more: Any,
 ) -> tuple[list[dict[str, float]], list[tuple[int, dict[str, float]]]]:
     """Train; return the validations and the steps' metrics."""
     settings = TrainSettings(**SETTINGS | more)
     accelerator = make_accelerator(settings, out, cpu=True)
-    mllm = load_mllm(checkpoint, device="cpu")
+    mllm = load_mllm(checkpoint, adapter=adapter, device="cpu")
     steps: list[tuple[int, dict[str, float]]] = []
     with (
         patch.object(learner, "score_text", score),

@@ -183,16 +183,76 @@ def test_labels_are_a_data_set_to_train_on(store: Store, tmp_path: Path) -> None
             store.review(row.id, width % 4 < 2)
     out = tmp_path / "out"
     # Even ones were called defective; of 20, 21, 24, 25 that is right.
-    assert write_labels(store, out) == LabelCounts(good=4, bad=3)
+    assert write_labels(store, out) == LabelCounts(good=4, bad=3, added=7, moved=0)
     photos = {path.read_bytes(): path.parent.name for path in out.glob("*/*.png")}
     truth = {20: "bad", 21: "good", 22: "good", 23: "bad", 24: "bad", 25: "good", 26: "good"}
     assert photos == {picture(width): label for width, label in truth.items()}
     data = read_training_data([str(out)], [], 0.2, 8, 0)
     assert len(data.train) + len(data.validation) == 7
     with pytest.raises(StoreError, match="another OUT"):
-        write_labels(store, out)
+        write_labels(store, store.files.root)
     with pytest.raises(StoreError, match="no reviewed"):
         write_labels(store, tmp_path / "other", product="nut")
+
+
+def test_later_reviews_are_added_and_changed_labels_move(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def reviewed(name: str | None, width: int, bad: bool) -> str:
+        row = store.add([new(width, name=name)])[0]
+        store.review(row.id, row.pred_label == bad)
+        return row.id
+
+    def held() -> dict[str, bytes]:
+        return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+    first = reviewed("line 3/Böden.PNG", 20, bad=True)
+    write_labels(store, out)
+    assert held() == {"bad/Böden.PNG": picture(20)}
+    other = reviewed("Böden.PNG", 21, bad=True)  # another photo of that name
+    reviewed("again.png", 20, bad=True)  # the same photo once more
+    (out / "good").mkdir()
+    (out / "good/Böden.PNG").write_bytes(b"the user's own")
+    assert write_labels(store, out) == LabelCounts(good=0, bad=2, added=1, moved=0)
+    assert {"bad/Böden.PNG", f"bad/Böden-{other}.PNG", "good/Böden.PNG"} == held().keys()
+    row = store.get(first)
+    assert row is not None
+    time.sleep(0.002)  # reviews are ordered by their milliseconds
+    store.review(first, not row.pred_label)  # the last review of the photo that is there twice
+    assert write_labels(store, out) == LabelCounts(good=1, bad=1, added=0, moved=1)
+    assert held() == {
+        "good/Böden.PNG": b"the user's own",
+        f"good/Böden-{held_id(out, picture(20))}.PNG": picture(20),
+        f"bad/Böden-{other}.PNG": picture(21),
+    }
+    before = held()
+    assert write_labels(store, out).added == 0
+    assert held() == before
+
+
+def held_id(out: Path, photo: bytes) -> str:
+    (path,) = (path for path in out.glob("*/*-*") if path.read_bytes() == photo)
+    return path.stem.partition("-")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("../../etc/passwd", "passwd"), ("C:\\photos\\a.PNG", "a"), (".hidden.png", "hidden"),
+        ("a<b>:\n.png", "a-b-"), ("ü" * 300 + ".png", "ü" * 50), ("noon.2026", "noon.2026"),
+        ("..", ""), ("", ""), (None, ""),
+    ],
+)  # fmt: skip
+def test_names_of_clients_stay_in_the_folder(tmp_path: Path, name: str | None, stem: str) -> None:
+    store = Store(str(tmp_path / "store"))
+    row = store.add([new(name=name)])[0]
+    store.review(row.id, True)
+    write_labels(store, tmp_path / "out")
+    (path,) = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert path.parent.parent == tmp_path / "out"
+    assert path.stem == (stem or row.id)
+    assert path.suffix.lower() == ".png"
+    store.close()
 
 
 def test_a_full_disk_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +375,7 @@ def test_the_reviewed_photos_of_a_store_of_version_0_1_are_exported(
     store = Store(str(old_store))
     (row,) = store.reviewed()
     counts = write_labels(store, tmp_path / "out")
-    assert counts == LabelCounts(good=int(not row.true_label), bad=int(bool(row.true_label)))
+    assert (counts.good, counts.bad) == (int(not row.true_label), int(bool(row.true_label)))
     (exported,) = (tmp_path / "out").glob("*/*.jpg")
     assert exported.read_bytes() == (store.files.folder(row.id) / "photo").read_bytes()
     store.close()

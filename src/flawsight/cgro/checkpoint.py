@@ -15,9 +15,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ..errors import RunFolderError
+from ..errors import ModelError, RunFolderError
 from ..io.files import write_atomically, writing_to
-from ..mllm.load import MLLM, without_bars
+from ..mllm.load import MLLM, local_folder, without_bars
+from ..mllm.model_folder import read_object
 from .policy import trainable_parameters
 from .shard import gathered, sliced_like
 
@@ -76,6 +77,19 @@ def load_checkpoint(
         return state["step"], state["validations"]
     except Exception as error:  # a damaged file makes torch raise nearly anything
         raise RunFolderError(f"Cannot resume from {path}: {error}") from error
+
+
+def lora_settings(adapter: str) -> dict[str, Any]:
+    """Return the settings of a training that an adapter decides: `lora_rank` and `lora_alpha`.
+
+    Raises:
+        ModelError: if there is no such adapter, or it has none of them.
+    """
+    path = local_folder(adapter) / "adapter_config.json"
+    config = read_object(path)
+    if not {"r", "lora_alpha"} <= config.keys():
+        raise ModelError(f"{path} is of no LoRA adapter: it has no r and lora_alpha.")
+    return {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}
 
 
 def save_policy(target: Path, mllm: MLLM, card: str, weights: dict[str, torch.Tensor]) -> None:

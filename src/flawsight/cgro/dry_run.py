@@ -1,4 +1,4 @@
-"""Candidates of the base model and their rewards, before any training."""
+"""Candidates of the model and their rewards, before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,7 +5,8 @@ computed between the forward and the backward pass, and nothing is replayed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..errors import ModelError, SettingsError
 from ..io.images import read_image
+from ..mllm.adapter import core
 from ..mllm.capture import chosen_layers
 from ..mllm.cut_traces import cut_traces
 from ..mllm.load import MLLM
@@ -43,6 +45,8 @@ class Learner:
         inspection, settings, accelerator: see `train`.
         features: folder for vision features, if they are kept on disk.
         served: samples instead of the model.
+        continued: whether the adapter is trained already. The reference is then the model with it,
+            as in TRL, else the base model.
 
     Raises:
         SettingsError: if the images of a step do not divide evenly, or the model's attention does
@@ -57,6 +61,7 @@ class Learner:
         accelerator: Accelerator,
         features: Path,
         served: ServedPolicy | None = None,
+        continued: bool = False,
     ) -> None:
         self.mllm, self.inspection, self.settings = mllm, inspection, settings
         self.accelerator, self._served = accelerator, served
@@ -70,10 +75,15 @@ class Learner:
         captures = settings.reward == "cgro"
         layers = chosen_layers(mllm.model, inspection.layers) if captures else None
         if settings.gradient_checkpointing:
-            mllm.model.gradient_checkpointing_enable({"use_reentrant": False})
+            # The name before transformers 5.23 warns since.
+            base = core(mllm.model)
+            new_name = getattr(base, "activation_checkpointing_enable", None)
+            (new_name or base.gradient_checkpointing_enable)({"use_reentrant": False})
         if settings.shard and accelerator.num_processes > 1:
             shard(mllm.model, mllm.device, accelerator.num_processes)
         self.parameters = [parameter for _, parameter in trainable_parameters(mllm.model)]
+        continued = continued and settings.kl_weight > 0
+        self._start = [p.detach().clone() for p in self.parameters] if continued else None
         optimizer = torch.optim.AdamW(self.parameters, lr=settings.learning_rate, weight_decay=0.0)
         sharing: Sharing = "packed" if settings.gradient_checkpointing else "cache"
         recompute_mlps = settings.recompute_mlps and not settings.gradient_checkpointing
@@ -198,9 +208,22 @@ class Learner:
         """Return (N, L) log-probabilities of the model before training; None without a KL."""
         if not self.settings.kl_weight:
             return None
-        with self.accelerator.autocast(), self.mllm.model.disable_adapter():
+        with self._before_training(), self.accelerator.autocast():
             log_probs: Tensor = self._reference(rollout.prompts, rollout.completions)[0]
         return log_probs
+
+    @contextmanager
+    def _before_training(self) -> Iterator[None]:
+        if self._start is None:
+            with self.mllm.model.disable_adapter():
+                yield
+            return
+        now = [parameter.detach().clone() for parameter in self.parameters]
+        _set(self.parameters, self._start)
+        try:
+            yield
+        finally:
+            _set(self.parameters, now)
 
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates; without attention rows, by their text alone."""
@@ -230,3 +253,9 @@ class Learner:
         with self.accelerator.autocast():
             _, _, rows = self.forward(rollout.prompts, rollout.completions)
         return self.scores(rollout, rows)
+
+
+@torch.no_grad()
+def _set(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)

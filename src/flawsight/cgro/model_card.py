@@ -16,7 +16,7 @@ def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str,
     option = "" if base == "default" else f" --model {base}"
     rewards = {"cgro": "CGRO (R_fmt, R_acc and R_cons)", "r1": "R1 (R_fmt and R_acc)"}
     rows = "\n".join(
-        f"| {row['step']:.0f} | {row['image_auroc']:.3f} | {row['balanced_accuracy']:.3f} | "
+        f"| {row['step']:.0f} | {auroc_with_interval(row)} | {row['balanced_accuracy']:.3f} | "
         f"{row['answered']:.1%} | {row['contradictions']:.1%} |"
         for row in validations
     )
@@ -25,6 +25,9 @@ def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str,
         for part, count in data["balance"].items()
     )
     origin = {name: about[name] for name in ("model", "settings", "inspection", "versions")}
+    validated, continued = data["balance"]["validation"], ""
+    if start := about.get("adapter"):
+        continued = f"It continues the adapter {start['name']} (sha256 {start['sha256'][:12]}…). "
     return f"""---
 tags: [anomaly-detection, visual-inspection, flawsight]
 {hub_base}library_name: peft
@@ -32,14 +35,16 @@ tags: [anomaly-detection, visual-inspection, flawsight]
 # Adapter for {base}
 
 Trained by flawsight with {rewards[settings["reward"]]} for {step} of \
-{settings["steps"]} steps, from image-level labels only. No masks or texts were used.
+{settings["steps"]} steps, from image-level labels only. \
+{continued}No masks or texts were used.
 
     flawsight inspect photos/{option} --adapter PATH
 
 ## Validation
 
-On images kept from the training. The best step was chosen on them, so an unbiased \
-result needs another test set.
+On {validated["normal"]} normal and {validated["defective"]} defective images kept from the \
+training, with 95 % intervals. The best step was chosen on them, so an unbiased result needs \
+another test set.
 
 | step | image AUROC | balanced accuracy | answered | contradictions |
 |---|---|---|---|---|
@@ -59,3 +64,10 @@ result needs another test set.
 {json.dumps(origin, indent=2)}
 ```
 """
+
+
+def auroc_with_interval(row: dict[str, float]) -> str:
+    """Return a validation's image AUROC; those of version 0.1 have no interval."""
+    if "image_auroc_low" not in row:
+        return f"{row['image_auroc']:.3f}"
+    return f"{row['image_auroc']:.3f} [{row['image_auroc_low']:.2f}, {row['image_auroc_high']:.2f}]"

@@ -16,7 +16,8 @@ from ..mllm.response import follows_form
 def format_reward(text: str) -> float:
     """R_fmt: 1 if the response has the form ``<think>…</think><answer>Yes|No</answer>`` [paper].
 
-    White space around the tags is allowed, an empty reasoning is not [ours].
+    White space around the tags is allowed. An empty reasoning is not, nor are further tags of
+    these inside it or text outside [ours].
     """
     return float(follows_form(text))
 

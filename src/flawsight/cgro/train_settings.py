@@ -179,6 +179,15 @@ def upgraded_train_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if gone.get(name, ...) != value}
 
 
+def upgraded_metrics(row: Mapping[str, float]) -> dict[str, float]:
+    """Return a row of metrics.jsonl under today's names; version 0.1 had others."""
+    return {
+        name.replace("_spread", "_std").replace("uniform_groups", "zero_variance_groups"): value
+        for name, value in row.items()
+        if name != "learning_rate"  # constant, and in run.json
+    }
+
+
 @dataclass(frozen=True)
 class TrainPreset:
     """A named starting point: the model and both kinds of settings.

@@ -4,7 +4,8 @@ run.json         model, settings, data, versions
 metrics.jsonl    one object per step; a validation is part of the step before it
 checkpoint.pt    to resume from
 last/, best/     the adapter at the last save, and at the best validation
-overlays/        validation images with their maps, by step
+validations/     responses to the validation images, by step
+overlays/        some of these images with their maps, by step
 trackers/        TensorBoard's files
 """
 
@@ -24,19 +25,21 @@ from ..errors import ModelError, RunFolderError, SettingsError
 from ..inspector import Inspector
 from ..io.files import write_atomically, writing_to
 from ..mllm.load import MLLM
+from ..mllm.model_folder import adapter_files, hash_files
 from ..refine.attention_prior import load_prior
 from ..runs.describe import FORMAT, about_run, check_same, describe
 from ..runs.read import read_description
 from ..settings import Settings, upgraded
+from .best_step import best_step
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
 from .learner import Learner
 from .model_card import model_card
-from .policy import make_trainable
+from .policy import has_adapter, make_trainable
 from .served_policy import ServedPolicy
 from .shard import whole
-from .train_settings import TrainSettings, upgraded_train_settings
+from .train_settings import TrainSettings, upgraded_metrics, upgraded_train_settings
 from .training_data import Order, TrainingData
-from .validation import validate
+from .validation import read_outcomes, validate, validation_metrics, write_outcomes
 
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 Row = dict[str, float]
@@ -113,7 +116,8 @@ def train(
     """Train, or resume the training that `out` holds.
 
     Args:
-        mllm: the base model, on the accelerator's device; it becomes the policy.
+        mllm: the base model, on the accelerator's device; it becomes the policy. If it has an
+            adapter, that is trained further, and the KL is from the model with it.
         inspection: question, size of the images, maximum length of a response, and how w_r is
             computed.
         settings: of the training.
@@ -125,18 +129,19 @@ def train(
         generator: vLLM server of the base model that samples the candidates; None samples here.
 
     Returns:
-        The validations: "step", "image_auroc", "balanced_accuracy", "answered", "contradictions".
+        The validations: "step" and `validation_metrics`; the first is of before training.
 
     Raises:
         RunFolderError: if the folder holds another run or cannot be written.
-        ModelError: if the attention prior cannot be used, the model computes NaN, or there is not
-            enough memory.
+        ModelError: if the adapter cannot be trained further, the attention prior cannot be used,
+            the model computes NaN, or there is not enough memory.
         SettingsError: if the images of a step do not divide evenly.
     """
+    adapter = _adapter_of(mllm)
     mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
     prior = load_prior(mllm.folder, mllm.sha256) if inspection.attention_prior else None
     inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
-    about = describe_training(inspector, settings, data, sources)
+    about = describe_training(inspector, settings, data, sources) | adapter
     served = None
     if generator is not None:
         about["sampler"] = "server"
@@ -144,7 +149,9 @@ def train(
     if accelerator.is_main_process:
         _open_folder(out, about)
     accelerator.wait_for_everyone()
-    learner = Learner(mllm, inspection, settings, accelerator, out / "features", served)
+    learner = Learner(
+        mllm, inspection, settings, accelerator, out / "features", served, bool(adapter)
+    )
     done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
     if accelerator.is_main_process:
         _truncate_metrics(out, done)
@@ -156,7 +163,12 @@ def train(
     def check(step: int) -> Row:
         drawings = out / "overlays" / f"step-{step:06d}"
         with whole(mllm.model):
-            found = validate(inspector, data.validation, accelerator, settings.overlays, drawings)
+            outcomes = validate(
+                inspector, data.validation, accelerator, settings.overlays, drawings
+            )
+        if accelerator.is_main_process:
+            write_outcomes(out, step, outcomes)
+        found = validation_metrics(outcomes)
         validations.append({"step": float(step)} | found)
         return {f"validation_{name}": value for name, value in found.items()}
 
@@ -164,7 +176,7 @@ def train(
         state = training_state(mllm.model, learner.optimizer)
         if accelerator.is_main_process:
             card = model_card(about, step, validations)
-            if validated and _is_best(validations):
+            if validated and best_row(out, validations) is validations[-1]:
                 save_policy(out / "best", mllm, card, state["weights"])
             save_policy(out / "last", mllm, card, state["weights"])
             save_checkpoint(out, state, step, validations)
@@ -198,14 +210,25 @@ def train(
     return validations
 
 
+def _adapter_of(mllm: MLLM) -> dict[str, Any]:
+    if not has_adapter(mllm):
+        return {}
+    sha256 = hash_files(adapter_files(mllm.folder))
+    return {"adapter": {"name": str(mllm.folder.resolve()), "sha256": sha256}}
+
+
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _is_best(validations: Sequence[Row]) -> bool:
-    """Return whether the last validation is the best of those after a step."""
-    ranks = [(v["image_auroc"], v["balanced_accuracy"]) for v in validations if v["step"]]
-    return ranks[-1] > max(ranks[:-1], default=(-1.0, -1.0))
+def best_row(out: Path, validations: Sequence[Row]) -> Row:
+    """Return the validation, of those after a step, whose adapter is in best/; see `best_step`."""
+    after = [row for row in validations if row["step"]]
+    outcomes = [read_outcomes(out, int(row["step"])) for row in after]
+    if all(outcomes):
+        return after[best_step(outcomes)]
+    # Begun by version 0.1, which kept no responses.
+    return max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
 
 
 def _open_folder(out: Path, about: dict[str, Any]) -> None:
@@ -232,17 +255,18 @@ def _upgraded_description(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _truncate_metrics(out: Path, done: int) -> None:
-    """Drop the steps after the checkpoint, which will be repeated."""
+    """Drop the steps after the checkpoint, which will be repeated; use today's names."""
     path = out / "metrics.jsonl"
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= done:
-                kept.append(line + "\n")
+            row = json.loads(line)
         except ValueError:  # a line cut off by a kill
             continue
+        if row["step"] <= done:
+            kept.append(json.dumps(upgraded_metrics(row)) + "\n")
     with writing_to(out):
         write_atomically(path, "".join(kept if done else []).encode())
 

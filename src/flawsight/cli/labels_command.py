@@ -11,7 +11,7 @@ from .shell import explained, say
 
 def labels(
     store: Annotated[str, typer.Argument(help="Folder or database URL of flawsight serve.")],
-    out: Annotated[Path, typer.Option(help="Folder to make, with good/ and bad/.")],
+    out: Annotated[Path, typer.Option(help="Folder to make or add to, with good/ and bad/.")],
     product: Annotated[
         str | None, typer.Option(help="Product whose photos are written. Default: all.")
     ] = None,
@@ -20,6 +20,8 @@ def labels(
     ] = None,
 ) -> None:
     """Write the reviewed photos of a store as a data set to train on.
+
+    Rerun it to add later reviews; a photo whose label has changed moves.
 
     Example:
 
@@ -34,4 +36,5 @@ def labels(
         if "://" not in store and not (Path(store) / DATABASE).is_file():
             raise StoreError(f"There is no store {store}.")
         counts = write_labels(Store(store, files), out, product)
-        say(f"{counts.good} good, {counts.bad} bad: {out}")
+        changes = f"{counts.added} new, {counts.moved} moved"
+        say(f"{counts.good} good, {counts.bad} bad ({changes}): {out}")

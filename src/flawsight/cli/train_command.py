@@ -15,7 +15,7 @@ from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
 from . import options
 from .shell import console, explained, progress_bar, say, warn
-from .train_output import balance_line, show_candidates, step_line
+from .train_output import balance_line, few_images, show_candidates, step_line, summary
 
 
 def _with_a_flag_for_every_setting(command: Callable[..., None]) -> Callable[..., None]:
@@ -84,6 +84,13 @@ def train(
             help="Folder or hub name of a Qwen2.5-VL or Qwen3-VL model. Default: the preset's."
         ),
     ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or hub name of a LoRA adapter to train further; it keeps its rank, alpha "
+            "and layers. Default: a new one."
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -144,7 +151,7 @@ def train(
     with explained():
         given = {name: value for name, value in settings.items() if value is not None}
         model, inspection, chosen = _read_settings(
-            preset, model, config, options.with_bit_depth(set_, bit_depth), given
+            preset, model, adapter, config, options.with_bit_depth(set_, bit_depth), given
         )
         specs = [*data, *(validation or [])]
         with console.status("Loading …"):
@@ -168,6 +175,7 @@ def train(
             )  # fmt: skip
         warn(found.notes)
         say(balance_line(found.balance(), chosen))
+        few_images(found.balance()["validation"])
         images = [*found.train, *found.validation]
         if accelerator.is_main_process:
             with progress_bar("Reading", len(images)) as move:
@@ -179,7 +187,7 @@ def train(
             # With several processes on a CPU, accelerate calls it "cpu:0".
             on = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
             loading: dict[str, Any] = {"device": on, "dtype": dtype, "attention": attention}
-            mllm = load_mllm(model, **loading)
+            mllm = load_mllm(model, adapter=adapter, **loading)
         served = None
         if generator is not None:
             from ..endpoint.generator import ServedGenerator
@@ -197,13 +205,15 @@ def train(
 def _read_settings(
     preset: str,
     model: str | None,
+    adapter: str | None,
     config: Path | None,
     overrides: list[str] | None,
     given: dict[str, Any],
 ) -> tuple[str | None, Settings, TrainSettings]:
-    """Return the model and settings: of the preset, the config file and the flags; later ones win.
+    """Return the model and settings: of preset, adapter, config file and flags; later ones win.
 
     Raises:
+        ModelError: if there is no such adapter.
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
     if preset not in TRAIN_PRESETS:
@@ -212,11 +222,16 @@ def _read_settings(
         )
     start = TRAIN_PRESETS[preset]
     written = read_config(config) if config else {}
+    of_adapter = {}
+    if adapter is not None:
+        from ..cgro.checkpoint import lora_settings
+
+        of_adapter = lora_settings(adapter)
     of_inspection = written.pop("inspection", {}) | dict(map(parse_override, overrides or []))
     return (
         start.model if model is None else model,
         Settings.from_json(start.inspection.to_json() | of_inspection),
-        start.settings.changed(written | given),
+        start.settings.changed(of_adapter | written | given),
     )
 
 
@@ -240,16 +255,7 @@ def _train(
             move(completed=step)
             say(step_line(step, row))
 
-        before, *after = train(
+        validations = train(
             mllm, inspection, settings, found, out, accelerator, specs, on_step, served
         )
-    best = max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
-    say(
-        f"Image AUROC on {len(found.validation)} validation images: {before['image_auroc']:.3f} "
-        f"before, {best['image_auroc']:.3f} at best (step {best['step']:.0f}); balanced accuracy "
-        f"{before['balanced_accuracy']:.3f} and {best['balanced_accuracy']:.3f}."
-    )
-    better: bool = best["image_auroc"] > before["image_auroc"]
-    if not better:
-        say("[yellow]No step was better than the model before training. Add images or steps.[/]")
-    return better
+    return summary(out, validations, found.balance()["validation"])

@@ -1,6 +1,9 @@
 """What `flawsight train` prints."""
 
 import math
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -11,6 +14,7 @@ from ..settings import Settings
 from .shell import console, errors, say
 
 _DRY_RUN_IMAGES = 4
+_SHOWN_RESPONSES = 3
 
 
 def balance_line(counts: dict[str, dict[str, int]], settings: TrainSettings) -> str:
@@ -40,11 +44,69 @@ def step_line(step: int, row: dict[str, float]) -> str:
             f"entropy {row['entropy']:.2f}, KL {row['kl']:.4f}"
         )
     if "validation_image_auroc" in row:
+        low, high = (row[f"validation_image_auroc_{end}"] for end in ("low", "high"))
         parts.append(
-            f"[bold]validation AUROC {row['validation_image_auroc']:.3f}, balanced accuracy "
+            f"[bold]validation AUROC {row['validation_image_auroc']:.3f} "
+            f"({low:.2f} to {high:.2f}), balanced accuracy "
             f"{row['validation_balanced_accuracy']:.3f}[/]"
         )
     return "  ".join(parts)
+
+
+def few_images(counts: dict[str, int]) -> None:
+    """Warn if there are too few validation images to tell whether a training gains anything."""
+    from ..cgro.best_step import FEW_IMAGES
+
+    if min(counts.values()) < FEW_IMAGES:
+        say(
+            f"[bold yellow]Warning:[/] {counts['normal']} normal and {counts['defective']} "
+            "defective validation images can hardly tell a gain from chance, and intervals are "
+            f"too narrow. Give at least {FEW_IMAGES} of each, better 50: --validation or "
+            "--validation-share.",
+            errors,
+        )
+
+
+def summary(out: Path, validations: Sequence[dict[str, float]], counts: dict[str, int]) -> bool:
+    """Say what a training gained and how it changed the language; return whether it gained."""
+    from ..cgro.best_step import gain
+    from ..cgro.model_card import auroc_with_interval
+    from ..cgro.trainer import best_row
+    from ..cgro.validation import read_outcomes
+
+    before, best = validations[0], best_row(out, validations)
+    say(
+        f"Image AUROC on {sum(counts.values())} validation images: "
+        f"{escape(auroc_with_interval(before))} before, {escape(auroc_with_interval(best))} at "
+        f"best (step {best['step']:.0f}); balanced accuracy {before['balanced_accuracy']:.3f} and "
+        f"{best['balanced_accuracy']:.3f}."
+    )
+    responses = [read_outcomes(out, int(row["step"])) for row in (before, best)]
+    better = best["image_auroc"] > before["image_auroc"]
+    if not better:
+        say("[yellow]No step was better than the model before training. Add images or steps.[/]")
+    elif all(responses):
+        found = gain(*responses)
+        sure = found.low > 0
+        say(
+            f"Gain {found.value:+.3f}, 95 % interval {found.low:+.2f} to {found.high:+.2f}."
+            + ("" if sure else " [yellow]It may be chance: validate on more images.[/]")
+        )
+    if all(responses):
+        _print_responses(*responses)
+    few_images(counts)
+    return better
+
+
+def _print_responses(before: Sequence[Any], after: Sequence[Any]) -> None:
+    """Print what a few images' responses were and are, defective and normal ones in turn."""
+    pairs = list(zip(before, after, strict=True))
+    classes = [[pair for pair in pairs if pair[0].label == label] for label in (True, False)]
+    in_turn = [pair for both in zip_longest(*classes) for pair in both if pair is not None]
+    for old, new in in_turn[:_SHOWN_RESPONSES]:
+        kind = "defective" if old.label else "normal"
+        say(f"[bold]{escape(Path(old.image).name)}, {kind}[/]")
+        say(f"  before: {escape(old.text)}\n  best: {escape(new.text)}")
 
 
 def show_candidates(

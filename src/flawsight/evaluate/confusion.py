@@ -73,7 +73,8 @@ def confusion(
     """Count (n,) verdicts by (n,) labels, True for a defect; None is an image without a verdict."""
     pairs = list(zip(labels, verdicts, strict=True))
     cells = [(True, True), (False, True), (True, False), (False, False)]
-    return Confusion(*(pairs.count(cell) for cell in cells), failed=failed)
+    hits, alarms, missed, passed = (pairs.count(cell) for cell in cells)
+    return Confusion(hits, alarms, missed, passed, failed)
 
 
 def suggested_threshold(labels: Sequence[bool], scores: Sequence[float]) -> float | None:

@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ _OLD_NAMES = {
 def core(model: Any) -> Any:
     """Return the transformers model inside a PEFT model, its LoRA layers in place; or the model."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide the warning about `is_gradient_checkpointing`, which PEFT's own code reads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        yield
 
 
 def with_adapter(model: Any, folder: Path) -> Any:
@@ -40,11 +49,9 @@ def with_adapter(model: Any, folder: Path) -> Any:
         if model.config.model_type == "qwen2_5_vl":
             names = _OLD_NAMES
             _rename(config, [name for name, _ in model.named_modules()])
-        with warnings.catch_warnings():
+        with quiet_peft():
             # PEFT would use untrained weights instead of missing ones.
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            # PEFT's own affair.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
             return PeftModel.from_pretrained(model, folder, config=config, key_mapping=names)
     except ModelError:
         raise

@@ -20,7 +20,8 @@ _END_TAG = re.compile(r"</answer>", re.IGNORECASE)
 _OPENED = re.compile(r"<think>", re.IGNORECASE)
 _CLOSED = re.compile(r"</think>", re.IGNORECASE)
 _FORM = re.compile(
-    r"<think>(?!\s*</think>)(?:(?!</?think>).)+</think>\s*<answer>\s*(?:Yes|No)\s*</answer>",
+    r"<think>(?!\s*</think>)(?:(?!(?i:</?(?:think|answer)\s*>)).)+</think>\s*"
+    r"<answer>\s*(?:Yes|No)\s*</answer>",
     re.DOTALL,
 )
 

@@ -17,7 +17,7 @@ FORMAT = 2
 # Fields that may differ when a run is resumed.
 _FREE = {
     "format", "created", "versions", "model.name", "model.device", "model.attention",
-    "generator.url",
+    "generator.url", "adapter.name",
 }  # fmt: skip
 
 
