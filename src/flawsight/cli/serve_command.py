@@ -36,6 +36,13 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token. Default: $FLAWSIGHT_TOKEN.")
     ] = None,
+    public_origin: Annotated[
+        str | None,
+        typer.Option(help="Address of the proxy in front, such as https://line3.example."),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path below which the proxy serves this, such as /flawsight.")
+    ] = "",
     store: Annotated[
         str,
         typer.Option(
@@ -77,6 +84,7 @@ def serve(
             from ..serve.access import read_token
             from ..serve.app import create_app
             from ..serve.limits import Limits
+            from ..serve.public_address import PublicAddress
             from ..serve.server import serve_app
             from ..serve.store import Store
         except ModuleNotFoundError as error:
@@ -85,6 +93,7 @@ def serve(
             slots=queue, deadline=deadline, images=max_images, body_bytes=max_mib << 20,
             image_bytes=max_image_mib << 20, pixels=max_pixels, rate=rate, burst=burst, keep=keep,
         )  # fmt: skip
+        public = PublicAddress(root_path=root_path, origin=public_origin)
         token = read_token(host, token_file, os.environ)
         opened = Store(store, files)
 
@@ -111,5 +120,6 @@ def serve(
             token,
             {} if calibrated is None else calibrated.by_category,
             {"model": inspector.mllm.name, "model_sha256": inspector.mllm.sha256},
+            public,
         )
         serve_app(app, host, port, limits)

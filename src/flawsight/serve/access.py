@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ServeError
 from .limits import Limits
+from .public_address import PublicAddress
 
 TOKEN_VARIABLE = "FLAWSIGHT_TOKEN"
 _SHORTEST_TOKEN = 16
@@ -101,8 +102,11 @@ class Guard:
     `token` is that of `read_token`.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str | None, limits: Limits, public: PublicAddress
+    ) -> None:
         self._app = app
+        self._public = public
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
         self._limits = limits
         self._rate = RateLimiter(limits.rate, limits.burst)
@@ -113,6 +117,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        scope["root_path"] = self._public.root_path
         headers = Headers(scope=scope)
         # Whether more of the body may arrive. A client that expects "100 Continue" has sent none.
         pending = "expect" not in headers and (
@@ -149,7 +154,7 @@ class Guard:
             await refusal(error)(scope, receive, send_guarded)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        if scope["path"] in _OPEN_PATHS and scope["method"] in _READING:
+        if self._public.route(scope["path"]) in _OPEN_PATHS and scope["method"] in _READING:
             return
         client = scope["client"][0] if scope["client"] else ""
         if wait := self._rate.wait(client, time.monotonic()):
@@ -159,8 +164,12 @@ class Guard:
         host = headers.get("host", "")
         if self._token is None:
             # Against DNS rebinding: another site's name may be made to resolve to this machine.
-            if not _names_loopback(host):
-                raise HTTPException(403, "Without a token, only requests to localhost are served.")
+            if not _names_loopback(host) and host.lower() != self._public.host:
+                raise HTTPException(
+                    403,
+                    "Without a token, only requests to localhost are served. Behind a proxy that "
+                    "passes the Host header on, start the service with --public-origin.",
+                )
         elif not self._known(headers.get("authorization", "")):
             raise HTTPException(
                 401,
@@ -168,14 +177,26 @@ class Guard:
                 {"WWW-Authenticate": 'Basic realm="flawsight, token as password"'},
             )
         if scope["method"] not in _READING:
-            # Against cross-site request forgery: browsers attach a known password to any form.
-            origin = headers.get("origin")
-            foreign = origin is not None and origin.partition("://")[2] != host
-            if foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                raise HTTPException(403, "Requests from pages of other sites are refused.")
+            self._check_origin(headers, host)
         # uvicorn has checked that it is a number.
         if int(headers.get("content-length", "0")) > self._limits.body_bytes:
             raise self._too_large()
+
+    def _check_origin(self, headers: Headers, host: str) -> None:
+        """Refuse cross-site request forgery: browsers attach a known password to any form."""
+        # A page cannot set this header, and a proxy may have changed Host. Browsers leave it out
+        # without TLS, except to loopback.
+        site = headers.get("sec-fetch-site")
+        if site == "same-origin":
+            return
+        origin = headers.get("origin")
+        own = origin in (None, self._public.origin) or str(origin).partition("://")[2] == host
+        if site not in (None, "none") or not own:
+            raise HTTPException(
+                403,
+                "Requests from pages of other sites are refused. If this is the service's own page "
+                "behind a proxy, start the service with --public-origin.",
+            )
 
     def _known(self, authorization: str) -> bool:
         """Compare the token of a Bearer or, for browsers, Basic header in constant time."""

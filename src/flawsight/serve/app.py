@@ -24,6 +24,7 @@ from .database import InspectionRow
 from .limits import Limits
 from .page import add_page
 from .prometheus import CountRequests, Metrics
+from .public_address import PublicAddress
 from .rendered_files import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
@@ -66,6 +67,7 @@ def create_app(
     token: str | None = None,
     thresholds: Mapping[str, float] | None = None,
     about: Mapping[str, Any] | None = None,
+    public: PublicAddress = PublicAddress(),  # noqa: B008
 ) -> FastAPI:
     """Make the service.
 
@@ -93,11 +95,13 @@ def create_app(
         store.close()
 
     # FastAPI's own pages of the API load scripts from other sites; page.py has one that does not.
+    # Its redirects of a trailing slash name the host that a proxy asked for.
     app = FastAPI(
-        title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+        title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.metrics = metrics
-    app.add_middleware(Guard, token=token, limits=limits)
+    app.add_middleware(Guard, token=token, limits=limits, public=public)
     app.add_middleware(CountRequests, metrics=metrics)
     for kind in (HTTPException, RequestValidationError, FlawsightError, ClientDisconnect,
                  TimeoutError):  # fmt: skip

@@ -54,14 +54,14 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
 
 
 def render_view(folder: Path, row: InspectionRow) -> View:
-    """Return the view of an inspection, see report/view.py.
+    """Return the view of an inspection, see report/view.py; its photo is relative to the page at /.
 
     Raises:
         StoreError: if its files are gone.
     """
     arrays = _arrays(folder)
     content = row.content | {"image": row.name}
-    photo = f"/v1/inspections/{row.id}/photo.jpg"
+    photo = f"v1/inspections/{row.id}/photo.jpg"
     return view_of(
         content, row.id, photo, arrays["anomaly_map"], arrays["token_maps"], label=row.true_label
     )
