@@ -224,7 +224,7 @@ def test_limits(make: Make) -> None:
         kinds[name] = (answer.status_code, answer.json()["results"][0]["error"]["kind"])
     assert set(kinds.values()) == {(422, "ImageError")}
     assert client.post("/v1/inspect", files=form(*[picture(9)] * 3)).status_code == 413
-    assert client.post("/v1/inspect", files=form(*[picture(9)] * 9)).status_code == 400
+    assert client.post("/v1/inspect", files=form(*[picture(9)] * 9)).status_code == 413
     for body in (as_json(bytes(20_000)), iter([as_json(bytes(20_000))])):
         answer = client.post("/v1/inspect", content=body, headers=JSON)
         assert (answer.status_code, answer.json()["error"]["kind"]) == (413, "Refused")

@@ -54,7 +54,7 @@ def serve(
         Path | None, typer.Option(help="Folder of photos and maps; required if --store is a URL.")
     ] = None,
     keep: Annotated[
-        int, typer.Option(help="Inspections kept in the store; reviewed ones are never deleted.")
+        int, typer.Option(help="Unreviewed inspections kept; reviewed ones are all kept besides.")
     ] = 100_000,
     queue: Annotated[
         int, typer.Option(help="Images in flight at once; further requests get status 503.")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -23,11 +24,12 @@ from .public_address import PublicAddress
 
 TOKEN_VARIABLE = "FLAWSIGHT_TOKEN"
 _SHORTEST_TOKEN = 16
+_log = logging.getLogger(__name__)
 _OPEN_PATHS = {"/healthz", "/readyz"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ADDRESSES = 10_000
 _DRAIN_SECONDS = 10.0
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -123,19 +125,30 @@ class Guard:
         pending = "expect" not in headers and (
             "content-length" in headers or "transfer-encoding" in headers
         )
+        arriving = True  # until the last of the body
+        body_ends = asyncio.get_running_loop().time() + self._limits.deadline
         received = 0
+        begun = False  # whether the response has
 
         async def receive_bounded() -> Message:
-            nonlocal received, pending
-            message = await receive()
-            pending = message.get("more_body", False)
+            nonlocal received, pending, arriving
+            try:
+                async with asyncio.timeout_at(body_ends if arriving else None):
+                    message = await receive()
+            except TimeoutError as error:
+                pending = False
+                raise HTTPException(
+                    408, f"The body did not arrive within {self._limits.deadline:g} seconds."
+                ) from error
+            pending = arriving = message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limits.body_bytes:
                 raise self._too_large()
             return message
 
         async def send_guarded(message: Message) -> None:
-            nonlocal pending
+            nonlocal pending, begun
+            begun = True
             if message["type"] == "http.response.start":
                 # If we closed while the client sends, it would see a reset and not the response.
                 with contextlib.suppress(TimeoutError):
@@ -143,15 +156,23 @@ class Guard:
                         while pending:
                             pending = (await receive()).get("more_body", False)
                 answered = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     answered[name] = value
             await send(message)
 
+        answer: JSONResponse
         try:
             self._check(scope, headers)
             await self._app(scope, receive_bounded, send_guarded)
+            return
         except HTTPException as error:
-            await refusal(error)(scope, receive, send_guarded)
+            answer = refusal(error)
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            message = "The service failed on this request; see its log."
+            answer = JSONResponse(error_body("InternalError", message), 500)
+        if not begun:
+            await answer(scope, receive, send_guarded)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         if self._public.route(scope["path"]) in _OPEN_PATHS and scope["method"] in _READING:
@@ -178,8 +199,10 @@ class Guard:
             )
         if scope["method"] not in _READING:
             self._check_origin(headers, host)
-        # uvicorn has checked that it is a number.
-        if int(headers.get("content-length", "0")) > self._limits.body_bytes:
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdecimal()):
+            raise HTTPException(400, "Content-Length is not a number.")
+        if len(length) > 20 or int(length) > self._limits.body_bytes:
             raise self._too_large()
 
     def _check_origin(self, headers: Headers, host: str) -> None:

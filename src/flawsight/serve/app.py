@@ -47,7 +47,11 @@ _FORM = {
         "product": {"type": "string", "maxLength": 200},
     },
 }
-_BODY = {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON}}
+_BODY = {
+    "multipart/form-data": {"schema": _FORM},
+    "application/json": {"schema": _JSON},
+    "image/*": {"schema": {"type": "string", "format": "binary"}},
+}
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BODY}}
 
 
@@ -235,6 +239,8 @@ def _add_history(app: FastAPI) -> None:
 
 
 def _add_monitoring(app: FastAPI) -> None:
+    checking: asyncio.Task[None] | None = None
+
     @app.get("/healthz")
     async def healthz() -> schemas.Status:
         """Report that the process is alive."""
@@ -246,7 +252,11 @@ def _add_monitoring(app: FastAPI) -> None:
         service: Service = app.state.service
         if not service.batcher.alive:
             raise BusyError("The service is stopping.")
-        await to_thread.run_sync(service.store.check)
+        nonlocal checking
+        # Anybody may ask: one check at a time answers all who wait.
+        if checking is None or checking.done():
+            checking = asyncio.create_task(to_thread.run_sync(service.store.check))
+        await asyncio.shield(checking)
         return schemas.Status(status="ready")
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -17,8 +17,9 @@ class Limits:
     pixels: int = 32_000_000  # per image, checked before it is decoded
     rate: float = 50.0  # sustained requests per second and address; 0 for no limit
     burst: int = 100  # requests that one address may make at once
-    connections: int = 512  # open at once
-    keep: int = 100_000  # inspections in the store; older unreviewed ones are deleted
+    connections: int = 512  # open at once; above it, those that wait for their client are closed
+    head_seconds: float = 10.0  # for the head of a request to arrive
+    keep: int = 100_000  # unreviewed inspections in the store; older ones are deleted
 
     def __post_init__(self) -> None:
         for name in ("slots", "images", "body_bytes", "image_bytes", "pixels", "burst", "keep"):

@@ -15,7 +15,7 @@ File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg", "thumb.jpg"]
 class UploadedImage(BaseModel, extra="forbid"):
     """An image in a JSON request."""
 
-    data: str = Field(description="The image file in base64.")
+    data: str = Field(description="The image file in base64; a data: URL is taken too.")
     name: Label | None = None
 
 

@@ -51,10 +51,11 @@ class Service:
             StoreError: if the results cannot be stored; then none is acknowledged.
         """
         seconds = min(deadline or self.limits.deadline, self.limits.deadline)
-        with self.batcher.admit() as take:
+        await to_thread.run_sync(self.store.check_presence)
+        with self.batcher.admit() as admission:
             async with asyncio.timeout(seconds):
-                uploads, product = await read_uploads(request, self.limits)
-                take(len(uploads))
+                uploads, product = await read_uploads(request, self.limits, admission.receive)
+                admission.take(len(uploads))
                 results = await self._run(request, uploads, product)
             new = [result for result in results if isinstance(result, NewInspection)]
             rows = iter(await to_thread.run_sync(self.store.add, new) if new else [])
