@@ -69,6 +69,9 @@ class InspectionBody(BaseModel, extra="allow"):
     image_size: tuple[int, int] = Field(
         description="(height, width) of the upright photo in pixels."
     )
+    inspected_size: tuple[int, int] | None = Field(
+        None, description="(height, width) at which it was inspected; large photos are reduced."
+    )
     pred_label: bool
     pred_score: float
     answer: str

@@ -42,21 +42,22 @@ async def read_uploads(
     Args:
         request: whose body has not been read.
         limits: of the service.
-        receive: called with the size of each piece of the body.
+        receive: called with the bytes of memory that each piece of the body takes.
 
     Raises:
         HTTPException: if the body is malformed or too large.
     """
-    body = _received(request, receive)
     header = parsed_header("content-type", request.headers.get("content-type", ""))
     kind = header.get_content_type() if header["content-type"] else ""
+    is_json = kind == "application/json" or kind.endswith("+json")
+    body = _received(request, receive, 2 if is_json else 1)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise HTTPException(415, "Send the body without Content-Encoding; photos are compressed.")
     try:
         charset = _charset(header)
         if kind == "multipart/form-data":
             uploads, product = await _read_form(body, header, charset, limits)
-        elif kind == "application/json" or kind.endswith("+json"):
+        elif is_json:
             text = await _whole(body)
             uploads, product = await to_thread.run_sync(_read_json, text, charset)
         elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -91,9 +92,11 @@ def open_upload(upload: Upload, limits: Limits) -> Image.Image | ImageError:
         return error
 
 
-async def _received(request: Request, receive: Callable[[int], None]) -> AsyncIterator[bytes]:
+async def _received(
+    request: Request, receive: Callable[[int], None], copies: int
+) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
-        receive(len(chunk))
+        receive(copies * len(chunk))
         yield chunk
 
 
