@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from flawsight.errors import BusyError
 from flawsight.inspection import Region
+from flawsight.io.images import open_image, prepare_image
 from flawsight.real.regions import regions_of
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
@@ -73,6 +74,28 @@ def test_large_photos_are_reduced_and_told_in_their_own_pixels(tmp_path: Path) -
         url = f"/v1/inspections/{results[2]['id']}"
         assert Image.open(io.BytesIO(client.get(f"{url}/map.png").content)).size == (300, 400)
         assert client.get(f"{url}/photo").content == contents[2]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("orientation", [1, 6, 3])
+def test_a_reduced_photo_looks_as_the_whole_does(mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    kind = "TIFF" if mode in ("CMYK", "I", "F") else "PNG"
+    content = photo(mode, 400, 300, kind, exif=exif)
+    seen: list[Image.Image] = []
+
+    def model(images: Any) -> Any:
+        seen.extend(images)
+        return [stand_in(image) for image in images]
+
+    image = open_image(content)
+    (outcome,) = inspect_bounded(model, PixelBudget(10**6), 30_000, [image])
+    whole = prepare_image(open_image(content))
+    assert outcome.image_size == (whole.height, whole.width)  # type: ignore[union-attr]
+    expected = whole.resize(seen[0].size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(seen[0], float) - np.asarray(expected, float))
+    assert difference.mean() < 1.5
 
 
 @given(
@@ -140,6 +163,16 @@ def test_uploads_and_responses_beyond_the_memory_are_refused(
             assert client.get(f"/v1/inspections/{one['id']}/map.png").status_code == 200
 
 
+def test_wide_pixels_count_twice(tmp_path: Path) -> None:
+    limits = Limits(rate=0, pixels=10_000)
+    with TestClient(
+        create_app(inspect_batch, BATCH, Store(str(tmp_path)), limits), base_url="http://127.0.0.1"
+    ) as client:
+        for side, status in ((70, 200), (71, 422)):
+            answer = client.post("/v1/inspect", files={"images": photo("F", side, side, "TIFF")})
+            assert answer.status_code == status
+
+
 @pytest.mark.slow
 def test_memory_stays_below_its_bound_under_the_worst_mixes(tmp_path: Path) -> None:
     """With the real model, at the default limits but for the deadline."""
@@ -157,7 +190,7 @@ def test_memory_stays_below_its_bound_under_the_worst_mixes(tmp_path: Path) -> N
         "RGB": photo("RGB", side, side, compress_level=1),
         "RGBA": photo("RGBA", side, side, compress_level=1),
         "I;16": photo("I;16", side, side, compress_level=1),
-        "F": photo("F", side, side, "TIFF", compression="tiff_adobe_deflate"),
+        "F": photo("F", 4000, 3990, "TIFF", compression="tiff_adobe_deflate"),
         "JPEG": photo("RGB", side, side, "JPEG", progressive=True),
     }
     noise = np.random.default_rng(0).integers(0, 255, (2000, 2300, 3), np.uint8)
@@ -198,8 +231,8 @@ def test_memory_stays_below_its_bound_under_the_worst_mixes(tmp_path: Path) -> N
         before = service.resident()
         ids: list[str] = []
         with ThreadPoolExecutor(8) as clients:
-            running = [clients.submit(post, *[one] * 4) for one in contents.values()]
-            running += [clients.submit(post, *[raw.getvalue()] * 3) for _ in range(3)]
+            running = [clients.submit(post, *[one] * 2) for one in contents.values()]
+            running += [clients.submit(post, *[raw.getvalue()] * 3) for _ in range(2)]
             for one in running:
                 status, made = one.result()
                 assert status == 200

@@ -15,7 +15,7 @@ class Limits:
     body_bytes: int = 64 << 20  # per request
     image_bytes: int = 20 << 20  # per image file
     pixels: int = 32_000_000  # per image, checked before it is decoded
-    inspected_pixels: int = 4 << 20  # of a photo; larger ones are inspected at that size
+    inspected_pixels: int = 2 << 20  # of a photo; larger ones are inspected at that size
     rate: float = 50.0  # sustained requests per second and address; 0 for no limit
     burst: int = 100  # requests that one address may make at once
     connections: int = 512  # open at once; above it, those that wait for their client are closed

@@ -23,6 +23,9 @@ from ..io.images import prepare_image
 from .batching import InspectBatch, Outcome, inspect_separately
 from .stored_maps import shrink_map
 
+_MANY = 2 << 20  # pixels
+ImageSize = tuple[int, int]
+
 
 class PixelBudget:
     """Pixels decoded at once, by threads that wait for one another."""
@@ -33,7 +36,10 @@ class PixelBudget:
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Wait for room; a photo above the total is decoded alone."""
+        """Wait for room; a photo above the total is decoded alone.
+
+        After much of it, freed memory is given back to the system, where the C library can.
+        """
         pixels = min(pixels, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._held + pixels <= self._total)
@@ -41,6 +47,9 @@ class PixelBudget:
         try:
             yield
         finally:
+            if pixels > _MANY:
+                with suppress(AttributeError, OSError):
+                    ctypes.CDLL(None).malloc_trim(0)
             with self._changed:
                 self._held -= pixels
                 self._changed.notify_all()
@@ -107,58 +116,65 @@ def inspect_bounded(
 
     The results are in pixels of the photo but for `anomaly_map`, which is as it is stored.
     """
-    sizes = [_upright_size(image) for image in images]
-    small: list[Image.Image | ImageError] = []
-    for image, size in zip(images, sizes, strict=True):
-        small.append(image if _fits(size, pixels) else _reduced(image, size, budget, pixels))
+    made: list[Image.Image | tuple[Image.Image, ImageSize] | ImageError] = []
+    for image in images:
+        fits = image.width * image.height <= pixels
+        made.append(image if fits else _reduced(image, budget, pixels))
+    small = [one[0] if isinstance(one, tuple) else one for one in made]
     outcomes = iter(
         inspect_separately(inspect_batch, [one for one in small if isinstance(one, Image.Image)])
     )
-    results = []
-    for one, size in zip(small, sizes, strict=True):
-        outcome = one if isinstance(one, FlawsightError) else next(outcomes)
+    results: list[Outcome] = []
+    for one in made:
+        if isinstance(one, ImageError):
+            results.append(one)
+            continue
+        outcome = next(outcomes)
         if not isinstance(outcome, FlawsightError):
-            outcome = _as_stored(outcome, size)
+            outcome = _as_stored(outcome, one[1] if isinstance(one, tuple) else outcome.image_size)
         results.append(outcome)
     for image in images:
         image.close()
-    if not all(_fits(size, pixels) for size in sizes):
-        small.clear()
-        trim()
     return results
 
 
-def trim() -> None:
-    """Give freed memory back to the system, where the C library can."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _fits(size: tuple[int, int], pixels: int) -> bool:
-    return size[0] * size[1] <= pixels
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return (height, width) as `prepare_image` will turn it."""
-    turned = False
-    with suppress(Exception):  # of damaged EXIF data, which `prepare_image` reports
-        turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    return (image.width, image.height) if turned else (image.height, image.width)
-
-
 def _reduced(
-    image: Image.Image, size: tuple[int, int], budget: PixelBudget, pixels: int
-) -> Image.Image | ImageError:
-    height, width = inspected_size(size, pixels)
+    image: Image.Image, budget: PixelBudget, pixels: int
+) -> tuple[Image.Image, ImageSize] | ImageError:
+    """Return a photo at its inspected size, upright, and the (height, width) of the whole."""
+    size = image.size
+    scale = max(inspected_size(size, pixels))
     try:
         # A JPEG is decoded at a half, a quarter or an eighth.
-        image.draft(None, (max(height, width), max(height, width)))
+        drafted = image.draft(None, (scale, scale)) is not None
         with budget.hold(image.width * image.height):
-            whole = prepare_image(image)
+            # Only now are the orientations of PNG and TIFF known.
+            image.load()
+            width, height = size if drafted else image.size
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            whole = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+            target = inspected_size(whole, pixels)[::-1]
+            small = _resized(image, target[::-1] if orientation in (5, 6, 7, 8) else target)
+            if small is not image:
+                small.getexif()[ExifTags.Base.Orientation] = orientation
+            upright = prepare_image(small)
             image.close()
-            return whole.resize((width, height), Image.Resampling.BOX, reducing_gap=2.0)
+            return upright.resize(target, Image.Resampling.BOX), whole
     except ImageError as error:
         return error
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        return ImageError(f"Cannot read the image; is the file damaged? ({error})")
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to (width, height) before the conversions of `prepare_image`, if they commute."""
+    if image.mode[0] in "IF":
+        return image
+    if image.mode == "P" or image.has_transparency_data:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode not in ("RGB", "RGBA", "L", "LA"):
+        return image
+    return image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
 
 
 def _as_stored(outcome: Inspection, size: tuple[int, int]) -> Inspection:

@@ -87,9 +87,16 @@ def open_upload(upload: Upload, limits: Limits) -> Image.Image | ImageError:
     if len(upload.content) > limits.image_bytes:
         return ImageError(f"The image has more than {limits.image_bytes:,} bytes.")
     try:
-        return open_image(upload.content, limits.pixels)
+        image = open_image(upload.content, limits.pixels)
     except ImageError as error:
         return error
+    # Their conversion takes four times the memory.
+    if image.mode in ("F", "I") and image.width * image.height > limits.pixels // 2:
+        return ImageError(
+            f"An image with 32 bits per pixel may have {limits.pixels // 2:,} pixels; save it with "
+            "8 or 16 bits."
+        )
+    return image
 
 
 async def _received(
