@@ -12,6 +12,7 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -140,6 +141,28 @@ def serving(
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def serving_here(store: Path, model: Any = inspect_batch, **limits: Any) -> Iterator[int]:
+    """Serve in a thread of this process; yield the port."""
+    from flawsight.serve.app import create_app
+    from flawsight.serve.limits import Limits
+    from flawsight.serve.server import make_server
+    from flawsight.serve.store import Store
+
+    bounds = Limits(**{"rate": 0, **limits})
+    server = make_server(
+        create_app(model, BATCH, Store(str(store)), bounds), "127.0.0.1", 0, bounds
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _main() -> None:

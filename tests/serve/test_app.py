@@ -165,7 +165,7 @@ def test_the_page_loads_nothing_from_elsewhere(make: Make) -> None:
     assert page.headers["content-type"].startswith("text/html")
     docs = client.get("/docs").text
     for path in re.findall(r'(?:src|href)="([^"#]+)"', page.text + docs):
-        assert path.startswith("/")
+        assert "//" not in path
         assert client.get(path).status_code == 200
     for path in client.get("/openapi.json").json()["paths"]:
         assert path in docs
@@ -259,7 +259,7 @@ def test_limits(make: Make) -> None:
         kinds[name] = (answer.status_code, answer.json()["results"][0]["error"]["kind"])
     assert set(kinds.values()) == {(422, "ImageError")}
     assert client.post("/v1/inspect", files=form(*[picture(9)] * 3)).status_code == 413
-    assert client.post("/v1/inspect", files=form(*[picture(9)] * 9)).status_code == 400
+    assert client.post("/v1/inspect", files=form(*[picture(9)] * 9)).status_code == 413
     for body in (as_json(bytes(20_000)), iter([as_json(bytes(20_000))])):
         answer = client.post("/v1/inspect", content=body, headers=JSON)
         assert (answer.status_code, answer.json()["error"]["kind"]) == (413, "Refused")

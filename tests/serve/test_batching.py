@@ -108,17 +108,40 @@ def test_a_cancelled_image_that_runs_harms_nobody() -> None:
 
 def test_slots_are_bounded_and_given_back() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        with batcher.admit() as take:
-            take(3)
+        with batcher.admit() as admission:
+            admission.take(3)
             with batcher.admit(), pytest.raises(BusyError, match="full"), batcher.admit():
                 pass
             assert batcher.in_flight == 3
             with pytest.raises(BusyError):
-                take(5)
+                admission.take(5)
             assert batcher.in_flight == 3
         assert batcher.in_flight == 0
 
     run(scenario, slots=4)
+
+
+def test_a_body_that_drips_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    async def scenario(batcher: Batcher, model: Model) -> None:
+        nonlocal now
+        with batcher.admit() as drips, batcher.admit() as flows:
+            with pytest.raises(BusyError), batcher.admit():
+                pass
+            now = 10.0
+            flows.receive(100_000)
+            drips.receive(10)
+            with batcher.admit() as third:
+                third.take(1)
+                with pytest.raises(BusyError):
+                    drips.take(1)
+                flows.take(1)
+                assert batcher.in_flight == 3
+            drips.take(1)
+
+    run(scenario, slots=2)
 
 
 def test_stopping_finishes_what_runs_and_refuses_what_waits() -> None:

@@ -1,10 +1,13 @@
 """The store, on SQLite and on a real PostgreSQL: rows, files, search, reviews, faults."""
 
+import errno
 import io
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,10 +146,20 @@ def test_prune_keeps_the_newest_and_the_reviewed(store: Store) -> None:
     ids = [store.add([new(20)])[0].id for _ in range(5)]
     ids.sort()
     store.review(ids[0], True)
-    assert store.prune(3) == 2
-    assert {row.id for row in store.search(Query())} == {ids[0], ids[3], ids[4]}
-    assert [store.files.folder(id).exists() for id in ids] == [True, False, False, True, True]
+    assert store.prune(3) == 1
+    assert {row.id for row in store.search(Query())} == {ids[0], *ids[2:]}
+    assert [store.files.folder(id).exists() for id in ids] == [True, False, True, True, True]
     assert store.prune(3) == 0
+
+
+def test_reviewed_inspections_push_no_new_one_out(store: Store) -> None:
+    ids = sorted(store.add([new(20)])[0].id for _ in range(14))
+    for id in ids[:6]:
+        store.review(id, True)
+    newest = store.add([new(20)])[0].id
+    assert store.prune(4) == 5
+    left = {row.id for row in store.search(Query())}
+    assert left == {*ids[:6], *ids[-3:], newest}
 
 
 def test_old_files_without_a_row_are_swept(store: Store) -> None:
@@ -297,6 +310,109 @@ def test_a_database_that_goes_and_comes_back(postgres: Postgres, tmp_path: Path)
         assert client.put(review, json={"verdict": "wrong"}).status_code == 200
         assert post(24).status_code == 200
         assert len(client.get("/v1/inspections").json()["inspections"]) == 2
+
+
+def readiness(client: TestClient, says: str) -> None:
+    """Check that neither readyz nor an upload is answered as if all were well."""
+    for answer in (
+        client.get("/readyz"),
+        client.post("/v1/inspect", files={"images": picture(20)}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
+        assert says in answer.json()["error"]["message"]
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[TestClient]:
+    app = create_app(inspect_batch, BATCH, Store(str(tmp_path / "store")), Limits(rate=0))
+    with TestClient(app, base_url=HOME) as client:
+        assert client.get("/readyz").status_code == 200
+        yield client
+
+
+@pytest.mark.parametrize("what", ["flawsight.db*", "files", "."])
+def test_a_store_deleted_under_the_service_is_gone(
+    served: TestClient, tmp_path: Path, what: str
+) -> None:
+    acknowledged = served.post("/v1/inspect", files={"images": picture(20)})
+    assert acknowledged.status_code == 200
+    for path in (
+        list((tmp_path / "store").glob(what)) if "*" in what else [tmp_path / "store" / what]
+    ):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    readiness(served, "gone")
+    # Another one in its place is another store.
+    Store(str(tmp_path / "store")).close()
+    readiness(served, "gone")
+    assert served.get("/healthz").status_code == 200
+
+
+def test_a_locked_database_is_named(
+    served: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flawsight.serve.store.LOCK_SECONDS", 0)
+    served.app.state.service.store.close()  # type: ignore[attr-defined]  # new connections
+    with closing(sqlite3.connect(tmp_path / "store/flawsight.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        readiness(served, "locked")
+        other.execute("ROLLBACK")
+    assert served.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named(
+    served: TestClient, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        readiness(served, "full")
+    assert served.get("/readyz").status_code == 200
+
+
+def test_readyz_leaves_nothing(served: TestClient, tmp_path: Path) -> None:
+    before = sorted((tmp_path / "store/files").rglob("*"))
+    for _ in range(3):
+        assert served.get("/readyz").status_code == 200
+    assert served.get("/v1/inspections").json()["inspections"] == []
+    assert sorted((tmp_path / "store/files").rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "photo"])
+@pytest.mark.parametrize("damage", ["cut", "mutated", "emptied", "gone"])
+def test_damaged_files_are_named(
+    served: TestClient, caplog: pytest.LogCaptureFixture, name: str, damage: str
+) -> None:
+    body = served.post("/v1/inspect", files={"images": picture(20)}).json()
+    id = body["results"][0]["id"]
+    file = served.app.state.service.store.files.folder(id) / name  # type: ignore[attr-defined]
+    content = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        half = len(content) // 2
+        file.write_bytes(
+            {"cut": content[:half], "mutated": b"x" * half + content[half:], "emptied": b""}[damage]
+        )
+    of_it = ["map.png", "map.npz", "view"] if name == "arrays.npz" else ["photo.jpg"]
+    for what in (*of_it, "overlay.png", "thumb.jpg"):
+        answer = served.get(f"/v1/inspections/{id}/{what}")
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError"), what
+        assert id in answer.json()["error"]["message"]
+    assert damage == "gone" or id in caplog.text
+    assert served.get(f"/v1/inspections/{id}").status_code == 200
+
+
+def test_photos_without_any_row_are_not_swept(store: Store) -> None:
+    """The database was lost; the photos are all that is left."""
+    store.files.write("a" * 32, b"old", {"anomaly_map": np.zeros((2, 2), np.float32)})
+    old = time.time() - SWEEP_AGE - 1
+    os.utime(store.files.folder("a" * 32), (old, old))
+    assert store.sweep() == 0
+    assert store.files.folder("a" * 32).exists()
 
 
 @given(

@@ -37,6 +37,13 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token. Default: $FLAWSIGHT_TOKEN.")
     ] = None,
+    public_origin: Annotated[
+        str | None,
+        typer.Option(help="Address of the proxy in front, such as https://line3.example."),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path below which the proxy serves this, such as /flawsight.")
+    ] = "",
     store: Annotated[
         str,
         typer.Option(
@@ -48,7 +55,7 @@ def serve(
         Path | None, typer.Option(help="Folder of photos and maps; required if --store is a URL.")
     ] = None,
     keep: Annotated[
-        int, typer.Option(help="Inspections kept in the store; reviewed ones are never deleted.")
+        int, typer.Option(help="Unreviewed inspections kept; reviewed ones are all kept besides.")
     ] = 100_000,
     queue: Annotated[
         int, typer.Option(help="Images in flight at once; further requests get status 503.")
@@ -78,6 +85,7 @@ def serve(
             from ..serve.access import read_token
             from ..serve.app import create_app
             from ..serve.limits import Limits
+            from ..serve.public_address import PublicAddress
             from ..serve.server import serve_app
             from ..serve.store import Store
         except ModuleNotFoundError as error:
@@ -86,6 +94,7 @@ def serve(
             slots=queue, deadline=deadline, images=max_images, body_bytes=max_mib << 20,
             image_bytes=max_image_mib << 20, pixels=max_pixels, rate=rate, burst=burst, keep=keep,
         )  # fmt: skip
+        public = PublicAddress(root_path=root_path, origin=public_origin)
         token = read_token(host, token_file, os.environ)
         opened = Store(store, files)
 
@@ -116,5 +125,6 @@ def serve(
                 "model_sha256": inspector.mllm.sha256,
                 "bit_depth": inspector.settings.bit_depth,
             },
+            public,
         )
         serve_app(app, host, port, limits)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,14 +20,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ServeError
 from .limits import Limits
+from .public_address import PublicAddress
 
 TOKEN_VARIABLE = "FLAWSIGHT_TOKEN"
 _SHORTEST_TOKEN = 16
+_log = logging.getLogger(__name__)
 _OPEN_PATHS = {"/healthz", "/readyz"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ADDRESSES = 10_000
 _DRAIN_SECONDS = 10.0
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -101,8 +104,11 @@ class Guard:
     `token` is that of `read_token`.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str | None, limits: Limits, public: PublicAddress
+    ) -> None:
         self._app = app
+        self._public = public
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
         self._limits = limits
         self._rate = RateLimiter(limits.rate, limits.burst)
@@ -113,24 +119,36 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        scope["root_path"] = self._public.root_path
         headers = Headers(scope=scope)
         # Whether more of the body may arrive. A client that expects "100 Continue" has sent none.
         pending = "expect" not in headers and (
             "content-length" in headers or "transfer-encoding" in headers
         )
+        arriving = True  # until the last of the body
+        body_ends = asyncio.get_running_loop().time() + self._limits.deadline
         received = 0
+        begun = False  # whether the response has
 
         async def receive_bounded() -> Message:
-            nonlocal received, pending
-            message = await receive()
-            pending = message.get("more_body", False)
+            nonlocal received, pending, arriving
+            try:
+                async with asyncio.timeout_at(body_ends if arriving else None):
+                    message = await receive()
+            except TimeoutError as error:
+                pending = False
+                raise HTTPException(
+                    408, f"The body did not arrive within {self._limits.deadline:g} seconds."
+                ) from error
+            pending = arriving = message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limits.body_bytes:
                 raise self._too_large()
             return message
 
         async def send_guarded(message: Message) -> None:
-            nonlocal pending
+            nonlocal pending, begun
+            begun = True
             if message["type"] == "http.response.start":
                 # If we closed while the client sends, it would see a reset and not the response.
                 with contextlib.suppress(TimeoutError):
@@ -138,18 +156,26 @@ class Guard:
                         while pending:
                             pending = (await receive()).get("more_body", False)
                 answered = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     answered[name] = value
             await send(message)
 
+        answer: JSONResponse
         try:
             self._check(scope, headers)
             await self._app(scope, receive_bounded, send_guarded)
+            return
         except HTTPException as error:
-            await refusal(error)(scope, receive, send_guarded)
+            answer = refusal(error)
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            message = "The service failed on this request; see its log."
+            answer = JSONResponse(error_body("InternalError", message), 500)
+        if not begun:
+            await answer(scope, receive, send_guarded)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        if scope["path"] in _OPEN_PATHS and scope["method"] in _READING:
+        if self._public.route(scope["path"]) in _OPEN_PATHS and scope["method"] in _READING:
             return
         client = scope["client"][0] if scope["client"] else ""
         if wait := self._rate.wait(client, time.monotonic()):
@@ -159,8 +185,12 @@ class Guard:
         host = headers.get("host", "")
         if self._token is None:
             # Against DNS rebinding: another site's name may be made to resolve to this machine.
-            if not _names_loopback(host):
-                raise HTTPException(403, "Without a token, only requests to localhost are served.")
+            if not _names_loopback(host) and host.lower() != self._public.host:
+                raise HTTPException(
+                    403,
+                    "Without a token, only requests to localhost are served. Behind a proxy that "
+                    "passes the Host header on, start the service with --public-origin.",
+                )
         elif not self._known(headers.get("authorization", "")):
             raise HTTPException(
                 401,
@@ -168,14 +198,28 @@ class Guard:
                 {"WWW-Authenticate": 'Basic realm="flawsight, token as password"'},
             )
         if scope["method"] not in _READING:
-            # Against cross-site request forgery: browsers attach a known password to any form.
-            origin = headers.get("origin")
-            foreign = origin is not None and origin.partition("://")[2] != host
-            if foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                raise HTTPException(403, "Requests from pages of other sites are refused.")
-        # uvicorn has checked that it is a number.
-        if int(headers.get("content-length", "0")) > self._limits.body_bytes:
+            self._check_origin(headers, host)
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdecimal()):
+            raise HTTPException(400, "Content-Length is not a number.")
+        if len(length) > 20 or int(length) > self._limits.body_bytes:
             raise self._too_large()
+
+    def _check_origin(self, headers: Headers, host: str) -> None:
+        """Refuse cross-site request forgery: browsers attach a known password to any form."""
+        # A page cannot set this header, and a proxy may have changed Host. Browsers leave it out
+        # without TLS, except to loopback.
+        site = headers.get("sec-fetch-site")
+        if site == "same-origin":
+            return
+        origin = headers.get("origin")
+        own = origin in (None, self._public.origin) or str(origin).partition("://")[2] == host
+        if site not in (None, "none") or not own:
+            raise HTTPException(
+                403,
+                "Requests from pages of other sites are refused. If this is the service's own page "
+                "behind a proxy, start the service with --public-origin.",
+            )
 
     def _known(self, authorization: str) -> bool:
         """Compare the token of a Bearer or, for browsers, Basic header in constant time."""

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -23,7 +24,9 @@ from .batching import Batcher, InspectBatch
 from .database import InspectionRow
 from .limits import Limits
 from .page import add_page
+from .photo_memory import ByteBudget, HeldResponse, PixelBudget, inspect_bounded
 from .prometheus import CountRequests, Metrics
+from .public_address import PublicAddress
 from .rendered_files import MEDIA_TYPES, read, render, render_view
 from .service import Failure, Service
 from .store import Query as Search
@@ -46,7 +49,11 @@ _FORM = {
         "product": {"type": "string", "maxLength": 200},
     },
 }
-_BODY = {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON}}
+_BODY = {
+    "multipart/form-data": {"schema": _FORM},
+    "application/json": {"schema": _JSON},
+    "image/*": {"schema": {"type": "string", "format": "binary"}},
+}
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BODY}}
 
 
@@ -66,6 +73,7 @@ def create_app(
     token: str | None = None,
     thresholds: Mapping[str, float] | None = None,
     about: Mapping[str, Any] | None = None,
+    public: PublicAddress = PublicAddress(),  # noqa: B008
 ) -> FastAPI:
     """Make the service.
 
@@ -76,7 +84,9 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batcher = Batcher(inspect_batch, batch_size, limits.slots, metrics.on_batch)
+        pixels = PixelBudget(limits.pixels)
+        bounded = partial(inspect_bounded, inspect_batch, pixels, limits.inspected_pixels)
+        batcher = Batcher(bounded, batch_size, limits.slots, metrics.on_batch)
         metrics.in_flight.set_function(lambda: batcher.in_flight)
         app.state.service = Service(
             batcher=batcher,
@@ -85,6 +95,8 @@ def create_app(
             thresholds=thresholds or {},
             about=about or {},
             rendering=CapacityLimiter(2),
+            pixels=pixels,
+            held=ByteBudget(limits.held_bytes),
         )
         pruning = asyncio.create_task(_prune(store, limits.keep))
         yield
@@ -93,11 +105,13 @@ def create_app(
         store.close()
 
     # FastAPI's own pages of the API load scripts from other sites; page.py has one that does not.
+    # Its redirects of a trailing slash name the host that a proxy asked for.
     app = FastAPI(
-        title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+        title="flawsight", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.metrics = metrics
-    app.add_middleware(Guard, token=token, limits=limits)
+    app.add_middleware(Guard, token=token, limits=limits, public=public)
     app.add_middleware(CountRequests, metrics=metrics)
     for kind in (HTTPException, RequestValidationError, FlawsightError, ClientDisconnect,
                  TimeoutError):  # fmt: skip
@@ -128,7 +142,7 @@ def _add_inspection(app: FastAPI) -> None:
         deadline: Annotated[
             float | None, Query(gt=0, description="Seconds after which the request fails.")
         ] = None,
-    ) -> JSONResponse:
+    ) -> Response:
         """Inspect one or more images.
 
         An image that fails has an error instead of a result. The status is 200 unless all fail.
@@ -138,21 +152,32 @@ def _add_inspection(app: FastAPI) -> None:
         service: Service = app.state.service
         results = await service.inspect(request, deadline)
         bodies: list[schemas.InspectionBody | schemas.FailedImage] = []
-        for result in results:
-            if isinstance(result, Failure):
-                app.state.metrics.images.labels(type(result.error).__name__).inc()
-                detail = error_body(type(result.error).__name__, str(result.error))
-                bodies.append(schemas.FailedImage.model_validate({"name": result.name, **detail}))
-            else:
+        with service.held.hold() as hold:
+            for result in results:
+                if isinstance(result, Failure):
+                    bodies.append(_failed(result, app.state.metrics))
+                    continue
                 verdict = "defective" if result.pred_label else "good"
                 app.state.metrics.images.labels(verdict).inc()
-                files = {what: b64encode(await _file(service, result, what)).decode()
-                         for what in dict.fromkeys(include)}  # fmt: skip
+                files = {}
+                for what in dict.fromkeys(include):
+                    files[what] = b64encode(await _file(service, result, what)).decode()
+                    hold(3 * len(files[what]))  # in the body, as JSON, and as bytes
                 bodies.append(schemas.inspection_body(result, files))
-        failures = [result.error for result in results if isinstance(result, Failure)]
-        status = 200 if len(failures) < len(results) else max(map(_status, failures))
-        body = schemas.InspectBody(results=bodies)
-        return JSONResponse(body.model_dump(mode="json"), status, _headers(app, status))
+            failures = [result.error for result in results if isinstance(result, Failure)]
+            status = 200 if len(failures) < len(results) else max(map(_status, failures))
+            content = schemas.InspectBody(results=bodies).model_dump_json().encode()
+        return HeldResponse(
+            service.held, content, status_code=status, headers=_headers(app, status),
+            media_type="application/json",
+        )  # fmt: skip
+
+
+def _failed(result: Failure, metrics: Metrics) -> schemas.FailedImage:
+    kind = type(result.error).__name__
+    metrics.images.labels(kind).inc()
+    detail = error_body(kind, str(result.error))
+    return schemas.FailedImage.model_validate({"name": result.name, **detail})
 
 
 def _add_history(app: FastAPI) -> None:
@@ -198,8 +223,10 @@ def _add_history(app: FastAPI) -> None:
         """Return the photo as it was uploaded."""
         row = await _row(app, id)
         path = app.state.service.store.files.folder(id) / "photo"
-        content = await to_thread.run_sync(read, path)
-        return Response(content, media_type=f"image/{row.photo_format.lower()}")
+        service: Service = app.state.service
+        content = await to_thread.run_sync(read, path, limiter=service.rendering)
+        media_type = f"image/{row.photo_format.lower()}"
+        return HeldResponse(service.held, content, media_type=media_type)
 
     @app.get("/v1/inspections/{id}/view", responses=_refusals(404, 503))
     async def view(id: Id) -> dict[str, Any]:
@@ -220,7 +247,7 @@ def _add_history(app: FastAPI) -> None:
         thumb.jpg is a small version of the overlay.
         """
         content = await _file(app.state.service, await _row(app, id), what)
-        return Response(content, media_type=MEDIA_TYPES[what])
+        return HeldResponse(app.state.service.held, content, media_type=MEDIA_TYPES[what])
 
     @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
     async def review(id: Id, request: schemas.ReviewRequest) -> schemas.InspectionBody:
@@ -231,6 +258,8 @@ def _add_history(app: FastAPI) -> None:
 
 
 def _add_monitoring(app: FastAPI) -> None:
+    checking: asyncio.Task[None] | None = None
+
     @app.get("/healthz")
     async def healthz() -> schemas.Status:
         """Report that the process is alive."""
@@ -242,7 +271,11 @@ def _add_monitoring(app: FastAPI) -> None:
         service: Service = app.state.service
         if not service.batcher.alive:
             raise BusyError("The service is stopping.")
-        await to_thread.run_sync(service.store.check)
+        nonlocal checking
+        # Anybody may ask: one check at a time answers all who wait.
+        if checking is None or checking.done():
+            checking = asyncio.create_task(to_thread.run_sync(service.store.check))
+        await asyncio.shield(checking)
         return schemas.Status(status="ready")
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -263,7 +296,13 @@ def _found(row: InspectionRow | None) -> InspectionRow:
 
 async def _file(service: Service, row: InspectionRow, what: schemas.File) -> bytes:
     folder = service.store.files.folder(row.id)
-    return await to_thread.run_sync(render, folder, row, what, limiter=service.rendering)
+    height, width = row.content["image_size"]
+
+    def bounded() -> bytes:
+        with service.pixels.hold(height * width):
+            return render(folder, row, what)
+
+    return await to_thread.run_sync(bounded, limiter=service.rendering)
 
 
 async def _prune(store: Store, keep: int) -> None:

@@ -22,6 +22,40 @@ InspectBatch = Callable[[Sequence[Image.Image]], list[Outcome]]
 _log = logging.getLogger(__name__)
 
 
+# Bytes per second below which a body holds no slot, and seconds before that is judged.
+_SLOWEST, _GRACE = 4096, 0.5
+
+
+class Admission:
+    """The slots of one request."""
+
+    def __init__(self, batcher: "Batcher") -> None:
+        self.slots = 0
+        self._batcher = batcher
+        self._began = time.monotonic()
+        self._received = 0
+        self._uploading = True
+
+    def receive(self, size: int) -> None:
+        """Count bytes of the body."""
+        self._received += size
+
+    def take(self, slots: int) -> None:
+        """Hold so many slots instead.
+
+        Raises:
+            BusyError: if they are not free, or the service is stopping.
+        """
+        self._batcher.check_room(slots, self)
+        self._uploading = self.slots == 0
+        self.slots = slots
+
+    def holds(self, now: float) -> bool:
+        """Return whether it keeps its slots from others."""
+        expected = (now - self._began - _GRACE) * _SLOWEST
+        return not self._uploading or self._received >= expected
+
+
 class Batcher:
     """The worker that runs the model, and the bounded queue in front of it.
 
@@ -40,12 +74,12 @@ class Batcher:
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self.slots = slots
-        self.in_flight = 0
         self.closed = False
         self._inspect_batch = inspect_batch
         self._batch_size = batch_size
         self._on_batch = on_batch
         self._batch_seconds = 1.0
+        self._admissions: set[Admission] = set()
         self._waiting: dict[asyncio.Future[Outcome], Image.Image] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -53,30 +87,36 @@ class Batcher:
         self._worker = asyncio.create_task(self._run())
 
     @contextmanager
-    def admit(self) -> Iterator[Callable[[int], None]]:
-        """Hold one slot for a request; yield what changes the number of its slots.
+    def admit(self) -> Iterator["Admission"]:
+        """Hold a slot for a request while its body arrives, then one for each of its images.
 
-        One slot is taken before the body is read, which bounds unfinished uploads too.
+        A body that arrives too slowly loses its slot, so that it keeps nobody out. If it is whole
+        after all, it gets slots if there are any.
 
         Raises:
             BusyError: if too few slots are free, or the service is stopping.
         """
-        held = 0
-
-        def take(count: int) -> None:
-            nonlocal held
-            if self.closed:
-                raise _stopping()
-            if self.in_flight + count - held > self.slots:
-                raise BusyError("The queue is full; try again later.")
-            self.in_flight += count - held
-            held = count
-
-        take(1)
+        admission = Admission(self)
+        admission.take(1)
+        self._admissions.add(admission)
         try:
-            yield take
+            yield admission
         finally:
-            self.in_flight -= held
+            self._admissions.remove(admission)
+
+    @property
+    def in_flight(self) -> int:
+        """Images being uploaded, waiting, or with the model."""
+        return sum(admission.slots for admission in self._admissions)
+
+    def check_room(self, slots: int, besides: "Admission") -> None:
+        """Raise a BusyError if so many slots are not free."""
+        if self.closed:
+            raise _stopping()
+        now = time.monotonic()
+        held = sum(one.slots for one in self._admissions if one is not besides and one.holds(now))
+        if held + slots > self.slots:
+            raise BusyError("The queue is full; try again later.")
 
     @property
     def retry_after(self) -> int:

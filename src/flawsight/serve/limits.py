@@ -15,10 +15,17 @@ class Limits:
     body_bytes: int = 64 << 20  # per request
     image_bytes: int = 20 << 20  # per image file
     pixels: int = 32_000_000  # per image, checked before it is decoded
+    inspected_pixels: int = 2 << 20  # of a photo; larger ones are inspected at that size
     rate: float = 50.0  # sustained requests per second and address; 0 for no limit
     burst: int = 100  # requests that one address may make at once
-    connections: int = 512  # open at once
-    keep: int = 100_000  # inspections in the store; older unreviewed ones are deleted
+    connections: int = 512  # open at once; above it, those that wait for their client are closed
+    head_seconds: float = 10.0  # for the head of a request to arrive
+    keep: int = 100_000  # unreviewed inspections in the store; older ones are deleted
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of bodies and responses in memory at once; JSON counts twice."""
+        return max(128 << 20, 2 * self.body_bytes)
 
     def __post_init__(self) -> None:
         for name in ("slots", "images", "body_bytes", "image_bytes", "pixels", "burst", "keep"):

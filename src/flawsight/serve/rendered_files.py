@@ -1,6 +1,9 @@
 """Images and arrays of a stored inspection, made on request."""
 
 import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from .schemas import File
 from .stored_files import pack_arrays
 from .stored_maps import resize_map
 
+_log = logging.getLogger(__name__)
 MEDIA_TYPES: dict[File, str] = {
     "map.png": "image/png",
     "map.npz": "application/octet-stream",
@@ -34,8 +38,13 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
     upright photo as a JPEG of at most 768 pixels a side.
 
     Raises:
-        StoreError: if the photo or the arrays are gone.
+        StoreError: if the photo or the arrays are gone or damaged.
     """
+    with _damage_named(row.id):
+        return _render(folder, row, what)
+
+
+def _render(folder: Path, row: InspectionRow, what: File) -> bytes:
     if what == "photo.jpg":
         return encode_jpeg(_photo(folder, row, MAX_SIDE), MAX_SIDE)
     arrays = _arrays(folder)
@@ -54,17 +63,33 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
 
 
 def render_view(folder: Path, row: InspectionRow) -> View:
-    """Return the view of an inspection, see report/view.py.
+    """Return the view of an inspection, see report/view.py; its photo is relative to the page at /.
 
     Raises:
-        StoreError: if its files are gone.
+        StoreError: if its files are gone or damaged.
     """
-    arrays = _arrays(folder)
-    content = row.content | {"image": row.name}
-    photo = f"/v1/inspections/{row.id}/photo.jpg"
-    return view_of(
-        content, row.id, photo, arrays["anomaly_map"], arrays["token_maps"], label=row.true_label
-    )
+    with _damage_named(row.id):
+        arrays = _arrays(folder)
+        content = row.content | {"image": row.name}
+        photo = f"v1/inspections/{row.id}/photo.jpg"
+        return view_of(
+            content, row.id, photo, arrays["anomaly_map"], arrays["token_maps"],
+            label=row.true_label,
+        )  # fmt: skip
+
+
+@contextmanager
+def _damage_named(id: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes a decoder raise into a StoreError."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        _log.exception("The files of inspection %s are damaged", id)
+        raise StoreError(
+            f"The stored files of inspection {id} are damaged; restore its folder from a backup."
+        ) from error
 
 
 def read(path: Path) -> bytes:
@@ -76,7 +101,9 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StoreError("The files of this inspection are gone from the store.") from error
+        raise StoreError(
+            f"The files of inspection {path.parent.name} are gone from the store ({path.name})."
+        ) from error
 
 
 def _photo(folder: Path, row: InspectionRow, side: int | None = None) -> Image.Image:

@@ -15,7 +15,7 @@ File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg", "thumb.jpg"]
 class UploadedImage(BaseModel, extra="forbid"):
     """An image in a JSON request."""
 
-    data: str = Field(description="The image file in base64.")
+    data: str = Field(description="The image file in base64; a data: URL is taken too.")
     name: Label | None = None
 
 
@@ -68,6 +68,9 @@ class InspectionBody(BaseModel, extra="allow"):
     product: str | None
     image_size: tuple[int, int] = Field(
         description="(height, width) of the upright photo in pixels."
+    )
+    inspected_size: tuple[int, int] | None = Field(
+        None, description="(height, width) at which it was inspected; large photos are reduced."
     )
     pred_label: bool
     pred_score: float

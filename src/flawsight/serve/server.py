@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from .connections import bounded_protocol
 from .limits import Limits
 
 # Seconds for requests to finish after SIGTERM.
@@ -25,22 +26,27 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def make_server(app: FastAPI, host: str, port: int, limits: Limits) -> Server:
+    """Return the server of an app."""
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http="h11",
+        http=bounded_protocol(limits),
         ws="none",
         lifespan="on",
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
         # Rate limits apply to the connecting address; a header could claim any.
         proxy_headers=False,
     )
+    return Server(config)
+
+
+def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    server = make_server(app, host, port, limits)
     # uvicorn raises the signal again when it is done, which must not look like a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run()
+        server.run()

@@ -14,6 +14,7 @@ from ..localize import judged
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
+from .photo_memory import ByteBudget, PixelBudget, inspected_size
 from .store import NewInspection, Store
 from .stored_maps import shrink_map
 from .uploads import Upload, open_upload, read_uploads
@@ -39,6 +40,8 @@ class Service:
     thresholds: Mapping[str, float]  # by product, instead of the Inspector's
     about: Mapping[str, Any]  # stored with every inspection: the model's name and hash
     rendering: CapacityLimiter  # of images rendered at once
+    pixels: PixelBudget  # decoded at once
+    held: ByteBudget  # of bodies and responses
 
     async def inspect(
         self, request: Request, deadline: float | None
@@ -46,16 +49,22 @@ class Service:
         """Inspect the images of a request and store the results.
 
         Raises:
-            BusyError: if the queue is full or the service is stopping.
+            BusyError: if the queue or the memory is full or the service is stopping.
             TimeoutError: if the deadline passes before the model answers.
             ClientDisconnect: if the client disconnects before.
             StoreError: if the results cannot be stored; then none is acknowledged.
         """
         seconds = min(deadline or self.limits.deadline, self.limits.deadline)
-        with self.batcher.admit() as take:
+        await to_thread.run_sync(self.store.check_presence)
+        with self.batcher.admit() as admission, self.held.hold() as hold:
+
+            def receive(size: int) -> None:
+                admission.receive(size)
+                hold(size)
+
             async with asyncio.timeout(seconds):
-                uploads, product = await read_uploads(request, self.limits)
-                take(len(uploads))
+                uploads, product = await read_uploads(request, self.limits, receive)
+                admission.take(len(uploads))
                 results = await self._run(request, uploads, product)
             new = [result for result in results if isinstance(result, NewInspection)]
             rows = iter(await to_thread.run_sync(self.store.add, new) if new else [])
@@ -85,13 +94,14 @@ class Service:
         threshold = self.thresholds.get(product or "")
         if threshold is not None:
             outcome = judged(outcome, outcome.pred_score > threshold)
+        inspected = inspected_size(outcome.image_size, self.limits.inspected_pixels)
         return NewInspection(
             photo=upload.content,
             # A camera's multi-picture file is a JPEG with a preview behind it.
             photo_format="JPEG" if photo_format == "MPO" else photo_format,
             name=upload.name,
             product=product,
-            content=outcome.to_json() | dict(self.about),
+            content=outcome.to_json() | {"inspected_size": list(inspected)} | dict(self.about),
             arrays={
                 "anomaly_map": shrink_map(outcome.anomaly_map),
                 "token_maps": outcome.token_maps,

@@ -7,23 +7,24 @@ response. So an acknowledged inspection survives any crash, and none is stored i
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import alembic.command
 import alembic.config
-from sqlalchemy import ColumnElement, Engine, create_engine, event, func, select, text
+from sqlalchemy import ColumnElement, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import sessionmaker
 
 from ..errors import MissingExtraError, StoreError
 from .database import InspectionRow
+from .store_errors import Presence, explained
 from .stored_files import Arrays, Files
 
 _PAGE = 500
+LOCK_SECONDS = 5
 
 
 # The SQLite file of a store that is a folder.
@@ -75,18 +76,23 @@ class Store:
                 raise StoreError("A database URL needs a folder for photos: --files DIR.")
             files = Path(url.database).parent / "files"
         self.files = Files(files)
-        with _explained():
+        with explained():
             files.mkdir(parents=True, exist_ok=True)
             self._engine = _open(url)
             migrate(self._engine)
+            database = url.database or ""
+            of_sqlite = url.get_backend_name() == "sqlite" and Path(database).is_file()
+            self._presence = Presence([files, *([Path(database)] if of_sqlite else [])])
         self._session = sessionmaker(self._engine, expire_on_commit=False)
 
     def add(self, inspections: Sequence[NewInspection]) -> list[InspectionRow]:
         """Store inspections, all or none.
 
         Raises:
-            StoreError: if the disk is full or the database unreachable; then nothing is stored.
+            StoreError: if the disk is full, or the database unreachable, locked or gone; then
+                nothing is stored.
         """
+        self.check_presence()
         now = time.time_ns() // 1_000_000
         rows = [
             InspectionRow(
@@ -103,16 +109,17 @@ class Store:
         ]
         # A failed commit leaves the files: if only its reply was lost, the row exists. `sweep`
         # removes files without a row.
-        with _explained():
+        with explained():
             for row, new in zip(rows, inspections, strict=True):
                 self.files.write(row.id, new.photo, new.arrays)
             with self._session.begin() as session:
                 session.add_all(rows)
+        self.check_presence()
         return rows
 
     def get(self, id: str) -> InspectionRow | None:
         """Return an inspection, or None."""
-        with _explained(), self._session() as session:
+        with explained(), self._session() as session:
             return session.get(InspectionRow, id)
 
     def search(self, query: Query) -> list[InspectionRow]:
@@ -133,17 +140,18 @@ class Store:
         ]
         conditions = [condition(value) for value, condition in wanted if value is not None]
         statement = select(table).where(*conditions).order_by(table.id.desc()).limit(query.limit)
-        with _explained(), self._session() as session:
+        with explained(), self._session() as session:
             return list(session.scalars(statement))
 
     def review(self, id: str, right: bool) -> InspectionRow | None:
         """Mark a verdict right or wrong; return the inspection, or None if the id is unknown."""
-        with _explained(), self._session.begin() as session:
+        with explained(), self._session.begin() as session:
             row = session.get(InspectionRow, id, with_for_update=True)
             if row is not None:
                 row.true_label = row.pred_label == right
                 row.reviewed_ms = time.time_ns() // 1_000_000
-            return row
+        self.check_presence()
+        return row
 
     def reviewed(self, product: str | None = None) -> Iterator[InspectionRow]:
         """Yield all reviewed inspections, newest first."""
@@ -155,13 +163,15 @@ class Store:
             before = rows[-1].id
 
     def prune(self, keep: int) -> int:
-        """Delete the oldest unreviewed inspections beyond `keep`; return how many."""
+        """Delete the unreviewed inspections but the newest `keep`; return how many.
+
+        Reviewed ones are neither deleted nor counted.
+        """
         table = InspectionRow
-        with _explained():
+        with explained():
             with self._session.begin() as session:
-                surplus = (session.scalar(select(func.count(table.id))) or 0) - keep
-                oldest = select(table).where(table.true_label.is_(None)).order_by(table.id)
-                rows = list(session.scalars(oldest.limit(max(0, surplus))))
+                newest = select(table).where(table.true_label.is_(None)).order_by(table.id.desc())
+                rows = list(session.scalars(newest.offset(keep)))
                 for row in rows:
                     session.delete(row)
             # Rows first: a kill then leaves a folder to sweep, not a row without files.
@@ -170,27 +180,50 @@ class Store:
         return len(rows)
 
     def sweep(self) -> int:
-        """Delete folders without a row, left by a killed process; return how many."""
+        """Delete folders without a row, left by a killed process; return how many.
+
+        None is deleted if there is no row at all: then the database was lost, and the photos are
+        all that is left.
+        """
         table = InspectionRow
+        if not self.search(Query(limit=1)):
+            return 0
         candidates = list(self.files.old())
         swept: set[str] = set()
         for start in range(0, len(candidates), _PAGE):
             ids = candidates[start : start + _PAGE]
-            with _explained(), self._session() as session:
+            with explained(), self._session() as session:
                 known = session.scalars(select(table.id).where(table.id.in_(ids)))
                 swept |= set(ids).difference(known)
         for id in swept:
             self.files.remove(id)
         return len(swept)
 
-    def check(self) -> None:
-        """Check that the database responds.
+    def check_presence(self) -> None:
+        """Check that database and folder are still those that were opened.
 
         Raises:
-            StoreError: if it does not.
+            StoreError: if they are not.
         """
-        with _explained(), self._engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        self._presence.check()
+
+    def check(self) -> None:
+        """Check that an inspection could be stored now, by writing and deleting one.
+
+        Raises:
+            StoreError: if it could not.
+        """
+        self.check_presence()
+        probe = InspectionRow(
+            id=f"{0:012x}{secrets.token_hex(10)}", created_ms=0, photo_format="", pred_label=False,
+            pred_score=0.0, content={},
+        )  # fmt: skip
+        with explained():
+            self.files.probe()
+            with self._session.begin() as session:
+                session.add(probe)
+                session.flush()
+                session.delete(probe)
 
     def close(self) -> None:
         """Close all connections to the database."""
@@ -204,6 +237,7 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # Services that start together wait for the first one to migrate.
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(7264927)"))
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
@@ -225,7 +259,10 @@ def _open(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        engine = create_engine(url, pool_pre_ping=True)
+        options = {}
+        if url.get_backend_name() == "postgresql":
+            options["options"] = f"-c lock_timeout={LOCK_SECONDS}s"
+        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "postgres") from error
     except NoSuchModuleError as error:
@@ -239,7 +276,7 @@ def _open(url: URL) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Let readers work during a write, sync each commit, and wait for other writers."""
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+    for setting in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={LOCK_SECONDS}000"):
         connection.execute(f"PRAGMA {setting}")
 
 
@@ -250,21 +287,3 @@ def _storable(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _storable(value) for key, value in content.items()}
     return [_storable(value) for value in content] if isinstance(content, list) else content
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn errors of disk and database into a StoreError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write to the store: {error.strerror or error}. Free disk space or fix the "
-            "permissions."
-        ) from error
-    except SQLAlchemyError as error:
-        # Without the statement, which may contain a client's data.
-        raise StoreError(
-            f"The database of the store failed ({type(error).__name__}). Check that it is running "
-            "and that this user may write to it."
-        ) from error

@@ -11,6 +11,7 @@ folder without a row; `sweep` removes it.
 import io
 import os
 import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ Arrays = Mapping[str, FloatArray | HalfArray]
 
 # A folder younger than this may belong to a row that another process is about to commit.
 SWEEP_AGE = 3600.0
+_PROBE_BYTES = 1 << 20
 
 
 class Files:
@@ -47,7 +49,9 @@ class Files:
         """
         folder = self.folder(id)
         try:
-            folder.mkdir(parents=True)
+            # Not the root: if it is gone, so is the store.
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir()
             written = [folder / "photo", folder / "arrays.npz"]
             for path, content in zip(written, (photo, pack_arrays(arrays)), strict=True):
                 path.write_bytes(content)
@@ -57,6 +61,16 @@ class Files:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def probe(self) -> None:
+        """Write and delete a file of one MiB, which most photos need less than.
+
+        Raises:
+            OSError: if there is no room.
+        """
+        with tempfile.TemporaryFile(dir=self.root, buffering=0) as file:
+            file.write(bytes(_PROBE_BYTES))
+            os.fsync(file.fileno())
 
     def remove(self, id: str) -> None:
         """Remove the files of an inspection, if there are any."""

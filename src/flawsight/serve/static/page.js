@@ -1,6 +1,6 @@
 "use strict";
 /* The page at /: upload, the view of the report, reviews, history. All text goes through textContent;
- * only this service is contacted. */
+ * only this service is contacted, by relative paths: a proxy may serve it below any path. */
 (() => {
   const { charts, el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
   const PAGE = 100;
@@ -39,7 +39,7 @@
       const form = new FormData();
       for (const file of files) form.append("images", file);
       if (product.value.trim()) form.append("product", product.value.trim());
-      const { results } = await call("/v1/inspect", { method: "POST", body: form });
+      const { results } = await call("v1/inspect", { method: "POST", body: form });
       const inspected = results.filter((result) => !result.error);
       past.unshift(...inspected);
       list();
@@ -50,7 +50,7 @@
   }
 
   async function open(id) {
-    const view = await call(`/v1/inspections/${id}/view`);
+    const view = await call(`v1/inspections/${id}/view`);
     const review = el("div", { class: "sv-review", role: "group", "aria-label": "Review" },
       "Is the verdict right?");
     for (const [word, right] of [["right", true], ["wrong", false]]) {
@@ -58,7 +58,7 @@
       review.append(el("button", {
         type: "button", "aria-pressed": String(chosen),
         onclick: () => attempt("Saving …", async () => {
-          const reviewed = await call(`/v1/inspections/${id}/review`, {
+          const reviewed = await call(`v1/inspections/${id}/review`, {
             method: "PUT",
             headers: { "Content-Type": "application/json" },
             body: JSON.stringify({ verdict: word }),
@@ -79,7 +79,7 @@
   function pictureOf(id) {
     if (!pictures.has(id)) {
       pictures.set(id, el("img", {
-        src: `/v1/inspections/${id}/thumb.jpg`, loading: "lazy", decoding: "async", alt: "",
+        src: `v1/inspections/${id}/thumb.jpg`, loading: "lazy", decoding: "async", alt: "",
       }));
     }
     return pictures.get(id);
@@ -115,7 +115,7 @@
 
   async function older() {
     const before = next ? `&before=${next}` : "";
-    const page = await call(`/v1/inspections?limit=${PAGE}${before}`);
+    const page = await call(`v1/inspections?limit=${PAGE}${before}`);
     past.push(...page.inspections);
     next = page.next;
     list();

@@ -1,0 +1,260 @@
+"""Memory goes by what is decoded: large photos are reduced, and bodies and responses counted."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.exceptions import HTTPException
+
+from flawsight.errors import BusyError
+from flawsight.inspection import Region
+from flawsight.io.images import open_image, prepare_image
+from flawsight.real.regions import regions_of
+from flawsight.serve.app import create_app
+from flawsight.serve.limits import Limits
+from flawsight.serve.photo_memory import (
+    ByteBudget,
+    PixelBudget,
+    inspect_bounded,
+    inspected_size,
+)
+from flawsight.serve.store import Store
+from helpers.serving import BATCH, Service, as_json, inspect_batch, picture, stand_in
+
+
+def photo(mode: str, width: int, height: int, kind: str = "PNG", **more: Any) -> bytes:
+    content = io.BytesIO()
+    image = Image.radial_gradient("L").resize((width, height))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    image.convert(mode).save(content, kind, **more)
+    return content.getvalue()
+
+
+def test_large_photos_are_reduced_and_told_in_their_own_pixels(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def model(images: Any) -> Any:
+        seen.extend(image.size for image in images)
+        return inspect_batch(images)
+
+    limits = Limits(rate=0, inspected_pixels=10_000)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    contents = [
+        picture(100, 100),
+        picture(400, 300),
+        photo("RGB", 400, 300, "JPEG", exif=exif),
+        photo("I;16", 300, 400),
+        picture(400, 300)[:200],
+    ]
+    with TestClient(
+        create_app(model, BATCH, Store(str(tmp_path)), limits), base_url="http://127.0.0.1"
+    ) as client:
+        answer = client.post("/v1/inspect", files=[("images", content) for content in contents])
+        *results, failed = answer.json()["results"]
+        assert "damaged" in failed["error"]["message"]
+        sizes = [[100, 100], [300, 400], [400, 300], [400, 300]]
+        assert [one["image_size"] for one in results] == sizes
+        inspected = [one["inspected_size"] for one in results]
+        assert inspected == [[100, 100], [86, 115], [115, 86], [115, 86]]
+        assert seen == [(width, height) for height, width in inspected]
+        url = f"/v1/inspections/{results[2]['id']}"
+        assert Image.open(io.BytesIO(client.get(f"{url}/map.png").content)).size == (300, 400)
+        assert client.get(f"{url}/photo").content == contents[2]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("orientation", [1, 6, 3])
+def test_a_reduced_photo_looks_as_the_whole_does(mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    kind = "TIFF" if mode in ("CMYK", "I", "F") else "PNG"
+    content = photo(mode, 400, 300, kind, exif=exif)
+    seen: list[Image.Image] = []
+
+    def model(images: Any) -> Any:
+        seen.extend(images)
+        return [stand_in(image) for image in images]
+
+    image = open_image(content)
+    (outcome,) = inspect_bounded(model, PixelBudget(10**6), 30_000, [image])
+    whole = prepare_image(open_image(content))
+    assert outcome.image_size == (whole.height, whole.width)  # type: ignore[union-attr]
+    expected = whole.resize(seen[0].size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(seen[0], float) - np.asarray(expected, float))
+    assert difference.mean() < 1.5
+
+
+@given(
+    height=st.integers(4, 12), width=st.integers(4, 12), down=st.integers(1, 4),
+    across=st.integers(1, 4), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=30)
+def test_regions_are_enlarged_as_their_masks_are(
+    height: int, width: int, down: int, across: int, seed: int
+) -> None:
+    anomaly_map = np.random.default_rng(seed).random((height, width)).astype(np.float32)
+    found = list(regions_of(anomaly_map, 0.6))
+
+    def model(images: Any) -> Any:
+        one = stand_in(images[0])
+        return [one.__class__(**{**vars(one), "regions": tuple(found)})]
+
+    whole = Image.new("RGB", (width * across, height * down))
+    (outcome,) = inspect_bounded(model, PixelBudget(10**6), height * width, [whole])
+    enlarged: tuple[Region, ...] = outcome.regions  # type: ignore[union-attr]
+    if down * across == 1:
+        assert enlarged == tuple(found)
+    elif inspected_size((height * down, width * across), height * width) == (height, width):
+        for small, large in zip(found, enlarged, strict=True):
+            expected = small.mask.repeat(down, 0).repeat(across, 1)
+            np.testing.assert_array_equal(large.mask, expected)
+            left, top, wide, high = large.box
+            assert expected[top : top + high, left : left + wide].sum() == large.area
+            assert large.area == small.area * down * across
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(1, 10**6))
+def test_no_photo_is_inspected_above_the_limit(height: int, width: int, pixels: int) -> None:
+    inspected = inspected_size((height, width), pixels)
+    assert min(inspected) >= 1
+    assert inspected[0] * inspected[1] <= max(pixels, height, width)
+    if height * width <= pixels:
+        assert inspected == (height, width)
+
+
+def test_bytes_are_counted_and_given_back() -> None:
+    budget = ByteBudget(100)
+    with budget.hold() as add, budget.hold() as other:
+        add(60)
+        with pytest.raises(BusyError):
+            other(50)
+        other(40)
+        with pytest.raises(HTTPException):
+            add(41)
+    with budget.hold() as add:
+        add(100)
+
+
+def test_uploads_and_responses_beyond_the_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "held_bytes", 5000)
+    app = create_app(inspect_batch, BATCH, Store(str(tmp_path)), Limits(rate=0))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        large = client.post("/v1/inspect", content=as_json(bytes(4000)), headers={
+            "Content-Type": "application/json"})  # fmt: skip
+        assert (large.status_code, large.json()["error"]["kind"]) == (413, "Refused")
+        for _ in range(3):
+            (one,) = client.post("/v1/inspect", files={"images": picture(20)}).json()["results"]
+            assert client.get(f"/v1/inspections/{one['id']}/map.png").status_code == 200
+
+
+def test_wide_pixels_count_twice(tmp_path: Path) -> None:
+    limits = Limits(rate=0, pixels=10_000)
+    with TestClient(
+        create_app(inspect_batch, BATCH, Store(str(tmp_path)), limits), base_url="http://127.0.0.1"
+    ) as client:
+        for side, status in ((70, 200), (71, 422)):
+            answer = client.post("/v1/inspect", files={"images": photo("F", side, side, "TIFF")})
+            assert answer.status_code == status
+
+
+@pytest.mark.slow
+def test_memory_stays_below_its_bound_under_the_worst_mixes(tmp_path: Path) -> None:
+    """With the real model, at the default limits but for the deadline."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "from flawsight.cli import app; app()"
+    options = ["--store", str(tmp_path / "store"), "--port", str(port), "--deadline", "900"]
+    command = [sys.executable, "-c", code, "serve", *options, "--device", "cpu"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+    service = Service(process, port)
+    side = 5600
+    contents = {
+        "RGB": photo("RGB", side, side, compress_level=1),
+        "RGBA": photo("RGBA", side, side, compress_level=1),
+        "I;16": photo("I;16", side, side, compress_level=1),
+        "F": photo("F", 4000, 3990, "TIFF", compression="tiff_adobe_deflate"),
+        "JPEG": photo("RGB", side, side, "JPEG", progressive=True),
+    }
+    noise = np.random.default_rng(0).integers(0, 255, (2000, 2300, 3), np.uint8)
+    raw = io.BytesIO()
+    Image.fromarray(noise).save(raw, "BMP")
+
+    def post(*photos: bytes, include: str = "") -> tuple[int, list[str]]:
+        for _ in range(200):
+            import http.client
+
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
+            headers = {"Content-Type": "application/json", "Connection": "close"}
+            connection.request("POST", f"/v1/inspect{include}", as_json(*photos), headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            connection.close()
+            if answer.status != 503:
+                break
+            time.sleep(1)
+        import json
+
+        found = json.loads(body).get("results", [])
+        return answer.status, [one["id"] for one in found if "id" in one]
+
+    def peak() -> float:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return float(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+    try:
+        while True:
+            try:
+                if service.request("GET", "/readyz")[0] == 200:
+                    break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.2)
+        post(picture(400, 300))
+        before = service.resident()
+        ids: list[str] = []
+        with ThreadPoolExecutor(8) as clients:
+            running = [clients.submit(post, *[one] * 2) for one in contents.values()]
+            running += [clients.submit(post, *[raw.getvalue()] * 3) for _ in range(2)]
+            for one in running:
+                status, made = one.result()
+                assert status == 200
+                ids += made
+
+            def get(path: str) -> int:
+                try:
+                    return service.request("GET", path)[0]
+                except ValueError:  # not JSON but a file
+                    return 200
+
+            files = ("overlay.png", "map.png", "map.npz", "photo.jpg", "photo", "view")
+            asked = [
+                clients.submit(get, f"/v1/inspections/{id}/{name}") for id in ids for name in files
+            ]
+            asked.append(
+                clients.submit(lambda: post(contents["RGB"], include="?include=map.npz")[0])
+            )
+            assert {one.result() for one in asked} <= {200, 503, 413}
+        print(f"before {before:.0f}, peak {peak():.0f}, after {service.resident():.0f} MiB")
+        assert peak() < 1536
+        assert service.resident() < before + 300
+    finally:
+        process.kill()
+        process.wait()
