@@ -1,7 +1,6 @@
 """Pixel values of any type have one scale, whatever they are; what uses little of it is told."""
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from flawsight.errors import ImageError, SettingsError
 from flawsight.io.images import prepare_image, prepare_photo, read_image, read_photo
 from flawsight.settings import Settings
+from helpers.wide_photos import png_16
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.integers(0, 4096, (40, 60)).astype(np.uint16)
@@ -46,21 +46,6 @@ def tiff(values: np.ndarray, bits: int, form: int = 1, photometric: int = 1) -> 
             entries += struct.pack(end + "HHII", tag, 4, 1, value)
     start = (b"MM\0*" if end == ">" else b"II*\0") + struct.pack(end + "IH", 8, len(tags))
     return start + entries + struct.pack(end + "I", 0) + extra + data
-
-
-def png_16(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
-    """A colour PNG of 16 bits, which Pillow cannot write."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(name + body))
-        return struct.pack(">I", len(body)) + name + body + checksum
-
-    height, width, channels = values.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    key = chunk(b"tRNS", struct.pack(">3H", *transparent)) if transparent else b""
-    body = chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 PACKED = np.stack(  # two numbers of 12 bits in three bytes

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from flawsight.errors import BusyError
 from flawsight.inspection import Region
-from flawsight.io.images import open_image, prepare_image
+from flawsight.io.images import Photo, open_image, prepare_image
 from flawsight.real.regions import regions_of
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
@@ -32,6 +32,7 @@ from flawsight.serve.photo_memory import (
 )
 from flawsight.serve.store import Store
 from helpers.serving import BATCH, Service, as_json, inspect_batch, picture, stand_in
+from helpers.wide_photos import png_16
 
 
 def photo(mode: str, width: int, height: int, kind: str = "PNG", **more: Any) -> bytes:
@@ -39,6 +40,8 @@ def photo(mode: str, width: int, height: int, kind: str = "PNG", **more: Any) ->
     image = Image.radial_gradient("L").resize((width, height))
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    if mode == "F":
+        image = Image.fromarray(np.asarray(image).astype(np.float32) / 255)
     image.convert(mode).save(content, kind, **more)
     return content.getvalue()
 
@@ -47,8 +50,9 @@ def test_large_photos_are_reduced_and_told_in_their_own_pixels(tmp_path: Path) -
     seen: list[tuple[int, int]] = []
 
     def model(images: Any) -> Any:
-        seen.extend(image.size for image in images)
-        return inspect_batch(images)
+        read = [image.image if isinstance(image, Photo) else image for image in images]
+        seen.extend(image.size for image in read)
+        return inspect_batch(read)
 
     limits = Limits(rate=0, inspected_pixels=10_000)
     exif = Image.Exif()
@@ -83,19 +87,48 @@ def test_a_reduced_photo_looks_as_the_whole_does(mode: str, orientation: int) ->
     exif[0x0112] = orientation
     kind = "TIFF" if mode in ("CMYK", "I", "F") else "PNG"
     content = photo(mode, 400, 300, kind, exif=exif)
+    depth = 8 if mode == "I" else None
     seen: list[Image.Image] = []
 
     def model(images: Any) -> Any:
-        seen.extend(images)
-        return [stand_in(image) for image in images]
+        seen.extend(photo.image for photo in images)
+        return [stand_in(photo.image) for photo in images]
 
     image = open_image(content)
-    (outcome,) = inspect_bounded(model, PixelBudget(10**6), 30_000, [image])
-    whole = prepare_image(open_image(content))
+    (outcome,) = inspect_bounded(model, PixelBudget(10**6), 30_000, depth, [image])
+    whole = prepare_image(open_image(content), bit_depth=depth)
     assert outcome.image_size == (whole.height, whole.width)  # type: ignore[union-attr]
     expected = whole.resize(seen[0].size, Image.Resampling.BOX)
     difference = np.abs(np.asarray(seen[0], float) - np.asarray(expected, float))
     assert difference.mean() < 1.5
+
+
+def test_a_reduced_photo_is_read_by_the_rules_of_whole_ones() -> None:
+    """The bit depth counts, warnings are kept, and what shows nothing is refused."""
+    ramp = np.tile(np.arange(300, dtype=np.uint16) * 13, (200, 1))
+    damaged = photo("RGB", 300, 200, "JPEG", exif=b"Exif\0\0garbage")
+    seen: list[Photo] = []
+
+    def model(images: Any) -> Any:
+        seen.extend(images)
+        return [stand_in(photo.image) for photo in images]
+
+    def inspect(content: bytes, depth: int | None) -> Any:
+        images = [open_image(content)]
+        return inspect_bounded(model, PixelBudget(10**6), 10_000, depth, images)[0]
+
+    grey = io.BytesIO()
+    Image.fromarray(ramp).save(grey, "PNG")
+    for content in (grey.getvalue(), png_16(np.dstack([ramp] * 3))):
+        for depth, brightest, warnings in ((12, 240, 0), (None, 13, 1)):
+            inspect(content, depth)
+            assert abs(np.asarray(seen[-1].image).max() - brightest) <= 3
+            assert len(seen[-1].warnings) == warnings
+    inspect(damaged, None)
+    assert "EXIF" in seen[-1].warnings[0]
+    flat = io.BytesIO()
+    Image.new("RGB", (300, 200), "grey").save(flat, "PNG")
+    assert "flat" in str(inspect(flat.getvalue(), None))
 
 
 @given(
@@ -110,11 +143,12 @@ def test_regions_are_enlarged_as_their_masks_are(
     found = list(regions_of(anomaly_map, 0.6))
 
     def model(images: Any) -> Any:
-        one = stand_in(images[0])
+        image = images[0]
+        one = stand_in(image.image if isinstance(image, Photo) else image)
         return [one.__class__(**{**vars(one), "regions": tuple(found)})]
 
-    whole = Image.new("RGB", (width * across, height * down))
-    (outcome,) = inspect_bounded(model, PixelBudget(10**6), height * width, [whole])
+    whole = Image.radial_gradient("L").resize((width * across, height * down))
+    (outcome,) = inspect_bounded(model, PixelBudget(10**6), height * width, None, [whole])
     enlarged: tuple[Region, ...] = outcome.regions  # type: ignore[union-attr]
     if down * across == 1:
         assert enlarged == tuple(found)

@@ -2,6 +2,7 @@
 
 import glob
 import io
+import math
 import os
 import re
 import warnings
@@ -142,14 +143,26 @@ def prepare_image(image: Any, name: str = "the image", bit_depth: int | None = N
         return _prepare(image, name, bit_depth).image
 
 
-def prepare_photo(image: Any, name: str = "the image", bit_depth: int | None = None) -> Photo:
+def prepare_photo(
+    image: Any,
+    name: str = "the image",
+    bit_depth: int | None = None,
+    most_pixels: int | None = None,
+) -> Photo:
     """Return an image in memory that a model is to judge; see `prepare_image`.
+
+    Args:
+        image: see `prepare_image`, as all but the last.
+        name: …
+        bit_depth: …
+        most_pixels: about how many a larger PIL image is reduced to before colours are converted,
+            which takes less memory. None keeps all.
 
     Raises:
         ImageError: as `prepare_image`, or if it shows one flat colour.
     """
     with _as_image_error(name):
-        return _judgeable(_prepare(image, name, bit_depth), name)
+        return _judgeable(_prepare(image, name, bit_depth, most_pixels), name)
 
 
 def _read(path: str | Path, bit_depth: int | None) -> Photo:
@@ -179,7 +192,7 @@ def _as_image_error(name: str) -> Iterator[None]:
         raise ImageError(f"Cannot read {name}; is the file damaged? ({error})") from error
 
 
-def _prepare(image: Any, name: str, bit_depth: int | None) -> Photo:
+def _prepare(image: Any, name: str, bit_depth: int | None, most_pixels: int | None = None) -> Photo:
     if isinstance(image, np.ndarray):
         made, said = _from_array(image, name, bit_depth)
         _check_size(made.size, name)
@@ -197,6 +210,8 @@ def _prepare(image: Any, name: str, bit_depth: int | None) -> Photo:
         decoded, more = wide_grey(image, bit_depth, name)
     image.load()
     turn, also_damaged = turn_of(image)
+    if most_pixels is not None:
+        decoded = _reduced(decoded, most_pixels)
     rgb, last = _flatten(decoded, image.info.get("icc_profile"))
     if turn is not None:
         rgb = rgb.transpose(turn)
@@ -204,6 +219,19 @@ def _prepare(image: Any, name: str, bit_depth: int | None) -> Photo:
     if damaged or also_damaged:
         last = (*last, "Its EXIF data are damaged, so it may lie on its side.")
     return Photo(rgb, (*said, *more, *last))
+
+
+def _reduced(image: Image.Image, most_pixels: int) -> Image.Image:
+    """Return an image of 8 bits with about `most_pixels` at most."""
+    scale = math.sqrt(most_pixels / (image.width * image.height))
+    if scale >= 1:
+        return image
+    if image.mode == "P" or image.has_transparency_data:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
 
 
 def _flatten(image: Image.Image, profile: Any) -> tuple[Image.Image, tuple[str, ...]]:

@@ -85,7 +85,10 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pixels = PixelBudget(limits.pixels)
-        bounded = partial(inspect_bounded, inspect_batch, pixels, limits.inspected_pixels)
+        bit_depth = (about or {}).get("bit_depth")
+        bounded = partial(
+            inspect_bounded, inspect_batch, pixels, limits.inspected_pixels, bit_depth
+        )
         batcher = Batcher(bounded, batch_size, limits.slots, metrics.on_batch)
         metrics.in_flight.set_function(lambda: batcher.in_flight)
         app.state.service = Service(

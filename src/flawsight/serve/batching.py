@@ -16,9 +16,10 @@ from PIL import Image
 
 from ..errors import BusyError, FlawsightError, ModelError
 from ..inspection import Inspection
+from ..io.images import Photo
 
 Outcome = Inspection | FlawsightError
-InspectBatch = Callable[[Sequence[Image.Image]], list[Outcome]]
+InspectBatch = Callable[[Sequence[Image.Image | Photo]], list[Outcome]]
 _log = logging.getLogger(__name__)
 
 
@@ -180,7 +181,9 @@ class Batcher:
                     outcome.set_result(result)
 
 
-def inspect_separately(inspect_batch: InspectBatch, images: Sequence[Image.Image]) -> list[Outcome]:
+def inspect_separately(
+    inspect_batch: InspectBatch, images: Sequence[Image.Image | Photo]
+) -> list[Outcome]:
     """Inspect a batch; if it fails as a whole, inspect each image alone.
 
     An image on which the model raises, or a batch too large for memory, thus fails no other image.

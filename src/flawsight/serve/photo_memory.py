@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import BusyError, FlawsightError, ImageError
 from ..inspection import Inspection, Region
-from ..io.images import prepare_image
+from ..io.images import Photo, prepare_photo
+from ..io.pages import SIDEWAYS, turn_of
 from .batching import InspectBatch, Outcome, inspect_separately
 from .stored_maps import shrink_map
 
@@ -110,19 +111,22 @@ def inspected_size(image_size: tuple[int, int], pixels: int) -> tuple[int, int]:
 
 
 def inspect_bounded(
-    inspect_batch: InspectBatch, budget: PixelBudget, pixels: int, images: Sequence[Image.Image]
+    inspect_batch: InspectBatch,
+    budget: PixelBudget,
+    pixels: int,
+    bit_depth: int | None,
+    images: Sequence[Image.Image],
 ) -> list[Outcome]:
     """Inspect a batch, photos of more than `pixels` at that size, and free the images.
 
     The results are in pixels of the photo but for `anomaly_map`, which is as it is stored.
     """
-    made: list[Image.Image | tuple[Image.Image, ImageSize] | ImageError] = []
+    made: list[tuple[Image.Image | Photo, ImageSize | None] | ImageError] = []
     for image in images:
         fits = image.width * image.height <= pixels
-        made.append(image if fits else _reduced(image, budget, pixels))
-    small = [one[0] if isinstance(one, tuple) else one for one in made]
+        made.append((image, None) if fits else _reduced(image, budget, pixels, bit_depth))
     outcomes = iter(
-        inspect_separately(inspect_batch, [one for one in small if isinstance(one, Image.Image)])
+        inspect_separately(inspect_batch, [one[0] for one in made if isinstance(one, tuple)])
     )
     results: list[Outcome] = []
     for one in made:
@@ -131,7 +135,7 @@ def inspect_bounded(
             continue
         outcome = next(outcomes)
         if not isinstance(outcome, FlawsightError):
-            outcome = _as_stored(outcome, one[1] if isinstance(one, tuple) else outcome.image_size)
+            outcome = _as_stored(outcome, one[1] or outcome.image_size)
         results.append(outcome)
     for image in images:
         image.close()
@@ -139,42 +143,23 @@ def inspect_bounded(
 
 
 def _reduced(
-    image: Image.Image, budget: PixelBudget, pixels: int
-) -> tuple[Image.Image, ImageSize] | ImageError:
+    image: Image.Image, budget: PixelBudget, pixels: int, bit_depth: int | None
+) -> tuple[Photo, ImageSize] | ImageError:
     """Return a photo at its inspected size, upright, and the (height, width) of the whole."""
-    size = image.size
-    scale = max(inspected_size(size, pixels))
+    width, height = image.size
+    scale = max(inspected_size((height, width), pixels))
     try:
         # A JPEG is decoded at a half, a quarter or an eighth.
-        drafted = image.draft(None, (scale, scale)) is not None
+        image.draft(None, (scale, scale))
         with budget.hold(image.width * image.height):
-            # Only now are the orientations of PNG and TIFF known.
-            image.load()
-            width, height = size if drafted else image.size
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            whole = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-            target = inspected_size(whole, pixels)[::-1]
-            small = _resized(image, target[::-1] if orientation in (5, 6, 7, 8) else target)
-            if small is not image:
-                small.getexif()[ExifTags.Base.Orientation] = orientation
-            upright = prepare_image(small)
+            photo = prepare_photo(image, bit_depth=bit_depth, most_pixels=pixels)
+            on_its_side = turn_of(image)[0] in SIDEWAYS
             image.close()
-            return upright.resize(target, Image.Resampling.BOX), whole
+            whole = (width, height) if on_its_side else (height, width)
+            size = inspected_size(whole, pixels)[::-1]
+            return replace(photo, image=photo.image.resize(size, Image.Resampling.BOX)), whole
     except ImageError as error:
         return error
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        return ImageError(f"Cannot read the image; is the file damaged? ({error})")
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize to (width, height) before the conversions of `prepare_image`, if they commute."""
-    if image.mode[0] in "IF":
-        return image
-    if image.mode == "P" or image.has_transparency_data:
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if image.mode not in ("RGB", "RGBA", "L", "LA"):
-        return image
-    return image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
 
 
 def _as_stored(outcome: Inspection, size: tuple[int, int]) -> Inspection:
