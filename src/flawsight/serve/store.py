@@ -228,6 +228,7 @@ class Store:
     def close(self) -> None:
         """Close all connections to the database."""
         self._engine.dispose()
+        self._presence.close()
 
 
 def migrate(engine: Engine) -> None:

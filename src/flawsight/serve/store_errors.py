@@ -1,6 +1,7 @@
 """What is wrong with the store: full, gone, locked, read-only, damaged or unreachable."""
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,8 @@ class Presence:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._known = {path: _identity(path) for path in paths}
+        # While it is open, no other folder gets its number. SQLite keeps the database open.
+        self._open = [os.open(path, os.O_RDONLY) for path in self._known if path.is_dir()]
 
     def check(self) -> None:
         """Raise a StoreError if one of them is gone or another one took its place."""
@@ -71,6 +74,11 @@ class Presence:
             with explained():
                 if _identity(path) != known:
                     raise StoreError(f"The store {_GONE} ({path.name})")
+
+    def close(self) -> None:
+        """Let them go."""
+        while self._open:
+            os.close(self._open.pop())
 
 
 def _identity(path: Path) -> tuple[int, int]:
