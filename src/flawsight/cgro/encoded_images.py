@@ -143,10 +143,10 @@ class EncodedImages:
             ImageError: if it cannot be read.
             OSError: if it cannot be written to the disk.
         """
-        file = self._folder / f"{slug(str(path))}.safetensors"
         if path in self._kept:
             return self._kept[path]
-        if self._keep == "disk" and file.exists():
+        file = self._folder / f"{slug(str(path))}.safetensors"
+        if self._keep == "disk" and file.exists() and not _is_newer(path, file):
             return EncodedImage(**load_file(file))
         encoded = encode_image(self._mllm, read_image(path), self._settings)
         if self._keep == "memory":
@@ -156,3 +156,12 @@ class EncodedImages:
             tensors = {f.name: getattr(encoded, f.name).contiguous() for f in fields(encoded)}
             write_atomically(file, save(tensors))
         return encoded
+
+
+def _is_newer(photo: Path, file: Path) -> bool:
+    """Whether a photo has been replaced since a file was made; False if the photo is gone."""
+    try:
+        state = photo.stat()
+    except OSError:
+        return False
+    return max(state.st_mtime_ns, state.st_ctime_ns) > file.stat().st_mtime_ns

@@ -69,7 +69,7 @@ def calibrate(
                     batch_size=batch_size, device=device, dtype=dtype, attention=attention,
                     prior=prior,
                 )  # fmt: skip
-                folder = RunFolder(run, describe(inspector))
+                folder = RunFolder(run, describe(inspector), images=images)
             done = len(set(map(str, images)) & folder.finished)
             with progress_bar("Inspecting", len(images), done) as move:
                 inspect_into(folder, inspector, images, lambda row: move(advance=1))

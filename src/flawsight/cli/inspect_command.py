@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, explained, progress_bar, say
+from .shell import console, explained, names_of, progress_bar, say
 
 
 class Engine(StrEnum):
@@ -146,7 +146,7 @@ def _inspect(
         inspector = Inspector.from_pretrained(**inspector_options)
         rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
         with processes.main_process_first() if processes else nullcontext():
-            run = RunFolder(out, describe(inspector), rank)
+            run = RunFolder(out, describe(inspector), rank, images)
         if processes is not None:
             processes.wait_for_everyone()  # none writes before all have opened the run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -172,6 +172,9 @@ def _inspect(
     finally:
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
+    if run.replaced:
+        photos = "1 photo" if len(run.replaced) == 1 else f"{len(run.replaced)} photos"
+        say(f"{photos} had been replaced since: {names_of(run.replaced)}; inspected again.")
     say(f"Report: {report}")
     return failed
 

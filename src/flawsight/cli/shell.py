@@ -1,6 +1,7 @@
 """What all verbs share: consoles, errors, progress bars, tables and memory."""
 
 import ctypes
+import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from ..errors import FlawsightError
 console = Console()
 errors = Console(stderr=True)
 
+# How many files a line of many names.
+_NAMED = 3
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _KEPT_BYTES = 512 << 20
 
@@ -46,6 +49,12 @@ def explained() -> Iterator[None]:
 def say(text: str, where: Console = console) -> None:
     """Print a line of Rich's markup, neither wrapped nor with coloured numbers."""
     where.print(text, soft_wrap=True, highlight=False)
+
+
+def names_of(paths: Sequence[str]) -> str:
+    """Return the names of the first few files, for a line of `say`."""
+    more = ", …" if len(paths) > _NAMED else ""
+    return escape(", ".join(os.path.basename(path) for path in paths[:_NAMED])) + more
 
 
 @contextmanager

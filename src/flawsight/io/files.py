@@ -39,4 +39,5 @@ def writing_to(folder: Path) -> Iterator[None]:
 def slug(image: str) -> str:
     """Return a file name for an image's results: readable, and distinct for distinct paths."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
-    return f"{readable}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    # Names need not be valid text: POSIX gives single bytes as surrogates, Windows any surrogate.
+    return f"{readable}-{hashlib.sha256(image.encode(errors='surrogatepass')).hexdigest()[:16]}"

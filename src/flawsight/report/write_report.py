@@ -19,8 +19,9 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
-from ..errors import ArrayDeletedError, FlawsightError
+from ..errors import ArrayDeletedError, FlawsightError, ImageError
 from ..inspection import FloatArray
+from ..io.file_stamp import was_replaced
 from ..io.files import slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
@@ -129,6 +130,8 @@ def _photo(folder: Path, row: Row) -> tuple[str | None, bool]:
     if (folder / path).exists():
         return path, False
     try:
+        if was_replaced(row, row["image"]):
+            raise ImageError("The original has been replaced.")
         write_atomically(folder / path, encode_jpeg(read_image(row["image"]), MAX_SIDE))
     except FlawsightError:
         overlay = row.get("overlay")

@@ -47,11 +47,14 @@ def inspect_into(
 
     def write(traced: TracedBatch) -> None:
         located = inspector.localize(traced)
-        for image, (photo, outcome) in zip(traced.prepared.given, located, strict=True):
+        prepared = traced.prepared
+        for image, stamp, (photo, outcome) in zip(
+            prepared.given, prepared.stamps, located, strict=True
+        ):
             if isinstance(outcome, FlawsightError):
                 on_row(run.add_error(str(image), outcome))
             else:
                 assert photo is not None
-                on_row(run.add(outcome, photo))
+                on_row(run.add(outcome, photo, stamp))
 
     overlapped(batches, prepare, inspector.trace, write)

@@ -15,7 +15,8 @@ finished image. Rerun the same command to resume.
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from PIL import Image
 
 from ..errors import FlawsightError, RunFolderError
 from ..inspection import FloatArray, Inspection
+from ..io.file_stamp import FileStamp
 from ..io.files import slug, write_atomically, writing_to
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
@@ -39,14 +41,23 @@ class RunFolder:
         about: what all rows of the run share, as JSON types; see `describe`.
         rank: of the process, if several share a run. The first must open it before the others.
             Each of those writes its rows into a file of its own until `merge`.
+        images: that are to be inspected. The rows of those whose files have other bytes now are
+            dropped; `replaced` lists them.
 
     Raises:
         RunFolderError: if the folder holds a run of another model or other settings, or other
             files, or cannot be written.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        rank: int = 0,
+        images: Iterable[str | Path] = (),
+    ) -> None:
         self.folder = folder
+        self.replaced: list[str] = []
         self._rows = folder / (f"inspections.rank-{rank}.jsonl" if rank else "inspections.jsonl")
         about = about_run(about)
         with writing_to(folder):
@@ -66,17 +77,38 @@ class RunFolder:
                 (folder / name).mkdir(exist_ok=True)
         if rank == 0:
             # Drops a torn last line, and failed images, which are tried again.
-            self._rewrite([row for row in read_rows(folder) if "error" not in row])
+            rows = [row for row in read_rows(folder) if "error" not in row]
+            self._rewrite(self._of_todays_files(rows, set(map(str, images))))
         self.finished = {row["image"] for row in read_rows(folder)}
 
-    def add(self, inspection: Inspection, photo: Image.Image) -> Row:
-        """Write the inspection of an image file and its RGB photo, and return its row."""
+    def _of_todays_files(self, rows: list[Row], images: set[str]) -> list[Row]:
+        kept = []
+        for row in rows:
+            if row["image"] in images and "file" in row:
+                with suppress(OSError, ValueError):  # there is no such file
+                    stamp = FileStamp(**row["file"]).current(row["image"])
+                    if stamp is None:
+                        self.replaced.append(row["image"])
+                        continue
+                    row = row | {"file": stamp.to_json()}
+            kept.append(row)
+        return kept
+
+    def add(
+        self, inspection: Inspection, photo: Image.Image, stamp: FileStamp | None = None
+    ) -> Row:
+        """Write the inspection of an image file and its RGB photo, and return its row.
+
+        `stamp` is that of the file, None if it is not known.
+        """
         assert inspection.image is not None
         stem = slug(inspection.image)
         png = io.BytesIO()
         draw_overlay(photo, inspection.anomaly_map).save(png, "PNG", compress_level=3)
         files = {"overlay": f"overlays/{stem}.png", "photo": f"photos/{stem}.jpg"}
         row = inspection.to_json() | files
+        if stamp is not None:
+            row["file"] = stamp.to_json()
         with writing_to(self.folder):
             write_atomically(self.folder / row["overlay"], png.getbuffer())
             write_atomically(self.folder / row["photo"], encode_jpeg(photo, MAX_SIDE))

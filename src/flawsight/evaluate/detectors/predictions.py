@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from ...errors import DetectorError, FlawsightError
 from ...inspection import FloatArray
+from ...io.file_stamp import was_replaced
 from .protocol import Prediction, each
 
 FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
@@ -63,6 +64,10 @@ class PredictionsDetector:
         row = self._find(image)
         if row.get("error"):
             raise DetectorError(f"{self.name} failed on {image}: {row['error']}")
+        if row["image"] == str(image.absolute()) and was_replaced(row, image):
+            raise DetectorError(
+                f"{image} has been replaced since {self.name} inspected it; inspect it again."
+            )
         anomaly_map = None
         if row.get("anomaly_map"):
             if not isinstance(row["anomaly_map"], str):
