@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained, progress_bar, say
+from .shell import console, explained, progress_bar, say, say_left_out
 
 
 def calibrate(
@@ -52,12 +52,14 @@ def calibrate(
     with explained():
         from ..calibration import POOLED, calibrate
         from ..evaluate.plots import draw_histogram
-        from ..io.images import find_images
+        from ..io.find_images import search_images
         from ..runs.normal_scores import read_normal_scores
 
         run, images = source, None
         if not (source / "run.json").exists():
-            run, images = out.with_name(f"{out.stem}-run"), find_images([source])
+            found = search_images([source])
+            run, images = out.with_name(f"{out.stem}-run"), found.images
+            say_left_out(found.left_out)
             with console.status("Loading the model …"):
                 from ..inspector import Inspector
                 from ..runs.batch import inspect_into

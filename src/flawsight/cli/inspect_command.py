@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, explained, names_of, progress_bar, say
+from .shell import console, explained, names_of, progress_bar, say, say_left_out
 
 
 class Engine(StrEnum):
@@ -129,12 +129,13 @@ def _inspect(
     quiet: bool,
 ) -> int:
     """Inspect and report; return how many images failed."""
-    from ..io.images import find_images
+    from ..io.find_images import search_images
 
     processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
-    images = find_images(paths)
+    found = search_images(paths)
+    images = found.images
     with console.status("Loading the model …"):
         from ..inspector import Inspector
         from ..report.write_report import write_report
@@ -172,6 +173,7 @@ def _inspect(
     finally:
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
+    say_left_out(found.left_out)
     if run.replaced:
         photos = "1 photo" if len(run.replaced) == 1 else f"{len(run.replaced)} photos"
         say(f"{photos} had been replaced since: {names_of(run.replaced)}; inspected again.")

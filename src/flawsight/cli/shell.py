@@ -3,7 +3,7 @@
 import ctypes
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -53,8 +53,14 @@ def say(text: str, where: Console = console) -> None:
 
 def names_of(paths: Sequence[str]) -> str:
     """Return the names of the first few files, for a line of `say`."""
-    more = ", …" if len(paths) > _NAMED else ""
-    return escape(", ".join(os.path.basename(path) for path in paths[:_NAMED])) + more
+    names = [os.path.basename(path.rstrip("/")) + "/" * path.endswith("/") for path in paths]
+    return escape(", ".join(names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
+
+
+def say_left_out(left_out: Mapping[str, Sequence[str]], where: Console = console) -> None:
+    """Print how many files are left out for which reason, with the names of the first few."""
+    for reason, files in left_out.items():
+        say(f"Left out: {len(files)} {escape(reason)} ({names_of(files)}).", where)
 
 
 @contextmanager
