@@ -33,8 +33,12 @@ def inspect(
         ),
     ],
     out: Annotated[
-        str, typer.Option(help="Run folder; an unfinished run in it is resumed.")
-    ] = "flawsight-run",
+        str | None,
+        typer.Option(
+            help="Run folder; an unfinished run in it is resumed. Default: flawsight-run, or "
+            "flawsight-run-2, … for other photos."
+        ),
+    ] = None,
     model: options.Model = None,
     adapter: options.Adapter = None,
     preset: options.Preset = "default",
@@ -111,6 +115,8 @@ def inspect(
         if engine is Engine.RAY:
             from ..runs.cluster import inspect_on_ray
 
+            if out is None:
+                raise SettingsError("--engine ray needs a run folder: --out FOLDER.")
             rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
             failed = _sum_up(rows)
             if "://" not in out:
@@ -118,24 +124,29 @@ def inspect(
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
-            failed = _inspect(paths, Path(out), inspector_options, quiet)
+            failed = _inspect(paths, out, inspector_options, quiet)
     raise typer.Exit(1 if failed else 0)
 
 
 def _inspect(
     paths: list[str],
-    out: Path,
+    given_out: str | None,
     inspector_options: dict[str, Any],
     quiet: bool,
 ) -> int:
     """Inspect and report; return how many images failed."""
     from ..io.find_images import search_images
+    from ..runs.default_folder import NAME, default_folder
 
+    # Before the processes join, which is when all have come this far: none has written yet.
+    found = search_images(paths)
+    images = found.images
+    out = default_folder(images) if given_out is None else Path(given_out)
     processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
-    found = search_images(paths)
-    images = found.images
+    if given_out is None and out.name != NAME:
+        say(f"{NAME} holds other photos. The run folder is {out}.")
     with console.status("Loading the model …"):
         from ..inspector import Inspector
         from ..report.write_report import write_report
@@ -177,7 +188,7 @@ def _inspect(
     if run.replaced:
         photos = "1 photo" if len(run.replaced) == 1 else f"{len(run.replaced)} photos"
         say(f"{photos} had been replaced since: {names_of(run.replaced)}; inspected again.")
-    say(f"Report: {report}")
+    say(f"Report: {escape(str(report))}")
     return failed
 
 
