@@ -1,8 +1,10 @@
 """What all verbs share: consoles, errors, progress bars, tables and memory."""
 
 import ctypes
+import io
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -91,6 +93,13 @@ def print_counts(
     table.add_section()
     table.add_row("all", *[""] * (len(names) - 1), *totals)
     console.print(table)
+
+
+def escape_what_the_console_lacks() -> None:
+    """Print a character that the console's encoding lacks as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def keep_freed_memory() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from ..errors import RunFolderError
 
+_LONGEST = 255  # bytes of a file's name, on most file systems
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
+
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all."""
@@ -41,3 +44,21 @@ def slug(image: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
     # Names need not be valid text: POSIX gives single bytes as surrogates, Windows any surrogate.
     return f"{readable}-{hashlib.sha256(image.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
+def portable_name(name: str, suffix: str) -> str:
+    """Return a relative path with a suffix added, for any operating system.
+
+    A part of it that is too long, or that Windows reserves or shortens (aux.png, a dot or blank at
+    the end), becomes its `slug`.
+    """
+    *folders, file = name.split("/")
+    named = (slug(part) if _is_odd(part, part) else part for part in folders)
+    return "/".join([*named, f"{slug(file) if _is_odd(file, file + suffix) else file}{suffix}"])
+
+
+def _is_odd(part: str, name: str) -> bool:
+    too_long = len(name.encode(errors="surrogatepass")) > _LONGEST
+    return (
+        too_long or part.partition(".")[0].strip().lower() in _RESERVED or name[-1:] in (".", " ")
+    )

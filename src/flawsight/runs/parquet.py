@@ -115,7 +115,16 @@ def rows_table(rows: Sequence[dict[str, Any]]) -> Any:
     schema = pyarrow.schema(
         [(name, pyarrow.type_for_alias(kind)) for name, kind in _FIELDS.items()]
     )
-    return pyarrow.Table.from_pylist([row | {"row": json.dumps(row)} for row in rows], schema)
+    whole = [_as_text(row) | {"row": json.dumps(row)} for row in rows]
+    return pyarrow.Table.from_pylist(whole, schema)
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, Any]:
+    """Escape what is no text in the fields of a row: a file's name may be of any bytes."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:

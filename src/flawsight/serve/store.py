@@ -88,9 +88,10 @@ class Store:
             StoreError: if the disk is full or the database unreachable; then nothing is stored.
         """
         now = time.time_ns() // 1_000_000
+        first = max(now, self._last_number() + 1)
         rows = [
             InspectionRow(
-                id=f"{now:012x}{secrets.token_hex(10)}",
+                id=f"{number:012x}{secrets.token_hex(10)}",
                 created_ms=now,
                 name=new.name,
                 product=new.product,
@@ -99,7 +100,7 @@ class Store:
                 pred_score=new.content["pred_score"],
                 content=_storable(new.content),
             )
-            for new in inspections
+            for number, new in enumerate(inspections, start=first)
         ]
         # A failed commit leaves the files: if only its reply was lost, the row exists. `sweep`
         # removes files without a row.
@@ -109,6 +110,12 @@ class Store:
             with self._session.begin() as session:
                 session.add_all(rows)
         return rows
+
+    def _last_number(self) -> int:
+        """Return what the newest id begins with; −1 if the store is empty."""
+        with _explained(), self._session() as session:
+            newest = session.scalar(select(func.max(InspectionRow.id)))
+        return -1 if newest is None else int(newest[:12], 16)
 
     def get(self, id: str) -> InspectionRow | None:
         """Return an inspection, or None."""
