@@ -44,9 +44,7 @@ def test_photos_of_any_name_are_inspected_reported_and_exported(tmp_path: Path) 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_a_console_without_a_character_prints_its_escape(encoding: str) -> None:
-    script = (
-        "from flawsight.cli import main; from flawsight.cli.shell import say; main(); say('零件')"
-    )
+    script = "from flawsight.cli import main, shell; main(); shell.say('\u96f6\u4ef6')"
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=True,

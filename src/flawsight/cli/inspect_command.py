@@ -185,6 +185,8 @@ def _inspect(
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
     say_left_out(found.left_out)
+    if run.damaged:
+        say(f"{run.damaged} damaged rows were dropped; those of the given photos are made again.")
     if run.replaced:
         photos = "1 photo" if len(run.replaced) == 1 else f"{len(run.replaced)} photos"
         say(f"{photos} had been replaced since: {names_of(run.replaced)}; inspected again.")
@@ -240,7 +242,7 @@ def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
     kinds: Counter[str | bool] = Counter()
     contradictions = forced = 0
     for row in rows:
-        kinds["error" if "error" in row else bool(row["pred_label"])] += 1
+        kinds["error" if "error" in row else bool(row.get("pred_label"))] += 1
         contradictions += bool(row.get("contradiction"))
         forced += bool(row.get("answer_forced"))
     say(

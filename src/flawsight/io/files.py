@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +13,31 @@ _LONGEST = 255  # bytes of a file's name, on most file systems
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
 
 
+# Of the names of `write_atomically`: .NAME.PID
+TEMPORARY = re.compile(r"\..+\.\d+")
+
+
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all. Only `sync_files` makes sure that a power cut keeps it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until files and their names are on the disk."""
+    paths = list(paths)
+    for path in [*paths, *{path.parent for path in paths}]:
+        if os.name == "nt" and path.is_dir():
+            continue  # Windows opens no folder
+        descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ..errors import MissingExtraError, RunFolderError, SettingsError
+from .row_check import DAMAGED, parse_row
 
 ROWS = "rows"
 # The fields that can be queried without parsing the rows, in Arrow's types.
@@ -99,8 +100,12 @@ def read_parquet_rows(folder: StorageFolder, repair: bool = False) -> Iterator[d
             if repair:
                 folder.filesystem.delete_file(path)
             continue
-        for row in map(json.loads, rows["row"].to_pylist()):
-            if "error" in row:
+        for number, line in enumerate(rows["row"].to_pylist(), start=1):
+            row = parse_row(line or "")
+            if row is None:
+                damaged = f"{PurePath(path).name}, row {number}"
+                failed[damaged] = {"image": damaged, "error": f"{DAMAGED}."}
+            elif "error" in row:
                 failed[row["image"]] = row
             elif row["image"] not in seen:
                 seen.add(row["image"])

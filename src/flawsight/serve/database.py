@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Dialect, Float, Index, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from ..runs.read import upgraded_row
+from ..runs.row_check import upgraded_row
 
 
 class Base(DeclarativeBase):

@@ -44,7 +44,9 @@ class PredictionsDetector:
             raise DetectorError(f"{folder} holds no predictions: none of {', '.join(FILES)}.")
         try:
             content = file.read_bytes()
-            rows = _parse(content.decode("utf-8-sig"), file)
+            # A torn last line of JSON may end within a character.
+            errors = "strict" if file.suffix == ".csv" else "replace"
+            rows = _parse(content.decode("utf-8-sig", errors), file)
         except (OSError, UnicodeDecodeError) as error:
             raise DetectorError(f"Cannot read {file}: {error}") from error
         self._sha256 = hashlib.sha256(content).hexdigest()
@@ -111,7 +113,7 @@ def _parse(text: str, file: Path) -> list[Row]:
             try:
                 if line.strip():
                     rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 # A killed process leaves a partial last line.
                 if number < len(lines):
                     raise DetectorError(f"{file}, line {number} is not JSON: {error}") from error
