@@ -157,13 +157,6 @@ def test_a_folder_of_other_files_is_refused(inspector: Inspector, tmp_path: Path
         RunFolder(tmp_path, describe(inspector))
 
 
-def test_a_damaged_row_in_the_middle_is_named(inspector: Inspector, tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", describe(inspector))
-    (tmp_path / "run/inspections.jsonl").write_text('{"image": "a", "error": ""}\n{bad\n{}\n')
-    with pytest.raises(RunFolderError, match="line 2"):
-        RunFolder(tmp_path / "run", describe(inspector))
-
-
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_a_full_disk_is_explained_and_costs_no_finished_image(
     call: str,
