@@ -15,7 +15,7 @@ from transformers import AttentionInterface
 
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
-from flawsight.io.images import find_images
+from flawsight.io.find_images import find_images
 from flawsight.mllm.load import MLLM, load_mllm
 from helpers.browsing import CHROMIUM
 from helpers.checkpoints import (

@@ -18,7 +18,8 @@ from .calibration import Calibration
 from .endpoint.generator import ServedGenerator, trace_served
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, Trace
-from .io.images import Photo, prepare_photo, read_photo
+from .io.file_stamp import FileStamp, read_stamped
+from .io.images import Photo, prepare_photo
 from .io.overlap import overlapped
 from .localize import localize, rule_of
 from .mllm.batch_size import images_at_once
@@ -37,11 +38,11 @@ Outcome = Trace | FlawsightError
 class TraceStore(Protocol):
     """Keeps the traces of one model and its generation settings (runs/trace_store.py)."""
 
-    def load(self, image: str) -> Trace | None:
-        """Return the trace of an image file; None if there is none."""
+    def load(self, image: str, stamp: FileStamp) -> Trace | None:
+        """Return the trace of an image file with these bytes; None if there is none."""
 
-    def save(self, image: str, trace: Trace) -> None:
-        """Keep the trace of an image file."""
+    def save(self, image: str, stamp: FileStamp, trace: Trace) -> None:
+        """Keep the trace of an image file with these bytes."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class PreparedBatch:
     Attributes:
         given: the images as they were handed over.
         images: the N upright RGB images, or the error in the place of each that failed.
+        stamps: of the N files; None of an image in memory, or that failed.
         sizes: of those that did not, (height, width) in pixels.
         warnings: of the same, what their readers warn of.
         stored: of the same, the trace that the store holds, or None.
@@ -59,6 +61,7 @@ class PreparedBatch:
 
     given: Sequence[ImageLike]
     images: list[Image.Image | FlawsightError]
+    stamps: list[FileStamp | None]
     sizes: list[tuple[int, int]]
     warnings: list[tuple[str, ...]]
     stored: list[Trace | None]
@@ -237,32 +240,35 @@ class Inspector:
         """Read images and bring them into the form that the model takes."""
         read: list[Image.Image | FlawsightError] = []
         warnings: list[tuple[str, ...]] = []
+        stamps: list[FileStamp | None] = []
         stored: list[Trace | None] = []
         for image in images:
             trace: Trace | None = None
             try:
-                photo = self._photo(image)
-                if self._trace_store is not None and isinstance(image, str | Path):
-                    trace = self._trace_store.load(str(image))
+                photo, stamp = self._photo(image)
+                if self._trace_store is not None and stamp is not None:
+                    trace = self._trace_store.load(str(image), stamp)
             except FlawsightError as error:
                 read.append(error)
+                stamps.append(None)
             else:
                 read.append(photo.image)
+                stamps.append(stamp)
                 warnings.append(photo.warnings)
                 stored.append(trace)
         good = [image for image in read if isinstance(image, Image.Image)]
         new = [image for image, trace in zip(good, stored, strict=True) if trace is None]
         prompts = encode_prompts(self.mllm, new, self.settings) if new else None
         sizes = [(image.height, image.width) for image in good]
-        return PreparedBatch(images, read, sizes, warnings, stored, prompts)
+        return PreparedBatch(images, read, stamps, sizes, warnings, stored, prompts)
 
-    def _photo(self, image: ImageLike) -> Photo:
+    def _photo(self, image: ImageLike) -> tuple[Photo, FileStamp | None]:
         if isinstance(image, Photo):
-            return image
+            return image, None
         depth = self.settings.bit_depth
         if isinstance(image, str | Path):
-            return read_photo(image, depth)
-        return prepare_photo(image, bit_depth=depth)
+            return read_stamped(image, depth)
+        return prepare_photo(image, bit_depth=depth), None
 
     def trace(self, prepared: PreparedBatch) -> TracedBatch:
         """Ask the model about a batch, and trace its responses.
@@ -319,12 +325,14 @@ class Inspector:
     def _ask(self, prepared: PreparedBatch, prompts: PromptBatch) -> Sequence[Outcome]:
         """Return the traces of the images without a stored one, and store them."""
         good = [
-            (given, image)
-            for given, image in zip(prepared.given, prepared.images, strict=True)
+            (given, image, stamp)
+            for given, image, stamp in zip(
+                prepared.given, prepared.images, prepared.stamps, strict=True
+            )
             if isinstance(image, Image.Image)
         ]
         new = [one for one, trace in zip(good, prepared.stored, strict=True) if trace is None]
-        images = [image for _, image in new]
+        images = [image for _, image, _ in new]
         score = self._patch_score
         traces: Sequence[Outcome]
         if self.generator is None:
@@ -332,9 +340,9 @@ class Inspector:
         else:
             traces = trace_served(self.generator, self.mllm, images, self.settings, score)
         traces = inspect_crops(self.mllm, images, traces, self.settings, self._prior_density, score)
-        for (given, _), trace in zip(new, traces, strict=True):
-            if self._trace_store and isinstance(given, str | Path) and isinstance(trace, Trace):
-                self._trace_store.save(str(given), trace)
+        for (given, _, stamp), trace in zip(new, traces, strict=True):
+            if self._trace_store and stamp is not None and isinstance(trace, Trace):
+                self._trace_store.save(str(given), stamp, trace)
         return traces
 
 

@@ -13,7 +13,7 @@ from flawsight.endpoint.generator import ServedGenerator
 from flawsight.errors import AnswerError, DetectorError
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
-from flawsight.io.images import find_images
+from flawsight.io.find_images import find_images
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM
 from flawsight.runs.read import read_description, read_rows

@@ -20,7 +20,7 @@ from flawsight.errors import AnswerError, DetectorError
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
 from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
-from flawsight.io.images import find_images
+from flawsight.io.find_images import find_images
 from flawsight.mllm import processor
 from flawsight.mllm.load import DEFAULT_MODEL
 

@@ -25,7 +25,8 @@ from flawsight.errors import (
 from flawsight.evaluate.detectors.endpoint import EndpointDetector
 from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
-from flawsight.io.images import find_images, read_image
+from flawsight.io.find_images import find_images
+from flawsight.io.images import read_image
 from flawsight.mllm.encode import encode_prompts
 from flawsight.prompt import INSTRUCTION, QUESTION
 from flawsight.settings import PRESETS

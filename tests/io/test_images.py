@@ -1,4 +1,4 @@
-"""Finding and reading images: what any camera, editor or accident may leave on a disk."""
+"""Reading images: what any camera, editor or accident may leave on a disk."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from flawsight.errors import ImageError
 from flawsight.io import images
-from flawsight.io.images import find_images, prepare_image, read_image
+from flawsight.io.images import prepare_image, read_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -53,88 +53,6 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 def gray(values: list[list[int]]) -> np.ndarray:
     return np.repeat(np.array(values, dtype=np.uint8)[:, :, None], 3, axis=2)
-
-
-@pytest.fixture
-def shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as people keep them; empty files do, for find_images reads none."""
-    for name in (
-        "b.png", "a.JPG", "notes.txt", ".hidden.png", "sub/c.tiff", "sub/deep/d.webp",
-        ".cache/e.png", "sub/readme.md", "z.bmp", "odd[1].png", "none/x.csv",
-    ):  # fmt: skip
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_folder_gives_its_images_deeply_sorted_and_without_hidden_ones(shots):
-    expected = ["a.JPG", "b.png", "odd[1].png", "sub/c.tiff", "sub/deep/d.webp", "z.bmp"]
-    assert find_images([shots]) == [shots / name for name in expected]
-
-
-def test_masks_of_a_data_set_are_no_photos_unless_named(shots):
-    mask = shots / "ground_truth/bent/1_mask.png"
-    mask.parent.mkdir(parents=True)
-    mask.touch()
-    assert mask not in find_images([shots])
-    assert find_images(["ground_truth"]) == find_images([mask]) == [mask]
-
-
-def test_found_paths_are_absolute_and_in_the_order_given(shots):
-    assert find_images(["z.bmp", "sub", "b.png"]) == [
-        shots / name for name in ("z.bmp", "sub/c.tiff", "sub/deep/d.webp", "b.png")
-    ]
-
-
-def test_a_file_named_outright_is_taken_whatever_it_is(shots):
-    names = ["notes.txt", ".hidden.png", "odd[1].png"]
-    assert find_images(names) == [shots / name for name in names]
-
-
-def test_a_hidden_folder_named_outright_is_searched(shots):
-    assert find_images([".cache"]) == [shots / ".cache/e.png"]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("*.png", ["b.png", "odd[1].png"]),
-        ("**/*.tiff", ["sub/c.tiff"]),
-        ("[ab].*", ["a.JPG", "b.png"]),
-        ("*", ["a.JPG", "b.png", "odd[1].png", "sub/c.tiff", "sub/deep/d.webp", "z.bmp"]),
-        ("**", ["a.JPG", "b.png", "odd[1].png", "sub/c.tiff", "sub/deep/d.webp", "z.bmp"]),
-        ("s?b", ["sub/c.tiff", "sub/deep/d.webp"]),
-    ],
-)
-def test_a_glob_gives_its_images_sorted(shots, pattern, names):
-    assert find_images([pattern]) == [shots / name for name in names]
-    assert find_images([str(shots / pattern)]) == [shots / name for name in names]
-
-
-def test_an_image_named_twice_is_found_once_where_it_came_first(shots):
-    found = find_images(["sub/c.tiff", shots / "sub", "sub/../sub/c.tiff", "./sub/*.tiff"])
-    assert found == [shots / "sub/c.tiff", shots / "sub/deep/d.webp"]
-
-
-def test_a_home_folder_is_expanded_but_a_tilde_in_a_name_is_not(shots, monkeypatch):
-    monkeypatch.setenv("HOME", str(shots / "sub"))
-    (shots / "~backup.png").touch()
-    found = find_images(["~/c.tiff", "~backup.png"])
-    assert found == [shots / "sub/c.tiff", shots / "~backup.png"]
-
-
-@pytest.mark.parametrize(
-    "missing", ["gone.png", "gone/", "*.gif", "none", "~nobody-at-all/x.png", "x" * 5000, "a\0b"]
-)
-def test_a_path_without_an_image_is_an_image_error_that_names_it(shots, missing):
-    with pytest.raises(ImageError) as caught:
-        find_images(["b.png", missing])
-    assert missing in str(caught.value)
-
-
-def test_no_paths_give_no_images():
-    assert find_images([]) == []
 
 
 @pytest.mark.parametrize(

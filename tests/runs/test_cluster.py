@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flawsight.cli import app
 from flawsight.inspector import Inspector
-from flawsight.io.images import find_images
+from flawsight.io.find_images import find_images
 from flawsight.report.write_report import write_report
 from flawsight.runs.batch import inspect_into
 from flawsight.runs.cluster import ImageInspector, fetch

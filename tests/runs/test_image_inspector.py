@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flawsight.errors import RunFolderError
-from flawsight.io.images import find_images
+from flawsight.io.find_images import find_images
 from flawsight.runs.cluster import ImageInspector, fetch
 from flawsight.runs.read import read_array, read_description, read_rows
 from flawsight.settings import PRESETS

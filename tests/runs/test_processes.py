@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from flawsight.cli import app
 from flawsight.inspector import Inspector
-from flawsight.io.images import find_images
+from flawsight.io.find_images import find_images
 from flawsight.runs.batch import inspect_into
 from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder

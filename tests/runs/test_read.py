@@ -28,8 +28,8 @@ from flawsight.runs.read import (
     read_description,
     read_rows,
     read_truth,
-    upgraded_row,
 )
+from flawsight.runs.row_check import upgraded_row
 from flawsight.settings import PRESETS
 
 OLD = Path(__file__).parents[1] / "fixtures/version-0.1"
@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Path:
 # --- Rows
 
 
-def test_damaged_rows_are_refused_or_returned_as_errors(run: Path) -> None:
+def test_damaged_rows_are_returned_as_errors(run: Path) -> None:
     whole = read_rows(run)
     path = run / "inspections.jsonl"
     with path.open("a") as file:
@@ -61,9 +61,7 @@ def test_damaged_rows_are_refused_or_returned_as_errors(run: Path) -> None:
     assert torn == {"image": "inspections.jsonl, line 4", "error": "This row is damaged."}
     with path.open("ab") as file:
         file.write(b'\n[1]\n{"image": ""}\n\xff\n' + json.dumps(whole[0]).encode())
-    with pytest.raises(RunFolderError, match="line 4 is damaged"):
-        read_rows(run)
-    rows = read_rows(run, damaged_as_errors=True)
+    rows = read_rows(run)
     assert [row.get("error") == "This row is damaged." for row in rows] == [
         *[False] * 3, *[True] * 4, False,
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 import flawsight.runs.folder as module
-from flawsight.errors import FlawsightError, RunFolderError
+from flawsight.errors import FlawsightError, ImageError, RunFolderError
 from flawsight.inspector import Inspector
 from flawsight.io.overlay import MAX_SIDE, draw_overlay
 from flawsight.runs.batch import inspect_into
@@ -156,13 +157,6 @@ def test_a_folder_of_other_files_is_refused(inspector: Inspector, tmp_path: Path
         RunFolder(tmp_path, describe(inspector))
 
 
-def test_a_damaged_row_in_the_middle_is_named(inspector: Inspector, tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", describe(inspector))
-    (tmp_path / "run/inspections.jsonl").write_text('{"image": "a", "error": ""}\n{bad\n{}\n')
-    with pytest.raises(RunFolderError, match="line 2"):
-        RunFolder(tmp_path / "run", describe(inspector))
-
-
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_a_full_disk_is_explained_and_costs_no_finished_image(
     call: str,
@@ -187,6 +181,20 @@ def test_a_full_disk_is_explained_and_costs_no_finished_image(
     assert not list(run.rglob(".*"))
     inspect_into(RunFolder(run, describe(inspector)), inspector, photos)
     assert len({row["image"] for row in read_rows(run)}) == len(photos)
+
+
+@pytest.mark.parametrize("leave", ["nothing", "an empty folder"])
+def test_a_share_that_is_lost_stops_the_run_and_keeps_what_is_done(
+    leave: str, inspector: Inspector, photos: list[Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    inspect_into(RunFolder(run, describe(inspector)), inspector, photos[:1])
+    shutil.rmtree(photos[0].parent)
+    if leave == "an empty folder":
+        photos[0].parent.mkdir()
+    with pytest.raises(ImageError, match=r"photos is gone or empty.*same command"):
+        inspect_into(RunFolder(run, describe(inspector)), inspector, photos)
+    assert [row["image"] for row in read_rows(run)] == [str(photos[0])]
 
 
 def test_overlays_use_one_scale_and_leave_the_ordinary_bare() -> None:

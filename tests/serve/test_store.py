@@ -162,6 +162,31 @@ def test_reviewed_inspections_push_no_new_one_out(store: Store) -> None:
     assert left == {*ids[:6], *ids[-3:], newest}
 
 
+def test_the_order_is_that_of_insertion_whatever_the_clock_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.png" for number in range(6)]
+    hours = iter([0, 5, -72, -71, 0, 0])
+    now = time.time_ns()
+    for name in names:
+        monkeypatch.setattr(
+            "flawsight.serve.store.time.time_ns", lambda: now + next(hours) * 3600 * 10**9
+        )
+        store.add([replace(new(), name=name)])
+    monkeypatch.undo()
+    more = store.add([replace(new(), name=name) for name in ("6.png", "7.png")])
+    names += [row.name for row in more]
+    found = store.search(Query())
+    assert [row.name for row in found] == names[::-1]
+    page = store.search(Query(before=found[2].id, limit=2))
+    assert [row.name for row in page] == ["4.png", "3.png"]
+    assert [row.created_ms for row in found[4:]] == [
+        (now + hour * 3600 * 10**9) // 10**6 for hour in (-71, -72, 5, 0)
+    ]
+    assert store.prune(keep=3) == 5
+    assert [row.name for row in store.search(Query())] == ["7.png", "6.png", "5.png"]
+
+
 def test_old_files_without_a_row_are_swept(store: Store) -> None:
     row = store.add([new()])[0]
     arrays = {"anomaly_map": np.zeros((2, 2), np.float32)}

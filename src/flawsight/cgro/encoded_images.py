@@ -152,11 +152,11 @@ class EncodedImages:
             ImageError: if it cannot be read.
             OSError: if it cannot be written to the disk.
         """
-        file = self._folder / f"{slug(str(path))}.safetensors"
         if path in self._kept:
             return self._kept[path]
+        file = self._folder / f"{slug(str(path))}.safetensors"
         names = [field.name for field in fields(EncodedImage)]
-        if self._keep == "disk" and file.exists():
+        if self._keep == "disk" and file.exists() and not _is_newer(path, file):
             tensors = load_file(file)
             if tensors.keys() == set(names):  # not those of an earlier version
                 return EncodedImage(**tensors)
@@ -170,3 +170,12 @@ class EncodedImages:
             tensors = {name: getattr(encoded, name).contiguous() for name in names}
             write_atomically(file, save(tensors))
         return encoded
+
+
+def _is_newer(photo: Path, file: Path) -> bool:
+    """Whether a photo has been replaced since a file was made; False if the photo is gone."""
+    try:
+        state = photo.stat()
+    except OSError:
+        return False
+    return max(state.st_mtime_ns, state.st_ctime_ns) > file.stat().st_mtime_ns

@@ -19,7 +19,7 @@ from .labels_command import labels
 from .prior_command import prior
 from .report_command import report
 from .serve_command import serve
-from .shell import keep_freed_memory
+from .shell import escape_what_the_console_lacks, keep_freed_memory
 from .train_command import train
 
 app = typer.Typer(
@@ -43,4 +43,5 @@ app.add_typer(data, name="data")
 @app.callback()
 def main() -> None:
     """Whether, where and why a part is defective, from one multimodal LLM."""
+    escape_what_the_console_lacks()
     keep_freed_memory()

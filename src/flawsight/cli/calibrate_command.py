@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained, progress_bar, say, say_warned
+from .shell import console, explained, progress_bar, say, say_left_out, say_warned
 
 
 def calibrate(
@@ -55,7 +55,7 @@ def calibrate(
         from ..calibration import POOLED, calibrate, check_counts
         from ..evaluate.plots import draw_histogram
         from ..io.files import check_writable
-        from ..io.images import find_images
+        from ..io.find_images import search_images
         from ..runs.normal_scores import category_of_path, read_normal_scores
         from ..runs.place import check_place
 
@@ -63,7 +63,9 @@ def calibrate(
         settings = options.parse_settings(preset, set_, seed, bit_depth)
         run, images = source, None
         if not (source / "run.json").exists():
-            run, images = out.with_name(f"{out.stem}-run"), find_images([source])
+            found = search_images([source])
+            run, images = out.with_name(f"{out.stem}-run"), found.images
+            say_left_out(found.left_out)
             counts = Counter(category_of_path(image) for image in images)
             check_counts(counts, false_alarm_rate, by_category)
             check_place(run)
@@ -79,7 +81,7 @@ def calibrate(
                     batch_size=batch_size, device=device, dtype=dtype, attention=attention,
                     prior=prior,
                 )  # fmt: skip
-                folder = RunFolder(run, describe(inspector))
+                folder = RunFolder(run, describe(inspector), images=images)
             done = len(set(map(str, images)) & folder.finished)
             with progress_bar("Inspecting", len(images), done) as move:
                 inspect_into(folder, inspector, images, lambda row: move(advance=1))

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, errors, explained, say
+from .shell import console, errors, explained, say, say_left_out
 
 _WORDS = {True: "[green]ok[/]    ", False: "[bold red]FAILED[/]", None: "[cyan]note[/]  "}
 
@@ -56,11 +56,13 @@ def doctor(
         with shown.status("Loading the model …"):
             from ..doctor.examine import examine, render_photos
             from ..inspector import Inspector
-            from ..io.images import find_images
+            from ..io.find_images import search_images
             from ..runs.describe import describe, versions
 
             if photos:
-                paths = find_images(photos)
+                found = search_images(photos)
+                paths = list(found.images)
+                say_left_out(found.left_out, shown)
             else:
                 paths = render_photos(Path(stack.enter_context(TemporaryDirectory())))
             inspector = Inspector.from_pretrained(

@@ -15,7 +15,15 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, explained, progress_bar, say, say_warned
+from .shell import (
+    console,
+    explained,
+    names_of,
+    progress_bar,
+    say,
+    say_left_out,
+    say_warned,
+)
 
 
 class Engine(StrEnum):
@@ -33,8 +41,12 @@ def inspect(
         ),
     ],
     out: Annotated[
-        str, typer.Option(help="Run folder; an unfinished run in it is resumed.")
-    ] = "flawsight-run",
+        str | None,
+        typer.Option(
+            help="Run folder; an unfinished run in it is resumed. Default: flawsight-run, or "
+            "flawsight-run-2, … for other photos."
+        ),
+    ] = None,
     model: options.Model = None,
     adapter: options.Adapter = None,
     preset: options.Preset = "default",
@@ -114,6 +126,8 @@ def inspect(
         if engine is Engine.RAY:
             from ..runs.cluster import inspect_on_ray
 
+            if out is None:
+                raise SettingsError("--engine ray needs a run folder: --out FOLDER.")
             rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
             failed = _sum_up(rows)
             if "://" not in out:
@@ -121,26 +135,32 @@ def inspect(
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
-            failed = _inspect(paths, Path(out), inspector_options, quiet)
+            failed = _inspect(paths, out, inspector_options, quiet)
     raise typer.Exit(1 if failed else 0)
 
 
 def _inspect(
     paths: list[str],
-    out: Path,
+    given_out: str | None,
     inspector_options: dict[str, Any],
     quiet: bool,
 ) -> int:
     """Inspect and report; return how many images failed."""
-    from ..io.images import find_images
+    from ..io.find_images import search_images
+    from ..runs.default_folder import NAME, default_folder
     from ..runs.place import check_place
 
+    # Before the processes join, which is when all have come this far: none has written yet.
+    found = search_images(paths)
+    images = found.images
+    out = default_folder(images) if given_out is None else Path(given_out)
     processes = _join_processes(inspector_options)
     main = processes is None or processes.is_main_process
     console.quiet = not main
-    images = find_images(paths)
     if main:
         check_place(out)
+    if given_out is None and out.name != NAME:
+        say(f"{NAME} holds other photos. The run folder is {out}.")
     with console.status("Loading the model …"):
         from ..inspector import Inspector
         from ..report.write_report import write_report
@@ -152,7 +172,7 @@ def _inspect(
         inspector = Inspector.from_pretrained(**inspector_options)
         rank, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
         with processes.main_process_first() if processes else nullcontext():
-            run = RunFolder(out, describe(inspector), rank)
+            run = RunFolder(out, describe(inspector), rank, images)
         if processes is not None:
             processes.wait_for_everyone()  # none writes before all have opened the run
     if run.relabelled:
@@ -180,7 +200,13 @@ def _inspect(
     finally:
         report = write_report(out) if main else None
     failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
-    say(f"Report: {report}")
+    say_left_out(found.left_out)
+    if run.damaged:
+        say(f"{run.damaged} damaged rows were dropped; those of the given photos are made again.")
+    if run.replaced:
+        photos = "1 photo" if len(run.replaced) == 1 else f"{len(run.replaced)} photos"
+        say(f"{photos} had been replaced since: {names_of(run.replaced)}; inspected again.")
+    say(f"Report: {escape(str(report))}")
     return failed
 
 
@@ -234,7 +260,7 @@ def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
     kinds: Counter[str | bool] = Counter()
     contradictions = forced = 0
     for row in rows:
-        kinds["error" if "error" in row else bool(row["pred_label"])] += 1
+        kinds["error" if "error" in row else bool(row.get("pred_label"))] += 1
         contradictions += bool(row.get("contradiction"))
         forced += bool(row.get("answer_forced"))
     say(

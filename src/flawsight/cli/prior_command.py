@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ..errors import CalibrationError, SettingsError
 from . import options
-from .shell import console, explained, progress_bar, say
+from .shell import console, explained, progress_bar, say, say_left_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,9 +49,11 @@ def prior(
                 "measure another, and use it with inspect --prior FILE."
             )
         from ..io.files import check_writable, write_atomically
-        from ..io.images import find_images
+        from ..io.find_images import search_images
 
-        images = find_images(photos)
+        found = search_images(photos)
+        images = list(found.images)
+        say_left_out(found.left_out)
         if out is not None:
             check_writable(out)
         # At the aspect at which preset default sees images.

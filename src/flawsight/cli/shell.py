@@ -1,8 +1,11 @@
 """What all verbs share: consoles, errors, progress bars, tables and memory."""
 
 import ctypes
+import io
+import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +29,8 @@ from ..errors import FlawsightError
 console = Console()
 errors = Console(stderr=True)
 
+# How many files a line of many names.
+_NAMED = 3
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _KEPT_BYTES = 512 << 20
 
@@ -61,6 +66,18 @@ def say_warned(rows: Iterable[dict[str, Any]]) -> None:
         say(f"[yellow]{warned} photos have warnings[/]; the report shows them.")
 
 
+def names_of(paths: Sequence[str]) -> str:
+    """Return the names of the first few files, for a line of `say`."""
+    names = [os.path.basename(path.rstrip("/")) + "/" * path.endswith("/") for path in paths]
+    return escape(", ".join(names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
+
+
+def say_left_out(left_out: Mapping[str, Sequence[str]], where: Console = console) -> None:
+    """Print how many files are left out for which reason, with the names of the first few."""
+    for reason, files in left_out.items():
+        say(f"Left out: {len(files)} {escape(reason)} ({names_of(files)}).", where)
+
+
 @contextmanager
 def progress_bar(
     what: str, total: int | None = None, done: int = 0
@@ -89,6 +106,13 @@ def print_counts(
     table.add_section()
     table.add_row("all", *[""] * (len(names) - 1), *totals)
     console.print(table)
+
+
+def escape_what_the_console_lacks() -> None:
+    """Print a character that the console's encoding lacks as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def keep_freed_memory() -> None:

@@ -13,9 +13,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..data.dataset import Dataset, Sample
 from ..errors import FlawsightError, RunFolderError
+from ..io.file_stamp import FileStamp
 from ..io.files import write_atomically
 from ..runs.folder import RunFolder
 from ..runs.read import Row, Truth, read_description, read_rows, read_truth
@@ -74,18 +76,20 @@ def run_detector(
         FlawsightError: if the detector cannot continue; finished images are kept.
     """
     folder = _write_truth(out, dataset) / _folder_name(detector.name)
-    run = RunFolder(folder, {**detector.about(), "detector": detector.name})
-    missing = [s.image for s in dataset.samples if str(s.image) not in run.finished]
+    images = [sample.image for sample in dataset.samples]
+    run = RunFolder(folder, {**detector.about(), "detector": detector.name}, images=images)
+    missing = [image for image in images if str(image) not in run.finished]
     for start in range(0, len(missing), detector.batch_size):
         batch = missing[start : start + detector.batch_size]
-        for image, outcome in zip(batch, detector.predict(batch), strict=True):
+        stamps = [_stamp(image) for image in batch]
+        for image, stamp, outcome in zip(batch, stamps, detector.predict(batch), strict=True):
             if isinstance(outcome, FlawsightError):
                 on_row(run.add_error(str(image), outcome))
             elif outcome.pred_score is not None and not math.isfinite(outcome.pred_score):
                 error = RunFolderError(f"{detector.name} gave the score {outcome.pred_score}.")
                 on_row(run.add_error(str(image), error))
             else:
-                on_row(_add(run, image, outcome))
+                on_row(_add(run, image, stamp, outcome))
     return DetectorRun(dataset.name, detector.name, folder, dataset.samples, dataset.root)
 
 
@@ -133,15 +137,27 @@ def _samples(truth: Truth, folder: Path) -> tuple[Sample, ...]:
         ) from error
 
 
-def _add(run: RunFolder, image: Path, prediction: Prediction) -> Row:
-    row = prediction.details | {
-        "image": str(image),
-        "pred_score": prediction.pred_score,
-        "pred_label": prediction.pred_label,
-        "explanation": prediction.explanation,
-        "contradiction": prediction.contradiction,
-        "seconds": round(prediction.seconds, 4),
-    }
+def _stamp(image: Path) -> dict[str, Any]:
+    """Return the row's field "file", as it was before the detector read it."""
+    try:
+        return {"file": FileStamp.of_file(image).to_json()}
+    except OSError:
+        return {}
+
+
+def _add(run: RunFolder, image: Path, stamp: dict[str, Any], prediction: Prediction) -> Row:
+    row = (
+        prediction.details
+        | stamp
+        | {
+            "image": str(image),
+            "pred_score": prediction.pred_score,
+            "pred_label": prediction.pred_label,
+            "explanation": prediction.explanation,
+            "contradiction": prediction.contradiction,
+            "seconds": round(prediction.seconds, 4),
+        }
+    )
     maps = {} if prediction.anomaly_map is None else {"anomaly_map": prediction.anomaly_map}
     return run.add_row(row, maps | prediction.arrays)
 

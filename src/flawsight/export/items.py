@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ExportError, RunFolderError
 from ..inspection import FloatArray
+from ..io.file_stamp import was_replaced
 from ..runs.read import Row, holds_run, read_array, read_rows
 from ..runs.relabel import rows_by_threshold
 
@@ -25,7 +26,7 @@ class Item:
         pred_label: True for a defect; None from a detector without verdicts.
         pred_score: higher for a defect; None from a detector without scores.
         explanation: the reasoning, maybe empty.
-        row: of the run.
+        row: of the run; only its image if there is an error.
         run: the run folder.
     """
 
@@ -138,6 +139,8 @@ def _item(row: Row, run: Path, root: Path, photos: Path) -> Item:
     is_score = score is None or (isinstance(score, int | float) and math.isfinite(score))
     if error is None and not (isinstance(label, bool | None) and is_score):
         error = "This row is damaged: its pred_label or pred_score has a wrong type."
+    if error is None and was_replaced(row, photos / name):
+        error = f"{photos / name} has been replaced since it was inspected; inspect it again."
     return Item(
         image=row["image"],
         photo=photos / name,
@@ -146,6 +149,6 @@ def _item(row: Row, run: Path, root: Path, photos: Path) -> Item:
         pred_label=label if error is None else None,
         pred_score=score if error is None else None,
         explanation=str(row.get("explanation") or ""),
-        row=row,
+        row=row if error is None else {"image": row["image"]},
         run=run,
     )

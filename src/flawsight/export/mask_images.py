@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..io.files import portable_name
 from ..real.regions import Mask, mask_of
 from .export_regions import pixel_threshold
 from .items import Item, Source
@@ -19,7 +20,10 @@ class MasksWriter:
 
     def add(self, item: Item) -> None:
         """Write the mask of an image."""
-        save_mask(mask_of(item.anomaly_map(), self._threshold), self._out / f"{item.name}.png")
+        save_mask(
+            mask_of(item.anomaly_map(), self._threshold),
+            self._out / portable_name(item.name, ".png"),
+        )
 
     def finish(self) -> None:
         """Nothing is left to write."""

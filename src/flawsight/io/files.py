@@ -3,21 +3,41 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import RunFolderError
 
+_LONGEST = 255  # bytes of a file's name, on most file systems
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
+
+
+# Of the names of `write_atomically`: .NAME.PID
+TEMPORARY = re.compile(r"\..+\.\d+")
+
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all. Only `sync_files` makes sure that a power cut keeps it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until files and their names are on the disk."""
+    paths = list(paths)
+    for path in [*paths, *{path.parent for path in paths}]:
+        if os.name == "nt" and path.is_dir():
+            continue  # Windows opens no folder
+        descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -52,4 +72,23 @@ def check_writable(path: Path) -> None:
 def slug(image: str) -> str:
     """Return a file name for an image's results: readable, and distinct for distinct paths."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
-    return f"{readable}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    # Names need not be valid text: POSIX gives single bytes as surrogates, Windows any surrogate.
+    return f"{readable}-{hashlib.sha256(image.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
+def portable_name(name: str, suffix: str) -> str:
+    """Return a relative path with a suffix added, for any operating system.
+
+    A part of it that is too long, or that Windows reserves or shortens (aux.png, a dot or blank at
+    the end), becomes its `slug`.
+    """
+    *folders, file = name.split("/")
+    named = (slug(part) if _is_odd(part, part) else part for part in folders)
+    return "/".join([*named, f"{slug(file) if _is_odd(file, file + suffix) else file}{suffix}"])
+
+
+def _is_odd(part: str, name: str) -> bool:
+    too_long = len(name.encode(errors="surrogatepass")) > _LONGEST
+    return (
+        too_long or part.partition(".")[0].strip().lower() in _RESERVED or name[-1:] in (".", " ")
+    )

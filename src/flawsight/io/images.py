@@ -1,12 +1,10 @@
-"""Paths → image files → upright RGB images, from any format and pixel type."""
+"""Image files → upright RGB images, from any format and pixel type."""
 
-import glob
 import io
 import math
-import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +15,14 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import FlawsightError, ImageError
 from .colour_profile import to_srgb
+from .heif import readable_heif_suffixes
 from .pages import choose_page, settle_tiff_exif, turn_of
 from .pixel_scale import is_wide_grey, to_8_bits, wide_colour, wide_colour_bits, wide_grey
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff",
+    ".webp",
+} | readable_heif_suffixes()  # fmt: skip
 MAX_PIXELS = 200_000_000
 MAX_ASPECT = 100
 # Of 255: a photo that varies by less than 2 % of the scale shows nothing.
@@ -29,51 +31,6 @@ SMALL = 32  # pixels of the short side, near the number of image tokens along it
 _SAMPLES = 64  # pixels of each side that are looked at first
 # The formats of the suffixes. Others are unsafe for untrusted files: EPS starts Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-
-
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the absolute paths of all images of files, folders (recursively) and globs.
-
-    A file may have any suffix. In folders, hidden files and the masks of data sets, which are in
-    ground_truth/, are skipped. The order is that of `paths`, sorted within each folder or glob,
-    without repetitions.
-
-    Raises:
-        ImageError: if a path does not exist or holds no image.
-    """
-    found: dict[Path, Path] = {}
-    for given in paths:
-        # os.path accepts names that make pathlib raise: "~backup.png", or one that is too long.
-        path = Path(os.path.expanduser(given))
-        if os.path.isfile(path):
-            matches = [path]
-        elif os.path.isdir(path):
-            matches = _images_below(path)
-            if not matches:
-                raise ImageError(f"{given} holds no image ({', '.join(sorted(SUFFIXES))}).")
-        else:
-            hits = [Path(hit) for hit in glob.glob(str(path), recursive=True)]
-            matches = [hit for hit in hits if hit.is_file() and hit.suffix.lower() in SUFFIXES]
-            matches += [image for hit in hits if hit.is_dir() for image in _images_below(hit)]
-            matches.sort()
-            if not matches:
-                raise ImageError(f"There is no image at {given}. Give files, folders or globs.")
-        for match in matches:
-            found.setdefault(match.parent.resolve() / match.name, match.absolute())
-    return list(found.values())
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(
-            part.startswith(".") or part == "ground_truth"
-            for part in path.relative_to(folder).parts
-        )
-    )
 
 
 @dataclass(frozen=True)

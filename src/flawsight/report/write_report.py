@@ -19,12 +19,13 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
-from ..errors import ArrayDeletedError, FlawsightError
+from ..errors import ArrayDeletedError, FlawsightError, ImageError, RunFolderError
 from ..inspection import FloatArray
+from ..io.file_stamp import was_replaced
 from ..io.files import slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
-from ..runs.read import Row, bit_depth_of, read_array, read_description, read_rows
+from ..runs.read import Row, bit_depth_of, path_in, read_array, read_description, read_rows
 from ..runs.relabel import rows_by_threshold
 from .view import View, summary_of, view_of
 
@@ -72,11 +73,14 @@ def write_report(
         inlined: list[View] = []
         for row in rows:
             label, thumb = labels.get(row["image"]), None
-            if "error" not in row and one_file:
-                thumb, view = _inline(folder, row, label, depth)
-                inlined.append(view)
-            elif "error" not in row:
-                thumb = _separate(folder, row, depth)
+            try:
+                if "error" not in row and one_file:
+                    thumb, view = _inline(folder, row, label, depth)
+                    inlined.append(view)
+                elif "error" not in row:
+                    thumb = _separate(folder, row, depth)
+            except RunFolderError as error:  # a file of it is damaged
+                row = {"image": row["image"], "error": str(error)}
             items.append(summary_of(row, slug(row["image"]), thumb, label))
         _shorten_names(items)
         path = folder / "report.html"
@@ -146,15 +150,20 @@ def _photo(folder: Path, row: Row, bit_depth: int | None) -> tuple[str | None, b
     Without a photo, as in runs of older versions and other programs, it is made from the original
     image; if that is gone, the overlay is used.
     """
-    path = row.get("photo") or f"photos/{slug(row['image'])}.jpg"
-    if (folder / path).exists():
-        return path, False
+    own = f"photos/{slug(row['image'])}.jpg"
+    for path in (row.get("photo", own), own):
+        if path_in(folder, path).exists():
+            return path, False
     try:
-        write_atomically(folder / path, encode_jpeg(read_image(row["image"], bit_depth), MAX_SIDE))
+        if was_replaced(row, row["image"]):
+            raise ImageError("The original has been replaced.")
+        original = read_image(row["image"], bit_depth)
+        write_atomically(folder / own, encode_jpeg(original, MAX_SIDE))
     except FlawsightError:
         overlay = row.get("overlay")
-        return (overlay, True) if overlay and (folder / overlay).exists() else (None, False)
-    return path, False
+        found = overlay is not None and path_in(folder, overlay).exists()
+        return (overlay, True) if found else (None, False)
+    return own, False
 
 
 def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
@@ -166,9 +175,14 @@ def _array(folder: Path, row: Row, name: str) -> FloatArray | None:
 
 def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:
     """Return an image as JPEG of at most `side` pixels, with the map over it."""
-    with Image.open(path) as image:
-        image.draft("RGB", (side, side))  # decodes a JPEG no larger than needed
-        small = image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (side, side))  # decodes a JPEG no larger than needed
+            small = image.convert("RGB")
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise RunFolderError(
+            f"Cannot read {path} ({error}); delete it, and write the report again."
+        ) from error
     small.thumbnail((side, side))
     return encode_jpeg(small if anomaly_map is None else draw_overlay(small, anomaly_map), side)
 
@@ -186,12 +200,13 @@ def _page(run: dict[str, Any], items: list[View], views: list[View]) -> str:
     static = files("flawsight.report") / "static"
     script = "\n".join((static / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     style = (static / "viewer.css").read_text(encoding="utf-8")
-    model = run.get("model", {})
+    model = run.get("model") or {}
+    model = model if isinstance(model, dict) else {"name": model}
     about = {
         "model": model.get("name") or run.get("detector"),
         "sha256": model.get("sha256"),
-        "created": run["created"],
-        "version": run["versions"]["flawsight"],
+        "created": run.get("created", "date unknown"),
+        "version": (run.get("versions") or {}).get("flawsight", "?"),
         "threshold": run.get("threshold"),
         "false_alarm_rate": (run.get("calibration") or {}).get("false_alarm_rate"),
         "views": VIEWS,

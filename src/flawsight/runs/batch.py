@@ -1,11 +1,12 @@
 """Inspect the images that a run lacks, in batches."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from ..errors import FlawsightError
+from ..errors import FlawsightError, ImageError
 from ..inspector import Inspector, PreparedBatch, TracedBatch
 from ..io.overlap import overlapped
 from ..io.overlay import MAX_SIDE
@@ -28,6 +29,7 @@ def inspect_into(
     `on_row` is called in another thread.
 
     Raises:
+        ImageError: if the folder of an image has gone, as a share does whose connection is lost.
         ModelError: if the model is at fault.
         RunFolderError: if the run cannot be written.
     """
@@ -38,6 +40,12 @@ def inspect_into(
 
     def prepare(batch: list[str]) -> PreparedBatch:
         prepared = inspector.prepare(batch)
+        for path, read in zip(batch, prepared.images, strict=True):
+            if isinstance(read, ImageError) and _is_gone(os.path.dirname(path)):
+                raise ImageError(
+                    f"The folder {os.path.dirname(path)} is gone or empty: is its disk or share "
+                    "connected? Finished results are kept; run the same command again to resume."
+                ) from read
         settings = inspector.settings
         if inspector.generator is None and not settings.crops and not settings.guided_filter:
             for image in prepared.images:
@@ -47,11 +55,23 @@ def inspect_into(
 
     def write(traced: TracedBatch) -> None:
         located = inspector.localize(traced)
-        for image, (photo, outcome) in zip(traced.prepared.given, located, strict=True):
+        prepared = traced.prepared
+        for image, stamp, (photo, outcome) in zip(
+            prepared.given, prepared.stamps, located, strict=True
+        ):
             if isinstance(outcome, FlawsightError):
                 on_row(run.add_error(str(image), outcome))
             else:
                 assert photo is not None
-                on_row(run.add(outcome, photo))
+                on_row(run.add(outcome, photo, stamp))
 
     overlapped(batches, prepare, inspector.trace, write)
+
+
+def _is_gone(folder: str) -> bool:
+    """Whether a folder cannot be listed or is empty, like the mount point of a lost share."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True

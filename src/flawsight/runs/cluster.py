@@ -20,7 +20,8 @@ from ..errors import FlawsightError, ImageError, MissingExtraError, SettingsErro
 from ..inspection import Inspection
 from ..inspector import Inspector
 from ..io.files import slug
-from ..io.images import SUFFIXES, Photo, find_images, open_image, prepare_photo
+from ..io.find_images import find_images
+from ..io.images import SUFFIXES, Photo, open_image, prepare_photo
 from .describe import about_run, check_same, describe
 from .folder import encode_array
 from .parquet import ROWS, StorageFolder, open_filesystem, read_parquet_rows, rows_table

@@ -8,15 +8,17 @@
     overlays/*.png      the map over the photo, on one fixed colour scale
     photos/*.jpg        the photo, small: the report does not need the original
     report.html         the report; its files are in report/ if there are many images
+    run.lock, run.owner the lock of the process that writes to the folder, and who it is
 
-Files are written whole or not at all, and a row only after its files. No interruption loses a
-finished image. Rerun the same command to resume.
+Files are written whole or not at all, and a row only after its files are on the disk. No
+interruption loses a finished image. Rerun the same command to resume.
 """
 
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,15 @@ from PIL import Image
 
 from ..errors import FlawsightError, RunFolderError
 from ..inspection import FloatArray, Inspection
-from ..io.files import slug, write_atomically, writing_to
+from ..io.file_stamp import FileStamp
+from ..io.files import TEMPORARY, slug, sync_files, write_atomically, writing_to
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
 from .parquet import ROWS
 from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
 from .relabel import relabelled, with_verdicts_of
+from .row_check import DAMAGED
+from .run_lock import LOCK, OWNER, lock_run
 
 
 class RunFolder:
@@ -41,14 +46,24 @@ class RunFolder:
         about: what all rows of the run share, as JSON types; see `describe`.
         rank: of the process, if several share a run. The first must open it before the others.
             Each of those writes its rows into a file of its own until `merge`.
+        images: that are to be inspected. The rows of those whose files have other bytes now are
+            dropped; `replaced` lists them. `damaged` is the number of damaged rows, which are, too.
 
     Raises:
         RunFolderError: if the folder holds a run of another model or other settings, or other
-            files, or cannot be written.
+            files, is in use by another process, or cannot be written.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], rank: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        rank: int = 0,
+        images: Iterable[str | Path] = (),
+    ) -> None:
         self.folder = folder
+        self.replaced: list[str] = []
+        self.damaged = 0
         self._rows = folder / (f"inspections.rank-{rank}.jsonl" if rank else "inspections.jsonl")
         self.relabelled = 0
         about = old = resumed = about_run(about)
@@ -63,31 +78,59 @@ class RunFolder:
                 old = read_description(folder)
                 resumed = with_verdicts_of(old, about)
                 check_same(folder, resumed, about)
-            elif any(folder.iterdir()):
+            elif any(map(_is_of_others, folder.iterdir())):
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
-            else:
+            if rank == 0:
+                self._lock = lock_run(folder)
+                _remove_temporaries(folder)
+            if not description.exists():
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
+                sync_files([description])
             for name in (*ARRAY_FOLDERS.values(), "overlays", "photos"):
                 (folder / name).mkdir(exist_ok=True)
+        rows = read_rows(folder)
         if rank == 0:
             # Drops a torn last line, and failed images, which are tried again.
-            rows = [row for row in read_rows(folder) if "error" not in row]
+            self.damaged = sum(row.get("error", "").startswith(DAMAGED) for row in rows)
+            rows = [row for row in rows if "error" not in row]
+            rows = self._of_todays_files(rows, set(map(str, images)))
             labelled = relabelled(folder, rows, resumed, old)
             self.relabelled = sum(a != b for a, b in zip(rows, labelled, strict=True))
             self._rewrite(labelled)
+            rows = labelled
             if resumed != old:
                 with writing_to(folder):
                     write_atomically(description, (json.dumps(resumed, indent=2) + "\n").encode())
-        self.finished = {row["image"] for row in read_rows(folder)}
+        self.finished = {row["image"] for row in rows}
 
-    def add(self, inspection: Inspection, photo: Image.Image) -> Row:
-        """Write the inspection of an image file and its RGB photo, and return its row."""
+    def _of_todays_files(self, rows: list[Row], images: set[str]) -> list[Row]:
+        kept = []
+        for row in rows:
+            if row["image"] in images and "file" in row:
+                with suppress(OSError, ValueError):  # there is no such file
+                    stamp = FileStamp(**row["file"]).current(row["image"])
+                    if stamp is None:
+                        self.replaced.append(row["image"])
+                        continue
+                    row = row | {"file": stamp.to_json()}
+            kept.append(row)
+        return kept
+
+    def add(
+        self, inspection: Inspection, photo: Image.Image, stamp: FileStamp | None = None
+    ) -> Row:
+        """Write the inspection of an image file and its RGB photo, and return its row.
+
+        `stamp` is that of the file, None if it is not known.
+        """
         assert inspection.image is not None
         stem = slug(inspection.image)
         png = io.BytesIO()
         draw_overlay(photo, inspection.anomaly_map).save(png, "PNG", compress_level=3)
         files = {"overlay": f"overlays/{stem}.png", "photo": f"photos/{stem}.jpg"}
         row = inspection.to_json() | files
+        if stamp is not None:
+            row["file"] = stamp.to_json()
         with writing_to(self.folder):
             write_atomically(self.folder / row["overlay"], png.getbuffer())
             write_atomically(self.folder / row["photo"], encode_jpeg(photo, MAX_SIDE))
@@ -103,6 +146,8 @@ class RunFolder:
             for name, array in arrays.items():
                 row = row | {name: f"{ARRAY_FOLDERS[name]}/{slug(row['image'])}.npz"}
                 write_atomically(self.folder / row[name], encode_array(name, array))
+            names = {*ARRAY_FOLDERS, "overlay", "photo"} & row.keys()
+            sync_files(self.folder / row[name] for name in names)
             self._append(row)
         return row
 
@@ -116,9 +161,11 @@ class RunFolder:
         # A killed merge leaves the same rows in two files.
         lines = [json.dumps(row) + "\n" for row in {row["image"]: row for row in rows}.values()]
         with writing_to(self.folder):
-            write_atomically(self.folder / "inspections.jsonl", "".join(lines).encode())
-            for path in rank_files(self.folder):
-                path.unlink()
+            path = self.folder / "inspections.jsonl"
+            write_atomically(path, "".join(lines).encode())
+            sync_files([path])
+            for rank_file in rank_files(self.folder):
+                rank_file.unlink()
 
     def add_error(self, image: str, error: FlawsightError) -> Row:
         """Write the row of an image that failed, and return it."""
@@ -131,6 +178,22 @@ class RunFolder:
         with self._rows.open("ab", buffering=0) as file:
             file.write((json.dumps(row) + "\n").encode())
             os.fsync(file.fileno())
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether a file is none that a run killed at its start leaves."""
+    if path.is_dir():
+        return path.name not in (*ARRAY_FOLDERS.values(), "overlays", "photos") or any(
+            path.iterdir()
+        )
+    return path.name not in (LOCK, OWNER) and not TEMPORARY.fullmatch(path.name)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of a killed process."""
+    for parent, _, names in os.walk(folder):
+        for name in filter(TEMPORARY.fullmatch, names):
+            os.unlink(os.path.join(parent, name))
 
 
 def encode_array(name: str, array: FloatArray) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ..errors import MissingExtraError, RunFolderError, SettingsError
+from .row_check import DAMAGED, parse_row
 
 ROWS = "rows"
 # The fields that can be queried without parsing the rows, in Arrow's types.
@@ -99,8 +100,12 @@ def read_parquet_rows(folder: StorageFolder, repair: bool = False) -> Iterator[d
             if repair:
                 folder.filesystem.delete_file(path)
             continue
-        for row in map(json.loads, rows["row"].to_pylist()):
-            if "error" in row:
+        for number, line in enumerate(rows["row"].to_pylist(), start=1):
+            row = parse_row(line or "")
+            if row is None:
+                damaged = f"{PurePath(path).name}, row {number}"
+                failed[damaged] = {"image": damaged, "error": f"{DAMAGED}."}
+            elif "error" in row:
                 failed[row["image"]] = row
             elif row["image"] not in seen:
                 seen.add(row["image"])
@@ -115,7 +120,16 @@ def rows_table(rows: Sequence[dict[str, Any]]) -> Any:
     schema = pyarrow.schema(
         [(name, pyarrow.type_for_alias(kind)) for name, kind in _FIELDS.items()]
     )
-    return pyarrow.Table.from_pylist([row | {"row": json.dumps(row)} for row in rows], schema)
+    whole = [_as_text(row) | {"row": json.dumps(row)} for row in rows]
+    return pyarrow.Table.from_pylist(whole, schema)
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, Any]:
+    """Escape what is no text in the fields of a row: a file's name may be of any bytes."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:

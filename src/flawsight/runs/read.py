@@ -4,6 +4,7 @@ A run written by version 0.1 is returned by today's names.
 """
 
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,19 @@ import numpy as np
 
 from ..errors import ArrayDeletedError, RunFolderError
 from ..inspection import FloatArray
-from ..mllm.contradiction import disagreements
 from .parquet import ROWS, StorageFolder, read_parquet_rows
+from .row_check import DAMAGED, parse_row
+from .row_check import Row as Row
 
 # Array of an inspection → the folder of its files, and its number of dimensions.
 ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps", "map_layers": "map_layers"}
 _DIMENSIONS = {"anomaly_map": 2, "token_maps": 3, "map_layers": 1}
-Row = dict[str, Any]
+_LARGEST_ARRAY = 4 << 30  # bytes
+# Types of what readers use of run.json, of `inspect` and of a bench; all may be missing.
+_DESCRIPTION: dict[str, Any] = {
+    "format": int, "created": str, "model": dict | str, "settings": dict, "versions": dict,
+    "threshold": int | float, "prior_sha256": str, "detector": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,17 @@ def read_description(folder: Path) -> dict[str, Any]:
         RunFolderError: if there is none, or it is damaged.
     """
     try:
-        description: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        description: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise ValueError("it is no JSON object")
+        for name, kinds in _DESCRIPTION.items():
+            if not isinstance(description.get(name), kinds | None):
+                raise ValueError(f"its {name} has a wrong type")
     except (OSError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"{folder} holds no readable run.json: {error}") from error
+        raise RunFolderError(
+            f"{folder} holds no readable run.json: {error}. Put a copy back, or choose another "
+            "run folder."
+        ) from error
     return description
 
 
@@ -64,14 +77,16 @@ def bit_depth_of(description: dict[str, Any]) -> int | None:
 def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
     """Return the rows in order; those of Parquet files first.
 
+    In place of a damaged row there is one with an "error": of its image if that can be read, else
+    of its line.
+
     Args:
         folder: of the run.
-        damaged_as_errors: return a row with an "error" in place of each damaged or torn one.
-            Otherwise a torn last line, left by a killed process, is passed over, and a damaged
-            line before it is refused.
+        damaged_as_errors: do so for a torn last line, too, which a killed process leaves, and
+            which is passed over otherwise.
 
     Raises:
-        RunFolderError: if a row is damaged.
+        RunFolderError: if a file cannot be read.
         MissingExtraError: if there are Parquet files, and no pyarrow.
     """
     rows: list[Row] = []
@@ -80,46 +95,22 @@ def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
     for path in [folder / "inspections.jsonl", *rank_files(folder)]:
         if path.exists():
             rows += _lines(path, damaged_as_errors)
-    return [upgraded_row(row) for row in rows]
+    return rows
 
 
-def _lines(path: Path, damaged_as_errors: bool) -> Iterator[Row]:
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
-        row = _parse(line)
+def _lines(path: Path, torn_as_error: bool) -> Iterator[Row]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"Cannot read {path}: {error.strerror or error}.") from error
+    *lines, last = content.split(b"\n")
+    for number, line in enumerate([*lines, last] if last else lines, start=1):
+        # A name that is not of UTF-8 is escaped in JSON: other bytes are damage.
+        row = parse_row(line.decode(errors="replace"))
         if row is not None:
             yield row
-        elif damaged_as_errors:
-            yield {"image": f"{path.name}, line {number}", "error": "This row is damaged."}
-        elif number < len(lines):
-            raise RunFolderError(
-                f"{path}, line {number} is damaged; delete the line, and run the same command "
-                "again to inspect its image again."
-            )
-
-
-def _parse(line: bytes) -> Row | None:
-    """Return a row; None if it is damaged: no JSON object, or one that names no image."""
-    try:
-        row = json.loads(line.decode(errors="replace"))
-    except ValueError:
-        return None
-    names_image = isinstance(row, dict) and isinstance(row.get("image"), str) and row["image"]
-    return row if names_image else None
-
-
-def upgraded_row(row: Row) -> Row:
-    """Bring a row to today's fields and return it. Those of 0.1 are read for one release."""
-    for field, old, new in (("tokens", "kept", "selected"), ("regions", "words", "phrases")):
-        parts = row.get(field)
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict) and old in part:
-                part[new] = part.pop(old)
-    verdict, answer = row.get("pred_label"), row.get("answer")
-    if "disagreements" not in row and isinstance(verdict, bool) and answer in ("Yes", "No"):
-        pairs = disagreements(verdict, answer, str(row.get("explanation") or ""))
-        row |= {"contradiction": bool(pairs), "disagreements": list(pairs)}
-    return row
+        elif number <= len(lines) or torn_as_error:
+            yield {"image": f"{path.name}, line {number}", "error": f"{DAMAGED}."}
 
 
 def rank_files(folder: Path) -> list[Path]:
@@ -142,9 +133,17 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
     """
     again = "inspect its image again into a new run folder."
     try:
-        with np.load(folder / row[name], allow_pickle=False) as arrays:
+        path = path_in(folder, row[name])
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(f"{name}.npy").file_size > _LARGEST_ARRAY:
+                raise ValueError("it is too large")
+        with np.load(path, allow_pickle=False) as arrays:
             array = np.asarray(arrays[name], dtype=np.float32)
-        if array.ndim != _DIMENSIONS[name]:
+        size = list(array.shape if name == "anomaly_map" else array.shape[:1])
+        expected = row.get("image_size") if name == "anomaly_map" else None
+        if name == "token_maps" and "tokens" in row:
+            expected = [len(row["tokens"])]
+        if array.ndim != _DIMENSIONS[name] or 0 in array.shape[1:] or expected not in (None, size):
             raise ValueError(f"it has the shape {array.shape}")
     except FileNotFoundError as error:
         raise ArrayDeletedError(
@@ -155,6 +154,22 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
             f"Cannot read the {name.replace('_', ' ')} {row[name]} of {folder} ({error}); {again}"
         ) from error
     return array
+
+
+def path_in(folder: Path, name: str) -> Path:
+    """Return the path of a file that a row names.
+
+    Raises:
+        RunFolderError: if it leads out of the folder, be it through a link.
+    """
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle
+        inside = False
+    if not inside:
+        raise RunFolderError(f"{name} of {folder} leads out of the run folder; remove the link.")
+    return path
 
 
 def read_truth(folder: Path) -> Truth | None:
@@ -168,8 +183,10 @@ def read_truth(folder: Path) -> Truth | None:
         return None
     try:
         header, *samples = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        if not all({"image", "label", "category"} <= sample.keys() for sample in samples):
-            raise ValueError("a line lacks its image, label or category")
-        return Truth(header["dataset"], header["root"], tuple(samples))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        for sample in samples:
+            texts = (sample["image"], sample["category"])
+            if not all(isinstance(text, str) for text in texts) or sample["label"] not in (0, 1):
+                raise ValueError("the image, label or category of a line has a wrong type")
+        return Truth(str(header["dataset"]), str(header["root"]), tuple(samples))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(f"{path} is damaged: {error}. Run the bench again.") from error

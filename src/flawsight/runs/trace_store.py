@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..inspection import Crop, Trace
+from ..io.file_stamp import FileStamp
 from ..io.files import slug, write_atomically
 from ..mllm.load import MLLM
 from ..refine.attention_prior import AttentionPrior
@@ -35,14 +36,17 @@ class TraceFolder:
         key = json.dumps([*model, settings.generation()])
         self.folder = root / hashlib.sha256(key.encode()).hexdigest()[:16]
 
-    def load(self, image: str) -> Trace | None:
+    def load(self, image: str, stamp: FileStamp) -> Trace | None:
         """Return the trace of an image file; None if there is none or it is damaged."""
-        return load_trace(self.folder / f"{slug(image)}.npz")
+        return load_trace(self._file(image, stamp))
 
-    def save(self, image: str, trace: Trace) -> None:
+    def save(self, image: str, stamp: FileStamp, trace: Trace) -> None:
         """Write the trace of an image file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_trace(self.folder / f"{slug(image)}.npz", trace)
+        save_trace(self._file(image, stamp), trace)
+
+    def _file(self, image: str, stamp: FileStamp) -> Path:
+        return self.folder / f"{slug(image)}-{stamp.bytes}-{stamp.crc32}.npz"
 
 
 def save_trace(path: Path, trace: Trace) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Dialect, Float, Index, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from ..runs.read import upgraded_row
+from ..runs.row_check import upgraded_row
 
 
 class Base(DeclarativeBase):
@@ -29,7 +29,8 @@ class InspectionRow(Base):
     """One inspection. Its photo and arrays are in a folder named after its id.
 
     Attributes:
-        id: 12 hexadecimal digits of milliseconds and 20 random ones, so ids sort by time.
+        id: 12 hexadecimal digits, of the milliseconds since 1970 but above those of all earlier
+            rows, and 20 random ones. So ids sort by insertion, even if the clock is set back.
         created_ms: milliseconds since 1970, UTC. A number, because SQLite has no time zones.
         content: `Inspection.to_json`, with the model's name and hash.
         true_label: set by a reviewer, True for defective; None before.

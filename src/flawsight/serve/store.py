@@ -13,7 +13,7 @@ from typing import Any
 
 import alembic.command
 import alembic.config
-from sqlalchemy import ColumnElement, Engine, create_engine, event, select, text
+from sqlalchemy import ColumnElement, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import sessionmaker
@@ -94,9 +94,10 @@ class Store:
         """
         self.check_presence()
         now = time.time_ns() // 1_000_000
+        first = max(now, self._last_number() + 1)
         rows = [
             InspectionRow(
-                id=f"{now:012x}{secrets.token_hex(10)}",
+                id=f"{number:012x}{secrets.token_hex(10)}",
                 created_ms=now,
                 name=new.name,
                 product=new.product,
@@ -105,7 +106,7 @@ class Store:
                 pred_score=new.content["pred_score"],
                 content=_storable(new.content),
             )
-            for new in inspections
+            for number, new in enumerate(inspections, start=first)
         ]
         # A failed commit leaves the files: if only its reply was lost, the row exists. `sweep`
         # removes files without a row.
@@ -116,6 +117,12 @@ class Store:
                 session.add_all(rows)
         self.check_presence()
         return rows
+
+    def _last_number(self) -> int:
+        """Return what the newest id begins with; −1 if the store is empty."""
+        with explained(), self._session() as session:
+            newest = session.scalar(select(func.max(InspectionRow.id)))
+        return -1 if newest is None else int(newest[:12], 16)
 
     def get(self, id: str) -> InspectionRow | None:
         """Return an inspection, or None."""

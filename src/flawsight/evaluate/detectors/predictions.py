@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from ...errors import DetectorError, FlawsightError
 from ...inspection import FloatArray
+from ...io.file_stamp import was_replaced
 from .protocol import Prediction, each
 
 FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
@@ -43,7 +44,9 @@ class PredictionsDetector:
             raise DetectorError(f"{folder} holds no predictions: none of {', '.join(FILES)}.")
         try:
             content = file.read_bytes()
-            rows = _parse(content.decode("utf-8-sig"), file)
+            # A torn last line of JSON may end within a character.
+            errors = "strict" if file.suffix == ".csv" else "replace"
+            rows = _parse(content.decode("utf-8-sig", errors), file)
         except (OSError, UnicodeDecodeError) as error:
             raise DetectorError(f"Cannot read {file}: {error}") from error
         self._sha256 = hashlib.sha256(content).hexdigest()
@@ -63,6 +66,10 @@ class PredictionsDetector:
         row = self._find(image)
         if row.get("error"):
             raise DetectorError(f"{self.name} failed on {image}: {row['error']}")
+        if row["image"] == str(image.absolute()) and was_replaced(row, image):
+            raise DetectorError(
+                f"{image} has been replaced since {self.name} inspected it; inspect it again."
+            )
         anomaly_map = None
         if row.get("anomaly_map"):
             if not isinstance(row["anomaly_map"], str):
@@ -106,7 +113,7 @@ def _parse(text: str, file: Path) -> list[Row]:
             try:
                 if line.strip():
                     rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 # A killed process leaves a partial last line.
                 if number < len(lines):
                     raise DetectorError(f"{file}, line {number} is not JSON: {error}") from error
