@@ -54,8 +54,7 @@ class PreparedBatch:
         images: the N upright RGB images, or the error in the place of each that failed.
         stamps: of the N files; None of an image in memory, or that failed.
         sizes: of those that did not, (height, width) in pixels.
-        warnings: of the same, what their readers warn of.
-        stored: of the same, the trace that the store holds, or None.
+        warnings, stored: of the same, what their readers warn of, and the stored trace or None.
         prompts: of those without a stored trace; None if there are none.
     """
 
@@ -134,9 +133,8 @@ class Inspector:
             prior_sha256 = None if self.prior is None else self.prior.sha256
             self.calibration.check(mllm.sha256, settings.to_json(), prior_sha256)
             threshold = self.calibration.threshold(category)
-            region_threshold = self.calibration.region_threshold(category)
-            if region_threshold is not None:
-                settings = replace(settings, region_threshold=region_threshold)
+            if (calibrated := self.calibration.region_threshold(category)) is not None:
+                settings = replace(settings, region_threshold=calibrated)
         self.settings = settings
         self.region_rule = rule_of(settings, calibrated=settings is not self.given_settings)
         self.threshold = settings.threshold if threshold is None else threshold
@@ -172,8 +170,8 @@ class Inspector:
         Raises:
             CalibrationError: if the calibration is of another model or other settings.
             ModelError: if the model or its attention prior cannot be loaded.
-            SettingsError: if there is no such preset, device or dtype, `batch_size` is below 1,
-                `threshold` outside [0, 1], or a prior is given that the settings do not use.
+            SettingsError: as `Inspector`, if there is no such preset, device or dtype, or if a
+                prior is given that the settings do not use.
         """
         if isinstance(settings, str):
             settings = preset(settings)
@@ -222,8 +220,8 @@ class Inspector:
                     raise outcome
                 inspections.append(outcome)
 
-        size = self.batch_size
-        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        starts = range(0, len(images), self.batch_size)
+        batches = [images[start : start + self.batch_size] for start in starts]
         overlapped(batches, self.prepare, self.trace, keep)
         return inspections
 
@@ -265,10 +263,9 @@ class Inspector:
     def _photo(self, image: ImageLike) -> tuple[Photo, FileStamp | None]:
         if isinstance(image, Photo):
             return image, None
-        depth = self.settings.bit_depth
         if isinstance(image, str | Path):
-            return read_stamped(image, depth)
-        return prepare_photo(image, bit_depth=depth), None
+            return read_stamped(image, self.settings.bit_depth)
+        return prepare_photo(image, bit_depth=self.settings.bit_depth), None
 
     def trace(self, prepared: PreparedBatch) -> TracedBatch:
         """Ask the model about a batch, and trace its responses.
