@@ -71,7 +71,9 @@ def check(answer: bytes, sent: bytes) -> int:
     if status(answer) >= 400:
         assert b"application/json" in headers.lower(), (answer, sent[:300])
         assert b"content-security-policy" in headers.lower()
-        parsed = json.loads(body)
+        length = re.search(rb"content-length: (\d+)", headers.lower())
+        # Behind it may be an answer to what is left of a request that says it is shorter.
+        parsed = json.loads(body[: int(length[1])] if length else body)
         assert "error" in parsed or parsed["results"][0]["error"]["message"]
     assert status(answer) < 500, (answer, sent[:300])
     return status(answer)
@@ -195,7 +197,7 @@ def test_bodies_that_drip_deny_nobody(tmp_path: Path) -> None:
             connection.sendall(body[5:6])
         assert status(exchange(port, get("/healthz"))) == 200
         assert status(exchange(port, head(body), body)) == 200
-        with socket.create_connection(("127.0.0.1", port), timeout=9) as last:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as last:
             last.sendall(head(body) + body[:5])
             assert status(read(last)) == 408
 

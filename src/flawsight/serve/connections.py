@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections import Counter
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -98,7 +99,8 @@ class BoundedProtocol(H11Protocol):
             "Content-Length": str(len(body)),
             "Connection": "close",
         }
-        response = h11.Response(status_code=status, headers=list(headers.items()))
+        reason = HTTPStatus(status).phrase
+        response = h11.Response(status_code=status, headers=list(headers.items()), reason=reason)
         try:
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
