@@ -73,8 +73,8 @@ def confusion(
     """Count (n,) verdicts by (n,) labels, True for a defect; None is an image without a verdict."""
     pairs = list(zip(labels, verdicts, strict=True))
     cells = [(True, True), (False, True), (True, False), (False, False)]
-    hits, alarms, missed, passed = (pairs.count(cell) for cell in cells)
-    return Confusion(hits, alarms, missed, passed, failed)
+    true_positives, false_positives, false_negatives, true_negatives = map(pairs.count, cells)
+    return Confusion(true_positives, false_positives, false_negatives, true_negatives, failed)
 
 
 def suggested_threshold(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
