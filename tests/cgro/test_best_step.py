@@ -86,12 +86,13 @@ def test_an_image_without_an_answer_ranks_at_the_wrong_end() -> None:
     assert gain(answered, silent).value == -1
 
 
-def test_metrics_hold_the_interval_and_the_share_in_form() -> None:
+def test_metrics_hold_the_interval_and_what_becomes_of_the_language() -> None:
     found = noisy(1.0, 5)
     found[0] = found[0]._replace(text="<think>A dent.</think><answer>Yes</answer>")
     metrics = validation_metrics(found)
     assert metrics["image_auroc_low"] < pairwise(found) < metrics["image_auroc_high"]
     assert metrics["format"] == 1 / 80
+    assert metrics["distinct"] == 2 / 80
 
 
 def test_what_is_written_is_read_and_decides(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from flawsight.metrics.ranking import (
     counts_of,
     f1_max,
 )
-from flawsight.metrics.text_overlap import repeats_itself, rouge_l, sbert
+from flawsight.metrics.text_overlap import rouge_l, sbert
 from helpers.error_bounds import (
     aupro_error,
     auroc_error,
@@ -399,16 +399,3 @@ def test_a_missing_package_is_named(
 def test_a_folder_without_a_sentence_model(tmp_path: Any) -> None:
     with pytest.raises(ModelError, match="Cannot load the sentence model"):
         sbert(["a"], ["b"], str(tmp_path))
-
-
-@given(words=st.lists(st.sampled_from("abc"), max_size=12), length=st.integers(1, 5))
-def test_a_repeated_phrase_is_found_wherever_it_is(words: list[str], length: int) -> None:
-    text = ", ".join(words).upper() + "."
-    runs = [" ".join(words[i : i + length]) for i in range(len(words)) if i + length <= len(words)]
-    assert repeats_itself(text, length) == any(runs.count(run) > 1 for run in runs)
-
-
-def test_what_a_decaying_policy_writes_repeats_itself() -> None:
-    assert repeats_itself("A bright pit in the center and a bright pit in the center.")
-    assert not repeats_itself("A bright pit in the center and a dark one in the lower left.")
-    assert not repeats_itself("")

@@ -18,7 +18,6 @@ from ..io.images import read_image
 from ..io.overlay import draw_overlay
 from ..metrics.bootstrap import interval
 from ..metrics.ranking import auroc, counts_of
-from ..metrics.text_overlap import repeats_itself
 from .best_step import Outcome, auroc_draws, ranked
 from .policy import merged
 from .rewards import format_reward
@@ -87,7 +86,7 @@ def validation_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:
     Returns:
         "image_auroc", with the ends "image_auroc_low" and "image_auroc_high" of its 95 % interval
         over resamples of the images, "balanced_accuracy", and the shares "answered", "format"
-        (R_fmt), "repeats" (see `repeats_itself`) and "contradictions".
+        (R_fmt), "distinct" (of the responses) and "contradictions".
     """
     labels, scores = ranked(outcomes)
     right = np.array([s is not None and bool(p) == bool(y) for y, s, p, *_ in outcomes])
@@ -99,7 +98,7 @@ def validation_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "balanced_accuracy": float(np.mean([right[labels == y].mean() for y in (False, True)])),
         "answered": float(np.mean([one.score is not None for one in outcomes])),
         "format": float(np.mean([format_reward(one.text) for one in outcomes])),
-        "repeats": float(np.mean([repeats_itself(one.text) for one in outcomes])),
+        "distinct": len({one.text for one in outcomes}) / len(outcomes),
         "contradictions": float(np.mean([one.contradicts for one in outcomes])),
     }
 

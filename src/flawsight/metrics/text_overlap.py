@@ -1,6 +1,5 @@
-"""Overlap of texts: with a reference in words (ROUGE-L) and meaning (SBERT), or with themselves."""
+"""Similarity of an explanation to a reference text: of words (ROUGE-L) and meaning (SBERT)."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,13 +10,6 @@ from numpy.typing import NDArray
 from ..errors import MissingExtraError, ModelError
 
 Array = NDArray[np.float64]
-
-
-def repeats_itself(text: str, length: int = 4) -> bool:
-    """Return whether a text says the same `length` words in a row twice, whatever their case."""
-    words = re.findall(r"\w+", text.lower())
-    runs = [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
-    return len(set(runs)) < len(runs)
 
 
 def rouge_scorer() -> Any:
