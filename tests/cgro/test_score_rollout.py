@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flawsight.cgro.score_rollout import score_text, score_trace
+from flawsight.cgro.score_rollout import in_agreement, score_text, score_trace
 from flawsight.cgro.train_settings import Consistency
 from flawsight.inspection import Trace
 from flawsight.settings import Settings
@@ -88,6 +88,27 @@ def test_one_token_or_no_answer_has_nothing_to_compare(label: bool) -> None:
     assert math.isnan(endless.agreement)
     empty = score_trace(trace_of(["<answer>Yes</answer>", ""]), label, Settings(), Consistency())
     assert (empty.consistency, empty.top) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "answer", "format_reward"),
+    [
+        ("There is a dent in the center.", "Yes", 1),
+        ("There is a dent in the center.", "No", 0),
+        ("There is nothing wrong.", "No", 1),
+        ("There is nothing wrong.", "Yes", 0),
+        ("Here one sees a lid.", "No", 1),
+    ],
+)
+def test_a_reasoning_against_the_answer_earns_no_format(
+    reasoning: str, answer: str, format_reward: int
+) -> None:
+    text = f"<think>{reasoning}</think><answer>{answer}</answer>"
+    before = score_text(text, True)
+    after = in_agreement(before, text)
+    assert before.format == 1
+    assert (after.format, after.accuracy) == (format_reward, before.accuracy)
+    assert in_agreement(score_text("no answer", True), "no answer").total == 0
 
 
 def test_text_alone_earns_format_and_accuracy() -> None:

@@ -25,7 +25,7 @@ from .loss import candidate_means, token_losses
 from .policy import merged, trainable_parameters
 from .rewards import group_advantages
 from .rollouts import Rollout, sample, uniforms
-from .score_rollout import Score, score_text, score_trace
+from .score_rollout import Score, in_agreement, score_text, score_trace
 from .served_policy import ServedPolicy
 from .shard import gathered, shard, whole
 from .shared_prompt import CandidateForward, Completions, Sharing
@@ -228,14 +228,21 @@ class Learner:
     def scores(self, rollout: Rollout, rows: Tensor | None) -> list[Score]:
         """Score a roll-out's candidates; without attention rows, by their text alone."""
         tokenizer = self.mllm.processor.tokenizer
+        texts = tokenizer.batch_decode(
+            rollout.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         if rows is None:
-            texts = tokenizer.batch_decode(
-                rollout.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            return [score_text(t, y) for t, y in zip(texts, rollout.labels, strict=True)]
+            found = [score_text(t, y) for t, y in zip(texts, rollout.labels, strict=True)]
+        else:
+            found = self._score_traces(rollout, rows)
+        if not self.settings.agreement:
+            return found
+        return [in_agreement(score, text) for score, text in zip(found, texts, strict=True)]
+
+    def _score_traces(self, rollout: Rollout, rows: Tensor) -> list[Score]:
         group = len(rollout.ids) // len(rollout.images)
         traces = cut_traces(
-            tokenizer,
+            self.mllm.processor.tokenizer,
             [grid for grid in rollout.prompts.grids for _ in range(group)],
             rollout.prompts.anomaly_tokens,
             rollout.ids,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import AnswerError
 from ..inspection import Trace
+from ..mllm.contradiction import contradicts
 from ..mllm.response import parse_response
 from ..real.token_selection import select
 from ..settings import Settings
@@ -53,6 +54,16 @@ def score_text(text: str, label: bool) -> Score:
     except AnswerError:
         answer = None
     return Score(format_reward(text), accuracy_reward(answer, label), 0.0)
+
+
+def in_agreement(score: Score, text: str) -> Score:
+    """Return the score, with R_fmt 0 if the reasoning claims the opposite of the answer [ours]."""
+    try:
+        response = parse_response(text)
+    except AnswerError:
+        return score
+    opposed = contradicts(text[slice(*response.reasoning)], response.answer)
+    return replace(score, format=0.0) if opposed else score
 
 
 def score_trace(trace: Trace, label: bool, settings: Settings, consistency: Consistency) -> Score:

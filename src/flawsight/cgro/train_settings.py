@@ -66,6 +66,9 @@ class TrainSettings(Consistency):
     reward: Literal["cgro", "r1"] = _setting(
         "cgro", "Rewards: cgro adds R_fmt, R_acc and R_cons; r1 leaves out R_cons."
     )
+    agreement: bool = _setting(
+        False, "R_fmt is 0 for a response whose reasoning claims the opposite of its answer."
+    )
     steps: int = _setting(500, "Number of weight updates.")
     images_per_step: int = _setting(16, "Images per update, over all processes.")
     candidates: int = _setting(8, "Responses sampled per image.")
@@ -219,6 +222,7 @@ TRAIN_PRESETS = {
             learning_rate=1e-3,
             # At 0.04, a quarter of the responses are alike after 60 steps (docs/log.md, 91).
             kl_weight=0.2,
+            agreement=True,
             defective_share=0.5,
             images_per_step=8,
             images_per_forward=8,
