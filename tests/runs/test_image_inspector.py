@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from flawsight.errors import RunFolderError
+from flawsight.io.file_stamp import stamp_of_bytes, was_replaced
 from flawsight.io.find_images import find_images
 from flawsight.runs.cluster import ImageInspector, fetch
+from flawsight.runs.parquet import StorageFolder, drop_rows, read_parquet_rows, rows_table
 from flawsight.runs.read import read_array, read_description, read_rows
 from flawsight.settings import PRESETS
 
@@ -40,7 +42,35 @@ def test_the_actor_writes_a_run_that_is_read_and_refuses_another(tmp_path: Path)
         else:
             found = read_array(out, rows[name], "anomaly_map")
             np.testing.assert_allclose(found, outcome.anomaly_map, atol=1e-3)
+            assert not was_replaced(rows[name], name)
     assert read_description(out)["settings"] == PRESETS["paper"].to_json()
     ImageInspector(out=str(out), settings=PRESETS["paper"], **options)
     with pytest.raises(RunFolderError, match="other settings"):
         ImageInspector(out=str(out), settings=PRESETS["default"], **options)
+
+
+def test_the_rows_of_replaced_files_are_dropped_from_parquet(tmp_path: Path) -> None:
+    photos = [tmp_path / f"{name}.png" for name in "abc"]
+    rows = []
+    for photo in photos:
+        photo.write_bytes(b"before")
+        stamp = stamp_of_bytes(b"before", photo.stat().st_mtime_ns)
+        rows.append({"image": str(photo), "pred_score": 0.5, "file": stamp.to_json()})
+    (tmp_path / "run/rows").mkdir(parents=True)
+    for number, part in enumerate((rows[:2], rows[2:])):
+        parquet.write_table(rows_table(part), tmp_path / f"run/rows/{number}.parquet")
+    folder = StorageFolder(str(tmp_path / "run"))
+    assert not any(map(was_replaced, rows, photos))
+    photos[1].write_bytes(b"after!")
+    assert [was_replaced(row, photo) for row, photo in zip(rows, photos, strict=True)] == [
+        False, True, False,
+    ]  # fmt: skip
+    drop_rows(folder, {str(photos[1])})
+    assert list(read_parquet_rows(folder)) == [rows[0], rows[2]]
+
+
+def test_a_name_that_is_no_text_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    row = {"image": "/photos/\udcff.png", "pred_score": 0.5}
+    parquet.write_table(rows_table([row]), tmp_path / "rows/0.parquet")
+    assert read_rows(tmp_path) == [row]

@@ -55,7 +55,7 @@ class FileStamp:
         state = os.stat(path)
         if state.st_size != self.bytes:
             return None
-        if (state.st_mtime_ns, state.st_ctime_ns) == (self.modified_ns, self.changed_ns):
+        if state.st_mtime_ns == self.modified_ns and self.changed_ns in (None, state.st_ctime_ns):
             return self
         now = self.of_file(path)
         return now if (now.bytes, now.crc32) == (self.bytes, self.crc32) else None
@@ -65,9 +65,9 @@ class FileStamp:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def stamp_of_bytes(content: bytes) -> FileStamp:
-    """Return the stamp of a content without times."""
-    return FileStamp(len(content), f"{zlib.crc32(content):08x}")
+def stamp_of_bytes(content: bytes, modified_ns: int | None = None) -> FileStamp:
+    """Return the stamp of a file with a content, as far as it is known."""
+    return FileStamp(len(content), f"{zlib.crc32(content):08x}", modified_ns)
 
 
 def was_replaced(row: dict[str, Any], path: str | Path) -> bool:

@@ -11,7 +11,7 @@ Its run folder may be on a disk or in a bucket:
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,13 +19,15 @@ from typing import Any
 from ..errors import FlawsightError, ImageError, MissingExtraError, SettingsError
 from ..inspection import Inspection
 from ..inspector import Inspector
-from ..io.files import slug
+from ..io.file_stamp import stamp_of_bytes, was_replaced
+from ..io.files import slug, writing_to
 from ..io.find_images import find_images
 from ..io.images import SUFFIXES, Photo, open_image, prepare_photo
 from .describe import about_run, check_same, describe
 from .folder import encode_array
-from .parquet import ROWS, StorageFolder, open_filesystem, read_parquet_rows, rows_table
+from .parquet import ROWS, StorageFolder, drop_rows, open_filesystem, read_parquet_rows, rows_table
 from .read import ARRAY_FOLDERS, Row
+from .run_lock import lock_run
 
 # Most images that are handed to an actor, and written, together. A killed run repeats a few blocks.
 _BLOCK = 256
@@ -64,6 +66,7 @@ class ImageInspector:
         Args:
             batch: "path", the images' names, and either "bytes", their files, or "image", their
                 pixels. If bytes are empty, "error" says why the image could not be read.
+                "modified_ns" is the time of the files' last write, negative if unknown.
 
         Returns:
             "row", the JSON object of `inspections.jsonl`, and its fields "image" (the name),
@@ -80,7 +83,8 @@ class ImageInspector:
         outcomes = iter(self.inspector.inspect_batch(sound) if sound else [])
         rows = [
             self._row(name, image if isinstance(image, FlawsightError) else next(outcomes))
-            for name, image in zip(names, opened, strict=True)
+            | _stamped(batch, index)
+            for index, (name, image) in enumerate(zip(names, opened, strict=True))
         ]
         return rows_table(rows)
 
@@ -124,15 +128,17 @@ def inspect_on_ray(
     except ImportError as error:
         raise MissingExtraError("ray", "ray") from error
     folder = StorageFolder(out)
-    rows = read_parquet_rows(folder, repair=True)
-    done = {row["image"] for row in rows if "error" not in row}
+    lock = None if "://" in out else _locked(Path(folder.join("")))
+    done = {
+        row["image"]: row for row in read_parquet_rows(folder, repair=True) if "error" not in row
+    }
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if actors is None:
         actors = gpus or max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
     with _explained(ray):
-        for images in _datasets(ray, sources, done, actors):
+        for images in _datasets(ray, folder, sources, done, actors):
             images.map_batches(
                 ImageInspector,
                 fn_constructor_kwargs={"out": out} | options,
@@ -142,20 +148,35 @@ def inspect_on_ray(
                 num_gpus=1 if gpus else 0,
                 compute=ray.data.ActorPoolStrategy(size=actors),
             ).write_parquet(folder.join(ROWS), filesystem=folder.filesystem)
+    del lock
     return read_parquet_rows(folder)
 
 
-def _datasets(ray: Any, sources: Sequence[str], done: set[str], actors: int) -> Iterator[Any]:
-    """Yield data sets with "path" and "bytes" of the images that are not done."""
+def _locked(folder: Path) -> Any:
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return lock_run(folder)
+
+
+def _datasets(
+    ray: Any, folder: StorageFolder, sources: Sequence[str], done: dict[str, Row], actors: int
+) -> Iterator[Any]:
+    """Yield data sets with "path" and "bytes" of the images that are not done.
+
+    The rows of files that have been replaced are dropped; in a table, a path is done for good.
+    """
     tables = [source for source in sources if source.rstrip("/").endswith(".parquet")]
     buckets = [source for source in sources if "://" in source and source not in tables]
     local = [source for source in sources if source not in tables and source not in buckets]
-    paths = [str(path) for path in find_images(local)] if local else []
+    states = {str(path): _state(path) for path in find_images(local)} if local else {}
     for bucket in buckets:
-        paths += _find_bucket_images(bucket)
-    paths = [path for path in paths if path not in done]
-    if paths:
-        items = [{"path": path} for path in paths]
+        states |= _find_bucket_images(bucket)
+    replaced = {path for path in states if path in done and _is_other(done[path], states[path])}
+    if replaced:
+        drop_rows(folder, replaced)
+    missing = [path for path in states if path not in done or path in replaced]
+    if missing:
+        items = [{"path": path, "modified_ns": _time(states[path])} for path in missing]
         size = min(_BLOCK, -(-len(items) // (_BLOCKS_PER_ACTOR * actors)))
         blocks = -(-len(items) // size)
         yield _fetched(ray.data.from_items(items, override_num_blocks=blocks), size)
@@ -170,12 +191,44 @@ def _datasets(ray: Any, sources: Sequence[str], done: set[str], actors: int) -> 
         yield rows
 
 
-def _find_bucket_images(uri: str) -> list[str]:
+def _find_bucket_images(uri: str) -> dict[str, tuple[int, int | None]]:
     scheme = uri.partition("://")[0]
-    found = [p for p in StorageFolder(uri).files() if PurePath(p).suffix.lower() in SUFFIXES]
+    states = StorageFolder(uri).states()
+    found = [path for path in sorted(states) if PurePath(path).suffix.lower() in SUFFIXES]
     if not found:
         raise ImageError(f"{uri} holds no image ({', '.join(sorted(SUFFIXES))}).")
-    return [f"{scheme}://{path}" for path in found]
+    return {f"{scheme}://{path}": states[path] for path in found}
+
+
+def _state(path: Path) -> tuple[int, int | None]:
+    """Return the size of a file and the time of its last write; fetching says if there is none."""
+    with suppress(OSError):
+        state = path.stat()
+        return state.st_size, state.st_mtime_ns
+    return 0, None
+
+
+def _time(state: tuple[int, int | None]) -> int:
+    return -1 if state[1] is None else state[1]
+
+
+def _is_other(row: Row, state: tuple[int, int | None]) -> bool:
+    """Whether the row is of another file than the one of its name today."""
+    if "file" not in row:
+        return False
+    if "://" not in row["image"]:
+        return was_replaced(row, row["image"])
+    size, modified_ns = state
+    return (row["file"]["bytes"], row["file"].get("modified_ns")) != (size, modified_ns)
+
+
+def _stamped(batch: dict[str, Any], index: int) -> Row:
+    """Return the field "file" of a row, if the batch has the file."""
+    if "bytes" not in batch or not batch["bytes"][index]:
+        return {}
+    known = "modified_ns" in batch and int(batch["modified_ns"][index]) >= 0
+    modified_ns = int(batch["modified_ns"][index]) if known else None
+    return {"file": stamp_of_bytes(batch["bytes"][index], modified_ns).to_json()}
 
 
 def _fetched(paths: Any, size: int) -> Any:
@@ -185,7 +238,8 @@ def _fetched(paths: Any, size: int) -> Any:
 
 def fetch(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Read the files that "path" names, from disks and buckets, one at a time."""
-    for path in batch["path"]:
+    times = batch.get("modified_ns", [-1] * len(batch["path"]))
+    for path, modified_ns in zip(batch["path"], times, strict=True):
         content, error = b"", ""
         try:
             filesystem, inner = open_filesystem(str(path))
@@ -193,7 +247,9 @@ def fetch(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 content = stream.read()
         except Exception as problem:  # each storage has errors of its own
             error = f"Cannot read {path}: {problem}"
-        yield {"path": [path], "bytes": [content], "error": [error]}
+        yield {
+            "path": [path], "bytes": [content], "error": [error], "modified_ns": [modified_ns],
+        }  # fmt: skip
 
 
 def _open_run(folder: StorageFolder, about: dict[str, Any]) -> None:

@@ -73,12 +73,17 @@ class StorageFolder:
 
     def files(self, name: str | None = None) -> list[str]:
         """Return the paths of all files below a folder of it, or below all of it, sorted."""
+        return sorted(self.states(name))
+
+    def states(self, name: str | None = None) -> dict[str, tuple[int, int | None]]:
+        """Return the size of each of these files, and its last write in ns since 1970."""
         from pyarrow.fs import FileSelector, FileType
 
         base = self._root if name is None else self.join(name)
         selector = FileSelector(base, allow_not_found=True, recursive=True)
         found = self.filesystem.get_file_info(selector)
-        return sorted(info.path for info in found if info.type == FileType.File)
+        files = [info for info in found if info.type == FileType.File]
+        return {info.path: (info.size, info.mtime_ns) for info in files}
 
 
 def read_parquet_rows(folder: StorageFolder, repair: bool = False) -> Iterator[dict[str, Any]]:
@@ -111,6 +116,18 @@ def read_parquet_rows(folder: StorageFolder, repair: bool = False) -> Iterator[d
                 seen.add(row["image"])
                 yield row
     yield from (row for image, row in failed.items() if image not in seen)
+
+
+def drop_rows(folder: StorageFolder, images: set[str]) -> None:
+    """Remove the rows of images; every file is replaced by its other rows."""
+    import pyarrow.parquet as parquet
+
+    for path in [path for path in folder.files(ROWS) if path.endswith(".parquet")]:
+        table = parquet.read_table(path, filesystem=folder.filesystem)
+        rows = [parse_row(line or "") for line in table["row"].to_pylist()]
+        kept = [row is None or row["image"] not in images for row in rows]
+        if not all(kept):
+            parquet.write_table(table.filter(kept), path, filesystem=folder.filesystem)
 
 
 def rows_table(rows: Sequence[dict[str, Any]]) -> Any:
