@@ -453,3 +453,27 @@ def test_gradient_checkpointing_needs_sdpa(flash_mllm: MLLM, tmp_path: Path) -> 
     accelerator = make_accelerator(settings, tmp_path, cpu=True)
     with pytest.raises(SettingsError, match="flash_attention_2 does not take"):
         Learner(flash_mllm, INSPECTION, settings, accelerator, tmp_path)
+
+
+def test_one_training_at_a_time_and_none_is_lost_to_a_kill_at_its_start(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".run.json.4711").write_text("{")  # of a process that was killed
+    code = (
+        "import sys, time; from pathlib import Path; from flawsight.runs.run_lock import lock_run"
+    )
+    code += "; held = lock_run(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunFolderError, match=rf"in use by process {other.pid} "):
+            run(tiny_checkpoint, photos, tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+    run(tiny_checkpoint, photos, tmp_path)
+    assert (tmp_path / "metrics.jsonl").exists()
+    assert not list(tmp_path.glob(".run.json.*"))

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, is_tensorboard_available, is_wandb_available
+from filelock import BaseFileLock
 
 from ..endpoint.generator import ServedGenerator
 from ..errors import ModelError, RunFolderError, SettingsError
@@ -29,6 +30,7 @@ from ..mllm.model_folder import adapter_files, hash_files
 from ..refine.attention_prior import load_prior
 from ..runs.describe import FORMAT, about_run, check_same, describe
 from ..runs.read import read_description
+from ..runs.run_lock import is_leftover, lock_run, remove_temporaries
 from ..settings import Settings, upgraded
 from .best_step import best_step
 from .checkpoint import load_checkpoint, save_checkpoint, save_policy, training_state
@@ -146,8 +148,7 @@ def train(
     if generator is not None:
         about["sampler"] = "server"
         served = ServedPolicy(generator, out / "served", inspection, settings, accelerator)
-    if accelerator.is_main_process:
-        _open_folder(out, about)
+    lock = _open_folder(out, about) if accelerator.is_main_process else None
     accelerator.wait_for_everyone()
     learner = Learner(
         mllm, inspection, settings, accelerator, out / "features", served, bool(adapter)
@@ -207,6 +208,8 @@ def train(
             if validated or _is_due(now, settings.save_every):
                 save(now, validated)
     accelerator.end_training()
+    if lock is not None:
+        lock.release()
     return validations
 
 
@@ -231,16 +234,20 @@ def best_row(out: Path, validations: Sequence[Row]) -> Row:
     return max(after, key=lambda row: (row["image_auroc"], row["balanced_accuracy"]))
 
 
-def _open_folder(out: Path, about: dict[str, Any]) -> None:
+def _open_folder(out: Path, about: dict[str, Any]) -> BaseFileLock:
+    """Make or resume a training's folder, and return its lock."""
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         if (out / "run.json").exists():
             defaults = {"settings": TrainSettings().to_json(), "inspection": Settings().to_json()}
             check_same(out, _upgraded_description(read_description(out)), about, **defaults)
-        elif any(out.iterdir()):
+        elif not all(map(is_leftover, out.iterdir())):
             raise RunFolderError(f"{out} holds files but no training; choose another --out.")
-        else:
+        lock = lock_run(out)
+        remove_temporaries(out)
+        if not (out / "run.json").exists():
             write_atomically(out / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+    return lock
 
 
 def _upgraded_description(about: dict[str, Any]) -> dict[str, Any]:

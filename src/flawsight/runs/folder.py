@@ -28,14 +28,14 @@ from PIL import Image
 from ..errors import FlawsightError, RunFolderError
 from ..inspection import FloatArray, Inspection
 from ..io.file_stamp import FileStamp
-from ..io.files import TEMPORARY, slug, sync_files, write_atomically, writing_to
+from ..io.files import slug, sync_files, write_atomically, writing_to
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
 from .parquet import ROWS
 from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
 from .relabel import relabelled, with_verdicts_of
 from .row_check import DAMAGED
-from .run_lock import LOCK, OWNER, lock_run
+from .run_lock import is_leftover, lock_run, remove_temporaries
 
 
 class RunFolder:
@@ -82,7 +82,7 @@ class RunFolder:
                 raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
             if rank == 0:
                 self._lock = lock_run(folder)
-                _remove_temporaries(folder)
+                remove_temporaries(folder)
             if not description.exists():
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
                 sync_files([description])
@@ -186,14 +186,7 @@ def _is_of_others(path: Path) -> bool:
         return path.name not in (*ARRAY_FOLDERS.values(), "overlays", "photos") or any(
             path.iterdir()
         )
-    return path.name not in (LOCK, OWNER) and not TEMPORARY.fullmatch(path.name)
-
-
-def _remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files of a killed process."""
-    for parent, _, names in os.walk(folder):
-        for name in filter(TEMPORARY.fullmatch, names):
-            os.unlink(os.path.join(parent, name))
+    return not is_leftover(path)
 
 
 def encode_array(name: str, array: FloatArray) -> bytes:

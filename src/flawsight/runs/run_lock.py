@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from ..errors import RunFolderError
+from ..io.files import TEMPORARY
 
 LOCK, OWNER = "run.lock", "run.owner"
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -47,6 +48,18 @@ def lock_run(folder: Path) -> BaseFileLock:
     # Not in the lock's own file, which Windows lets no other process read.
     (folder / OWNER).write_text(json.dumps(about) + "\n", encoding="utf-8")
     return lock
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file may be left by a process that was killed before it wrote run.json."""
+    return path.name in (LOCK, OWNER) or TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of a killed process. The folder must be locked."""
+    for parent, _, names in os.walk(folder):
+        for name in filter(TEMPORARY.fullmatch, names):
+            os.unlink(os.path.join(parent, name))
 
 
 def _owner(folder: Path) -> str:
