@@ -77,6 +77,18 @@ def as_json(*contents: bytes, **more: Any) -> bytes:
     return json.dumps({"images": images, **more}).encode()
 
 
+def not_ready(client: Any, says: str) -> None:
+    """Check that neither readyz nor an upload is answered as if all were well."""
+    body = as_json(picture(20))
+    for answer in (
+        client.get("/readyz"),
+        client.post("/v1/inspect", content=body, headers={"Content-Type": "application/json"}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
+        assert says in answer.json()["error"]["message"]
+        assert int(answer.headers["retry-after"]) >= 1
+
+
 @dataclass
 class Service:
     process: "subprocess.Popen[bytes]"
@@ -144,7 +156,9 @@ def serving(
 
 
 @contextmanager
-def serving_here(store: Path, model: Any = inspect_batch, **limits: Any) -> Iterator[int]:
+def serving_here(
+    store: Path | str, model: Any = inspect_batch, files: Path | None = None, **limits: Any
+) -> Iterator[int]:
     """Serve in a thread of this process; yield the port."""
     from flawsight.serve.app import create_app
     from flawsight.serve.limits import Limits
@@ -152,9 +166,8 @@ def serving_here(store: Path, model: Any = inspect_batch, **limits: Any) -> Iter
     from flawsight.serve.store import Store
 
     bounds = Limits(**{"rate": 0, **limits})
-    server = make_server(
-        create_app(model, BATCH, Store(str(store)), bounds), "127.0.0.1", 0, bounds
-    )
+    app = create_app(model, BATCH, Store(str(store), files), bounds)
+    server = make_server(app, "127.0.0.1", 0, bounds)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
