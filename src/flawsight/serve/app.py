@@ -20,6 +20,7 @@ from .. import __version__
 from ..errors import AnswerError, BusyError, FlawsightError, ImageError, StoreError
 from . import schemas
 from .access import Guard, error_body, refusal
+from .access_tokens import AccessTokens
 from .batching import Batcher, InspectBatch
 from .database import InspectionRow
 from .limits import Limits
@@ -71,14 +72,14 @@ def create_app(
     batch_size: int,
     store: Store,
     limits: Limits,
-    token: str | None = None,
+    tokens: AccessTokens | None = None,
     thresholds: Mapping[str, float] | None = None,
     about: Mapping[str, Any] | None = None,
     public: PublicAddress = PublicAddress(),  # noqa: B008
 ) -> FastAPI:
     """Make the service.
 
-    `inspect_batch` and `batch_size` are the Inspector's, `token` is that of `read_token`, and
+    `inspect_batch` and `batch_size` are the Inspector's, `tokens` are those of `read_tokens`, and
     `store` is closed with the service. For `thresholds` and `about` see `Service`.
     """
     metrics = Metrics()
@@ -115,7 +116,7 @@ def create_app(
         redirect_slashes=False,
     )  # fmt: skip
     app.state.metrics = metrics
-    app.add_middleware(Guard, token=token, limits=limits, public=public)
+    app.add_middleware(Guard, tokens=tokens, limits=limits, public=public)
     app.add_middleware(CountRequests, metrics=metrics)
     for kind in (HTTPException, RequestValidationError, FlawsightError, ClientDisconnect,
                  TimeoutError):  # fmt: skip
@@ -226,8 +227,8 @@ def _add_history(app: FastAPI) -> None:
     async def photo(id: Id) -> Response:
         """Return the photo as it was uploaded."""
         row = await _row(app, id)
-        path = app.state.service.store.files.folder(id) / "photo"
         service: Service = app.state.service
+        path = service.store.files.folder(id) / "photo"
         content = await to_thread.run_sync(read, path, limiter=service.rendering)
         return HeldResponse(service.held, content, media_type=f"image/{row.photo_format.lower()}")
 
@@ -274,8 +275,7 @@ def _add_monitoring(app: FastAPI) -> None:
         service: Service = app.state.service
         if not service.batcher.alive:
             raise BusyError("The service is stopping.")
-        nonlocal checking
-        # Anybody may ask: one check at a time answers all who wait.
+        nonlocal checking  # anybody may ask: one check at a time answers all who wait
         if checking is None or checking.done():
             checking = asyncio.create_task(to_thread.run_sync(service.store.check))
         await answer(checking, _READY_SECONDS)
