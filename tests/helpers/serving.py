@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,16 +157,20 @@ def serving(
 
 @contextmanager
 def serving_here(
-    store: Path | str, model: Any = inspect_batch, files: Path | None = None, **limits: Any
+    store: Path | str,
+    model: Any = inspect_batch,
+    files: Path | None = None,
+    options: Mapping[str, Any] = {},
+    **limits: Any,
 ) -> Iterator[int]:
-    """Serve in a thread of this process; yield the port."""
+    """Serve in a thread of this process; yield the port. The options are those of create_app."""
     from flawsight.serve.app import create_app
     from flawsight.serve.limits import Limits
     from flawsight.serve.server import make_server
     from flawsight.serve.store import Store
 
     bounds = Limits(**{"rate": 0, **limits})
-    app = create_app(model, BATCH, Store(str(store), files), bounds)
+    app = create_app(model, BATCH, Store(str(store), files), bounds, **options)
     server = make_server(app, "127.0.0.1", 0, bounds)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
