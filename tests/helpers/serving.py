@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,18 @@ def inspect_batch(images: Sequence[Image.Image]) -> list[Inspection | FlawsightE
 def as_json(*contents: bytes, **more: Any) -> bytes:
     images = [{"data": base64.b64encode(content).decode()} for content in contents]
     return json.dumps({"images": images, **more}).encode()
+
+
+def not_ready(client: Any, says: str) -> None:
+    """Check that neither readyz nor an upload is answered as if all were well."""
+    body = as_json(picture(20))
+    for answer in (
+        client.get("/readyz"),
+        client.post("/v1/inspect", content=body, headers={"Content-Type": "application/json"}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
+        assert says in answer.json()["error"]["message"]
+        assert int(answer.headers["retry-after"]) >= 1
 
 
 @dataclass
@@ -144,17 +156,22 @@ def serving(
 
 
 @contextmanager
-def serving_here(store: Path, model: Any = inspect_batch, **limits: Any) -> Iterator[int]:
-    """Serve in a thread of this process; yield the port."""
+def serving_here(
+    store: Path | str,
+    model: Any = inspect_batch,
+    files: Path | None = None,
+    options: Mapping[str, Any] = {},
+    **limits: Any,
+) -> Iterator[int]:
+    """Serve in a thread of this process; yield the port. The options are those of create_app."""
     from flawsight.serve.app import create_app
     from flawsight.serve.limits import Limits
     from flawsight.serve.server import make_server
     from flawsight.serve.store import Store
 
     bounds = Limits(**{"rate": 0, **limits})
-    server = make_server(
-        create_app(model, BATCH, Store(str(store)), bounds), "127.0.0.1", 0, bounds
-    )
+    app = create_app(model, BATCH, Store(str(store), files), bounds, **options)
+    server = make_server(app, "127.0.0.1", 0, bounds)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -2,7 +2,10 @@
 
 import json
 import re
+import ssl
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,15 +17,18 @@ import pytest
 from fastapi.testclient import TestClient
 
 from flawsight.errors import ServeError
+from flawsight.serve.access_tokens import AccessTokens
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
 from flawsight.serve.public_address import PublicAddress
 from flawsight.serve.store import Store
 from helpers.browsing import NEEDS_CHROMIUM, opened
-from helpers.proxy import PREFIX, proxying
-from helpers.serving import BATCH, as_json, inspect_batch, picture, serving
+from helpers.proxy import PREFIX, certificate, free_port, proxying
+from helpers.serving import BATCH, as_json, inspect_batch, picture, serving, serving_here
 
 PUBLIC = "https://line3.example"
+TOKEN = "a-token-of-the-tests"
+LOGIN = {"Authorization": f"Basic {b64encode(f'anyone:{TOKEN}'.encode()).decode()}"}
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +135,81 @@ def test_addresses_are_brought_into_one_form() -> None:
             PublicAddress(root_path=path)
 
 
+@dataclass(frozen=True)
+class Secure:
+    """A service with a token behind a proxy that ends TLS."""
+
+    address: str
+    trusting: ssl.SSLContext
+
+    def send(self, path: str, body: bytes | None = None, **headers: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        kind = {"Content-Type": "application/json"} if body else {}
+        request = Request(urljoin(self.address, path), body, kind | named)
+        return urlopen(request, context=self.trusting)
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    folder, at = tmp_path_factory.mktemp("secure"), free_port()
+    pem = certificate(folder)
+    options = {
+        "tokens": AccessTokens(TOKEN),
+        "public": PublicAddress(origin=f"https://localhost:{at}"),
+    }
+    with (
+        serving_here(folder / "store", options=options) as port,
+        proxying(port, at, pem) as address,
+    ):
+        yield Secure(address, ssl.create_default_context(cafile=str(pem)))
+
+
+def refused(secure: Secure, path: str, body: bytes | None = None, **headers: str) -> HTTPError:
+    with pytest.raises(HTTPError) as error:
+        secure.send(path, body, **headers)
+    return error.value
+
+
+def test_pages_links_and_login_over_tls(secure: Secure) -> None:
+    for path in ("", "docs", "v1/inspections", "metrics"):
+        answer = refused(secure, path)
+        assert (answer.code, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")
+        assert secure.send(path, Authorization=f"Bearer {TOKEN}").status == 200
+    assert secure.send("readyz").status == 200
+    for path in ("", "docs"):
+        page, links = urljoin(secure.address, path), Links()
+        answer = secure.send(path, **LOGIN)
+        # The browser keeps the login; there is no cookie to protect.
+        assert answer.headers["Set-Cookie"] is None
+        links.feed(answer.read().decode())
+        for link in links.found:
+            address = urljoin(page, link)
+            assert address.startswith(secure.address), link
+            assert secure.send(address, **LOGIN).status == 200
+    assert refused(secure, "docs/", **LOGIN).code == 404  # and no redirect to http://
+
+
+def test_the_page_posts_over_tls(secure: Secure) -> None:
+    body, origin = as_json(picture(20)), secure.address.rstrip("/")
+    for own in (
+        {"Origin": origin, "Sec_Fetch_Site": "same-origin"},
+        {"Origin": origin},  # a browser without Sec-Fetch-Site
+        {},  # curl
+    ):
+        (one,) = json.load(secure.send("v1/inspect", body, **LOGIN, **own))["results"]
+        view = json.load(secure.send(f"v1/inspections/{one['id']}/view", **LOGIN))
+        photo = urljoin(secure.address, view["photo"])
+        assert photo.startswith(secure.address)
+        assert secure.send(photo, **LOGIN).headers["Content-Type"] == "image/jpeg"
+    for other in (
+        {"Origin": origin.replace("https", "http"), "Sec_Fetch_Site": "cross-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": origin, "Sec_Fetch_Site": "same-site"},
+    ):
+        assert refused(secure, "v1/inspect", body, **LOGIN, **other).code == 403
+    assert refused(secure, "v1/inspect", body, Origin=origin).code == 401
+
+
 class TestInChromium:
     pytestmark = NEEDS_CHROMIUM
 
@@ -144,3 +225,18 @@ class TestInChromium:
             page.get_by_role("heading", name="POST /v1/inspect", exact=True).wait_for()
             page.get_by_role("link", name="Home").click()
             page.locator(".sv-history tbody tr").first.wait_for()
+
+    def test_login_and_upload_over_tls(self, browser: Any, secure: Secure) -> None:
+        options = {
+            "ignore_https_errors": True,  # of the certificate that nobody signed
+            "http_credentials": {"username": "anyone", "password": TOKEN},
+        }
+        home = secure.address
+        for page in opened(browser, home, (home, "blob:"), **options):
+            file = {"name": "tls.png", "mimeType": "image/png", "buffer": picture(20)}
+            page.get_by_label("Photos").set_input_files([file])
+            page.wait_for_selector(".fs-view")
+            page.get_by_role("button", name="Right").click()
+            page.wait_for_selector("button[aria-pressed=true] >> text=Right")
+            page.get_by_role("link", name="API reference").click()
+            page.get_by_role("heading", name="POST /v1/inspect", exact=True).wait_for()

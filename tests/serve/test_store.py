@@ -36,20 +36,10 @@ from flawsight.serve.review_labels import LabelCounts, write_labels
 from flawsight.serve.store import NewInspection, Query, Store
 from flawsight.serve.stored_files import SWEEP_AGE
 from flawsight.serve.stored_maps import resize_map, shrink_map
-from helpers.postgres import Postgres, postgres_programs, running_postgres
-from helpers.serving import BATCH, inspect_batch, picture, stand_in
+from helpers.serving import BATCH, inspect_batch, not_ready, picture, stand_in
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 HOME = "http://127.0.0.1"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("Debian's package postgresql is not installed")
-    with running_postgres(programs) as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -57,13 +47,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]
     """A new database and a folder for files."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/x.db", tmp_path / "files"
-    url = request.getfixturevalue("postgres").url
-    name = f"t{time.monotonic_ns()}"
-    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return f"{url.rpartition('/')[0]}/{name}", tmp_path / "files"
+    return request.getfixturevalue("postgres").new_database(), tmp_path / "files"
 
 
 @pytest.fixture
@@ -306,48 +290,6 @@ def test_a_full_disk_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatc
     store.add([new()])
 
 
-def test_a_database_that_goes_and_comes_back(postgres: Postgres, tmp_path: Path) -> None:
-    store = Store(postgres.url, tmp_path / "files")
-    app = create_app(inspect_batch, BATCH, store, Limits(rate=0))
-
-    def post(width: int) -> Any:
-        return client.post("/v1/inspect", files={"images": picture(width)})
-
-    with TestClient(app, base_url=HOME) as client:
-        kept = post(20).json()["results"][0]
-        review = f"/v1/inspections/{kept['id']}/review"
-        postgres.stop()
-        try:
-            for answer in (
-                post(22),
-                client.get("/v1/inspections"),
-                client.put(review, json={"verdict": "wrong"}),
-                client.get("/readyz"),
-            ):
-                assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
-                assert "Check that it is running" in answer.text
-                assert int(answer.headers["retry-after"]) >= 1
-            assert client.get("/healthz").status_code == 200
-        finally:
-            postgres.start()
-        assert client.get("/readyz").status_code == 200
-        assert client.get(f"/v1/inspections/{kept['id']}").json() == kept
-        assert client.put(review, json={"verdict": "wrong"}).status_code == 200
-        assert post(24).status_code == 200
-        assert len(client.get("/v1/inspections").json()["inspections"]) == 2
-
-
-def readiness(client: TestClient, says: str) -> None:
-    """Check that neither readyz nor an upload is answered as if all were well."""
-    for answer in (
-        client.get("/readyz"),
-        client.post("/v1/inspect", files={"images": picture(20)}),
-    ):
-        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "StoreError")
-        assert says in answer.json()["error"]["message"]
-        assert int(answer.headers["retry-after"]) >= 1
-
-
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[TestClient]:
     app = create_app(inspect_batch, BATCH, Store(str(tmp_path / "store")), Limits(rate=0))
@@ -366,10 +308,10 @@ def test_a_store_deleted_under_the_service_is_gone(
         list((tmp_path / "store").glob(what)) if "*" in what else [tmp_path / "store" / what]
     ):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    readiness(served, "gone")
+    not_ready(served, "gone")
     # Another one in its place is another store.
     Store(str(tmp_path / "store")).close()
-    readiness(served, "gone")
+    not_ready(served, "gone")
     assert served.get("/healthz").status_code == 200
 
 
@@ -380,7 +322,7 @@ def test_a_locked_database_is_named(
     served.app.state.service.store.close()  # type: ignore[attr-defined]  # new connections
     with closing(sqlite3.connect(tmp_path / "store/flawsight.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        readiness(served, "locked")
+        not_ready(served, "locked")
         other.execute("ROLLBACK")
     assert served.get("/readyz").status_code == 200
 
@@ -394,7 +336,7 @@ def test_a_full_disk_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        readiness(served, "full")
+        not_ready(served, "full")
     assert served.get("/readyz").status_code == 200
 
 

@@ -35,7 +35,11 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8000,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the token. Default: $FLAWSIGHT_TOKEN.")
+        Path | None,
+        typer.Option(
+            help="File with the tokens, one per line, read again when it changes. "
+            "Default: $FLAWSIGHT_TOKEN."
+        ),
     ] = None,
     public_origin: Annotated[
         str | None,
@@ -82,7 +86,7 @@ def serve(
     """
     with explained():
         try:
-            from ..serve.access import read_token
+            from ..serve.access_tokens import read_tokens
             from ..serve.app import create_app
             from ..serve.limits import Limits
             from ..serve.public_address import PublicAddress
@@ -95,7 +99,7 @@ def serve(
             image_bytes=max_image_mib << 20, pixels=max_pixels, rate=rate, burst=burst, keep=keep,
         )  # fmt: skip
         public = PublicAddress(root_path=root_path, origin=public_origin)
-        token = read_token(host, token_file, os.environ)
+        tokens = read_tokens(host, token_file, os.environ)
         opened = Store(store, files)
 
         def load() -> Any:
@@ -118,7 +122,7 @@ def serve(
             inspector.batch_size,
             opened,
             limits,
-            token,
+            tokens,
             {} if calibrated is None else calibrated.by_category,
             {
                 "model": inspector.mllm.name,

@@ -3,14 +3,9 @@
 import asyncio
 import base64
 import contextlib
-import hashlib
-import hmac
-import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,12 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import ServeError
+from .access_tokens import AccessTokens, is_loopback
 from .limits import Limits
 from .public_address import PublicAddress
 
-TOKEN_VARIABLE = "FLAWSIGHT_TOKEN"
-_SHORTEST_TOKEN = 16
 _log = logging.getLogger(__name__)
 _OPEN_PATHS = {"/healthz", "/readyz"}
 _READING = {"GET", "HEAD", "OPTIONS"}
@@ -41,41 +34,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
-def read_token(host: str, token_file: Path | None, environment: Mapping[str, str]) -> str | None:
-    """Return the token that clients must send, or None if none is needed.
-
-    Raises:
-        ServeError: if a token is needed and there is none, or it is too weak or unreadable.
-    """
-    if token_file is not None:
-        try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise ServeError(f"Cannot read the token in {token_file}: {error}") from error
-    else:
-        token = environment.get(TOKEN_VARIABLE, "").strip()
-        if not token and is_loopback(host):
-            return None
-    if not token:
-        raise ServeError(
-            f"Other machines can reach {host}, so a token is needed: set {TOKEN_VARIABLE} or "
-            "--token-file FILE (openssl rand -hex 32 makes a token), or bind to 127.0.0.1."
-        )
-    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
-        raise ServeError(
-            f"The token must be at least {_SHORTEST_TOKEN} printable ASCII characters long."
-        )
-    return token
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class RateLimiter:
@@ -101,15 +59,15 @@ class RateLimiter:
 class Guard:
     """ASGI middleware: refuses requests without access, and limits body size and rate.
 
-    `token` is that of `read_token`.
+    `tokens` are those of `read_tokens`.
     """
 
     def __init__(
-        self, app: ASGIApp, token: str | None, limits: Limits, public: PublicAddress
+        self, app: ASGIApp, tokens: AccessTokens | None, limits: Limits, public: PublicAddress
     ) -> None:
         self._app = app
         self._public = public
-        self._token = None if token is None else hashlib.sha256(token.encode()).digest()
+        self._tokens = tokens
         self._limits = limits
         self._rate = RateLimiter(limits.rate, limits.burst)
 
@@ -183,7 +141,7 @@ class Guard:
                 429, "Too many requests; slow down.", {"Retry-After": str(int(wait) + 1)}
             )
         host = headers.get("host", "")
-        if self._token is None:
+        if self._tokens is None:
             # Against DNS rebinding: another site's name may be made to resolve to this machine.
             if not _names_loopback(host) and host.lower() != self._public.host:
                 raise HTTPException(
@@ -191,7 +149,7 @@ class Guard:
                     "Without a token, only requests to localhost are served. Behind a proxy that "
                     "passes the Host header on, start the service with --public-origin.",
                 )
-        elif not self._known(headers.get("authorization", "")):
+        elif not self._tokens.known(_shown(headers.get("authorization", ""))):
             raise HTTPException(
                 401,
                 "Send the header Authorization: Bearer TOKEN.",
@@ -221,19 +179,19 @@ class Guard:
                 "behind a proxy, start the service with --public-origin.",
             )
 
-    def _known(self, authorization: str) -> bool:
-        """Compare the token of a Bearer or, for browsers, Basic header in constant time."""
-        scheme, _, sent = authorization.partition(" ")
-        shown = sent if scheme.lower() == "bearer" else ""
-        if scheme.lower() == "basic":
-            with contextlib.suppress(ValueError):
-                shown = base64.b64decode(sent, validate=True).decode().partition(":")[2]
-        digest = hashlib.sha256(shown.strip().encode("utf-8", "replace")).digest()
-        return self._token is not None and hmac.compare_digest(digest, self._token)
-
     def _too_large(self) -> HTTPException:
         limit = self._limits.body_bytes
         return HTTPException(413, f"A request may have at most {limit:,} bytes; send fewer images.")
+
+
+def _shown(authorization: str) -> str:
+    """Return the token of a Bearer or, for browsers, Basic header."""
+    scheme, _, sent = authorization.partition(" ")
+    shown = sent if scheme.lower() == "bearer" else ""
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            shown = base64.b64decode(sent, validate=True).decode().partition(":")[2]
+    return shown.strip()
 
 
 def _names_loopback(host: str) -> bool:

@@ -20,6 +20,7 @@ from .. import __version__
 from ..errors import AnswerError, BusyError, FlawsightError, ImageError, StoreError
 from . import schemas
 from .access import Guard, error_body, refusal
+from .access_tokens import AccessTokens
 from .batching import Batcher, InspectBatch
 from .database import InspectionRow
 from .limits import Limits
@@ -28,12 +29,13 @@ from .photo_memory import ByteBudget, HeldResponse, PixelBudget, inspect_bounded
 from .prometheus import CountRequests, Metrics
 from .public_address import PublicAddress
 from .rendered_files import MEDIA_TYPES, read, render, render_view
-from .service import Failure, Service
+from .service import Failure, Service, answer
 from .store import Query as Search
 from .store import Store
 from .uploads import explanation
 
 _PRUNE_SECONDS = 60.0
+_READY_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -70,14 +72,14 @@ def create_app(
     batch_size: int,
     store: Store,
     limits: Limits,
-    token: str | None = None,
+    tokens: AccessTokens | None = None,
     thresholds: Mapping[str, float] | None = None,
     about: Mapping[str, Any] | None = None,
     public: PublicAddress = PublicAddress(),  # noqa: B008
 ) -> FastAPI:
     """Make the service.
 
-    `inspect_batch` and `batch_size` are the Inspector's, `token` is that of `read_token`, and
+    `inspect_batch` and `batch_size` are the Inspector's, `tokens` are those of `read_tokens`, and
     `store` is closed with the service. For `thresholds` and `about` see `Service`.
     """
     metrics = Metrics()
@@ -114,7 +116,7 @@ def create_app(
         redirect_slashes=False,
     )  # fmt: skip
     app.state.metrics = metrics
-    app.add_middleware(Guard, token=token, limits=limits, public=public)
+    app.add_middleware(Guard, tokens=tokens, limits=limits, public=public)
     app.add_middleware(CountRequests, metrics=metrics)
     for kind in (HTTPException, RequestValidationError, FlawsightError, ClientDisconnect,
                  TimeoutError):  # fmt: skip
@@ -210,7 +212,7 @@ def _add_history(app: FastAPI) -> None:
             before=before,
             limit=limit,
         )
-        rows = await to_thread.run_sync(app.state.service.store.search, search)
+        rows = await app.state.service.ask(app.state.service.store.search, search)
         return schemas.InspectionsBody(
             inspections=[schemas.inspection_body(row) for row in rows],
             next=rows[-1].id if len(rows) == limit else None,
@@ -225,11 +227,10 @@ def _add_history(app: FastAPI) -> None:
     async def photo(id: Id) -> Response:
         """Return the photo as it was uploaded."""
         row = await _row(app, id)
-        path = app.state.service.store.files.folder(id) / "photo"
         service: Service = app.state.service
+        path = service.store.files.folder(id) / "photo"
         content = await to_thread.run_sync(read, path, limiter=service.rendering)
-        media_type = f"image/{row.photo_format.lower()}"
-        return HeldResponse(service.held, content, media_type=media_type)
+        return HeldResponse(service.held, content, media_type=f"image/{row.photo_format.lower()}")
 
     @app.get("/v1/inspections/{id}/view", responses=_refusals(404, 503))
     async def view(id: Id) -> dict[str, Any]:
@@ -255,8 +256,8 @@ def _add_history(app: FastAPI) -> None:
     @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
     async def review(id: Id, request: schemas.ReviewRequest) -> schemas.InspectionBody:
         """Mark a verdict right or wrong; the latest review counts."""
-        store: Store = app.state.service.store
-        row = await to_thread.run_sync(store.review, id, request.verdict == "right")
+        service: Service = app.state.service
+        row = await service.ask(service.store.review, id, request.verdict == "right")
         return schemas.inspection_body(_found(row))
 
 
@@ -274,11 +275,10 @@ def _add_monitoring(app: FastAPI) -> None:
         service: Service = app.state.service
         if not service.batcher.alive:
             raise BusyError("The service is stopping.")
-        nonlocal checking
-        # Anybody may ask: one check at a time answers all who wait.
+        nonlocal checking  # anybody may ask: one check at a time answers all who wait
         if checking is None or checking.done():
             checking = asyncio.create_task(to_thread.run_sync(service.store.check))
-        await asyncio.shield(checking)
+        await answer(checking, _READY_SECONDS)
         return schemas.Status(status="ready")
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -288,7 +288,7 @@ def _add_monitoring(app: FastAPI) -> None:
 
 
 async def _row(app: FastAPI, id: str) -> InspectionRow:
-    return _found(await to_thread.run_sync(app.state.service.store.get, id))
+    return _found(await app.state.service.ask(app.state.service.store.get, id))
 
 
 def _found(row: InspectionRow | None) -> InspectionRow:

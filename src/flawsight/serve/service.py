@@ -1,7 +1,8 @@
 """The way of a request: slots, upload, queue, model, store."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,17 +10,21 @@ from anyio import CapacityLimiter, to_thread
 from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
-from ..errors import FlawsightError
+from ..errors import FlawsightError, StoreError
 from ..localize import judged
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
 from .photo_memory import ByteBudget, PixelBudget, inspected_size
 from .store import NewInspection, Store
+from .store_errors import SLOW
 from .stored_maps import shrink_map
 from .uploads import Upload, open_upload, read_uploads
 
 T = TypeVar("T")
+
+# To store in, if the model took almost all of a request's deadline.
+_STORING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,21 +59,39 @@ class Service:
             ClientDisconnect: if the client disconnects before.
             StoreError: if the results cannot be stored; then none is acknowledged.
         """
-        seconds = min(deadline or self.limits.deadline, self.limits.deadline)
+        clock = asyncio.get_running_loop().time
+        end = clock() + min(deadline or self.limits.deadline, self.limits.deadline)
         await to_thread.run_sync(self.store.check_presence)
-        with self.batcher.admit() as admission, self.held.hold() as hold:
+        with ExitStack() as stack:
+            admission = stack.enter_context(self.batcher.admit())
+            hold = stack.enter_context(self.held.hold())
 
             def receive(size: int) -> None:
                 admission.receive(size)
                 hold(size)
 
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(end):
                 uploads, product = await read_uploads(request, self.limits, receive)
                 admission.take(len(uploads))
                 results = await self._run(request, uploads, product)
             new = [result for result in results if isinstance(result, NewInspection)]
-            rows = iter(await to_thread.run_sync(self.store.add, new) if new else [])
+            if not new:
+                return [result for result in results if isinstance(result, Failure)]
+            storing = asyncio.create_task(to_thread.run_sync(self.store.add, new))
+            # A database that hangs keeps the photos in memory, and with them their slots.
+            held = stack.pop_all()
+            storing.add_done_callback(lambda _: held.close())
+            rows = iter(await answer(storing, max(_STORING_SECONDS, end - clock())))
         return [result if isinstance(result, Failure) else next(rows) for result in results]
+
+    async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """Call the store in a thread.
+
+        Raises:
+            StoreError: if it fails, or does not answer within a request's deadline.
+        """
+        asking = asyncio.create_task(to_thread.run_sync(question, *arguments))
+        return await answer(asking, self.limits.deadline)
 
     async def _run(
         self, request: Request, uploads: list[Upload], product: str | None
@@ -107,6 +130,20 @@ class Service:
                 "token_maps": outcome.token_maps,
             },
         )
+
+
+async def answer(asking: asyncio.Task[T], seconds: float) -> T:
+    """Return what the store answers. If it is too slow, the thread that asks is left to itself.
+
+    Raises:
+        StoreError: if it fails, or does not answer in time.
+    """
+    asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # is retrieved
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(asking)
+    except TimeoutError as error:
+        raise StoreError(f"The database of the store {SLOW}") from error
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:

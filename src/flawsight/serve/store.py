@@ -25,6 +25,11 @@ from .stored_files import Arrays, Files
 
 _PAGE = 500
 LOCK_SECONDS = 5
+# Without these, a connection to a machine that vanished hangs for hours.
+_NETWORK = {
+    "connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "5",
+    "keepalives_interval": "2", "keepalives_count": "3",
+}  # fmt: skip
 
 
 # The SQLite file of a store that is a folder.
@@ -266,11 +271,14 @@ def _url(location: str) -> URL:
 def _open(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == "postgresql":
+        given = url.query.get("options", "")
+        bounds = _NETWORK | url.query | {"options": f"-c lock_timeout={LOCK_SECONDS}s {given}"}
+        url = url.set(query=bounds)
+        options["pool_timeout"] = LOCK_SECONDS
     try:
-        options = {}
-        if url.get_backend_name() == "postgresql":
-            options["options"] = f"-c lock_timeout={LOCK_SECONDS}s"
-        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
+        engine = create_engine(url, pool_pre_ping=True, **options)
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "postgres") from error
     except NoSuchModuleError as error:

@@ -2,19 +2,24 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import StoreError
 
 _FULL = "is full. Free disk space or lower --keep."
 _GONE = "is gone: it was deleted or moved. Put it back and restart the service."
 _LOCKED = "is locked by another program. End that program, or wait for it."
-_READ_ONLY = "cannot be written to. Fix the permissions, or mount it writable."
+_READ_ONLY = "cannot be written to. Fix the permissions, or make it writable."
 _DAMAGED = "is damaged. Restore it from a backup and restart the service."
+_AWAY = "cannot be reached. Check that it is running and that this user may connect."
+_CROWDED = "has no free connection. Raise its max_connections, or end other programs."
+SLOW = "does not answer in time. Check whether it is overloaded, stopped or locked."
 
 _OF_ERRNO = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
@@ -28,8 +33,14 @@ _OF_DATABASE = {
     "SQLITE_READONLY_DBMOVED": _GONE, "SQLITE_CANTOPEN": _GONE, "42P01": _GONE, "3D000": _GONE,
     "SQLITE_BUSY": _LOCKED, "SQLITE_LOCKED": _LOCKED, "55P03": _LOCKED,
     "SQLITE_READONLY": _READ_ONLY, "25006": _READ_ONLY, "42501": _READ_ONLY,
-    "SQLITE_CORRUPT": _DAMAGED, "SQLITE_NOTADB": _DAMAGED,
+    "SQLITE_CORRUPT": _DAMAGED, "SQLITE_NOTADB": _DAMAGED, "XX001": _DAMAGED, "XX002": _DAMAGED,
+    "08": _AWAY, "28": _AWAY, "57P": _AWAY, "53300": _CROWDED,
 }  # fmt: skip
+# What PostgreSQL says to a new connection, which gets no code.
+_OF_CONNECTING = {
+    r"too many (clients|connections)|connection slots": _CROWDED,
+    r'database ".*" does not exist': _GONE,
+}
 
 
 @contextmanager
@@ -53,6 +64,11 @@ def _database(error: SQLAlchemyError) -> str:
     for begins, what in _OF_DATABASE.items():
         if code.startswith(begins):
             return what
+    if isinstance(error, PoolTimeout):
+        return SLOW
+    if isinstance(error, OperationalError) and not code:
+        said = (what for text, what in _OF_CONNECTING.items() if re.search(text, str(cause)))
+        return next(said, _AWAY)
     name = type(error).__name__
     return f"failed ({name}). Check that it is running and that this user may write to it."
 
