@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> list[Path]:
     folder.mkdir()
     paths = [folder / f"{name}.png" for name in ("kept", "latest", "old")]
     for index, path in enumerate(paths):
-        Image.new("RGB", (8, 6), (index, 0, 0)).save(path)
+        noise(index).save(path)
     return paths
 
 
@@ -49,7 +49,12 @@ def run(tmp_path: Path, photos: list[Path]) -> Path:
 
 
 def replace(photo: Path) -> None:
-    Image.new("RGB", (8, 6), "white").save(photo)
+    noise(9).save(photo)
+
+
+def noise(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(pixels)
 
 
 def test_a_replaced_photo_is_to_be_inspected_again(run: Path, photos: list[Path]) -> None:
