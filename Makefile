@@ -23,7 +23,10 @@ test-ray: $(VENV)/.installed-ray  ## Only what needs Ray, whose processes take m
 	$(VENV)/bin/python -m pytest tests/runs/test_cluster.py
 
 benchmarks: $(VENV)/.installed-test  ## Measure all of docs/performance.md anew, and write it.
-	$(VENV)/bin/python benchmarks/run_all.py
+	$(VENV)/bin/python benchmarks/stages.py
+	$(VENV)/bin/python benchmarks/capture_cost.py
+	$(VENV)/bin/python benchmarks/one_at_a_time.py
+	$(VENV)/bin/python benchmarks/soak.py --inspections 0 --kills 0
 
 lint: $(VENV)/.installed-dev  ## Check format, style and types.
 	$(VENV)/bin/ruff format --check .

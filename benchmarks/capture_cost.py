@@ -7,6 +7,7 @@ generation without any attention captured. Encoding the images is not measured.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,9 +38,7 @@ def rows_of(batch: int, rounds: int, new_tokens: int) -> list[list[Cell]]:
     def plain() -> Any:
         return mllm.model.generate(**prompts.inputs, do_sample=False, max_new_tokens=new_tokens)
 
-    def respond_here() -> object:
-        return respond(mllm, prompts.inputs, new_tokens)
-
+    respond_here = partial(respond, mllm, prompts.inputs, new_tokens)
     ids = plain()
     extra = ids.shape[1] - prompts.inputs["input_ids"].shape[1]
     longer = dict(prompts.inputs, input_ids=ids)

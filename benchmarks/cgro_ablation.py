@@ -1,6 +1,6 @@
 """The paper's ablation in small: base, + R1, + CGRO, each with both maps; docs/results.md.
 
-    python benchmarks/cgro_ablation.py OUT --photos DATA [--only SCENARIO …] [--kl-weight W] …
+    python benchmarks/cgro_ablation.py OUT --photos DATA [--only SCENARIO …] …
 
 DATA is the folder of real photos with a manifest.csv; without it, only rendered surfaces are used.
 The base is the bundled model. Rerun the same command to resume; several with other `--only` may run
@@ -19,14 +19,15 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from ablation_table import table
-from pages import parser_of, publish
+from measure import traced
+from pages import markdown, parser_of, publish
 
 from flawsight.cgro.best_step import Outcome
 from flawsight.cgro.train_settings import TRAIN_PRESETS, TrainSettings
@@ -37,7 +38,6 @@ from flawsight.data.dataset import Sample
 from flawsight.data.masks import read_gt_mask
 from flawsight.data.open import open_datasets
 from flawsight.errors import AnswerError
-from flawsight.inspection import Trace
 from flawsight.inspector import Inspector
 from flawsight.localize import localize
 from flawsight.metrics.pixel_counts import PixelCounter
@@ -48,23 +48,18 @@ from flawsight_surfaces.make_dataset import Recipe, choose_families, make_datase
 
 PRESET = TRAIN_PRESETS["default-model"]
 MAPS = {"vanilla": replace(PRESETS["paper"], selection="vanilla"), "real": PRESETS["paper"]}
+LABELS = {"base": "base", "r1": "R1", "cgro": "CGRO"}
+METRICS = {
+    "image_auroc": "image AUROC",
+    "balanced_accuracy": "balanced accuracy",
+    "pixel_auroc_vanilla": "pixel AUROC, vanilla",
+    "pixel_auroc_real": "ReAL",
+    "contradictions": "contradictions",
+}
 Point = dict[str, Any]
+# What to train on, and the test sets by their name in the table.
+Scenario = tuple[Sequence[Sample], dict[str, Sequence[Sample]]]
 KEYS = ("scenario", "reward", "seed", "test")
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One of the comparisons.
-
-    Attributes:
-        name: see above.
-        train: images to learn from; every fourth of a class is kept for validation.
-        tests: the test sets by their name in the table.
-    """
-
-    name: str
-    train: Sequence[Sample]
-    tests: dict[str, Sequence[Sample]]
 
 
 def rendered(folder: Path, families: str, pairs: int, seed: int) -> tuple[Sample, ...]:
@@ -112,13 +107,13 @@ def unseen(sets: Path, photos: Path | None, pairs: int) -> Scenario:
             for sample in dataset.limited(pairs).samples
             if dataset.name not in ("HazelnutToy", "VisA_mini")  # too few images to rank
         ]
-    return Scenario("unseen", train, tests)
+    return train, tests
 
 
 def line(name: str, folder: Path) -> Scenario:
     """Return the scenario of a real line."""
     train, test = halves(open_datasets(str(folder))[0].samples)
-    return Scenario(name, train, {name: test})
+    return train, {name: test}
 
 
 @torch.no_grad()
@@ -132,27 +127,24 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
     mllm.model.eval()
     outcomes: list[Outcome] = []
     pixels = {name: PixelCounter() for name in MAPS}
-    new_tokens = PRESET.inspection.max_new_tokens
-    inspector = Inspector(mllm, replace(MAPS["real"], max_new_tokens=new_tokens))
-    for start in range(0, len(samples), batch):
-        part = samples[start : start + batch]
-        traced = inspector.trace(inspector.prepare([sample.image for sample in part]))
-        for sample, size, trace in zip(part, traced.prepared.sizes, traced.traces, strict=True):
-            assert isinstance(trace, Trace)
-            label = bool(sample.label)
-            try:
-                found = {name: localize(trace, size, MAPS[name]) for name in MAPS}
-            except AnswerError:
-                outcomes.append(Outcome(label, None, False, False, "", trace.text))
-                continue
-            one = found["real"]
-            contradicts = "answer/reasoning" in one.disagreements
-            verdict = (label, one.pred_score, one.pred_label, contradicts)
-            outcomes.append(Outcome(*verdict, text=trace.text))
-            if sample.pixel_labelled:
-                truth = read_gt_mask(sample, size)
-                for name, inspection in found.items():
-                    pixels[name].update(inspection.anomaly_map, truth)
+    settings = replace(MAPS["real"], max_new_tokens=PRESET.inspection.max_new_tokens)
+    inspector = Inspector(mllm, settings, batch)
+    for index, image, trace in traced(inspector, [sample.image for sample in samples]):
+        sample, size = samples[index], (image.height, image.width)
+        label = bool(sample.label)
+        try:
+            found = {name: localize(trace, size, MAPS[name]) for name in MAPS}
+        except AnswerError:
+            outcomes.append(Outcome(label, None, False, False, "", trace.text))
+            continue
+        one = found["real"]
+        contradicts = "answer/reasoning" in one.disagreements
+        verdict = (label, one.pred_score, one.pred_label, contradicts)
+        outcomes.append(Outcome(*verdict, text=trace.text))
+        if sample.pixel_labelled:
+            truth = read_gt_mask(sample, size)
+            for name, inspection in found.items():
+                pixels[name].update(inspection.anomaly_map, truth)
     row: dict[str, float | None] = dict(validation_metrics(outcomes))
     for name, counter in pixels.items():
         value = auroc(counter.counts())
@@ -163,21 +155,12 @@ def measure(mllm: MLLM, samples: Sequence[Sample], batch: int = 16) -> dict[str,
 def run(
     scenario: Scenario, settings: TrainSettings, name: str, out: Path, add: Callable[[Point], None]
 ) -> None:
-    """Train once and measure after the last step; a base is only measured.
-
-    Args:
-        scenario: base, training images and tests.
-        settings: of the training, with its reward and seed.
-        name: the reward, or "base".
-        out: folder of the training.
-        add: called with each point.
-    """
+    """Train once and measure after the last step; a base, by its `name`, is only measured."""
     mllm = load_mllm(device="cpu", dtype="float32")
 
     def measured(step: int) -> None:
-        for test, samples in scenario.tests.items():
-            point: Point = {"scenario": scenario.name, "reward": name, "seed": settings.seed}
-            add(point | {"step": step, "test": test} | measure(mllm, samples))
+        for test, samples in scenario[1].items():
+            add({"step": step, "test": test} | measure(mllm, samples))
 
     if name == "base":
         measured(0)
@@ -189,11 +172,11 @@ def run(
 
     parts = (
         tuple(LabelledImage(sample.image, bool(sample.label)) for sample in part)
-        for part in parted(scenario.train)
+        for part in parted(scenario[0])
     )
     data = TrainingData(*parts)
     accelerator = make_accelerator(settings, out, cpu=True)
-    train(mllm, PRESET.inspection, settings, data, out, accelerator, [scenario.name], on_step)
+    train(mllm, PRESET.inspection, settings, data, out, accelerator, [out.name], on_step)
 
 
 def read_points(out: Path) -> dict[tuple[Any, ...], Point]:
@@ -214,6 +197,33 @@ def keep_to(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n")
 
 
+def mean_and_std(values: Sequence[float | None]) -> str:
+    """Write a mean with its standard deviation over seeds, in %."""
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    if len(known) == 1:
+        return f"{known[0]:.1f}"
+    return f"{np.mean(known):.1f}±{np.std(known, ddof=1):.1f}"
+
+
+def table(points: Sequence[Point]) -> str:
+    """Return the metrics of each test set and reward."""
+    rows = []
+    for test in dict.fromkeys(point["test"] for point in points):
+        for reward, label in LABELS.items():
+            found = [p for p in points if (p["test"], p["reward"]) == (test, reward)]
+            if found:
+                shown = (mean_and_std([point[name] for point in found]) for name in METRICS)
+                rows.append([test, label, *shown])
+    seeds = len({point["seed"] for point in points})
+    steps = max(point["step"] for point in points)
+    return markdown(["setting", "", *METRICS.values()], rows) + (
+        f"\n\nIn %, mean ± standard deviation over {seeds} seeds after {steps} steps; the base is "
+        "one model."
+    )
+
+
 def main() -> None:
     """Run what is missing."""
     parser = parser_of(__doc__, writes=True)
@@ -223,18 +233,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100, help="of each training")
     parser.add_argument("--pairs", type=int, default=10, help="of each test family")
-    parser.add_argument("--kl-weight", type=float, default=PRESET.settings.kl_weight)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    def add(point: Point) -> None:
+    def add(about: Point, values: Point) -> None:
+        point = about | values
         print(json.dumps(point), flush=True)
         with (arguments.out / f"points-{point['scenario']}.jsonl").open("a") as file:
             file.write(json.dumps(point) + "\n")
 
-    own = {"steps": arguments.steps, "kl_weight": arguments.kl_weight}
-    settings = replace(PRESET.settings, **own, validate_every=0, overlays=0)
+    settings = replace(PRESET.settings, steps=arguments.steps, validate_every=0, overlays=0)
     keep_to(arguments.out / "settings.json", settings.to_json())
     photos = arguments.photos
     made: dict[str, Callable[[], Scenario]] = {}
@@ -252,7 +261,9 @@ def main() -> None:
                 continue
             scenario = scenario or make()
             changed = settings.changed({} if reward == "base" else {"reward": reward, "seed": seed})
-            run(scenario, changed, reward, arguments.out / f"runs/{name}-{reward}-{seed}", add)
+            about: Point = {"scenario": name, "reward": reward, "seed": seed}
+            folder = arguments.out / f"runs/{name}-{reward}-{seed}"
+            run(scenario, changed, reward, folder, partial(add, about))
     points = list(read_points(arguments.out).values())
     publish("cgro_ablation", table(points), arguments.write)
 

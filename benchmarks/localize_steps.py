@@ -3,7 +3,7 @@
     python benchmarks/localize_steps.py VAL TEST … --traces FOLDER [--model M] [--limit N] [--write]
 
 Rows: `paper`, `default`, each step alone, the greedy path that adds whichever step gains most until
-none gains ("all"), and that path without each of its steps. VAL and each TEST are data sets with
+none gains ("all"). VAL and each TEST are data sets with
 masks, VAL of rendered families (`flawsight data make`). Half of VAL's categories choose the path
 and give the attention prior (the bundled prior is not used because it saw all of VAL); the other
 half and the TESTs are only reported. Traces are kept in FOLDER and serve all rows that see images
@@ -11,13 +11,14 @@ and place crops alike. A TEST that is a manifest holds real photos: its column i
 data sets with ten defective images or more.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import interleaved, ratios, traced
 from numpy.typing import NDArray
 from pages import markdown, parser_of, publish
 
@@ -70,14 +71,9 @@ class Bench:
     ) -> Iterator[tuple[Sample, Trace, Any]]:
         """Yield the samples with a response, its trace and the image."""
         store = TraceFolder(self.root, self.mllm, settings, prior)
-        inspector = Inspector(self.mllm, settings, prior=prior, trace_store=store)
-        for first in range(0, len(samples), BATCH):
-            batch = samples[first : first + BATCH]
-            prepared = inspector.prepare([sample.image for sample in batch])
-            traces = iter(inspector.trace(prepared).traces)
-            for sample, image in zip(batch, prepared.images, strict=True):
-                if not isinstance(image, Exception) and isinstance(trace := next(traces), Trace):
-                    yield sample, trace, image
+        inspector = Inspector(self.mllm, settings, BATCH, prior=prior, trace_store=store)
+        for index, image, trace in traced(inspector, [sample.image for sample in samples]):
+            yield samples[index], trace, image
 
     def metrics(self, samples: Sequence[Sample], settings: Settings) -> Values:
         """Return pixel AUROC, AP and AUPRO, regions found, and image AUROC.
@@ -119,24 +115,13 @@ class Bench:
             )  # fmt: skip
         return np.asarray(100 * np.nanmean(np.array(rows, np.float64), axis=0))
 
-    def costs(
-        self, samples: Sequence[Sample], rows: Mapping[str, Settings], turns: int
-    ) -> dict[str, float]:
+    def costs(self, samples: Sequence[Sample], rows: Mapping[str, Settings]) -> dict[str, float]:
         """Return each row's processor time for one batch, relative to the first row's."""
         paths = [sample.image for sample in samples[:BATCH]]
-        inspectors = {
-            name: Inspector(self.mllm, settings, prior=self.prior)
-            for name, settings in rows.items()
-        }
-        times: dict[str, list[float]] = {name: [] for name in rows}
-        for _ in range(turns):
-            for name, inspector in inspectors.items():
-                began = time.process_time()
-                inspector.inspect_batch(paths)
-                times[name].append(time.process_time() - began)
-        # The first turn warms up.
-        base, *_ = (np.array(row[1:]) for row in times.values())
-        return {name: float(np.median(np.array(row[1:]) / base)) for name, row in times.items()}
+        inspectors = {n: Inspector(self.mllm, row, prior=self.prior) for n, row in rows.items()}
+        sides = {n: partial(one.inspect_batch, paths) for n, one in inspectors.items()}
+        costs = interleaved(sides, rounds=8)
+        return {name: ratios(cost, costs[next(iter(rows))])[1] for name, cost in costs.items()}
 
 
 def traced_with(settings: Settings) -> Settings:
@@ -180,20 +165,13 @@ def rows_of(path: Sequence[str]) -> dict[str, Settings]:
     rows |= {f"+ {name}": combine([name]) for name in STEPS}
     if len(path) > 1:
         rows["all"] = combine(path)
-        rows |= {f"all without {n}": combine([m for m in path if m != n]) for n in path}
     return rows
 
 
 def table(
     path: Sequence[str], values: Mapping[str, Mapping[str, Values]], times: Mapping[str, float]
 ) -> str:
-    """Return the Markdown table.
-
-    Args:
-        path: the steps chosen.
-        values: the metrics of each row, by column.
-        times: of each row.
-    """
+    """Return the table: the steps chosen, and the metrics (by column) and time of each row."""
     lines = []
     for name, cost in times.items():
         shown = [" / ".join(f"{v:.1f}" for v in own[name][SHOWN]) for own in values.values()]
@@ -231,7 +209,6 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, required=True, help="folder that keeps traces")
     parser.add_argument("--model", help="model folder; default: the bundled model")
     parser.add_argument("--limit", type=int, help="images of each category and class at most")
-    parser.add_argument("--turns", type=int, default=9, help="of timing; the first warms up")
     arguments = parser.parse_args()
     val = pixel_labelled(arguments.val, arguments.limit)
     categories = sorted({sample.category for sample in val})
@@ -247,14 +224,12 @@ def main() -> None:
     for spec in arguments.test:
         title = f"`{Path(spec).name}`" if Path(spec).is_dir() else "real photos"
         tests[title] = pixel_labelled(spec, arguments.limit)
-    times = bench.costs(rest, rows, arguments.turns)
+    times = bench.costs(rest, rows)
     values = {
         f"{title} ({len(samples)})": {n: bench.metrics(samples, row) for n, row in rows.items()}
         for title, samples in tests.items()
     }
-    print(table(path, values, times))
-    kept = {name: cost for name, cost in times.items() if not name.startswith("all without ")}
-    publish("localize", table(path, values, kept), arguments.write)
+    publish("localize", table(path, values, times), arguments.write)
 
 
 if __name__ == "__main__":

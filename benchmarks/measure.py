@@ -9,7 +9,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import torch
 from pages import DOCS, Cell, markdown, parser_of, replaced
 from PIL import Image
 
+from flawsight.inspection import Trace
+from flawsight.inspector import Inspector
 from flawsight_surfaces import TEST_FAMILIES, render_pair
 
 FIGURES = DOCS / "performance"
@@ -104,6 +106,16 @@ def saved(number: int, seed: int, folder: Path, sizes: Sequence[Size] = SIZES) -
     return paths
 
 
+def traced(inspector: Inspector, photos: Sequence[Path]) -> Iterator[tuple[int, Any, Trace]]:
+    """Yield index, image and trace of the photos with a response."""
+    for first in range(0, len(photos), inspector.batch_size):
+        prepared = inspector.prepare(photos[first : first + inspector.batch_size])
+        traces = iter(inspector.trace(prepared).traces)
+        for index, image in enumerate(prepared.images, first):
+            if not isinstance(image, Exception) and isinstance(trace := next(traces), Trace):
+                yield index, image, trace
+
+
 def arguments_of(doc: str | None, **options: tuple[int, int, str]) -> argparse.Namespace:
     """Parse the command line: option=(default, its value with --smoke, help), --smoke, --out."""
     parser = parser_of(doc)
@@ -146,7 +158,5 @@ def filled(page: str, figures: Path) -> str:
     for name in re.findall(r"<!-- begin (\w+) -->", page):
         path = figures / f"{name}.json"
         shown = table(json.loads(path.read_text())) if path.exists() else "Not measured yet."
-        if path.with_suffix(".png").exists():
-            shown += f"\n\n![{name}]({figures.name}/{name}.png)"
         page = replaced(page, name, shown)
     return page

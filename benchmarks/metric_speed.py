@@ -7,13 +7,11 @@ gets a row that says so. Making the maps and importing are not timed; memory is 
 whole process.
 """
 
-import argparse
-import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -99,46 +97,38 @@ def scikit_learn(masks: int) -> tuple[Values, float]:
 def torchmetrics_exact(masks: int) -> tuple[Values, float]:
     """Exact AUROC and average precision, updated map by map."""
     import torch
+    from torchmetrics import MetricCollection
     from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
-    metrics = {
-        "AUROC": BinaryAUROC(thresholds=None, validate_args=False),
-        "AUPR": BinaryAveragePrecision(thresholds=None, validate_args=False),
-    }
-
-    def update(anomaly_map: Any, gt_mask: Any) -> None:
-        scores, truth = torch.from_numpy(anomaly_map), torch.from_numpy(gt_mask).long()
-        for metric in metrics.values():
-            metric.update(scores, truth)
-
-    def compute() -> Values:
-        return {name: float(metric.compute()) for name, metric in metrics.items()}
-
-    return streamed(masks, update, compute)
+    options: dict[str, Any] = {"thresholds": None, "validate_args": False}
+    both = {"AUROC": BinaryAUROC(**options), "AUPR": BinaryAveragePrecision(**options)}
+    metrics = MetricCollection(both, compute_groups=False)
+    return streamed(
+        masks,
+        lambda scores, truth: metrics.update(
+            torch.from_numpy(scores), torch.from_numpy(truth).long()
+        ),
+        lambda: {name: float(value) for name, value in metrics.compute().items()},
+    )
 
 
-METHODS: dict[str, Callable[[int], tuple[Values, float]]] = {
-    "flawsight": ours,
-    "sklearn": scikit_learn,
-    "torchmetrics": torchmetrics_exact,
-}
+METHODS = {"flawsight": ours, "sklearn": scikit_learn, "torchmetrics": torchmetrics_exact}
 
 
-def run(method: str, masks: int) -> dict[str, Any]:
-    """Run a method in its own process; the result has "failure" if it has no metrics."""
-    command = [sys.executable, __file__, "--masks", str(masks), "--child", method]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last_line = done.stderr.strip().rpartition("\n")[2]
-        return {"failure": last_line or f"killed by signal {-done.returncode}"}
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+def measured(method: str, masks: int) -> dict[str, Any]:
+    """Run a method in this process."""
+    values, seconds = METHODS[method](masks)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"values": values, "seconds": seconds, "peak": peak}
 
 
-def row_of(method: str, result: dict[str, Any]) -> list[str]:
-    """Return the row of the table."""
-    if "failure" in result:
-        return [method, "–", "–", result["failure"]]
+def row_of(method: str, masks: int) -> list[str]:
+    """Run a method in a process of its own; return the row of the table."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            result = pool.submit(measured, method, masks).result()
+        except Exception as error:  # such as having been killed for memory
+            return [method, "–", "–", str(error)]
     values = ", ".join(
         f"{name} {value:.1e}" if "±" in name else f"{name} {value:.6f}"
         for name, value in result["values"].items()
@@ -150,14 +140,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = parser_of(__doc__, writes=True)
     parser.add_argument("--masks", type=int, default=200, help=f"maps of {SIDE}×{SIDE}")
-    parser.add_argument("--child", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        values, seconds = METHODS[arguments.child](arguments.masks)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"values": values, "seconds": seconds, "peak": peak}))
-        return
-    rows = [row_of(method, run(method, arguments.masks)) for method in METHODS]
+    rows = [row_of(method, arguments.masks) for method in METHODS]
     shown = f"{arguments.masks} maps of {SIDE}×{SIDE}, synthetic.\n\n{markdown(COLUMNS, rows)}"
     publish("metrics", shown, arguments.write)
 

@@ -1,13 +1,14 @@
-"""Memory and pace over many inspections, and runs that are killed; docs/scale.md.
+"""Memory and pace over many inspections and requests, and kills; docs/scale.md, performance.md.
 
-    python benchmarks/soak.py [--inspections 20000] [--image-tokens 36] [--kills 20]
-                              [--actors N] [--json soak.json]
+    python benchmarks/soak.py [--inspections 20000] [--image-tokens 36] [--actors N]
+                              [--kills 20] [--requests 20000] [--out FOLDER]
 
-First, many inspections in one process, or with --actors on a local Ray, with memory and pace
-sampled. Then `flawsight inspect` is killed with SIGKILL at random moments and started again until
-it is done. Its run folder is compared with that of an undisturbed command: every byte but times and
-the page. Batches hold one image, because only then does each image have the same neighbours after a
-kill.
+Each part is left out at 0. First, many inspections in one process, or with --actors on a local Ray,
+with memory and pace sampled. Then `flawsight inspect` is killed with SIGKILL at random moments and
+started again until it is done. Its run folder is compared with that of an undisturbed command:
+every byte but times and the page. Batches hold one image, because only then does each image have
+the same neighbours after a kill. Last, requests to the service (soak_service.py); their table is
+written as OUT/soak.json and into docs/performance.md.
 """
 
 import json
@@ -26,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import machine, resident
+import psutil
+from measure import arguments_of, machine, report, resident, saved
 from numpy.typing import NDArray
-from pages import parser_of
-from PIL import Image
+from soak_service import COLUMNS, soak_service
 
 from flawsight.inspector import Inspector
 from flawsight.runs.batch import inspect_into
@@ -37,25 +38,17 @@ from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.settings import PRESETS
-from flawsight_surfaces import render_pair
 
-SIDE = 96
 DIFFERENT = 64
 
 
 def make_photos(folder: Path, count: int) -> list[Path]:
-    """Write small images, of which 64 differ and the others are links to them."""
+    """Write images of 96×96, of which 64 differ and the others are links to them."""
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    samples = [
-        s for _ in range(-(-min(count, DIFFERENT) // 2)) for s in render_pair(rng, (SIDE, SIDE))
-    ]
-    paths = [folder / f"{index:06}.png" for index in range(count)]
-    for index, path in enumerate(paths):
-        if index < len(samples):
-            Image.fromarray(samples[index].image).save(path)
-        else:
-            os.link(paths[index % len(samples)], path)
+    paths = saved(min(count, DIFFERENT), 0, folder, [(96, 96)])
+    for index in range(DIFFERENT, count):
+        paths.append(folder / f"{index:04}.png")
+        os.link(paths[index % DIFFERENT], paths[-1])
     return paths
 
 
@@ -66,9 +59,7 @@ def soak(
 
     Returns:
         "samples": (images so far, processor seconds so far, MiB); "mib": medians of the second and
-        the last quarter, because the first warms up; "growth_mib_per_1000": slope of a line through
-        the last three quarters; "seconds_an_image": processor time, medians of the same quarters;
-        "images_per_second" by the clock.
+        the last quarter, because the first warms up; "seconds_an_image": those of processor time.
     """
     settings = replace(PRESETS["default"], image_tokens=image_tokens)
     inspector = Inspector.from_pretrained(device="cpu", batch_size=batch_size, settings=settings)
@@ -84,18 +75,14 @@ def soak(
             rows.append((done, time.process_time() - began, resident()))
 
     inspect_into(RunFolder(run, describe(inspector)), inspector, photos, on_row)
-    wall = time.perf_counter() - began_wall
     counts, seconds, mib = (np.array(values, float) for values in zip(*rows, strict=True))
     pace = np.diff(seconds, prepend=0.0) / np.diff(counts, prepend=0.0)
-    quarter = max(1, len(rows) // 4)
-    slope = np.polyfit(counts[quarter:], mib[quarter:], 1)[0] if len(rows) - quarter > 1 else 0.0
     return {
         "images": len(photos),
         "samples": rows,
         "mib": quarters(mib),
-        "growth_mib_per_1000": float(slope) * 1000,
         "seconds_an_image": quarters(pace),
-        "images_per_second": done / wall,
+        "images_per_second": done / (time.perf_counter() - began_wall),
         "machine": machine(),
     }
 
@@ -115,7 +102,6 @@ def soak_on_ray(
         "mib", as in `soak`, of this process and its children, shared pages divided (PSS), sampled
         once per second; "failed"; "images_per_second"; "bytes_per_image" of the run's subfolders.
     """
-    import psutil
     import ray
 
     from flawsight.runs.cluster import inspect_on_ray
@@ -221,30 +207,32 @@ def differences(run: Path, other: Path) -> list[str]:
 
 
 def main() -> None:
-    """Run both parts, print them, and write them as JSON."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--inspections", type=int, default=20000)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--image-tokens", type=int, default=36, help="the photos are small")
-    parser.add_argument("--actors", type=int, default=0, help="on Ray; 0: in this process")
-    parser.add_argument("--kills", type=int, default=20, help="0: leave this part out")
-    parser.add_argument("--killed-images", type=int, default=400)
-    parser.add_argument("--json", type=Path, default=Path("soak.json"))
-    arguments = parser.parse_args()
+    """Run the parts and print them."""
+    arguments = arguments_of(
+        __doc__, inspections=(20000, 0, "in all"), batch_size=(8, 8, "of the inspections"),
+        image_tokens=(36, 36, "the photos are small"), actors=(0, 0, "on Ray; 0: in this process"),
+        kills=(20, 0, "of the command"), killed_images=(400, 6, "that it inspects"),
+        requests=(20000, 40, "to the service"),
+    )  # fmt: skip
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photos = make_photos(folder / "photos", arguments.inspections)
-        how = (photos, folder / "soak", arguments.batch_size, arguments.image_tokens)
-        found = soak_on_ray(*how, arguments.actors) if arguments.actors else soak(*how)
+        if arguments.inspections:
+            photos = make_photos(folder / "photos", arguments.inspections)
+            how = (photos, folder / "soak", arguments.batch_size, arguments.image_tokens)
+            found = soak_on_ray(*how, arguments.actors) if arguments.actors else soak(*how)
         if arguments.kills:
-            few, count = folder / "few", arguments.killed_images
+            few, killed, count = folder / "few", folder / "killed", arguments.killed_images
             make_photos(few, count)
             finish(few, folder / "whole")
-            left = kill_and_resume(few, folder / "killed", arguments.kills, count, seed=0)
-            different = differences(folder / "killed", folder / "whole")
-            found |= {"kills_at": left, "differ": different}
-    arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({name: found[name] for name in found if name != "samples"}, indent=1))
+            found["kills_at"] = kill_and_resume(few, killed, arguments.kills, count, seed=0)
+            found["differ"] = differences(killed, folder / "whole")
+    print(json.dumps(found))
+    if arguments.requests:
+        rows, note, missed = soak_service(arguments.requests)
+        report(arguments.out, "soak", COLUMNS, rows, note)
+        if missed and not arguments.smoke:
+            raise SystemExit(f"Not reached: {', '.join(missed)}.")
 
 
 if __name__ == "__main__":

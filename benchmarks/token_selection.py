@@ -10,13 +10,12 @@ selects the tokens of the sentence about the defect. FOLDER keeps traces for ano
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from measure import traced
 from numpy.typing import NDArray
 from pages import markdown, parser_of, publish
 from PIL import Image
@@ -34,8 +33,7 @@ from flawsight.real.anomaly_map import aggregate, upsample
 from flawsight.real.token_selection import ScoredReasoning, select
 from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings
-from flawsight_surfaces import DEFECTS, FAMILIES
-from flawsight_surfaces.features.feature_table import FEATURES
+from flawsight_surfaces import DEFECTS
 
 DRAWS = 5
 PAPER = PRESETS["paper"]
@@ -49,24 +47,10 @@ COLUMNS = {
     "naming": ["of the defective images", "share"],
     "selection": ["tokens", "pixel AUROC", "pixel AP"],
 }
-KIND_COLUMNS = ["kind of token", "tokens", "S_T", "S_I", "pixel AUROC", "pixel AP"]
 Values = tuple[float, float]
 
 
-def _pattern(words: set[str]) -> str:
-    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
-
-
-_SURFACE = {
-    word for f in FAMILIES.values() for word in (*f.made_of.split(), f.noun, f.items) if word
-}
-# A token's kind is the first pattern that matches it.
-TOKEN_KINDS: dict[str, re.Pattern[str]] = {
-    "place": re.compile(r"\b(?:upper|middle|lower) (?:left|center|right)\b|\bcenter\b"),
-    "defect": re.compile(rf"\b(?:{_pattern(set(DEFECTS))})\b"),
-    "benign feature": re.compile(rf"\b(?:{_pattern(set(FEATURES))})s?\b"),
-    "surface": re.compile(rf"\b(?:{_pattern(_SURFACE)})s?\b"),
-}
+NAMES = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, DEFECTS), key=len, reverse=True))})\b")
 
 
 @dataclass(frozen=True)
@@ -76,32 +60,24 @@ class Annotated:
     Attributes:
         trace: of the response.
         reasoning: its tokens' attention and scores under preset `paper`.
-        kinds: (R) key of TOKEN_KINDS, "punctuation" or "function word".
         sentence: the sentence about the defect; "" if there is none.
         in_sentence: (R,) bool, its tokens.
+        in_name: (R,) bool, those of them that name a kind of defect.
         gt_mask: (H, W).
     """
 
     trace: Trace
     reasoning: ScoredReasoning
-    kinds: list[str]
     sentence: str
     in_sentence: Tensor
+    in_name: Tensor
     gt_mask: NDArray[np.bool_]
 
 
-def token_kinds(text: str, spans: list[tuple[int, int]]) -> list[str]:
-    """Return the kind of each token, a [start, end) span of the text."""
-    found: dict[int, str] = {}
-    for kind, pattern in TOKEN_KINDS.items():
-        for match in pattern.finditer(text):
-            for position in range(*match.span()):
-                found.setdefault(position, kind)
-    kinds = []
-    for start, end in spans:
-        letters = [position for position in range(start, end) if text[position].isalnum()]
-        kinds.append(found.get(letters[0], "function word") if letters else "punctuation")
-    return kinds
+def names_defect(text: str, span: tuple[int, int]) -> bool:
+    """Return whether the first letter of a token, a [start, end) span, is in a kind of defect."""
+    first = next((at for at in range(*span) if text[at].isalnum()), -1)
+    return any(match.start() <= first < match.end() for match in NAMES.finditer(text))
 
 
 def annotated(trace: Trace, gt_mask: NDArray[np.bool_]) -> Annotated:
@@ -116,8 +92,8 @@ def annotated(trace: Trace, gt_mask: NDArray[np.bool_]) -> Annotated:
     sentence = telling_sentence(trace.text[start:end], "Yes")
     begin = trace.text.index(sentence, start) if sentence else start
     in_sentence = torch.tensor([begin < e <= begin + len(sentence) for _, e in spans])
-    kinds = token_kinds(trace.text, spans)
-    return Annotated(trace, reasoning, kinds, sentence, in_sentence, gt_mask)
+    in_name = in_sentence & torch.tensor([names_defect(trace.text, span) for span in spans])
+    return Annotated(trace, reasoning, sentence, in_sentence, in_name, gt_mask)
 
 
 def localization(grid: Tensor, gt_mask: NDArray[np.bool_]) -> Values:
@@ -148,29 +124,11 @@ def selections(one: Annotated, rng: np.random.Generator) -> dict[str, Values]:
         drawn.append(plain_mean(selected))
     mean_auroc, mean_precision = np.mean(drawn, axis=0)
     found["as many tokens at random"] = (float(mean_auroc), float(mean_precision))
-    names = one.in_sentence & torch.tensor([kind == "defect" for kind in one.kinds])
-    for name, selected in (
-        ("the sentence of the defect", one.in_sentence),
-        ("its name alone", names),
-    ):
+    oracles = {"the sentence of the defect": one.in_sentence, "its name alone": one.in_name}
+    for name, selected in oracles.items():
         if selected.any():
             found[f"oracle: {name}"] = plain_mean(selected)
     return found
-
-
-def traced(
-    folder: Path, rows: list[dict[str, Any]], model: str | None, traces: Path
-) -> Iterator[tuple[dict[str, Any], Trace]]:
-    """Yield each row with the response to its image."""
-    mllm = load_mllm(model)
-    store = TraceFolder(traces, mllm, PAPER, None)
-    inspector = Inspector(mllm, PAPER, trace_store=store)
-    for first in range(0, len(rows), inspector.batch_size):
-        batch = rows[first : first + inspector.batch_size]
-        prepared = inspector.prepare([folder / row["path"] for row in batch])
-        for row, trace in zip(batch, inspector.trace(prepared).traces, strict=True):
-            if isinstance(trace, Trace):
-                yield row, trace
 
 
 def mean(values: list[float]) -> str:
@@ -192,10 +150,13 @@ def main() -> None:
     rows = [row for row in map(json.loads, listed) if row["label"] and row["split"] == "test"]
     rng = np.random.default_rng(0)
     by_selection: dict[str, list[Values]] = defaultdict(list)
-    by_kind: dict[str, list[list[float]]] = defaultdict(list)
     named: list[float] = []
     placed: list[float] = []
-    for row, trace in traced(arguments.set, rows, arguments.model, arguments.traces):
+    mllm = load_mllm(arguments.model)
+    store = TraceFolder(arguments.traces, mllm, PAPER, None)
+    inspector = Inspector(mllm, PAPER, trace_store=store)
+    for index, _, trace in traced(inspector, [arguments.set / row["path"] for row in rows]):
+        row = rows[index]
         try:
             with Image.open(arguments.set / row["mask"]) as file:
                 one = annotated(trace, np.asarray(file) > 0)
@@ -209,31 +170,15 @@ def main() -> None:
             continue
         for name, values in selections(one, rng).items():
             by_selection[name].append(values)
-        scores = one.reasoning.scores
-        for index, kind in enumerate(one.kinds):
-            both = (scores.semantic_relevance[index], scores.concentration[index])
-            ranked = localization(one.reasoning.attention[index], one.gt_mask)
-            by_kind[kind].append([*map(float, both), *ranked])
     naming = [["a right kind of defect named", mean(named)], ["a right place named", mean(placed)]]
     selection = [
         [name, *(mean(list(column)) for column in zip(*values, strict=True))]
         for name, values in by_selection.items()
     ]
-    kinds = [
-        [kind, str(len(values)), *(f"{value:.3f}" for value in np.mean(values, axis=0))]
-        for kind, values in sorted(by_kind.items())
-    ]
-    failed = len(rows) - len(named)
-    sections = {
-        "naming": markdown(COLUMNS["naming"], naming)
-        + f"\n\n{len(named)} images; {failed} without an answer, left out.",
-        "selection": markdown(COLUMNS["selection"], selection)
-        + "\n\nMeans over the images called defective, with 95 % bootstrap intervals.",
-    }
-    print(markdown(KIND_COLUMNS, kinds))
-    for section, text in sections.items():
-        print(f"\n## {section}\n")
-        publish(section, text, arguments.write)
+    left_out = f"{len(named)} images; {len(rows) - len(named)} without an answer, left out."
+    publish("naming", f"{markdown(COLUMNS['naming'], naming)}\n\n{left_out}", arguments.write)
+    means = "Means over the images called defective, with 95 % bootstrap intervals."
+    publish("selection", f"{markdown(COLUMNS['selection'], selection)}\n\n{means}", arguments.write)
 
 
 if __name__ == "__main__":

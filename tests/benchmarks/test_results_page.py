@@ -4,9 +4,8 @@ import csv
 import re
 from pathlib import Path
 
-import ablation_table
 import bench_table
-import calibrated
+import cgro_ablation
 import localize_steps
 import metric_speed
 import numpy as np
@@ -79,8 +78,7 @@ def test_the_steps_are_shown_as_printed() -> None:
     rows = localize_steps.rows_of(path)
     [(header, _)] = named(page)
     values = {column: dict.fromkeys(rows, np.zeros(5)) for column in header[1:-1]}
-    shown = [name for name in rows if not name.startswith("all without ")]
-    printed = localize_steps.table(path, values, dict.fromkeys(shown, 1.0))
+    printed = localize_steps.table(path, values, dict.fromkeys(rows, 1.0))
     assert named(printed) == named(page)
     notes = (re.sub(r"\d+\.\d+", "0.0", text).strip().splitlines() for text in (printed, page))
     assert len({tuple(lines[-3:]) for lines in notes}) == 1
@@ -89,14 +87,14 @@ def test_the_steps_are_shown_as_printed() -> None:
 def test_the_ablation_is_shown_as_printed() -> None:
     page = section("cgro_ablation")
     [(_, rows)] = named(page, 2)
-    rewards = {label: reward for reward, label in ablation_table.LABELS.items()}
+    rewards = {label: reward for reward, label in cgro_ablation.LABELS.items()}
     points = [
         {"test": test, "reward": rewards[label], "seed": seed, "step": 100}
-        | dict.fromkeys(ablation_table.METRICS, 0.5)
+        | dict.fromkeys(cgro_ablation.METRICS, 0.5)
         for test, label in rows
         for seed in range(3)
     ]
-    printed = ablation_table.table(points)
+    printed = cgro_ablation.table(points)
     assert named(printed, 2) == named(page, 2)
     assert printed.splitlines()[-1] == page.splitlines()[-1]
 
@@ -108,9 +106,9 @@ def test_the_training_speed_is_shown_as_printed() -> None:
 
 
 def test_the_calibrated_verdicts_are_shown_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrated, "read_detector_runs", lambda out: [])
+    monkeypatch.setattr(bench_table, "read_detector_runs", lambda out: [])
     [(header, _)] = named(section("calibrated"))
-    printed = calibrated.table(Path())
+    printed = bench_table.calibrated(Path())
     assert named(printed) == [(header, [])]
     assert printed.splitlines()[-1] == section("calibrated").splitlines()[-1]
 

@@ -238,3 +238,34 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for line in ("", "keep_freed_memory()")
     ]
     assert faults[1] < faults[0] / 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_threads_that_share_pools_leave_less_memory_behind() -> None:
+    """Eight threads alive at once, of which one after the other takes and frees 16 MiB."""
+    script = """
+import threading, numpy, psutil
+from flawsight.cli.shell import keep_freed_memory, share_memory_pools
+keep_freed_memory()
+{}
+alive, turn = threading.Barrier(8), threading.Lock()
+def work():
+    alive.wait()
+    with turn:
+        [numpy.ones(1 << 14) for _ in range(128)]
+    alive.wait()
+before = psutil.Process().memory_info().rss
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(psutil.Process().memory_info().rss - before)
+"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    kept = [
+        int(subprocess.check_output([sys.executable, "-c", script.format(line)], env=plain))
+        for line in ("", "share_memory_pools()")
+    ]
+    assert kept[1] < kept[0] / 2
+    assert kept[1] < 40 << 20

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained
+from .shell import console, explained, share_memory_pools
 
 
 def serve(
@@ -84,6 +84,7 @@ def serve(
 
     SIGTERM finishes the running batch and refuses waiting images. More in docs/serve.md.
     """
+    share_memory_pools()
     with explained():
         try:
             from ..serve.access_tokens import read_tokens
