@@ -218,7 +218,7 @@ def test_the_commands_of_the_page_run(page: str, pages: dict[str, "Future[None]"
 def test_an_environment_holds_its_extras_and_no_others(tmp_path: Path) -> None:
     brought = {
         "recipe": "sklearn", "bench": "matplotlib", "train": "tensorboard", "serve": "fastapi",
-        "postgres": "psycopg", "endpoint": "openai", "export": "pycocotools",
+        "postgres": "psycopg", "endpoint": "openai",
         "sbert": "sentence_transformers", "trl": "trl", "benchmarks": "torchmetrics",
         "test": "pytest",
     }  # fmt: skip

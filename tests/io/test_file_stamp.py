@@ -64,9 +64,9 @@ def test_a_file_that_is_still_being_written_is_read_whole(
 
     camera = threading.Thread(target=write_the_rest)
     camera.start()
-    image, stamp = read_stamped(path)
+    photo, stamp = read_stamped(path)
     camera.join()
-    assert image.tobytes() == module.read_image(whole).tobytes()
+    assert photo.image.tobytes() == module.read_photo(whole).image.tobytes()
     assert stamp == FileStamp.of_file(path)
 
 

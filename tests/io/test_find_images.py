@@ -214,7 +214,7 @@ def test_many_files_are_found_quickly(tmp_path):
 
 
 def test_inspect_names_what_it_left_out(tmp_path):
-    Image.new("RGB", (40, 30), "gray").save(tmp_path / "a.png")
+    Image.radial_gradient("L").resize((40, 30)).save(tmp_path / "a.png")
     put(tmp_path, "notes.txt", "ground_truth/a_mask.png", *[f".{n}.png" for n in "abcd"])
     code, output = flawsight("inspect", tmp_path, "--out", tmp_path / "run")
     assert code == 0
