@@ -210,7 +210,7 @@ def test_every_file_that_is_left_out_is_named(tmp_path: Path) -> None:
         ("mask without image", "nut/ground_truth/crack/009_mask.png"),
         ("mask without image", "nut/ground_truth/scratch/000_mask.png"),
     ]
-    assert any("no images" in note for note in check_dataset(opened(root)).notes)
+    assert any("documents" in note for note in check_dataset(opened(root)).notes)
     line = left_out_line(opened(root))
     assert line is not None
     assert " and 5 more" in line

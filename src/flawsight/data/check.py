@@ -85,7 +85,7 @@ def check_dataset(
     findings += _check_names(dataset.samples)
     findings += _check_unused(dataset)
     notes = [
-        f"{len(files)} other files ({reason}), like {files[0]}."
+        f"Other files: {len(files)} ({reason}), like {files[0]}."
         for reason, files in _not_read(dataset).items()
     ]
     if resized:

@@ -36,7 +36,7 @@ def _why_unused(root: Path, path: Path) -> UnusedFile:
     suffix = path.suffix.lower()
     folders = path.relative_to(root).parts[:-1]
     if suffix in _DOCUMENTS or (not suffix and path.stem.upper() in _TITLES):
-        return UnusedFile(path, "not read", "no images")
+        return UnusedFile(path, "not read", "documents")
     if not path.exists():
         return UnusedFile(path, "left out", "a link to nothing")
     if suffix not in SUFFIXES:
