@@ -14,6 +14,7 @@ from flawsight.serve.store import DATABASE
 from helpers import serving
 
 
+@pytest.mark.slow
 def test_a_soak_meets_every_fault_and_names_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     popen, start = subprocess.Popen, Soak.start
     starts: list[dict[str, int]] = []
