@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 IMAGES ?= samples
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-anomalib test-ray benchmarks lint format lock clean
+.PHONY: demo test test-slow test-anomalib test-ray benchmarks lint format lock clean
 
 demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 	@# Exit code 1: some images could not be inspected, which its output says.
@@ -13,6 +13,9 @@ demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
 
 test: $(VENV)/.installed-test  ## Run the whole test suite.
 	$(VENV)/bin/python -m pytest
+
+test-slow: $(VENV)/.installed-test  ## Only the tests that take long.
+	$(VENV)/bin/python -m pytest -m slow
 
 test-anomalib: $(VENV)/.installed-anomalib  ## Only what needs anomalib, which brings much along.
 	$(VENV)/bin/python -c 'import anomalib'  # without it all of these are skipped
