@@ -142,7 +142,7 @@ def test_the_readmes_commands_end_in_a_model_that_flawsight_loads(recipe: Path) 
             assert torch.equal(weights, model[name]), name
     stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(recipe / "RUN/model")
     assert stock.config.model_type == "qwen2_5_vl"
-    image = np.zeros((96, 96, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     inspector = Inspector.from_pretrained(recipe / "RUN/model")
     # So few steps teach it no answer; it is asked, and what it says is traced.
     (outcome,) = inspector.inspect_batch([image])

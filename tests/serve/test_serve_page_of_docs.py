@@ -61,7 +61,8 @@ def test_from_a_verdict_by_curl_to_a_better_adapter(
     answered_samples: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, sample in zip(("part.jpg", "a.jpg", "b.jpg"), answered_samples, strict=False):
+    names = ("part.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    for name, sample in zip(names, answered_samples, strict=False):
         shutil.copy(sample, name)
 
     def curl(line: str, address: str) -> Any:
@@ -85,6 +86,9 @@ def test_from_a_verdict_by_curl_to_a_better_adapter(
         assert [one["name"] for one in results] == ["part.jpg", "a.jpg", "b.jpg", "part.jpg"]
         assert (results[1]["product"], set(results[1]["files"])) == ("bolt", {"overlay.png"})
         assert results[0]["explanation"] == results[3]["explanation"]
+        for name in names[3:]:
+            more = command("curl -F images=@part.jpg http").replace("part.jpg", name)
+            results += curl(more, address)["results"]
         review = command("curl -X PUT")
         for index, one in enumerate(results):
             truth = index % 2 == 0
@@ -93,11 +97,12 @@ def test_from_a_verdict_by_curl_to_a_better_adapter(
             assert curl(line, address)["review"]["true_label"] is truth
         small = shlex.join(map(str, ["--steps", 1, *SMALL]))
         commands = [command("flawsight labels"), f"{command('flawsight train')} {small}"]
-        assert "2 good, 2 bad" in second.run(commands, tmp_path)
+        # part.jpg was reviewed twice; the last review counts.
+        assert "3 good, 2 bad" in second.run(commands, tmp_path)
 
     with serving(command("flawsight serve --adapter"), second, tmp_path) as address:
         (again,) = curl(command("curl -F images=@part.jpg http"), address)["results"]
         # Of the same small model, but with the adapter: another hash, kept with the inspection.
         assert again["model_sha256"] != results[0]["model_sha256"]
         page = json.load(urlopen(f"http://{address}/v1/inspections?reviewed=true"))
-        assert len(page["inspections"]) == 4
+        assert len(page["inspections"]) == 6
