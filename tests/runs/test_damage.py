@@ -27,6 +27,7 @@ from flawsight.report.write_report import write_report
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.normal_scores import read_normal_scores
 from flawsight.runs.read import read_rows
+from helpers.damage import damage
 from helpers.made_runs import make_run
 
 ABOUT = {"model": {"name": "made up", "sha256": "0" * 64}, "threshold": None}
@@ -208,15 +209,6 @@ def test_no_reader_leaves_the_run_folder(link: bool, run: Path, tmp_path: Path) 
         assert "leads out of the run folder" in left_out[changed[2]["image"]]
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-    | st.sampled_from(["../x", "/", "maps", "photos/shared.jpg", "\ud800", "a\0"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=5,
-)  # fmt: skip
-
-
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_survived(run: Path, data: st.DataObject, tmp_path: Path) -> None:
@@ -226,24 +218,7 @@ def test_any_damage_is_survived(run: Path, data: st.DataObject, tmp_path: Path) 
     shutil.rmtree(copy / "run/report", ignore_errors=True)
     files = sorted(path for path in (copy / "run").rglob("*") if path.suffix)
     path = data.draw(st.sampled_from(files), label="file")
-    content = path.read_bytes()
-    if path.suffix.startswith(".json") and data.draw(st.booleans(), label="of other type"):
-        lines = [json.loads(line) for line in content.splitlines()] if "inspect" in path.name else [
-            json.loads(content)]  # fmt: skip
-        part: Any = data.draw(st.sampled_from(lines))
-        while True:
-            keys = list(part) if isinstance(part, dict) else list(range(len(part)))
-            key = data.draw(st.sampled_from(keys))
-            if not part[key] or not isinstance(part[key], dict | list) or data.draw(st.booleans()):
-                break
-            part = part[key]
-        part[key] = data.draw(VALUES)
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    elif content:
-        start = data.draw(st.integers(0, len(content) - 1))
-        end = data.draw(st.integers(start, len(content)))
-        put = data.draw(st.binary(max_size=4) | st.just(content[start:end][::-1]))
-        path.write_bytes(content[:start] + put + content[end:])
+    damage(data, path, lines="inspect" in path.name)
     survive(copy / "run")
 
 
