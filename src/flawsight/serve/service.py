@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from PIL import Image
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError, StoreError
@@ -70,10 +71,17 @@ class Service:
                 admission.receive(size)
                 hold(size)
 
-            async with asyncio.timeout_at(end):
-                uploads, product = await read_uploads(request, self.limits, receive)
-                admission.take(len(uploads))
-                results = await self._run(request, uploads, product)
+            arrived = False
+            try:
+                async with asyncio.timeout_at(end):
+                    uploads, product = await read_uploads(request, self.limits, receive)
+                    arrived = True
+                    admission.take(len(uploads))
+                    results = await self._run(request, uploads, product)
+            except TimeoutError as error:
+                if arrived:
+                    raise
+                raise HTTPException(408, "The body did not arrive before the deadline.") from error
             new = [result for result in results if isinstance(result, NewInspection)]
             if not new:
                 return [result for result in results if isinstance(result, Failure)]
