@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from flawsight.errors import ImageError
 from flawsight.io import images
 from flawsight.io.images import prepare_image, read_image
+from helpers.orientations import STORED
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -225,19 +226,6 @@ def test_a_1_bit_image_is_black_and_white(tmp_path):
     assert bits.mode == "1"
     bits.save(tmp_path / "part.png")
     assert np.array_equal(pixels(read_image(tmp_path / "part.png")), gray([[255, 0, 255]]))
-
-
-# How the stored array comes from the upright one, for each EXIF orientation.
-STORED = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.transpose(1, 0, 2),
-    6: lambda upright: np.rot90(upright, 1),
-    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda upright: np.rot90(upright, -1),
-}
 
 
 @pytest.mark.parametrize("orientation", STORED)

@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 from flawsight.errors import ImageError
 from flawsight.io.images import open_image, prepare_photo, read_image, read_photo
+from helpers.orientations import STORED
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(NOISE)
@@ -99,19 +100,6 @@ def test_an_animation_says_so_and_a_preview_does_not(tmp_path: Path, kind: str) 
     if kind == "mpo":
         PHOTO.save(path, save_all=True, append_images=[THUMB])
         assert read_photo(path).warnings == ()
-
-
-# How the stored array comes from the upright one, for each EXIF orientation.
-STORED = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.transpose(1, 0, 2),
-    6: lambda upright: np.rot90(upright, 1),
-    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda upright: np.rot90(upright, -1),
-}
 
 
 @pytest.mark.parametrize("way", ["exif", "xmp", "tag", "compressed", "wide", "grey"])
