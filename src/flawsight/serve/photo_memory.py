@@ -154,6 +154,8 @@ def _reduced(
         with budget.hold(image.width * image.height):
             photo = prepare_photo(image, bit_depth=bit_depth, most_pixels=pixels)
             on_its_side = turn_of(image)[0] in SIDEWAYS
+            if image.format == "TIFF":  # decoding turns it, and Pillow 10 tells its size only then
+                width, height = image.size
             image.close()
             whole = (width, height) if on_its_side else (height, width)
             size = inspected_size(whole, pixels)[::-1]
