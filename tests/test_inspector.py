@@ -238,7 +238,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         key: row[key]
         for key in row
         if key not in ("tokens", "seconds", "pred_score", "map_peak", "regions", "sink_share")
-        and key != "region_rule"
+        and key not in ("region_rule", "evidence")
     } == {
         "image": "shots/part.png",
         "image_size": [30, 40],
@@ -251,6 +251,7 @@ def test_to_json_holds_what_a_row_of_the_run_needs():
         "warnings": [],
     }
     assert row["pred_score"] == inspection.pred_score
+    assert row["evidence"] == {"words": round(inspection.pred_score, 6)}
     assert row["map_peak"] == inspection.anomaly_map.max()
     assert row["seconds"] == round(inspection.seconds, 4) >= 1.5
     assert inspection.timings["trace"] == 1.5
@@ -338,7 +339,7 @@ def test_running_out_of_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
 
     prompts = PromptBatch({}, torch.zeros(1, 0), [(1, 1)], torch.zeros(0))
     monkeypatch.setattr("flawsight.inspector.encode_prompts", lambda *_: prompts)
-    monkeypatch.setattr("flawsight.inspector.generate", out_of_memory)
+    monkeypatch.setattr("flawsight.ask.generate", out_of_memory)
     inspector = Inspector(mllm=None)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="--batch-size"):
         inspector([Image.linear_gradient("L")])

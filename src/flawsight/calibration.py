@@ -37,7 +37,8 @@ class NormalScores:
         skipped: how many normal images have no score because they failed.
         model: "name" and "sha256" of the model, as far as the run tells.
         settings: of the inspections, as JSON types.
-        prior_sha256: of the attention prior of the inspections, if one was used.
+        prior_sha256, reference_sha256: of the attention prior and the reference of good photos of
+            the inspections, if they were used.
         peaks: the `map_peak` of each image, by product; empty if the run does not say.
         format: of the run; format 1 does not record the prior.
     """
@@ -49,6 +50,7 @@ class NormalScores:
     prior_sha256: str | None = None
     peaks: dict[str, tuple[float, ...]] = field(default_factory=dict)
     format: int = FORMAT
+    reference_sha256: str | None = None
 
     @property
     def pooled(self) -> tuple[float, ...]:
@@ -69,7 +71,8 @@ class Calibration:
             a at most. Empty if the run does not say `map_peak`.
         counts: how many normal scores each threshold comes from.
         model: "name" and "sha256" of the model that gave the scores.
-        prior_sha256: of the attention prior that was used, if one was.
+        prior_sha256, reference_sha256: of the attention prior and the reference of good photos that
+            were used, if they were.
         settings: with which it gave them, as JSON types.
     """
 
@@ -81,6 +84,7 @@ class Calibration:
     counts: dict[str, int]
     model: dict[str, Any]
     prior_sha256: str | None = None
+    reference_sha256: str | None = None
     settings: dict[str, Any] | None
 
     @property
@@ -107,8 +111,14 @@ class Calibration:
             )
         return self.thresholds[name]
 
-    def check(self, model_sha256: str, settings: dict[str, Any], prior_sha256: str | None) -> None:
-        """Make sure that it holds for scores of this model, settings and attention prior.
+    def check(
+        self,
+        model_sha256: str,
+        settings: dict[str, Any],
+        prior_sha256: str | None,
+        reference_sha256: str | None = None,
+    ) -> None:
+        """Make sure that it holds for scores of this model, settings, prior and reference.
 
         Raises:
             CalibrationError: if it was made with another model or other settings.
@@ -120,14 +130,15 @@ class Calibration:
                 f"{EARLIER_HASH if self.format == 1 else ''}; calibrate this model with flawsight "
                 "calibrate."
             )
-        self.check_settings(settings, {"prior": prior_sha256} if self.format > 1 else {})
+        more = {"prior": prior_sha256, "reference": reference_sha256}
+        self.check_settings(settings, more if self.format > 1 else {})
 
     def check_settings(self, settings: dict[str, Any], more: dict[str, Any] | None = None) -> None:
         """Make sure that it holds for scores and maps of these settings.
 
         Args:
             settings: as JSON types.
-            more: "prior", the hash of the attention prior, to be compared as well.
+            more: "prior" and "reference", their hashes, to be compared as well.
 
         Raises:
             CalibrationError: if it was made with other settings.
@@ -136,7 +147,7 @@ class Calibration:
         before = defaults | upgraded(self.settings or {})
         now = defaults | settings | (more or {})
         if more:
-            before["prior"] = self.prior_sha256
+            before |= {"prior": self.prior_sha256, "reference": self.reference_sha256}
         different = {k for k in before | now if before.get(k) != now.get(k)}
         changed = sorted(different - set(DRAWING))
         if changed:
@@ -254,6 +265,7 @@ def calibrate(
         counts={name: len(group) for name, group in groups.items()},
         model=scores.model,
         prior_sha256=scores.prior_sha256,
+        reference_sha256=scores.reference_sha256,
         settings=scores.settings,
     )
 

@@ -41,6 +41,10 @@ class CalibrationError(FlawsightError):
     """A threshold cannot be computed, or belongs to another model or other settings."""
 
 
+class LearnError(FlawsightError):
+    """Good photos, or the reference made of them, cannot be used."""
+
+
 class ExportError(FlawsightError):
     """A run folder, or an image of it, lacks what a format needs, or the export has no place."""
 

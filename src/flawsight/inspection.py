@@ -23,6 +23,23 @@ def share_of_yes(margin: float) -> float:
 
 
 @dataclass(frozen=True)
+class PatchEvidence:
+    """What the vision encoder's features say of an image, on its grid of (h, w) patches.
+
+    Attributes:
+        feature_distance: (h, w), mean 1, of each patch from the others of the image; None if the
+            setting is off. See refine/feature_distance.py.
+        reference_distance: (h, w) of each patch from the nearest good one, in units of what is
+            usual among good photos; None without a reference. See reference/compare.py.
+        nearest_good: (h, w) int64, which of the reference's patches that is; None likewise.
+    """
+
+    feature_distance: Tensor | None = None
+    reference_distance: Tensor | None = None
+    nearest_good: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Trace:
     """One response of the model and its attention while it was generated.
 
@@ -37,9 +54,10 @@ class Trace:
             (mllm/answer_probability.py).
         answer_forced: the response gave no answer and was closed by us; `answer_margin` is that of
             the answers that follow.
+        asked: False if the model was not asked, but only looked: then there is no response, and
+            N is 0.
         crops: crops of the image that were inspected again, the most suspect first.
-        feature_distance: (h, w), mean 1, on the finer grid of the vision encoder's patches; None
-            if the setting is off. See refine/feature_distance.py.
+        patches: what the vision encoder's features say of the image.
     """
 
     text: str
@@ -49,8 +67,9 @@ class Trace:
     anomaly_tokens: Tensor
     answer_margin: float
     answer_forced: bool = False
+    asked: bool = True
     crops: tuple["Crop", ...] = ()
-    feature_distance: Tensor | None = None
+    patches: PatchEvidence = PatchEvidence()
 
     @property
     def answer_score(self) -> float:
@@ -66,13 +85,13 @@ class Crop:
         box: its place in the image.
         attention: (h, w), the mean over the reasoning tokens, on the crop's own grid.
         score: P(Yes) / (P(Yes) + P(No)) for the crop.
-        feature_distance: of its patches from the others of the crop, like the Trace's.
+        patches: of the crop alone, without a reference.
     """
 
     box: Box
     attention: Tensor
     score: float
-    feature_distance: Tensor | None = None
+    patches: PatchEvidence = PatchEvidence()
 
 
 @dataclass(frozen=True)
@@ -179,11 +198,11 @@ class Inspection:
         pred_label: True for a defect: the model answered Yes or, if a threshold was set or crops
             count in pred_score, pred_score is above the threshold.
         pred_score: P(Yes) / (P(Yes) + P(No)) at the answer, in [0, 1]; with `score_crops`, the
-            crops' answers count as well.
+            crops' answers count as well. With a reference, how far the image is from good photos.
         anomaly_map: (height, width) in [0, 1], on one scale for all images: the share of attention
             d in units of the image's mean becomes d / (d + 4).
-        answer: "Yes" or "No".
-        explanation: the reasoning in words.
+        answer: "Yes" or "No"; None if the model was not asked (setting `explain`).
+        explanation: the reasoning in words; "" likewise.
         disagreements: which pairs of verdict (pred_label), answer and reasoning disagree, of
             "verdict/answer", "verdict/reasoning" and "answer/reasoning".
         tokens: the R reasoning tokens with their scores.
@@ -204,6 +223,8 @@ class Inspection:
             without an attention prior.
         warnings: sentences on what is wrong with the photo, so that the verdict may be, too.
         map_layers: what that map is made of, see `refine.map_layers`; empty if unknown.
+        evidence: what speaks for a defect, each in [0, 1]: "words", by the answers, and
+            "reference", by the distance from good photos, which is pred_score if there is one.
     """
 
     image: str | None
@@ -211,7 +232,7 @@ class Inspection:
     pred_label: bool
     pred_score: float
     anomaly_map: FloatArray = field(repr=False)
-    answer: str
+    answer: str | None
     explanation: str
     disagreements: tuple[str, ...]
     tokens: tuple[ReasoningToken, ...] = field(repr=False)
@@ -224,6 +245,7 @@ class Inspection:
     warnings: tuple[str, ...] = ()
     region_rule: RegionRule | None = None
     map_layers: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    evidence: dict[str, float] = field(default_factory=dict)
 
     @property
     def contradiction(self) -> bool:
@@ -256,6 +278,7 @@ class Inspection:
             "sink_share": None if self.sink_share is None else round(self.sink_share, 4),
             "regions": [region.to_json() for region in self.regions],
             "warnings": list(self.warnings),
+            "evidence": {name: round(value, 6) for name, value in self.evidence.items()},
             "region_rule": None if self.region_rule is None else vars(self.region_rule),
             "seconds": round(self.seconds, 4),
         }

@@ -7,15 +7,17 @@ is the only path on which a model is asked; everything that inspects goes throug
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, Self, overload
+from typing import Any, Self, overload
 
 import torch
 from PIL import Image
 
+from .ask import ask
+from .batches import ImageLike, Outcome, PreparedBatch, TracedBatch, TraceStore
 from .calibration import Calibration
-from .endpoint.generator import ServedGenerator, trace_served
+from .endpoint.generator import ServedGenerator
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
 from .inspection import Inspection, Trace
 from .io.file_stamp import FileStamp, read_stamped
@@ -24,62 +26,11 @@ from .io.overlap import overlapped
 from .localize import localize, rule_of
 from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
-from .mllm.generate import generate
 from .mllm.load import MLLM, load_mllm
+from .reference.learn import learn
+from .reference.memory import Reference
 from .refine.attention_prior import AttentionPrior, load_prior, read_prior
-from .refine.crops import inspect_crops
-from .refine.feature_distance import feature_distance
 from .settings import Settings, preset
-
-ImageLike = str | Path | Image.Image | Photo | Any
-Outcome = Trace | FlawsightError
-
-
-class TraceStore(Protocol):
-    """Keeps the traces of one model and its generation settings (runs/trace_store.py)."""
-
-    def load(self, image: str, stamp: FileStamp) -> Trace | None:
-        """Return the trace of an image file with these bytes; None if there is none."""
-
-    def save(self, image: str, stamp: FileStamp, trace: Trace) -> None:
-        """Keep the trace of an image file with these bytes."""
-
-
-@dataclass(frozen=True)
-class PreparedBatch:
-    """A batch of N images before the model runs on it.
-
-    Attributes:
-        given: the images as they were handed over.
-        images: the N upright RGB images, or the error in the place of each that failed.
-        stamps: of the N files; None of an image in memory, or that failed.
-        sizes: of those that did not, (height, width) in pixels.
-        warnings, stored: of the same, what their readers warn of, and the stored trace or None.
-        prompts: of those without a stored trace; None if there are none.
-    """
-
-    given: Sequence[ImageLike]
-    images: list[Image.Image | FlawsightError]
-    stamps: list[FileStamp | None]
-    sizes: list[tuple[int, int]]
-    warnings: list[tuple[str, ...]]
-    stored: list[Trace | None]
-    prompts: PromptBatch | None
-
-
-@dataclass(frozen=True)
-class TracedBatch:
-    """A batch after the model has run on it.
-
-    Attributes:
-        prepared: the batch.
-        traces: one for each image that could be read, or why there is none.
-        seconds: spent on each of them.
-    """
-
-    prepared: PreparedBatch
-    traces: Sequence[Outcome]
-    seconds: float
 
 
 class Inspector:
@@ -94,17 +45,22 @@ class Inspector:
         settings: of the method; None is preset `default`.
         batch_size: images generated for at once; None takes what fits into the free memory.
         threshold: a part is defective iff pred_score > threshold, in [0, 1]. None goes by the
-            calibration, else by the model's answer or, with `score_crops`, one half.
+            calibration, else by the reference, else by the model's answer or, with `score_crops`,
+            one half.
         calibration: thresholds of scores and regions; a given `threshold` wins over both.
         category: whose thresholds the calibration gives; None takes those of all together.
         prior: the model's mean attention on normal images, used iff `attention_prior` is on.
+        reference: of good photos of the same product; score and map then come from the distance
+            from it, and its photos give the threshold.
         generator: a server that writes the responses, which the model only replays; None lets the
             model write them.
         trace_store: keeps traces of image files.
 
     Raises:
         CalibrationError: if the calibration is of another model or other settings.
-        SettingsError: if `batch_size` is below 1 or `threshold` outside [0, 1].
+        LearnError: if the reference is of another model or other settings.
+        SettingsError: if `batch_size` is below 1 or `threshold` outside [0, 1], or if `explain`
+            needs a reference.
     """
 
     def __init__(
@@ -117,6 +73,7 @@ class Inspector:
         calibration: Calibration | None = None,
         category: str | None = None,
         prior: AttentionPrior | None = None,
+        reference: Reference | None = None,
         generator: ServedGenerator | None = None,
         trace_store: TraceStore | None = None,
     ) -> None:
@@ -126,22 +83,35 @@ class Inspector:
         self.prior = prior if settings.attention_prior else None
         if self.prior is not None:
             self.prior.check(settings.layers)
+        self.reference = reference
+        if reference is not None:
+            reference.check(mllm.sha256, settings.to_json())
+        elif settings.explain != "always":
+            raise SettingsError(
+                f"explain is {settings.explain!r}, which needs a reference of good photos "
+                "(flawsight learn, --reference): without words only it can tell defects."
+            )
         self.calibration = calibration if threshold is None else None
         self.category = category
         self.given_settings = settings
         if self.calibration is not None:
-            prior_sha256 = None if self.prior is None else self.prior.sha256
-            self.calibration.check(mllm.sha256, settings.to_json(), prior_sha256)
+            self.calibration.check(
+                mllm.sha256,
+                settings.to_json(),
+                None if self.prior is None else self.prior.sha256,
+                None if reference is None else reference.sha256,
+            )
             threshold = self.calibration.threshold(category)
             if (calibrated := self.calibration.region_threshold(category)) is not None:
                 settings = replace(settings, region_threshold=calibrated)
         self.settings = settings
         self.region_rule = rule_of(settings, calibrated=settings is not self.given_settings)
-        self.threshold = settings.threshold if threshold is None else threshold
+        if threshold is None:
+            threshold = settings.threshold if reference is None else reference.threshold()
+        self.threshold = threshold
         self.batch_size = batch_size or images_at_once(mllm, settings)
         self.generator = generator
         self._trace_store = trace_store
-        self._patch_score = feature_distance if settings.feature_distance else None
         self._prior_density = None if self.prior is None else self.prior.density
 
     @classmethod
@@ -155,6 +125,7 @@ class Inspector:
         calibration: Calibration | None = None,
         category: str | None = None,
         prior: str | Path | None = None,
+        reference: Reference | None = None,
         generator: ServedGenerator | None = None,
         **load_options: Any,
     ) -> Self:
@@ -163,7 +134,7 @@ class Inspector:
         Args:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
-            batch_size, threshold, calibration, category, generator: see `Inspector`.
+            batch_size, threshold, calibration, category, reference, generator: see `Inspector`.
             prior: file of the attention prior; None takes the one in the model's folder, if any.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
@@ -191,7 +162,8 @@ class Inspector:
             found = load_prior(mllm.folder, mllm.sha256)
         return cls(
             mllm, settings, batch_size, threshold,
-            calibration=calibration, category=category, prior=found, generator=generator,
+            calibration=calibration, category=category, prior=found, reference=reference,
+            generator=generator,
         )  # fmt: skip
 
     @overload
@@ -224,6 +196,28 @@ class Inspector:
         batches = [images[start : start + self.batch_size] for start in starts]
         overlapped(batches, self.prepare, self.trace, keep)
         return inspections
+
+    def learn(self, photos: Sequence[ImageLike]) -> Self:
+        """Return an inspector that knows good photos; see `reference.learn.learn`.
+
+        Args:
+            photos: of good parts of one product, like those to be inspected.
+
+        Raises:
+            ImageError: if a photo cannot be read.
+            LearnError: if they cannot be used.
+        """
+        read = [
+            (
+                str(photo) if isinstance(photo, str | Path) else f"photo {index + 1}",
+                self._photo(photo)[0].image,
+            )
+            for index, photo in enumerate(photos)
+        ]
+        return type(self)(
+            self.mllm, self.given_settings, self.batch_size, prior=self.prior,
+            reference=learn(self.mllm, read, self.given_settings), generator=self.generator,
+        )  # fmt: skip
 
     def inspect_batch(self, images: Sequence[ImageLike]) -> list[Inspection | FlawsightError]:
         """Inspect images in one batch, with an error in the place of each that failed.
@@ -330,13 +324,10 @@ class Inspector:
         ]
         new = [one for one, trace in zip(good, prepared.stored, strict=True) if trace is None]
         images = [image for _, image, _ in new]
-        score = self._patch_score
-        traces: Sequence[Outcome]
-        if self.generator is None:
-            traces = generate(self.mllm, prompts, self.settings, score)
-        else:
-            traces = trace_served(self.generator, self.mllm, images, self.settings, score)
-        traces = inspect_crops(self.mllm, images, traces, self.settings, self._prior_density, score)
+        traces = ask(
+            self.mllm, images, prompts, self.settings, prior=self._prior_density,
+            reference=self.reference, threshold=self.threshold, generator=self.generator,
+        )  # fmt: skip
         for (given, _, stamp), trace in zip(new, traces, strict=True):
             if self._trace_store and stamp is not None and isinstance(trace, Trace):
                 self._trace_store.save(str(given), stamp, trace)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
@@ -19,9 +20,10 @@ from .inspection import (
     Trace,
 )
 from .mllm.contradiction import disagreements, fault_phrases
-from .real.anomaly_map import aggregate
+from .real.anomaly_map import aggregate, density
 from .real.regions import peak_region, regions_of, tie_phrases
 from .real.token_selection import ScoredReasoning, select
+from .reference.compare import multiply_by_reference, reference_score, within
 from .refine.attention_prior import divide_by_prior, sink_share
 from .refine.crops import merge_scores
 from .refine.feature_distance import multiply_by_distance
@@ -65,24 +67,24 @@ def localize(
         AnswerError: if the response is empty.
     """
     began = time.perf_counter()
-    reasoning = select(trace, settings)
-    scores = reasoning.scores
-    attention = aggregate(reasoning.attention, scores.selected, scores.weights)
+    reasoning = select(trace, settings) if trace.asked else None
+    attention = _attention(trace, reasoning)
     layers = refine(attention, trace, image_size, settings, prior)
     anomaly_map = unfiltered = map_of_layers(layers)
     if settings.guided_filter and photo is not None:
         # Regions are drawn in the map before: along edges they would fall into pieces.
-        distance = _distance(trace, settings)
-        cells = (attention if distance is None else distance).numel()
-        anomaly_map = guided_filter(anomaly_map, brightness(photo), cells)
-    pred_score = trace.answer_score
-    if settings.score_crops:
-        pred_score = merge_scores(pred_score, [crop.score for crop in _crops(trace, settings)])
-    answer = reasoning.response.answer
+        rows, columns = (int(cells) for cells in layers[4:6])
+        anomaly_map = guided_filter(anomaly_map, brightness(photo), rows * columns)
+    evidence = _evidence(trace, settings)
+    pred_score = evidence["reference"] if "reference" in evidence else evidence["words"]
+    answer: str | None = None
+    explanation, tokens = "", tuple[ReasoningToken, ...]()
+    if reasoning is not None:
+        answer = reasoning.response.answer
+        explanation = trace.text[slice(*reasoning.response.reasoning)].strip()
+        tokens = tuple(_reasoning_tokens(trace, reasoning))
     pred_label = answer == "Yes" if threshold is None else pred_score > threshold
-    explanation = trace.text[slice(*reasoning.response.reasoning)].strip()
-    tokens = tuple(_reasoning_tokens(trace, reasoning))
-    token_maps = reasoning.attention.numpy()
+    token_maps = (trace.image_attention if reasoning is None else reasoning.attention).numpy()
     rule = rule_of(settings) if region_rule is None else region_rule
     spans = [(token.start, token.end) for token in tokens]
     regions = draw_regions(pred_label, unfiltered, token_maps, explanation, spans, rule)
@@ -101,11 +103,33 @@ def localize(
         timings={"trace": trace_seconds, "localize": time.perf_counter() - began},
         map_peak=float(unfiltered.max()),
         regions=regions,
-        sink_share=None if prior is None else sink_share(attention, prior),
+        sink_share=None if prior is None or not trace.asked else sink_share(attention, prior),
         warnings=warnings,
         region_rule=rule,
         map_layers=layers,
+        evidence=evidence,
     )
+
+
+def _attention(trace: Trace, reasoning: ScoredReasoning | None) -> Tensor:
+    """Return A_RDAM, which is flat if the model was not asked."""
+    if reasoning is None:
+        return torch.ones(trace.image_attention.shape[1:])
+    scores = reasoning.scores
+    return aggregate(reasoning.attention, scores.selected, scores.weights)
+
+
+def _evidence(trace: Trace, settings: Settings) -> dict[str, float]:
+    """Return what speaks for a defect, each as a score; see `Inspection.evidence`."""
+    found: dict[str, float] = {}
+    if trace.asked:
+        found["words"] = trace.answer_score
+        if settings.score_crops:
+            crops = [crop.score for crop in _crops(trace, settings)]
+            found["words"] = merge_scores(trace.answer_score, crops)
+    if (score := reference_score(trace.patches)) is not None:
+        found["reference"] = score
+    return found
 
 
 def refine(
@@ -119,7 +143,8 @@ def refine(
 
     Args:
         attention: (grid_h, grid_w) A_RDAM.
-        trace: its crops are merged, `settings.crops` at most.
+        trace: its crops are merged, `settings.crops` at most. With distances from good patches,
+            all is multiplied by them; if the model was not asked, they alone count.
         image_size: (height, width).
         settings: `feature_distance` and `crops`.
         prior: (h, w) density on normal images; None leaves `attention_prior` out.
@@ -128,12 +153,19 @@ def refine(
         See refine/map_layers.py; their map is on one scale for all images.
     """
 
+    far = trace.patches.reference_distance
+
     def refined(attention: Tensor, seen: Trace | Crop) -> Tensor:
+        if not trace.asked:
+            return density(attention)
         return multiply_by_distance(divide_by_prior(attention, prior), _distance(seen, settings))
 
-    whole = refined(attention, trace)
-    crops = _crops(trace, settings)
-    inside = [(crop.box, refined(crop.attention, crop), crop.score) for crop in crops]
+    whole = multiply_by_reference(refined(attention, trace), far)
+    inside = []
+    for crop in _crops(trace, settings):
+        dense = refined(crop.attention, crop)
+        near = within(far, crop.box, image_size, (dense.shape[0], dense.shape[1]))
+        inside.append((crop.box, multiply_by_reference(dense, near), crop.score))
     return pack_layers(whole, inside, image_size)
 
 
@@ -215,7 +247,7 @@ def suspect_regions(anomaly_map: FloatArray, cells: int, rule: RegionRule) -> li
 
 
 def _distance(seen: Trace | Crop, settings: Settings) -> Tensor | None:
-    return seen.feature_distance if settings.feature_distance else None
+    return seen.patches.feature_distance if settings.feature_distance else None
 
 
 def _crops(trace: Trace, settings: Settings) -> Sequence[Crop]:

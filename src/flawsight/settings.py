@@ -39,6 +39,8 @@ class Generation:
             is None, the checkpoint prescribes those of a crop, too.
         bit_depth: bits of full scale of photos wider than 8 bits, and of floats that are counts;
             None takes that of the pixel type (io/pixel_scale.py). In [1, 32].
+        explain: with a reference of good photos, which images the model is asked about: all, those
+            that the reference calls defective, or none. The others get no words.
     """
 
     question: str = QUESTION
@@ -54,6 +56,7 @@ class Generation:
     crop_share: float = 0.6
     crop_token_share: float = 1.0
     bit_depth: int | None = None
+    explain: Literal["always", "defective", "never"] = "always"
 
 
 @dataclass(frozen=True, kw_only=True)

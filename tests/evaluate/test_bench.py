@@ -158,7 +158,7 @@ def test_the_detector_gives_the_inspections_and_generates_once(
         raise AssertionError("generated again")
 
     monkeypatch.setattr(inspector.mllm.model, "generate", forbidden)
-    monkeypatch.setattr("flawsight.inspector.generate", forbidden)
+    monkeypatch.setattr("flawsight.ask.generate", forbidden)
     images.append(tmp_path / "missing.png")
     *others, failed = detector().predict(images)
     assert isinstance(failed, ImageError)

@@ -8,12 +8,12 @@ from flawsight.inspection import Trace
 from flawsight.mllm import generate as generation
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM
-from flawsight.mllm.patch_features import PatchScore
+from flawsight.mllm.patch_features import EvidenceReader
 from flawsight.settings import Settings
 
 
 def generate(
-    mllm: MLLM, images: Sequence[Image], settings: Settings, patch_score: PatchScore | None = None
+    mllm: MLLM, images: Sequence[Image], settings: Settings, reader: EvidenceReader | None = None
 ) -> list[Trace]:
     prompts = encode_prompts(mllm, images, settings)
-    return generation.generate(mllm, prompts, settings, patch_score)
+    return generation.generate(mllm, prompts, settings, reader)

@@ -313,9 +313,9 @@ def test_its_patches_stand_out_there(mllm: MLLM, size: tuple[int, int]) -> None:
     some = replace(SETTINGS, max_new_tokens=1)
     with local_encoder(mllm):
         [plain, bright] = generate(mllm, [grey(size), grey(size, SQUARE)], some, features)
-    assert plain.feature_distance is not None
-    assert bright.feature_distance is not None
-    assert_is_the_square((bright.feature_distance - plain.feature_distance).abs())
+    assert plain.patches.feature_distance is not None
+    assert bright.patches.feature_distance is not None
+    assert_is_the_square((bright.patches.feature_distance - plain.patches.feature_distance).abs())
 
 
 def features(patches: Tensor) -> Tensor:

@@ -4,20 +4,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from flawsight.cgro.encoded_images import encode_image
+from flawsight.inspection import Crop, Trace
 from flawsight.mllm.load import MLLM, load_mllm
-from flawsight.mllm.patch_features import score_patches
+from flawsight.mllm.patch_features import read_patches
 from flawsight.mllm.replay import replay
 from flawsight.refine.crops import inspect_crops
 from flawsight.refine.feature_distance import feature_distance
+from flawsight.refine.patch_evidence import evidence_reader
 from flawsight.runs.trace_store import load_trace, save_trace
 from flawsight.settings import Settings
 from helpers.checkpoints import photo, random_model, tiny_config, tiny_tokenizer, write_processor
 from helpers.generating import generate
 
 SETTINGS = Settings(image_tokens=None, max_new_tokens=12)
+READER = evidence_reader(replace(SETTINGS, feature_distance=True))
 IMAGES = [photo(252, 140), photo(140, 196, seed=1)]
+
+
+def distance_of(seen: Trace | Crop) -> Tensor:
+    assert seen.patches.feature_distance is not None
+    return seen.patches.feature_distance
 
 
 def test_places_come_back_from_the_encoder_s_windows(tmp_path: Path) -> None:
@@ -28,33 +37,27 @@ def test_places_come_back_from_the_encoder_s_windows(tmp_path: Path) -> None:
     random_model(tokenizer, config).save_pretrained(tmp_path)
     write_processor(tmp_path, tokenizer, "chat_template.jinja")
     mllm = load_mllm(tmp_path, device="cpu")
-    for image, trace in zip(
-        IMAGES, generate(mllm, IMAGES, SETTINGS, feature_distance), strict=True
-    ):
+    for image, trace in zip(IMAGES, generate(mllm, IMAGES, SETTINGS, READER), strict=True):
         grid_h, grid_w = trace.image_attention.shape[1:]
         units = encode_image(mllm, image, SETTINGS).features.view(grid_h, grid_w, 2, 2, -1)
         patches = units.transpose(1, 2).reshape(4 * grid_h * grid_w, -1)
         expected = feature_distance(patches).view(2 * grid_h, 2 * grid_w)
-        assert trace.feature_distance is not None
-        torch.testing.assert_close(trace.feature_distance, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(distance_of(trace), expected, rtol=1e-4, atol=1e-5)
         assert expected.std() > 0.1
 
 
 def test_scoring_patches_changes_nothing(tiny_mllm: MLLM) -> None:
     """Neither text nor attention; a batch, one image and a replay have the same scores."""
     plain = generate(tiny_mllm, IMAGES, SETTINGS)
-    batch = generate(tiny_mllm, IMAGES, SETTINGS, feature_distance)
-    again = replay(tiny_mllm, IMAGES, [trace.text for trace in batch], SETTINGS, feature_distance)
+    batch = generate(tiny_mllm, IMAGES, SETTINGS, READER)
+    again = replay(tiny_mllm, IMAGES, [trace.text for trace in batch], SETTINGS, READER)
     for image, without, trace, replayed in zip(IMAGES, plain, batch, again, strict=True):
-        assert without.feature_distance is None
+        assert without.patches.feature_distance is None
         assert trace.text == without.text
         assert torch.equal(trace.image_attention, without.image_attention)
-        alone = generate(tiny_mllm, [image], SETTINGS, feature_distance)[0]
-        assert trace.feature_distance is not None
-        assert alone.feature_distance is not None
-        assert replayed.feature_distance is not None
-        torch.testing.assert_close(trace.feature_distance, alone.feature_distance)
-        torch.testing.assert_close(trace.feature_distance, replayed.feature_distance)
+        alone = generate(tiny_mllm, [image], SETTINGS, READER)[0]
+        torch.testing.assert_close(distance_of(trace), distance_of(alone))
+        torch.testing.assert_close(distance_of(trace), distance_of(replayed))
 
 
 def test_the_encoder_is_left_as_it_was(tiny_mllm: MLLM) -> None:
@@ -65,7 +68,7 @@ def test_the_encoder_is_left_as_it_was(tiny_mllm: MLLM) -> None:
         )
 
     before = hooks()
-    with score_patches(tiny_mllm.model, feature_distance, []) as found:
+    with read_patches(tiny_mllm.model, READER, []) as found:
         assert hooks() > before
     assert hooks() == before
     assert not found
@@ -73,21 +76,15 @@ def test_the_encoder_is_left_as_it_was(tiny_mllm: MLLM) -> None:
 
 def test_crops_have_scores_of_their_own_and_all_is_stored(tiny_mllm: MLLM, tmp_path: Path) -> None:
     settings = replace(SETTINGS, crops=2)
-    first = generate(tiny_mllm, [IMAGES[0]], settings, feature_distance)
-    [trace] = inspect_crops(tiny_mllm, [IMAGES[0]], first, settings, None, feature_distance)
+    first = generate(tiny_mllm, [IMAGES[0]], settings, READER)
+    [trace] = inspect_crops(tiny_mllm, [IMAGES[0]], first, settings, None, READER)
     for crop in trace.crops:
         left, top, width, height = crop.box
         cut = IMAGES[0].crop((left, top, left + width, top + height))
-        alone = replay(tiny_mllm, [cut], [trace.text], settings, feature_distance)[0]
-        assert crop.feature_distance is not None
-        assert alone.feature_distance is not None
-        torch.testing.assert_close(crop.feature_distance, alone.feature_distance)
+        alone = replay(tiny_mllm, [cut], [trace.text], settings, READER)[0]
+        torch.testing.assert_close(distance_of(crop), distance_of(alone))
     save_trace(tmp_path / "trace.npz", trace)
     loaded = load_trace(tmp_path / "trace.npz")
     assert loaded is not None
-    kept = [loaded.feature_distance, *(crop.feature_distance for crop in loaded.crops)]
-    seen = [trace.feature_distance, *(crop.feature_distance for crop in trace.crops)]
-    for one, other in zip(kept, seen, strict=True):
-        assert one is not None
-        assert other is not None
-        assert torch.equal(one, other)
+    for kept, seen in zip([loaded, *loaded.crops], [trace, *trace.crops], strict=True):
+        assert torch.equal(distance_of(kept), distance_of(seen))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flawsight.errors import CalibrationError, ModelError, SettingsError
-from flawsight.inspection import Crop, Inspection
+from flawsight.inspection import Crop, Inspection, PatchEvidence
 from flawsight.inspector import Inspector
 from flawsight.localize import localize
 from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
@@ -52,8 +52,8 @@ def test_preset_paper_gives_the_paper_s_map_whatever_else_the_trace_holds(tiny_m
     expected = pixels / (pixels + HALF)
     plain = localize(trace, (30, 40), PAPER)
     torch.testing.assert_close(torch.from_numpy(plain.anomaly_map), expected)
-    crop = Crop((0, 0, 20, 20), torch.rand(3, 3), 0.9, feature_distance=torch.rand(6, 6))
-    seen = replace(trace, crops=(crop,), feature_distance=torch.rand(6, 8))
+    crop = Crop((0, 0, 20, 20), torch.rand(3, 3), 0.9, PatchEvidence(torch.rand(6, 6)))
+    seen = replace(trace, crops=(crop,), patches=PatchEvidence(torch.rand(6, 8)))
     assert np.array_equal(localize(seen, (30, 40), PAPER).anomaly_map, plain.anomaly_map)
     assert Inspector(tiny_mllm, PAPER, prior=some_prior(tiny_mllm.sha256)).prior is None
     steps = (PAPER.attention_prior, PAPER.crops, PAPER.score_crops)

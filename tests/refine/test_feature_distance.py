@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.covariance import OAS
 
-from flawsight.inspection import Crop, FloatArray
+from flawsight.inspection import Crop, FloatArray, PatchEvidence
 from flawsight.localize import localize
 from flawsight.real.anomaly_map import density
 from flawsight.refine.feature_distance import feature_distance, multiply_by_distance
@@ -67,8 +67,8 @@ def test_a_map_is_multiplied_only_if_the_setting_says() -> None:
     trace = make_trace(RESPONSE)
     far = torch.ones(6, 8)
     far[0, 0] = 50
-    crop = Crop((0, 0, 20, 20), torch.ones(2, 2), 0.5, feature_distance=torch.eye(4) + 0.1)
-    seen = replace(trace, feature_distance=density(far), crops=(crop,))
+    crop = Crop((0, 0, 20, 20), torch.ones(2, 2), 0.5, PatchEvidence(torch.eye(4) + 0.1))
+    seen = replace(trace, patches=PatchEvidence(density(far)), crops=(crop,))
 
     def map_of(**changes: Any) -> FloatArray:
         settings = replace(PRESETS["paper"], **changes)

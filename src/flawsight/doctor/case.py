@@ -18,7 +18,7 @@ from ..mllm.generate import respond
 from ..mllm.load import MLLM
 from ..settings import Settings
 from .eager import eager_forward
-from .memory import PeakMemory
+from .peak_memory import PeakMemory
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from ..errors import AnswerError, FlawsightError
 from ..inspection import Trace
 from ..mllm.load import MLLM
-from ..mllm.patch_features import PatchScore
+from ..mllm.patch_features import EvidenceReader
 from ..mllm.replay import replay
 from ..prompt import user_message
 from ..settings import Settings
@@ -92,7 +92,7 @@ def trace_served(
     mllm: MLLM,
     images: Sequence[Image],
     settings: Settings,
-    patch_score: PatchScore | None = None,
+    reader: EvidenceReader | None = None,
 ) -> list[Trace | FlawsightError]:
     """Let the server respond to each image and replay the response; a failure gives an error.
 
@@ -108,7 +108,7 @@ def trace_served(
     answered = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)]
     if answered:
         texts = [outcomes[index].text for index in answered]
-        traces = replay(mllm, [images[index] for index in answered], texts, settings, patch_score)
+        traces = replay(mllm, [images[index] for index in answered], texts, settings, reader)
         for index, trace in zip(answered, traces, strict=True):
             outcomes[index] = trace
     return outcomes

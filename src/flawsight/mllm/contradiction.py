@@ -56,13 +56,13 @@ _LISTED = re.compile(
 )
 
 
-def disagreements(verdict: bool, answer: str, reasoning: str) -> tuple[str, ...]:
+def disagreements(verdict: bool, answer: str | None, reasoning: str) -> tuple[str, ...]:
     """Return which pairs disagree, of "verdict/answer", "verdict/reasoning", "answer/reasoning".
 
     Args:
         verdict: True for a defect.
-        answer: "Yes" or "No".
-        reasoning: one without a claim disagrees with nothing.
+        answer: "Yes" or "No"; None disagrees with nothing, as a reasoning without a claim.
+        reasoning: in words.
     """
     said = {"verdict": "Yes" if verdict else "No", "answer": answer, "reasoning": claim(reasoning)}
     pairs = combinations(said, 2)

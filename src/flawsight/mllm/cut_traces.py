@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..inspection import Trace
+from ..inspection import PatchEvidence, Trace
 from .token_grid import TokenGrid
 
 
@@ -44,7 +44,7 @@ def cut_traces(
     ids: Sequence[list[int]],
     rows: Tensor,
     answers: Sequence[tuple[float, bool]],
-    patch_scores: Sequence[Tensor] = (),
+    patches: Sequence[PatchEvidence] = (),
     opening: str = "",
 ) -> list[Trace]:
     """Cut a batch's rows into one Trace per sequence. Row i is the position before token i.
@@ -55,7 +55,7 @@ def cut_traces(
         ids: N responses of at most R tokens.
         rows: (N, R or more, C) attention to the image's tokens and then to the question's.
         answers: N log P(Yes) − log P(No), and whether each answer was forced.
-        patch_scores: of `score_patches`; may be empty.
+        patches: of `read_patches`; may be empty.
         opening: of the responses, as in `PromptBatch`.
     """
     rows = rows.cpu()
@@ -73,7 +73,7 @@ def cut_traces(
                 anomaly_tokens=anomaly_tokens,
                 answer_margin=answers[index][0],
                 answer_forced=answers[index][1],
-                feature_distance=patch_scores[index] if patch_scores else None,
+                patches=patches[index] if patches else PatchEvidence(),
             )
         )
     return traces

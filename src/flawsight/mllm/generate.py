@@ -14,7 +14,7 @@ from .capture import AttentionCapture, capture_attention, chosen_layers, whole_c
 from .cut_traces import check_finite, cut_traces
 from .encode import PromptBatch
 from .load import MLLM
-from .patch_features import PatchScore, score_patches
+from .patch_features import EvidenceReader, read_patches
 from .response import answer_end
 
 # Steps between two checks for a closed answer: each decodes the response so far.
@@ -23,14 +23,14 @@ CHECK_EVERY = 8
 
 @torch.inference_mode()
 def generate(
-    mllm: MLLM, prompts: PromptBatch, settings: Settings, patch_score: PatchScore | None = None
+    mllm: MLLM, prompts: PromptBatch, settings: Settings, reader: EvidenceReader | None = None
 ) -> list[Trace]:
     """Ask the question about each image and trace the response.
 
     Args:
         prompts: of `encode_prompts`.
         settings: `temperature` 0 decodes greedily.
-        patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
+        reader: of the images' patches; None leaves `Trace.patches` empty.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -39,7 +39,7 @@ def generate(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        score_patches(mllm.model, patch_score, prompts.grids) as patch_scores,
+        read_patches(mllm.model, reader, prompts.grids) as patches,
     ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)
@@ -57,7 +57,7 @@ def generate(
             ids,
             rows,
             answers,
-            patch_scores,
+            patches,
             prompts.opening,
         )
 

@@ -3,119 +3,151 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import ModelError
+from ..inspection import PatchEvidence
 from .token_grid import EncodedTiles, TokenGrid
 
-PatchScore = Callable[[Tensor], Tensor]
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class PatchReader(Generic[Read]):
+    """What is read from the features of each image.
+
+    Attributes:
+        blocks: of the encoder, in order; negative ones count from the end.
+        read: (blocks, h, w, d) features on the grid of patches, of which several make one image
+            token → what is kept. Tiles make one grid; their thumbnail is left out.
+    """
+
+    blocks: tuple[int, ...]
+    read: Callable[[Tensor], Read]
+
+
+EvidenceReader = PatchReader[PatchEvidence]
 
 
 @contextmanager
-def score_patches(
-    model: Any, score: PatchScore | None, grids: Sequence[TokenGrid]
-) -> Iterator[list[Tensor]]:
-    """Fill a list with a score of each patch of each image encoded inside the block, in order.
-
-    The score is the mean of two: of the features after the encoder's first block, which depend
-    mostly on the patch itself, and after the last, which depend on the whole image.
+def read_patches(
+    model: Any, reader: PatchReader[Read] | None, grids: Sequence[TokenGrid]
+) -> Iterator[list[Read]]:
+    """Fill a list with what is read of each image encoded inside the block, in order.
 
     Args:
         model: of any family.
-        score: (n, d) features of the n patches of one image, in any order → (n,) float32. None
-            scores nothing.
+        reader: None reads nothing.
         grids: of the images.
 
-    Yields:
-        A list of (h, w) float32 on the CPU, on the grid of patches, of which several make one image
-        token. Tiles make one grid; their thumbnail is left out.
+    Raises:
+        ModelError: if the encoder lacks a block of the reader.
     """
-    found: list[Tensor] = []
+    found: list[Read] = []
     with ExitStack() as hooks:
-        if score is not None:
+        if reader is not None:
             visual = model.get_encoder(modality="image")
             tiles = [grid.encoded for grid in grids if grid.encoded is not None]
-            handles = (
-                _score_tiles(visual, score, tiles, found)
+            for handle in (
+                _read_tiles(visual, reader, tiles, found)
                 if tiles
-                else _score_merged(visual, score, found)
-            )
-            for handle in handles:
+                else _read_merged(visual, reader, found)
+            ):
                 hooks.callback(handle.remove)
         yield found
 
 
-def _score_merged(visual: Any, score: PatchScore, found: list[Tensor]) -> list[Any]:
+def depth_of(model: Any) -> int:
+    """Return the number of blocks of a model's vision encoder."""
+    return len(_blocks_of(model.get_encoder(modality="image")))
+
+
+def _blocks_of(visual: Any) -> Sequence[nn.Module]:
+    if hasattr(visual, "blocks"):
+        return list(visual.blocks)
+    return list(next(module for module in visual.modules() if isinstance(module, nn.ModuleList)))
+
+
+def _chosen(visual: Any, reader: PatchReader[Any]) -> list[nn.Module]:
+    blocks = _blocks_of(visual)
+    if any(not -len(blocks) <= index < len(blocks) for index in reader.blocks):
+        raise ModelError(
+            f"Blocks {list(reader.blocks)} are to be read, but the vision encoder has "
+            f"{len(blocks)}."
+        )
+    return [blocks[index] for index in reader.blocks]
+
+
+def _read_merged(visual: Any, reader: PatchReader[Read], found: list[Read]) -> list[Any]:
     """Hook an encoder that merges merge² patches into a token, after its last block."""
     merge = visual.config.spatial_merge_size
-    counts: list[int] = []
-    layers: list[Tensor] = []
+    chosen = _chosen(visual, reader)
+    seen: dict[nn.Module, Tensor] = {}
+    own = 0
 
-    def begin(_module: Any, _inputs: Any, named: dict[str, Any]) -> None:
-        counts[:] = named["grid_thw"].prod(dim=1).tolist()
-        layers.clear()
-
-    def see(_module: Any, _inputs: Any, features: Tensor) -> None:
-        layers.append(torch.cat([score(image) for image in torch.split(features, counts)]))
+    def see(block: nn.Module, _inputs: Any, features: Tensor) -> None:
+        seen[block] = features
 
     # Qwen2.5-VL's blocks have their rows in the order of the encoder's windows. It reorders the
-    # merger's rows to the image's order, so they carry the scores of their patches.
+    # merger's rows to the image's order, so they carry the features of their patches.
     def load(_module: Any, _inputs: Any, merged: Tensor) -> Tensor:
-        mean = torch.stack(layers).mean(dim=0)
-        return torch.cat([merged, mean.view(len(merged), -1).to(merged.dtype)], dim=1)
+        nonlocal own
+        own = merged.shape[1]
+        features = torch.stack([seen[block] for block in chosen], dim=1)
+        seen.clear()
+        return torch.cat([merged, features.view(len(merged), -1).to(merged.dtype)], dim=1)
 
     def unload(_module: Any, _inputs: Any, named: dict[str, Any], encoded: Any) -> Any:
-        merged = encoded.pooler_output
-        encoded.pooler_output, scores = merged.split([merged.shape[1] - merge**2, merge**2], dim=1)
-        for (_, height, width), rows in zip(
-            named["grid_thw"].tolist(), scores.split([n // merge**2 for n in counts]), strict=True
-        ):
-            units = rows.view(height // merge, width // merge, merge, merge)
-            found.append(units.transpose(1, 2).reshape(height, width).float().cpu())
+        encoded.pooler_output, features = encoded.pooler_output.tensor_split([own], dim=1)
+        grids = named["grid_thw"].tolist()
+        counts = [height * width // merge**2 for _, height, width in grids]
+        for (_, height, width), rows in zip(grids, features.split(counts), strict=True):
+            units = rows.view(height // merge, width // merge, merge, merge, len(chosen), -1)
+            found.append(reader.read(units.permute(4, 0, 2, 1, 3, 5).flatten(3, 4).flatten(1, 2)))
         return encoded
 
     return [
-        visual.register_forward_pre_hook(begin, with_kwargs=True),
-        *(block.register_forward_hook(see) for block in {visual.blocks[0], visual.blocks[-1]}),
+        *(block.register_forward_hook(see) for block in {*chosen}),
         visual.merger.register_forward_hook(load),
         visual.register_forward_hook(unload, with_kwargs=True),
     ]
 
 
-def _score_tiles(
-    visual: Any, score: PatchScore, tiles: Sequence[EncodedTiles], found: list[Tensor]
+def _read_tiles(
+    visual: Any, reader: PatchReader[Read], tiles: Sequence[EncodedTiles], found: list[Read]
 ) -> list[Any]:
     """Hook an encoder that sees square tiles, each as one sequence of patches."""
-    blocks = next(module for module in visual.modules() if isinstance(module, nn.ModuleList))
-    layers: list[list[Tensor]] = []
+    chosen = _chosen(visual, reader)
+    seen: dict[nn.Module, Sequence[Tensor]] = {}
 
-    def see(_module: Any, _inputs: Any, features: Any) -> None:
+    def see(block: nn.Module, _inputs: Any, features: Any) -> None:
         features = features if isinstance(features, Tensor) else features[0]
-        images = features.split([each.count for each in tiles])
-        layers.append(
-            [_score_image(image, each, score) for image, each in zip(images, tiles, strict=True)]
-        )
+        seen[block] = features.split([each.count for each in tiles])
 
     def end(_module: Any, _inputs: Any, _encoded: Any) -> None:
-        found.extend(torch.stack(each).mean(dim=0).cpu() for each in zip(*layers, strict=True))
-        layers.clear()
+        for index, each in enumerate(tiles):
+            layers = [_image_of(seen[block][index], each) for block in chosen]
+            found.append(reader.read(torch.stack(layers)))
+        seen.clear()
 
     return [
-        *(block.register_forward_hook(see) for block in {blocks[0], blocks[-1]}),
+        *(block.register_forward_hook(see) for block in {*chosen}),
         visual.register_forward_hook(end),
     ]
 
 
-def _score_image(features: Tensor, tiles: EncodedTiles, score: PatchScore) -> Tensor:
-    """Score the patches inside of one image.
+def _image_of(features: Tensor, tiles: EncodedTiles) -> Tensor:
+    """Return the features of the patches inside of one image.
 
     Args:
         features: (tiles, patches of a tile, d); a class token comes before the patches.
 
     Returns:
-        (h, w) float32.
+        (h, w, d).
     """
     side = math.isqrt(features.shape[1])
     first = 1 if tiles.thumbnail == "first" else 0
@@ -123,9 +155,7 @@ def _score_image(features: Tensor, tiles: EncodedTiles, score: PatchScore) -> Te
     grid = own.view(tiles.rows, tiles.columns, side, side, -1).transpose(1, 2)
     grid = grid.reshape(tiles.rows * side, tiles.columns * side, -1)
     top, left, bottom, right = tiles.area
-    inside = grid[_within(top, bottom, len(grid))][:, _within(left, right, grid.shape[1])]
-    height, width, _ = inside.shape
-    return score(inside.flatten(0, 1)).view(height, width)
+    return grid[_within(top, bottom, len(grid))][:, _within(left, right, grid.shape[1])]
 
 
 def _within(start: float, stop: float, steps: int) -> slice:

@@ -13,7 +13,7 @@ from .capture import AttentionCapture, capture_attention, chosen_layers
 from .cut_traces import check_finite, cut_traces
 from .encode import encode_prompts
 from .load import MLLM
-from .patch_features import PatchScore, score_patches
+from .patch_features import EvidenceReader, read_patches
 from .teacher_forcing import hidden_states
 
 
@@ -23,7 +23,7 @@ def replay(
     images: Sequence[Image],
     responses: Sequence[str | Sequence[int]],
     settings: Settings,
-    patch_score: PatchScore | None = None,
+    reader: EvidenceReader | None = None,
 ) -> list[Trace]:
     """Trace given responses, as text or token ids, in one teacher-forced forward pass.
 
@@ -34,7 +34,7 @@ def replay(
         images: RGB images of any sizes.
         responses: one per image.
         settings: resolution, question and layers.
-        patch_score: see `score_patches`; None leaves `Trace.feature_distance` out.
+        reader: of the images' patches; None leaves `Trace.patches` empty.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -61,7 +61,7 @@ def replay(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        score_patches(mllm.model, patch_score, prompts.grids) as patch_scores,
+        read_patches(mllm.model, reader, prompts.grids) as patches,
     ):
         hidden = hidden_states(mllm, prompts.inputs, ids)
     check_finite(hidden)
@@ -70,6 +70,6 @@ def replay(
     with mllm.tokenizing:
         return cut_traces(
             tokenizer, prompts.grids, prompts.anomaly_tokens, ids, capture.rows, answers,
-            patch_scores,
+            patches,
             prompts.opening,
         )  # fmt: skip

@@ -17,10 +17,11 @@ from torch import Tensor
 from ..errors import FlawsightError
 from ..inspection import Box, Crop, Trace
 from ..mllm.load import MLLM
-from ..mllm.patch_features import PatchScore
+from ..mllm.patch_features import EvidenceReader
 from ..mllm.replay import replay
 from ..real.anomaly_map import upsample
 from ..real.token_selection import mean_attention
+from ..reference.compare import multiply_by_reference
 from ..settings import Settings
 from .attention_prior import divide_by_prior
 from .feature_distance import multiply_by_distance
@@ -37,7 +38,7 @@ def inspect_crops(
     traces: Sequence[Outcome],
     settings: Settings,
     prior: Tensor | None = None,
-    patch_score: PatchScore | None = None,
+    reader: EvidenceReader | None = None,
 ) -> list[Outcome]:
     """Add crops to the traces; errors are returned unchanged.
 
@@ -46,7 +47,7 @@ def inspect_crops(
         traces: one trace or error per image.
         settings: `crops`, their size and tokens.
         prior: (h, w) density on normal images, or None.
-        patch_score: see `score_patches`.
+        reader: of the crops' patches.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -60,7 +61,10 @@ def inspect_crops(
         attention = mean_attention(trace, settings)
         if attention is None:  # no reasoning to replay
             continue
-        suspect = multiply_by_distance(divide_by_prior(attention, prior), trace.feature_distance)
+        suspect = multiply_by_reference(
+            multiply_by_distance(divide_by_prior(attention, prior), trace.patches.feature_distance),
+            trace.patches.reference_distance,
+        )
         size = (image.height, image.width)
         boxes = suspect_crops(suspect, size, settings.crops, settings.crop_share)
         jobs += [(index, box, trace.text) for box in boxes]
@@ -76,11 +80,11 @@ def inspect_crops(
             images[i].crop((left, top, left + width, top + height))
             for i, (left, top, width, height), _ in chunk
         ]
-        replayed = replay(mllm, cut, [text for *_, text in chunk], settings, patch_score)
+        replayed = replay(mllm, cut, [text for *_, text in chunk], settings, reader)
         for (index, box, _), seen in zip(chunk, replayed, strict=True):
             attention = mean_attention(seen, settings)
             assert attention is not None
-            crops[index].append(Crop(box, attention, seen.answer_score, seen.feature_distance))
+            crops[index].append(Crop(box, attention, seen.answer_score, seen.patches))
     return [
         replace(trace, crops=tuple(seen)) if isinstance(trace, Trace) else trace
         for trace, seen in zip(traces, crops, strict=True)

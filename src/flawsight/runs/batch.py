@@ -6,8 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..batches import PreparedBatch, TracedBatch
 from ..errors import FlawsightError, ImageError
-from ..inspector import Inspector, PreparedBatch, TracedBatch
+from ..inspector import Inspector
 from ..io.overlap import overlapped
 from ..io.overlay import MAX_SIDE
 from .folder import RunFolder

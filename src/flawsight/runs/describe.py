@@ -36,6 +36,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
         },
         "settings": inspector.given_settings.to_json(),
         "prior_sha256": None if inspector.prior is None else inspector.prior.sha256,
+        "reference_sha256": None if inspector.reference is None else inspector.reference.sha256,
         "threshold": inspector.threshold,
         "calibration": None
         if calibration is None

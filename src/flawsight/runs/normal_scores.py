@@ -60,6 +60,7 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         about.get("prior_sha256"),
         {category: tuple(group) for category, group in peaks.items()},
         about.get("format", FORMAT),
+        about.get("reference_sha256"),
     )
 
 

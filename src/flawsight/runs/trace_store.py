@@ -3,16 +3,18 @@
 import hashlib
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..inspection import Crop, Trace
+from ..inspection import Crop, PatchEvidence, Trace
 from ..io.file_stamp import FileStamp
 from ..io.files import slug, write_atomically
 from ..mllm.load import MLLM
+from ..reference.memory import Reference
 from ..refine.attention_prior import AttentionPrior
 from ..settings import Settings
 
@@ -25,13 +27,21 @@ class TraceFolder:
         mllm: the model.
         settings: only the fields of `Generation` matter.
         prior: of the model; the positions of crops depend on it.
+        reference: of good photos; traces hold the distances from them.
     """
 
     def __init__(
-        self, root: Path, mllm: MLLM, settings: Settings, prior: AttentionPrior | None
+        self,
+        root: Path,
+        mllm: MLLM,
+        settings: Settings,
+        prior: AttentionPrior | None,
+        reference: Reference | None = None,
     ) -> None:
         prior_sha256 = prior.sha256 if prior and settings.attention_prior else None
         model = [mllm.sha256, str(mllm.model.dtype), mllm.attention, prior_sha256]
+        if reference is not None:
+            model.append(reference.sha256)
         key = json.dumps([*model, settings.generation()])
         self.folder = root / hashlib.sha256(key.encode()).hexdigest()[:16]
 
@@ -52,8 +62,9 @@ def save_trace(path: Path, trace: Trace) -> None:
     """Write a trace without loss."""
     content = io.BytesIO()
     parts: dict[str, Any] = {f"crop_{i}": crop.attention for i, crop in enumerate(trace.crops)}
-    distances = [trace.feature_distance, *(crop.feature_distance for crop in trace.crops)]
-    parts |= {f"feature_distance_{i}": one for i, one in enumerate(distances) if one is not None}
+    for index, patches in enumerate([trace.patches, *(crop.patches for crop in trace.crops)]):
+        found = {f"{name}_{index}": part for name, part in vars(patches).items()}
+        parts |= {name: part for name, part in found.items() if part is not None}
     np.savez_compressed(
         content,
         text=np.array(trace.text),
@@ -61,7 +72,7 @@ def save_trace(path: Path, trace: Trace) -> None:
         image_attention=trace.image_attention.numpy(),
         question_attention=trace.question_attention.numpy(),
         anomaly_tokens=trace.anomaly_tokens.numpy(),
-        answer_margin=np.array([trace.answer_margin, trace.answer_forced]),
+        answer_margin=np.array([trace.answer_margin, trace.answer_forced, trace.asked]),
         crop_boxes=np.array([crop.box for crop in trace.crops]).reshape(-1, 4),
         crop_scores=np.array([crop.score for crop in trace.crops]),
         **{name: part.numpy() for name, part in parts.items()},
@@ -80,7 +91,12 @@ def load_trace(path: Path) -> Trace | None:
             def find(name: str) -> torch.Tensor | None:
                 return tensor(name) if name in arrays else None
 
-            margin, forced = arrays["answer_margin"].tolist()
+            def patches(index: int) -> PatchEvidence:
+                return PatchEvidence(
+                    *(find(f"{one.name}_{index}") for one in fields(PatchEvidence))
+                )
+
+            margin, forced, asked = arrays["answer_margin"].tolist()
             boxes, scores = arrays["crop_boxes"].tolist(), arrays["crop_scores"].tolist()
             return Trace(
                 text=str(arrays["text"]),
@@ -90,13 +106,12 @@ def load_trace(path: Path) -> Trace | None:
                 anomaly_tokens=tensor("anomaly_tokens"),
                 answer_margin=float(margin),
                 answer_forced=bool(forced),
+                asked=bool(asked),
                 crops=tuple(
-                    Crop(
-                        (x, y, w, h), tensor(f"crop_{i}"), score, find(f"feature_distance_{i + 1}")
-                    )
+                    Crop((x, y, w, h), tensor(f"crop_{i}"), score, patches(i + 1))
                     for i, ((x, y, w, h), score) in enumerate(zip(boxes, scores, strict=True))
                 ),
-                feature_distance=find("feature_distance_0"),
+                patches=patches(0),
             )
     except Exception:  # a damaged file makes NumPy raise nearly anything
         return None

@@ -59,6 +59,14 @@ class Family(ABC):
         height, width = (cells * self.token_side(processor) for cells in settings.image_grid)
         return image.resize((width, height), processor.image_processor.resample)
 
+    def at_its_size(self, processor: Any, image: Image, settings: Settings) -> Image:
+        """Return an image at the size that it is scaled to; itself if it becomes tiles."""
+        return image
+
+    def unscaled(self, processor: Any, image: Image, settings: Settings) -> Settings:
+        """Return settings that leave an image which `at_its_size` returned as it is."""
+        return settings
+
     def as_seen(self, processor: Any, image: Image, settings: Settings) -> Image:
         """Return an image that a server scales to the size that it has here."""
         return self.fitted(processor, image, settings)

@@ -1,6 +1,7 @@
 """Qwen2-VL and its successors: images keep their aspect, and the tokens are one grid."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from PIL.Image import Image
@@ -49,14 +50,23 @@ class QwenVL(Family):
         """Return the image at the size of `image_tokens`, if the server would choose another."""
         if settings.tokens_per_image is None:
             return image
+        seen = self.at_its_size(processor, image, settings)
         image = self.fitted(processor, image, settings)
-        stock = processor.image_processor
-        pixels = self.pixels(processor, settings.tokens_per_image)
-        height, width = self.scaled(processor, image, pixels, pixels)
-        edges = stock.size["shortest_edge"], stock.size["longest_edge"]
-        if (height, width) == self.scaled(processor, image, *edges):
-            return image
-        return image.resize((width, height), stock.resample)
+        stock = processor.image_processor.size
+        chosen = self.scaled(processor, image, stock["shortest_edge"], stock["longest_edge"])
+        return image if (seen.height, seen.width) == chosen else seen
+
+    def at_its_size(self, processor: Any, image: Image, settings: Settings) -> Image:
+        """Return the image at the size of `image_tokens`, or of the checkpoint without."""
+        image = self.fitted(processor, image, settings)
+        size = self.options(processor, settings).get("size") or processor.image_processor.size
+        height, width = self.scaled(processor, image, size["shortest_edge"], size["longest_edge"])
+        return image.resize((width, height), processor.image_processor.resample)
+
+    def unscaled(self, processor: Any, image: Image, settings: Settings) -> Settings:
+        """Return the settings with the size of the image as `image_grid`."""
+        side = self.token_side(processor)
+        return replace(settings, image_grid=(image.height // side, image.width // side))
 
     def token_side(self, processor: Any) -> int:
         """Return the height and width of an image token in pixels."""
