@@ -133,7 +133,7 @@ def test_photos_that_teach_nothing_are_refused(taught: Inspector) -> None:
         taught.learn([])
     with pytest.raises(LearnError, match="same pixels as photo 1"):
         taught.learn([part(0), part(1), part(0)])
-    with pytest.raises(LearnError, match="4 × 4 is least"):
+    with pytest.raises(LearnError, match="4 × 4 is the least"):
         Inspector(taught.mllm, replace(SETTINGS, image_grid=(1, 1))).learn([part(0)])
 
 
