@@ -10,8 +10,6 @@ import measure
 import pytest
 from pages import DOCS
 
-NAMES = ("stages", "capture_cost", "one_at_a_time")
-
 
 def test_the_page_is_what_the_figures_give() -> None:
     page = (DOCS / "performance.md").read_text()
@@ -30,7 +28,9 @@ def test_a_new_figure_changes_its_section_alone(tmp_path: Path) -> None:
     assert filled.endswith("<!-- begin two -->\nNot measured yet.\n<!-- end two -->\n")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param("stages", marks=pytest.mark.slow), "capture_cost", "one_at_a_time"]
+)
 def test_a_benchmark_runs_at_its_smallest(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from soak import command, differences, kill_and_resume, make_photos, soak
 
 from flawsight.runs.read import read_rows
@@ -17,6 +19,7 @@ def test_a_soak_counts_what_it_did(tmp_path: Path) -> None:
     assert len(read_rows(tmp_path / "run")) == 12
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     # A process of its own too: other tests leave other numbers of threads behind.
     make_photos(tmp_path / "photos", 6)

@@ -105,9 +105,9 @@ def test_a_resumed_training_ends_in_the_same_bits(
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"shard": True},
-        {"shard": True, "gradient_checkpointing": True},
+        pytest.param({"shard": True, "gradient_checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_make_the_update_of_one(

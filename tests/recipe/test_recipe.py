@@ -131,6 +131,7 @@ def train(recipe: Path, out: str, stop_after: int | None = None, **inputs: str) 
     return recipe / out
 
 
+@pytest.mark.slow
 def test_the_readmes_commands_end_in_a_model_that_flawsight_loads(recipe: Path) -> None:
     for part in ("SMALL", "ENCODER", "RUN"):
         checkpoint = torch.load(recipe / part / "checkpoint.pt", weights_only=True)
@@ -149,6 +150,7 @@ def test_the_readmes_commands_end_in_a_model_that_flawsight_loads(recipe: Path) 
     assert isinstance(outcome, Inspection | AnswerError)
 
 
+@pytest.mark.slow
 def test_language_training_resumed_gives_the_weights_of_training_uninterrupted(
     recipe: Path,
 ) -> None:
@@ -162,6 +164,8 @@ def test_language_training_resumed_gives_the_weights_of_training_uninterrupted(
         assert torch.equal(weights, resumed[name]), name
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [{}, {"grow_from": "SMALL/encoder.safetensors"}])
 def test_encoder_training_resumed_gives_the_weights_of_training_uninterrupted(
     recipe: Path, inputs: dict[str, str]

@@ -226,6 +226,7 @@ class TestInChromium:
             page.get_by_role("link", name="Home").click()
             page.locator(".sv-history tbody tr").first.wait_for()
 
+    @pytest.mark.slow
     def test_login_and_upload_over_tls(self, browser: Any, secure: Secure) -> None:
         options = {
             "ignore_https_errors": True,  # of the certificate that nobody signed
