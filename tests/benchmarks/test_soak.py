@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from soak import command, differences, kill_and_resume, make_photos, soak
 
 from flawsight.runs.read import read_rows
