@@ -43,13 +43,14 @@ def test_a_patch_of_the_memory_lies_at_zero() -> None:
     assert index.tolist() == [3, 20]
 
 
-def test_vectors_are_means_of_neighbours_of_length_one() -> None:
+def test_vectors_are_half_their_neighbours_and_of_length_one() -> None:
     features = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 50
     vectors = patch_vectors(features)
     assert vectors.shape == (4, 5, 12)
     for row, column, rows, columns in [(0, 0, (0, 2), (0, 2)), (2, 3, (1, 4), (2, 5))]:
         for block in (0, 1):
             mean = features[block, slice(*rows), slice(*columns)].flatten(0, 1).mean(dim=0)
+            mean = (mean + features[block, row, column]) / 2
             mean = mean - mean.mean()
             expected = mean / mean.norm()
             torch.testing.assert_close(vectors[row, column].view(2, 6)[block], expected)

@@ -24,8 +24,9 @@ _AT_ONCE = 1 << 24
 def patch_vectors(features: Tensor) -> Tensor:
     """Return one vector of each patch, whose distances are compared.
 
-    Features of each block are averaged over the patch and its neighbours, centred, and scaled to
-    length 1, so that blocks count alike.
+    Features of each block are those of the patch and the mean of its neighbourhood in equal parts,
+    centred, and scaled to length 1, so that blocks count alike. Either part alone is better
+    on some sets of real photos and much worse on others (docs/log.md, 93).
 
     Args:
         features: (blocks, h, w, d).
@@ -34,13 +35,11 @@ def patch_vectors(features: Tensor) -> Tensor:
         (h, w, blocks · d) float32.
     """
     with torch.autocast(features.device.type, enabled=False):
-        local = avg_pool2d(
-            features.float().permute(0, 3, 1, 2),
-            NEIGHBOURS,
-            stride=1,
-            padding=NEIGHBOURS // 2,
-            count_include_pad=False,
+        own = features.float().permute(0, 3, 1, 2)
+        around = avg_pool2d(
+            own, NEIGHBOURS, stride=1, padding=NEIGHBOURS // 2, count_include_pad=False
         )
+        local = (own + around) / 2
         unit = normalize(local - local.mean(dim=1, keepdim=True), dim=1)
         return unit.permute(2, 3, 0, 1).flatten(2)
 
