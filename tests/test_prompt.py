@@ -56,6 +56,17 @@ def test_the_message_puts_the_image_before_the_papers_question() -> None:
     ]
 
 
+@pytest.mark.parametrize(("photos", "said"), [(1, "a normal sample"), (3, "3 images show normal")])
+def test_good_photos_come_first_and_are_said_to_be_normal(photos: int, said: str) -> None:
+    [turn] = user_message(photos=photos)
+    normal, *images, queried, image, asked = turn["content"]
+    assert said in normal["text"]
+    assert images == [{"type": "image"}] * photos
+    assert (queried["text"], image) == ("This is the queried image:", {"type": "image"})
+    assert [asked] == user_message()[0]["content"][1:]
+    assert not anomaly_word_spans(normal["text"] + queried["text"])
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(questions(), st.permutations(range(3)))
 def test_the_tokens_found_decode_to_the_question_and_its_anomaly_words(

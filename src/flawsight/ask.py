@@ -28,6 +28,7 @@ def ask(
     reference: Reference | None = None,
     threshold: float | None = None,
     generator: ServedGenerator | None = None,
+    photos: Sequence[Image] = (),
 ) -> list[Outcome]:
     """Trace a batch of images; with a reference, only some may be asked about.
 
@@ -40,6 +41,7 @@ def ask(
         reference: of good photos, or None.
         threshold: above which score of the reference an image counts as defective.
         generator: see `Inspector`.
+        photos: of good parts, which the prompts have before each image.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -52,7 +54,7 @@ def ask(
         if generator is None:
             traces = generate(mllm, prompts, settings, reader)
         else:
-            traces = trace_served(generator, mllm, images, settings, reader)
+            traces = trace_served(generator, mllm, images, settings, reader, photos)
         return inspect_crops(mllm, images, traces, settings, prior, evidence_reader(settings))
 
     if settings.explain == "always" or reader is None:
@@ -69,7 +71,7 @@ def ask(
     outcomes: list[Outcome] = [*looked]
     if suspect:
         chosen = [images[index] for index in suspect]
-        again = respond(chosen, encode_prompts(mllm, chosen, settings))
+        again = respond(chosen, encode_prompts(mllm, chosen, settings, photos))
         for index, outcome in zip(suspect, again, strict=True):
             outcomes[index] = outcome
     return outcomes

@@ -41,6 +41,7 @@ class NormalScores:
             the inspections, if they were used.
         peaks: the `map_peak` of each image, by product; empty if the run does not say.
         format: of the run; format 1 does not record the prior.
+        prompt_photos_sha256: of the photos of good parts in the prompts; None without any.
     """
 
     by_category: dict[str, tuple[float, ...]]
@@ -51,6 +52,7 @@ class NormalScores:
     peaks: dict[str, tuple[float, ...]] = field(default_factory=dict)
     format: int = FORMAT
     reference_sha256: str | None = None
+    prompt_photos_sha256: str | None = None
 
     @property
     def pooled(self) -> tuple[float, ...]:
@@ -74,6 +76,7 @@ class Calibration:
         prior_sha256, reference_sha256: of the attention prior and the reference of good photos that
             were used, if they were.
         settings: with which it gave them, as JSON types.
+        prompt_photos_sha256: of the photos of good parts in the prompts; None without any.
     """
 
     format: int
@@ -86,6 +89,7 @@ class Calibration:
     prior_sha256: str | None = None
     reference_sha256: str | None = None
     settings: dict[str, Any] | None
+    prompt_photos_sha256: str | None = None
 
     @property
     def by_category(self) -> dict[str, float]:
@@ -117,11 +121,12 @@ class Calibration:
         settings: dict[str, Any],
         prior_sha256: str | None,
         reference_sha256: str | None = None,
+        prompt_photos_sha256: str | None = None,
     ) -> None:
-        """Make sure that it holds for scores of this model, settings, prior and reference.
+        """Make sure that it holds for scores of this model, settings, prior, reference and photos.
 
         Raises:
-            CalibrationError: if it was made with another model or other settings.
+            CalibrationError: if it was made with another model, other settings or other photos.
         """
         if self.model.get("sha256") != model_sha256:
             raise CalibrationError(
@@ -132,6 +137,15 @@ class Calibration:
             )
         more = {"prior": prior_sha256, "reference": reference_sha256}
         self.check_settings(settings, more if self.format > 1 else {})
+        if self.prompt_photos_sha256 != prompt_photos_sha256:
+            before, now = (
+                f"the photos {sha256[:12]}…" if sha256 else "no photos"
+                for sha256 in (self.prompt_photos_sha256, prompt_photos_sha256)
+            )
+            raise CalibrationError(
+                f"The calibration was made with {before} of good parts in the prompt, not {now}; "
+                "give the same --prompt-photo files, or calibrate again with these."
+            )
 
     def check_settings(self, settings: dict[str, Any], more: dict[str, Any] | None = None) -> None:
         """Make sure that it holds for scores and maps of these settings.
@@ -191,7 +205,10 @@ class Calibration:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+            values = asdict(self)
+            if self.prompt_photos_sha256 is None:  # unknown to earlier versions
+                del values["prompt_photos_sha256"]
+            write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
         except OSError as error:
             raise CalibrationError(f"Cannot write {path}: {error.strerror or error}.") from error
 
@@ -267,6 +284,7 @@ def calibrate(
         prior_sha256=scores.prior_sha256,
         reference_sha256=scores.reference_sha256,
         settings=scores.settings,
+        prompt_photos_sha256=scores.prompt_photos_sha256,
     )
 
 

@@ -27,6 +27,7 @@ from .localize import localize, rule_of
 from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
 from .mllm.load import MLLM, load_mllm
+from .mllm.prompt_photos import check_prompt_photos, hash_prompt_photos, read_prompt_photos
 from .reference.learn import learn
 from .reference.memory import Reference
 from .refine.attention_prior import AttentionPrior, load_prior, read_prior
@@ -55,9 +56,11 @@ class Inspector:
         generator: a server that writes the responses, which the model only replays; None lets the
             model write them.
         trace_store: keeps traces of image files.
+        prompt_photos: of good parts, shown to the model before each image, but not before a crop.
 
     Raises:
-        CalibrationError: if the calibration is of another model or other settings.
+        CalibrationError: if the calibration is of another model, other settings or other photos.
+        ImageError, ModelError: if a prompt photo cannot be read, or the model takes none.
         LearnError: if the reference is of another model or other settings.
         SettingsError: if `batch_size` is below 1 or `threshold` outside [0, 1], or if `explain`
             needs a reference.
@@ -76,10 +79,14 @@ class Inspector:
         reference: Reference | None = None,
         generator: ServedGenerator | None = None,
         trace_store: TraceStore | None = None,
+        prompt_photos: Sequence[ImageLike] = (),
     ) -> None:
         _check_numbers(batch_size, threshold)
         settings = preset("default") if settings is None else settings
         self.mllm = mllm
+        self.prompt_photos = read_prompt_photos(prompt_photos, settings.bit_depth)
+        self.prompt_photos_sha256 = hash_prompt_photos(self.prompt_photos)
+        check_prompt_photos(mllm, self.prompt_photos)
         self.prior = prior if settings.attention_prior else None
         if self.prior is not None:
             self.prior.check(settings.layers)
@@ -100,6 +107,7 @@ class Inspector:
                 settings.to_json(),
                 None if self.prior is None else self.prior.sha256,
                 None if reference is None else reference.sha256,
+                self.prompt_photos_sha256,
             )
             threshold = self.calibration.threshold(category)
             if (calibrated := self.calibration.region_threshold(category)) is not None:
@@ -109,7 +117,7 @@ class Inspector:
         if threshold is None:
             threshold = settings.threshold if reference is None else reference.threshold()
         self.threshold = threshold
-        self.batch_size = batch_size or images_at_once(mllm, settings)
+        self.batch_size = batch_size or images_at_once(mllm, settings, len(self.prompt_photos))
         self.generator = generator
         self._trace_store = trace_store
         self._prior_density = None if self.prior is None else self.prior.density
@@ -127,6 +135,7 @@ class Inspector:
         prior: str | Path | None = None,
         reference: Reference | None = None,
         generator: ServedGenerator | None = None,
+        prompt_photos: Sequence[ImageLike] = (),
         **load_options: Any,
     ) -> Self:
         """Load a model with its attention prior, and make its inspector.
@@ -134,13 +143,13 @@ class Inspector:
         Args:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
-            batch_size, threshold, calibration, category, reference, generator: see `Inspector`.
             prior: file of the attention prior; None takes the one in the model's folder, if any.
+            batch_size, threshold and all others: see `Inspector`.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
-            CalibrationError: if the calibration is of another model or other settings.
-            ModelError: if the model or its attention prior cannot be loaded.
+            CalibrationError, ImageError: as `Inspector`.
+            ModelError: as `Inspector`, or if the model or its attention prior cannot be loaded.
             SettingsError: as `Inspector`, if there is no such preset, device or dtype, or if a
                 prior is given that the settings do not use.
         """
@@ -163,7 +172,7 @@ class Inspector:
         return cls(
             mllm, settings, batch_size, threshold,
             calibration=calibration, category=category, prior=found, reference=reference,
-            generator=generator,
+            generator=generator, prompt_photos=prompt_photos,
         )  # fmt: skip
 
     @overload
@@ -207,16 +216,15 @@ class Inspector:
             ImageError: if a photo cannot be read.
             LearnError: if they cannot be used.
         """
-        read = [
-            (
-                str(photo) if isinstance(photo, str | Path) else f"photo {index + 1}",
-                self._photo(photo)[0].image,
-            )
-            for index, photo in enumerate(photos)
-        ]
+        named = (
+            (str(photo) if isinstance(photo, str | Path) else f"photo {index}", photo)
+            for index, photo in enumerate(photos, start=1)
+        )
+        read = [(name, self._photo(photo)[0].image) for name, photo in named]
         return type(self)(
             self.mllm, self.given_settings, self.batch_size, prior=self.prior,
             reference=learn(self.mllm, read, self.given_settings), generator=self.generator,
+            prompt_photos=self.prompt_photos,
         )  # fmt: skip
 
     def inspect_batch(self, images: Sequence[ImageLike]) -> list[Inspection | FlawsightError]:
@@ -250,7 +258,7 @@ class Inspector:
                 stored.append(trace)
         good = [image for image in read if isinstance(image, Image.Image)]
         new = [image for image, trace in zip(good, stored, strict=True) if trace is None]
-        prompts = encode_prompts(self.mllm, new, self.settings) if new else None
+        prompts = encode_prompts(self.mllm, new, self.settings, self.prompt_photos) if new else None
         sizes = [(image.height, image.width) for image in good]
         return PreparedBatch(images, read, stamps, sizes, warnings, stored, prompts)
 
@@ -327,6 +335,7 @@ class Inspector:
         traces = ask(
             self.mllm, images, prompts, self.settings, prior=self._prior_density,
             reference=self.reference, threshold=self.threshold, generator=self.generator,
+            photos=self.prompt_photos,
         )  # fmt: skip
         for (given, _, stamp), trace in zip(new, traces, strict=True):
             if self._trace_store and stamp is not None and isinstance(trace, Trace):

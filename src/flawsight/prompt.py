@@ -10,13 +10,35 @@ from typing import Any
 QUESTION = "Are there any defects or anomalies in the image?"
 INSTRUCTION = "Reason inside <think> </think>, then answer Yes or No inside <answer> </answer>."
 
+# Said before photos of good parts and before the image, if there are any.
+NORMAL_PHOTO = "The first image shows a normal sample, to compare the queried image with:"
+NORMAL_PHOTOS = "The first {} images show normal samples, to compare the queried image with:"
+QUERIED_IMAGE = "This is the queried image:"
+
 _ANOMALY_WORD = re.compile(r"\b(?:defect|anomal|abnormal)\w*", re.IGNORECASE)
 
 
-def user_message(question: str = QUESTION) -> list[dict[str, Any]]:
-    """Return the chat: one user turn with the image first, then question and instruction."""
-    text = f"{question} {INSTRUCTION}"
-    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+def user_message(question: str = QUESTION, photos: int = 0) -> list[dict[str, Any]]:
+    """Return the chat: one user turn with the image first, then question and instruction.
+
+    Photos of good parts come before the image and are said to be normal, as in the one-shot form of
+    the benchmark MMAD.
+
+    Args:
+        question: put to the model.
+        photos: how many photos of good parts there are.
+    """
+    content: list[dict[str, Any]] = [{"type": "image"}]
+    if photos:
+        said = NORMAL_PHOTO if photos == 1 else NORMAL_PHOTOS.format(photos)
+        content = [
+            {"type": "text", "text": said},
+            *({"type": "image"} for _ in range(photos)),
+            {"type": "text", "text": QUERIED_IMAGE},
+            {"type": "image"},
+        ]
+    content.append({"type": "text", "text": f"{question} {INSTRUCTION}"})
+    return [{"role": "user", "content": content}]
 
 
 def anomaly_word_spans(question: str) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL.Image import Image
 
 from flawsight.cgro.encoded_images import collate, encode_image
 from flawsight.cgro.loss import candidate_means, token_losses
@@ -45,7 +46,9 @@ def policy(checkpoint: Path) -> MLLM:
     return mllm
 
 
-def trl_loss(mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference: Any) -> Any:
+def trl_loss(
+    mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference: Any, good: list[Image]
+) -> Any:
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
     arguments = trl.GRPOConfig(
@@ -66,7 +69,7 @@ def trl_loss(mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference:
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     images = [image for image in IMAGES for _ in range(GROUP)]
-    prompt = encode_prompts(mllm, images, SETTINGS).inputs
+    prompt = encode_prompts(mllm, images, SETTINGS, good).inputs
     done = Completions.of(
         candidates(mllm), mllm.processor.tokenizer.pad_token_id, torch.device("cpu")
     )
@@ -80,7 +83,7 @@ def trl_loss(mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference:
             "completion_mask": done.mask.long(),
             "pixel_values": prompt["pixel_values"],
             "image_grid_thw": prompt["image_grid_thw"],
-            "num_images": [1] * len(images),
+            "num_images": [len(good) + 1] * len(images),
             "mm_token_type_ids": torch.cat([types, torch.zeros_like(done.ids)], dim=1),
             "advantages": ADVANTAGES,
             "old_per_token_logps": old,
@@ -90,16 +93,17 @@ def trl_loss(mllm: MLLM, settings: dict[str, Any], old: torch.Tensor, reference:
     )
 
 
+@pytest.mark.parametrize("good", [[], [photo(80, 110, seed=3)]], ids=["alone", "one-shot"])
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_loss_and_gradients_are_those_of_trl(
-    tiny_checkpoint: Path, tmp_path: Path, family: str
+    tiny_checkpoint: Path, tmp_path: Path, family: str, good: list[Image]
 ) -> None:
     checkpoint = tiny_checkpoint
     if family == "qwen3_vl":
         checkpoint = tmp_path
         write_trainable_qwen3(checkpoint)
     mllm, theirs = policy(checkpoint), policy(checkpoint)
-    prompts = collate([encode_image(mllm, image, SETTINGS) for image in IMAGES], mllm)
+    prompts = collate([encode_image(mllm, image, SETTINGS, good) for image in IMAGES], mllm)
     ids = candidates(mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, mllm.device)
     with torch.no_grad(), mllm.model.disable_adapter():
@@ -115,7 +119,7 @@ def test_loss_and_gradients_are_those_of_trl(
     loss.backward()
     arguments = {"loss_type": "grpo", "beta": 0.04, "epsilon": 0.2}
     arguments |= {"use_bias_correction_kl": False}
-    expected = trl_loss(theirs, arguments, old, reference)
+    expected = trl_loss(theirs, arguments, old, reference, good)
     expected.backward()
     torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
     wanted = dict(trainable_parameters(theirs.model))

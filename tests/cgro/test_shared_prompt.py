@@ -1,6 +1,7 @@
 """The shared-prompt pass against transformers' own forward on whole sequences."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -74,10 +75,12 @@ def candidates(mllm: MLLM) -> list[list[int]]:
     ]
 
 
-def plain(mllm: MLLM, ids: list[list[int]], images: list[Image] = IMAGES) -> Tensor:
+def plain(
+    mllm: MLLM, ids: list[list[int]], images: list[Image] = IMAGES, good: Sequence[Image] = ()
+) -> Tensor:
     """Log-probabilities by transformers' forward: every candidate with its own prompt and image."""
     repeated = [image for image in images for _ in range(len(ids) // len(images))]
-    inputs = dict(encode_prompts(mllm, repeated, SETTINGS).inputs)
+    inputs = dict(encode_prompts(mllm, repeated, SETTINGS, good).inputs)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
     length = done.ids.shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], done.ids], dim=1)
@@ -95,8 +98,9 @@ def shared(
     sharing: str,
     captures: bool = False,
     images: list[Image] = IMAGES,
+    good: Sequence[Image] = (),
 ) -> tuple[Tensor, Tensor, Tensor | None, Completions, Prompts]:
-    prompts = collate([encode_image(mllm, image, SETTINGS) for image in images], mllm)
+    prompts = collate([encode_image(mllm, image, SETTINGS, good) for image in images], mllm)
     done = Completions.of(ids, mllm.processor.tokenizer.pad_token_id, torch.device("cpu"))
     layers = chosen_layers(mllm.model, None) if captures else None
     forward = CandidateForward(mllm.model, sharing, 1.0, mllm.attention, layers)
@@ -157,6 +161,28 @@ def test_the_attention_rows_are_those_of_a_replay(policy: MLLM, sharing: str) ->
         question = rows[index, :count, height * width :][:, : len(trace.anomaly_tokens)]
         torch.testing.assert_close(image, trace.image_attention, atol=1e-5, rtol=0)
         torch.testing.assert_close(question, trace.question_attention, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_good_photos_in_the_prompt_are_those_of_plain_forward_and_replay(
+    policy: MLLM, sharing: str
+) -> None:
+    ids, good = candidates(policy), [photo(80, 110, seed=3), photo(50, 60, seed=4)]
+    log_probs, _, rows, done, prompts = shared(policy, ids, sharing, captures=True, good=good)
+    found = gradients(policy, log_probs, done.mask)
+    reference = plain(policy, ids, good=good)
+    expected = gradients(policy, reference, done.mask)
+    torch.testing.assert_close(log_probs[done.mask], reference[done.mask], atol=1e-5, rtol=0)
+    assert_same_gradients(found, expected)
+    assert (reference - plain(policy, ids))[done.mask].abs().max() > 0.01  # they count
+    assert rows is not None
+    with torch.no_grad():
+        repeated = [image for image in IMAGES for _ in range(GROUP)]
+        traces = replay(policy, repeated, ids, SETTINGS, photos=good)
+    for index, trace in enumerate(traces):
+        height, width = prompts.grids[index // GROUP].shape
+        image = rows[index, : len(ids[index]), : height * width].view(-1, height, width)
+        torch.testing.assert_close(image, trace.image_attention, atol=1e-5, rtol=0)
 
 
 def test_flash_attention_computes_the_same(flash_mllm: MLLM, tiny_mllm: MLLM) -> None:

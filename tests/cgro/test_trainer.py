@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from PIL.Image import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
@@ -33,7 +34,10 @@ from flawsight.errors import ModelError, RunFolderError, SettingsError
 from flawsight.inspector import Inspector
 from flawsight.io.files import write_atomically
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.prompt_photos import hash_prompt_photos
 from flawsight.refine.attention_prior import FILE, encode_prior, measure_prior
+from flawsight.runs.read import read_description
+from helpers.checkpoints import photo
 from helpers.training import INSPECTION, make_photos, mixed_score, read, run, weights
 
 TESTS = Path(__file__).parents[1]
@@ -100,6 +104,39 @@ def test_a_resumed_training_ends_in_the_same_bits(
     assert all(torch.equal(value, expected[name]) for name, value in weights(out).items())
     assert (out / "metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
     assert all(torch.equal(value, expected[name]) for name, value in weights(finished).items())
+
+
+def test_good_photos_belong_to_a_training(
+    photos: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed with the same, it ends in the same bits; with others, it is refused."""
+    good: list[Image] = [photo(70, 50, 7)]
+    few: dict[str, Any] = {"steps": 2, "features": "disk"}
+    run(tiny_checkpoint, photos, tmp_path / "whole", prompt_photos=good, **few)
+    run(tiny_checkpoint, photos, tmp_path / "plain", **few)
+    about = read_description(tmp_path / "whole")
+    assert about["prompt_photos_sha256"] == hash_prompt_photos(good)
+    assert "prompt_photos_sha256" not in read_description(tmp_path / "plain")
+    for other in ([], [photo(70, 50, 8)]):
+        with pytest.raises(RunFolderError, match="prompt_photos_sha256"):
+            run(tiny_checkpoint, photos, tmp_path / "whole", prompt_photos=other, **few)
+    assert "--prompt-photo GOOD" in (tmp_path / "whole" / "last" / "README.md").read_text()
+    update, done = Learner.update, []
+
+    def killed(self: Learner, rollouts: Any) -> Any:
+        done.append(None)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return update(self, rollouts)
+
+    monkeypatch.setattr(Learner, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_checkpoint, photos, tmp_path / "killed", prompt_photos=good, **few)
+    run(tiny_checkpoint, photos, tmp_path / "killed", prompt_photos=good, **few)
+    expected = weights(tmp_path / "whole")
+    assert all(torch.equal(v, expected[n]) for n, v in weights(tmp_path / "killed").items())
+    plain = weights(tmp_path / "plain")
+    assert any(not torch.equal(v, expected[n]) for n, v in plain.items())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,14 @@ def patient(checkpoint: Path) -> MLLM:
 
 
 def found(
-    mllm: MLLM, photos: list[Path], settings: Settings = SETTINGS, train: bool = False
+    mllm: MLLM,
+    photos: list[Path],
+    settings: Settings = SETTINGS,
+    train: bool = False,
+    good: Sequence[Path] = (),
 ) -> dict[str, Finding]:
-    return {f.name: f for f in examine.examine(Inspector(mllm, settings), photos, train)}
+    inspector = Inspector(mllm, settings, prompt_photos=good)
+    return {f.name: f for f in examine.examine(inspector, photos, train)}
 
 
 def failed(findings: dict[str, Finding]) -> set[str]:
@@ -93,6 +98,14 @@ def test_all_holds_on_other_families(
     findings = found(load_mllm(tmp_path, device="cpu", dtype=dtype), photos, some)
     assert failed(findings) == set()
     assert "cut off at 6 tokens; try --set max_new_tokens=12" in findings["answers"].message
+
+
+def test_all_holds_beside_a_good_photo(patient: MLLM, photos: list[Path]) -> None:
+    findings = found(patient, photos[:1], train=True, good=photos[1:])
+    assert failed(findings) == set()
+    alone = found(patient, photos[:1])
+    same = [findings[name].values for name in ("image tokens", "question tokens")]
+    assert same == [alone[name].values for name in ("image tokens", "question tokens")]
 
 
 def test_all_holds_with_an_adapter(patient: MLLM, photos: list[Path]) -> None:
@@ -146,12 +159,13 @@ def scaled_rows(patch: pytest.MonkeyPatch, _: MLLM) -> None:
 
 
 def shifted_replay(patch: pytest.MonkeyPatch, _: MLLM) -> None:
-    real = attention.replay
+    real = case.replay
 
-    def shifted(mllm: MLLM, images: Any, responses: Any, settings: Settings) -> Any:
-        return real(mllm, images, [[*ids[1:], ids[-1]] for ids in responses], settings)
+    def shifted(mllm: MLLM, images: Any, responses: Any, *more: Any, **named: Any) -> Any:
+        moved = [ids if isinstance(ids, str) else [*ids[1:], ids[-1]] for ids in responses]
+        return real(mllm, images, moved, *more, **named)
 
-    patch.setattr(attention, "replay", shifted)
+    patch.setattr(case, "replay", shifted)
 
 
 def shifted_rows(patch: pytest.MonkeyPatch, _: MLLM) -> None:

@@ -1,10 +1,13 @@
 """Text from a real server on loopback, attention by local replay."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,9 +19,11 @@ from flawsight.inspector import Inspector
 from flawsight.io.find_images import find_images
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.load import MLLM
+from flawsight.mllm.replay import replay
 from flawsight.runs.read import read_description, read_rows
 from flawsight.settings import PRESETS, Settings
-from helpers.chat_server import ChatServer, chat_server, decoded
+from helpers.chat_server import ChatServer, all_decoded, chat_server, decoded
+from helpers.checkpoints import photo
 from helpers.generating import generate
 
 SAMPLES = find_images([Path(__file__).parents[2] / "samples"])[:3]
@@ -123,6 +128,38 @@ def test_the_image_on_the_way_keeps_its_pixels(server: ChatServer, inspector: In
     mllm = inspector.mllm
     assert np.array_equal(sent, mllm.family.as_seen(mllm.processor, image, settings))
     assert server.requests[0]["seed"] == 7
+
+
+def test_good_photos_are_sent_before_the_image_and_replayed(tiny_mllm: MLLM) -> None:
+    settings = replace(PRESETS["paper"], image_grid=None, image_tokens=12, max_new_tokens=12)
+    good, images = [photo(80, 60, 5), photo(70, 90, 6)], [photo(90, 60, 1), photo(64, 64, 2)]
+    texts = [f"<think>A dark {word}.</think><answer>Yes</answer>" for word in ("scratch", "dent")]
+    expected = replay(tiny_mllm, images, texts, settings, photos=good)
+    scale = partial(tiny_mllm.family.as_seen, tiny_mllm.processor, settings=settings)
+    by_size = {scale(image).size: text for image, text in zip(images, texts, strict=True)}
+    with chat_server(lambda image: by_size[image.size]) as running:
+        generator = ServedGenerator(running.base_url, "tiny")
+        served = Inspector(tiny_mllm, settings, generator=generator, prompt_photos=good)
+        found = served.trace(served.prepare(images)).traces
+    for trace, other in zip(found, expected, strict=True):
+        assert trace.text == other.text
+        torch.testing.assert_close(trace.image_attention, other.image_attention, rtol=0, atol=1e-5)
+    for request in running.requests:
+        *before, image = all_decoded(request)
+        assert image.size in by_size
+        assert all(np.array_equal(a, scale(b)) for a, b in zip(before, good, strict=True))
+        kinds = [part["type"] for part in request["messages"][0]["content"]]
+        assert kinds == ["text", "image_url", "image_url", "text", "image_url", "text"]
+
+
+def test_a_server_for_one_image_is_explained(tiny_mllm: MLLM) -> None:
+    with chat_server(lambda _: "") as running:
+        running.faults.append("400")
+        running.refusal = "At most 1 image(s) may be provided in one prompt."
+        generator = ServedGenerator(running.base_url, "tiny", retries=0)
+        served = Inspector(tiny_mllm, generator=generator, prompt_photos=[photo(60, 60, 5)])
+        with pytest.raises(DetectorError, match=r"limit-mm-per-prompt .{.image.: N}"):
+            served([photo(90, 60, 1)])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class ChatServer:
     sample: Sample | None = None
     adapters: dict[str, str] = field(default_factory=dict)
     base_url: str = ""
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         self.forget()
@@ -83,7 +84,8 @@ class ChatServer:
                 status, _, code = fault.partition(" ")
                 if status.isdigit():
                     key = request.headers["authorization"]
-                    error = {"message": f"as ordered, {key}", "code": code or None}
+                    said = self.refusal or f"as ordered, {key}"
+                    error = {"message": said, "code": code or None}
                     headers = {"Retry-After": self.retry_after} if status == "429" else {}
                     return JSONResponse({"error": error}, int(status), headers)
             image = decoded(body)
@@ -118,11 +120,18 @@ class ChatServer:
 
 
 def decoded(body: dict[str, Any]) -> Image.Image:
-    """Return the image of a request."""
-    part = body["messages"][0]["content"][0]
-    assert part["type"] == "image_url"
-    content = base64.b64decode(part["image_url"]["url"].partition(",")[2])
-    return Image.open(io.BytesIO(content))
+    """Return the image that a request asks about, its last."""
+    return all_decoded(body)[-1]
+
+
+def all_decoded(body: dict[str, Any]) -> list[Image.Image]:
+    """Return the images of a request, in order."""
+    urls = [
+        part["image_url"]["url"]
+        for part in body["messages"][0]["content"]
+        if part["type"] == "image_url"
+    ]
+    return [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
 
 
 @contextmanager

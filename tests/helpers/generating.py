@@ -13,7 +13,11 @@ from flawsight.settings import Settings
 
 
 def generate(
-    mllm: MLLM, images: Sequence[Image], settings: Settings, reader: EvidenceReader | None = None
+    mllm: MLLM,
+    images: Sequence[Image],
+    settings: Settings,
+    reader: EvidenceReader | None = None,
+    photos: Sequence[Image] = (),
 ) -> list[Trace]:
-    prompts = encode_prompts(mllm, images, settings)
+    prompts = encode_prompts(mllm, images, settings, photos)
     return generation.generate(mllm, prompts, settings, reader)

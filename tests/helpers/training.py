@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -71,6 +71,7 @@ def run(
     score: Callable[[str, bool], Score] = mixed_score,
     generator: ServedGenerator | None = None,
     adapter: Path | None = None,
+    prompt_photos: Sequence[Image.Image] = (),
     **more: Any,
 ) -> tuple[list[dict[str, float]], list[tuple[int, dict[str, float]]]]:
     """Train; return the validations and the steps' metrics."""
@@ -92,6 +93,7 @@ def run(
             ["photos"],
             lambda step, row: steps.append((step, row)),
             generator,
+            prompt_photos,
         )
     return validations, steps
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -30,13 +30,14 @@ from flawsight.cgro.policy import make_trainable, trainable_parameters
 from flawsight.cgro.shared_prompt import CandidateForward, Completions
 from flawsight.endpoint.generator import ServedGenerator
 from flawsight.errors import ModelError
-from flawsight.inspection import Trace
+from flawsight.inspection import PatchEvidence, Trace
 from flawsight.inspector import Inspector
 from flawsight.mllm.batch_size import image_bytes
 from flawsight.mllm.encode import encode_prompts
 from flawsight.mllm.families.registry import FAMILIES as SUPPORTED
 from flawsight.mllm.families.registry import family_of
 from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.patch_features import PatchReader
 from flawsight.mllm.replay import replay
 from flawsight.mllm.token_grid import WHOLE
 from flawsight.prompt import user_message
@@ -61,9 +62,11 @@ class Stock:
 
     folder: Path
 
-    def prompt(self, image: Image.Image) -> dict[str, Tensor]:
-        message = user_message()
-        message[0]["content"][0]["image"] = image
+    def prompt(self, image: Image.Image, photos: Sequence[Image.Image] = ()) -> dict[str, Tensor]:
+        message = user_message(photos=len(photos))
+        places = [part for part in message[0]["content"] if part["type"] == "image"]
+        for place, one in zip(places, [*photos, image], strict=True):
+            place["image"] = one
         inputs = stock_processor(self.folder).apply_chat_template(
             message, add_generation_prompt=True, tokenize=True, return_dict=True,
             return_tensors="pt",
@@ -76,9 +79,15 @@ class Stock:
         ).eval()
 
     @torch.no_grad()
-    def rows(self, model: Any, image: Image.Image, response: list[int]) -> tuple[Tensor, Tensor]:
+    def rows(
+        self,
+        model: Any,
+        image: Image.Image,
+        response: list[int],
+        photos: Sequence[Image.Image] = (),
+    ) -> tuple[Tensor, Tensor]:
         """Return the prompt's ids, and (N, T) attention of the positions before N tokens."""
-        inputs = self.prompt(image)
+        inputs = self.prompt(image, photos)
         ids, added = inputs["input_ids"], torch.tensor([response])
         for name in ("mm_token_type_ids", "token_type_ids"):
             if name in inputs:
@@ -151,6 +160,40 @@ def test_rows_are_those_of_eager_attention(stock: Stock, mllm: MLLM) -> None:
         for trace in (batch[index], alone[index], replayed[index]):
             assert_rows(trace, mllm, image, ids, rows)
     FOUND[stock.folder.name].add("traced")
+
+
+def test_rows_beside_good_photos_are_those_of_the_image_alone(stock: Stock, mllm: MLLM) -> None:
+    """With one in the prompt and with two, of other sizes. One family refuses them."""
+    photos = [photo(170, 60, 8), photo(140, 70, 9)]
+    if stock.folder.name == "llava_onevision":
+        with pytest.raises(ModelError, match="takes no photos of good parts in its prompt"):
+            encode_prompts(mllm, PHOTOS, SETTINGS, photos)
+        return
+    some = replace(SETTINGS, max_new_tokens=3)
+    model, tokenizer = stock.model(), mllm.processor.tokenizer
+    for images, good in ((PHOTOS[1:], photos[:1]), (PHOTOS[2:], photos)):
+        batch = generate(mllm, images, some, photos=good)
+        ids_of = [tokenizer(trace.text, add_special_tokens=False)["input_ids"] for trace in batch]
+        replayed = replay(mllm, images, ids_of, some, photos=good)
+        for image, response, *traces in zip(images, ids_of, batch, replayed, strict=True):
+            ids, rows = stock.rows(model, image, response, good)
+            [grid] = encode_prompts(mllm, [image], some).grids
+            places = (ids == mllm.model.config.image_token_id).nonzero()[:, 0]
+            assert len(places) > grid.tokens
+            expected = grid.to_map(rows[:, places[-grid.tokens :]])
+            prompts = encode_prompts(mllm, [image], some, good)
+            assert prompts.inputs["input_ids"][0].tolist() == ids.tolist()
+            question = prompts.columns[0, grid.tokens :]
+            assert tokenizer.decode(ids[question]).strip() == some.question
+            for trace in traces:
+                torch.testing.assert_close(trace.image_attention, expected, **CLOSE)
+                torch.testing.assert_close(trace.question_attention, rows[:, question], **CLOSE)
+    # A fair judge: the good photo counts, and swapped with the image it gives other rows.
+    [trace] = batch
+    for image, good in ((PHOTOS[2], photos[::-1]), (photos[0], [PHOTOS[2], photos[1]])):
+        [other] = replay(mllm, [image], ids_of, some, photos=good)
+        assert other.image_attention.shape == trace.image_attention.shape
+        assert (other.image_attention - trace.image_attention).abs().max() > 1e-4
 
 
 def test_rows_of_an_adapter_are_those_of_eager_attention(stock: Stock, tmp_path: Path) -> None:
@@ -312,15 +355,50 @@ def test_a_bright_square_is_where_the_map_says(mllm: MLLM, size: tuple[int, int]
 def test_its_patches_stand_out_there(mllm: MLLM, size: tuple[int, int]) -> None:
     some = replace(SETTINGS, max_new_tokens=1)
     with local_encoder(mllm):
-        [plain, bright] = generate(mllm, [grey(size), grey(size, SQUARE)], some, features)
+        [plain, bright] = generate(mllm, [grey(size), grey(size, SQUARE)], some, NORMS)
     assert plain.patches.feature_distance is not None
     assert bright.patches.feature_distance is not None
     assert_is_the_square((bright.patches.feature_distance - plain.patches.feature_distance).abs())
 
 
-def features(patches: Tensor) -> Tensor:
-    """In place of their distance, of which each depends on all."""
-    return patches.square().sum(dim=1)
+@torch.no_grad()
+def test_a_square_of_a_good_photo_is_nowhere_on_the_map(mllm: MLLM) -> None:
+    """Neither among the image's tokens nor among its patches; a square of the image is."""
+    if not mllm.family.several_images:
+        pytest.skip("takes one image")
+    size, good = SHAPES[1], [grey((150, 190), (0.0, 0.0, 0.4, 0.4)), grey((90, 90))]
+    plain = encode_prompts(mllm, [grey(size)], SETTINGS, good)
+    for photos, image in ((good, grey(size, SQUARE)), (good[::-1], grey(size))):
+        with local_encoder(mllm) as seen:
+            bright = encode_prompts(mllm, [image], SETTINGS, photos)
+            mllm.model(**plain.inputs)
+            mllm.model(**bright.inputs)
+        [grid] = plain.grids
+        columns = plain.columns[0, : grid.tokens]
+        assert torch.equal(columns, bright.columns[0, : grid.tokens])
+        change = (seen[1][0, columns] - seen[0][0, columns]).norm(dim=-1)
+        if photos is good:
+            change *= change > 0.1 * change.max()
+            assert_is_the_square(grid.to_map(change[None])[0])
+        else:
+            assert not change.any()
+    some = replace(SETTINGS, max_new_tokens=1)
+    with local_encoder(mllm):
+        traces = [
+            generate(mllm, [grey(size, square)], some, NORMS, good)[0] for square in (None, SQUARE)
+        ]
+    first, second = (trace.patches.feature_distance for trace in traces)
+    assert first is not None
+    assert second is not None
+    assert_is_the_square((second - first).abs())
+
+
+def squared_norms(features: Tensor) -> PatchEvidence:
+    return PatchEvidence(features.square().sum(dim=-1).mean(dim=0))
+
+
+# In place of the patches' distance, of which each depends on all.
+NORMS = PatchReader((0, -1), squared_norms)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import Accelerator
+from PIL.Image import Image
 
 from ..mllm.load import MLLM
 from ..settings import Settings
@@ -32,15 +33,18 @@ def dry_run(
     settings: TrainSettings,
     images: Sequence[LabelledImage],
     accelerator: Accelerator,
+    photos: Sequence[Image] = (),
 ) -> list[Candidate]:
     """Sample and score candidates of a few images as the first step of `train` would.
+
+    `photos` of good parts are in the prompt before each image.
 
     Raises:
         ModelError: if the model computes NaN.
     """
     settings = replace(settings, images_per_forward=1, features="none")
     mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, seed=0)
-    learner = Learner(mllm, inspection, settings, accelerator, Path())
+    learner = Learner(mllm, inspection, settings, accelerator, Path(), photos=photos)
     tokenizer = mllm.processor.tokenizer
     candidates = []
     for rollout in learner.rollouts(images, range(len(images))):

@@ -30,11 +30,13 @@ class EncodedImage:
     Attributes:
         input_ids: (P,) the prompt's tokens.
         mm_token_type_ids: (P,) 1 for image tokens, 0 for text.
-        image_grid_thw: (3,) of patches.
-        columns: (C,) positions in the prompt of the image's tokens and then of the question's.
+        image_grid_thw: (K + 1, 3) of patches, of K photos of good parts and then of the image.
+        columns: (C,) positions in the prompt of the image's tokens and then of the question's, none
+            of the photos'.
         anomaly_tokens: (Q,) bool, which of the question's tokens are anomaly words.
         features: (image tokens, merge² · width) the vision encoder's output, in the order of the
-            image tokens; each row is the patches that the merger merges into one token.
+            image tokens, the photos' first; each row is the patches that the merger merges into
+            one token.
         deepstack: (D, image tokens, language width) features of D layers of the vision encoder
             that Qwen3-VL adds after its first D language layers; their mergers are frozen. D is 0
             for Qwen2.5-VL.
@@ -55,7 +57,7 @@ class Prompts:
 
     Attributes:
         input_ids, attention_mask, mm_token_type_ids: (B, P).
-        image_grid_thw: (B, 3).
+        image_grid_thw: (B · (K + 1), 3), of K photos of good parts before each image.
         columns: (B, C) positions in the padded prompt; short rows are padded with 0.
         grids: where the image tokens of each lie.
         anomaly_tokens: (Q,) bool.
@@ -75,12 +77,14 @@ class Prompts:
 
 
 @torch.no_grad()
-def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
-    """Run the frozen vision encoder on one image.
+def encode_image(
+    mllm: MLLM, image: Image, settings: Settings, photos: Sequence[Image] = ()
+) -> EncodedImage:
+    """Run the frozen vision encoder on one image, and on the photos of good parts before it.
 
     Never in a batch: an image's features must not depend on the other images.
     """
-    prompt = encode_prompts(mllm, [image], settings)
+    prompt = encode_prompts(mllm, [image], settings, photos)
     visual = core(mllm.model).model.visual
     width = visual.config.hidden_size * visual.config.spatial_merge_size**2
 
@@ -95,7 +99,7 @@ def encode_image(mllm: MLLM, image: Image, settings: Settings) -> EncodedImage:
     return EncodedImage(
         input_ids=inputs["input_ids"][0],
         mm_token_type_ids=inputs["mm_token_type_ids"][0],
-        image_grid_thw=inputs["image_grid_thw"][0],
+        image_grid_thw=inputs["image_grid_thw"],
         columns=prompt.columns[0].cpu(),
         anomaly_tokens=prompt.anomaly_tokens,
         features=encoded.pooler_output.cpu(),
@@ -112,19 +116,17 @@ def collate(images: Sequence[EncodedImage], mllm: MLLM) -> Prompts:
     def padded(rows: list[Tensor], value: int) -> Tensor:
         return pad_sequence(rows, True, value, padding_side="left").to(mllm.device)
 
+    # Features kept on the disk by an earlier version have (3,).
+    grids = [image.image_grid_thw.view(-1, 3) for image in images]
+    sizes = [grid[-1, 1:].tolist() for grid in grids]
     columns = [image.columns + longest - len(image.input_ids) for image in images]
     return Prompts(
         input_ids=padded([image.input_ids for image in images], pad),
         attention_mask=padded([torch.ones_like(image.input_ids) for image in images], 0),
         mm_token_type_ids=padded([image.mm_token_type_ids for image in images], 0),
-        image_grid_thw=torch.stack([image.image_grid_thw for image in images]).to(mllm.device),
+        image_grid_thw=torch.cat(grids).to(mllm.device),
         columns=pad_sequence(columns, batch_first=True).to(mllm.device),
-        grids=[
-            TokenGrid(
-                (int(image.image_grid_thw[1]) // merge, int(image.image_grid_thw[2]) // merge)
-            )
-            for image in images
-        ],
+        grids=[TokenGrid((height // merge, width // merge)) for height, width in sizes],
         anomaly_tokens=images[0].anomaly_tokens,
         features=torch.cat([image.features for image in images]).to(mllm.device),
         deepstack=torch.cat([image.deepstack for image in images], dim=1).to(mllm.device),
@@ -138,11 +140,20 @@ class EncodedImages:
         mllm: whose vision encoder is used.
         settings: the question and the size of the images.
         keep: place where they are kept: "memory", "disk" or "none".
-        folder: for "disk"; it must belong to this model and these settings.
+        folder: for "disk"; it must belong to this model, these settings and these photos.
+        photos: of good parts, before each image.
     """
 
-    def __init__(self, mllm: MLLM, settings: Settings, keep: str, folder: Path) -> None:
+    def __init__(
+        self,
+        mllm: MLLM,
+        settings: Settings,
+        keep: str,
+        folder: Path,
+        photos: Sequence[Image] = (),
+    ) -> None:
         self._mllm, self._settings, self._keep, self._folder = mllm, settings, keep, folder
+        self._photos = photos
         self._kept: dict[Path, EncodedImage] = {}
 
     def __call__(self, path: Path) -> EncodedImage:
@@ -160,9 +171,8 @@ class EncodedImages:
             tensors = load_file(file)
             if tensors.keys() == set(names):  # not those of an earlier version
                 return EncodedImage(**tensors)
-        encoded = encode_image(
-            self._mllm, read_image(path, self._settings.bit_depth), self._settings
-        )
+        image = read_image(path, self._settings.bit_depth)
+        encoded = encode_image(self._mllm, image, self._settings, self._photos)
         if self._keep == "memory":
             self._kept[path] = encoded
         elif self._keep == "disk":

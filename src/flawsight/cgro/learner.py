@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from PIL.Image import Image
 from torch import Tensor
 
 from ..errors import ModelError, SettingsError
@@ -47,6 +48,7 @@ class Learner:
         served: samples instead of the model.
         continued: whether the adapter is trained already. The reference is then the model with it,
             as in TRL, else the base model.
+        photos: of good parts, in the prompt before each image.
 
     Raises:
         SettingsError: if the images of a step do not divide evenly, or the model's attention does
@@ -62,6 +64,7 @@ class Learner:
         features: Path,
         served: ServedPolicy | None = None,
         continued: bool = False,
+        photos: Sequence[Image] = (),
     ) -> None:
         self.mllm, self.inspection, self.settings = mllm, inspection, settings
         self.accelerator, self._served = accelerator, served
@@ -71,7 +74,7 @@ class Learner:
                 f"gradient_checkpointing needs a mask that {mllm.attention} does not take: set "
                 "attention to sdpa."
             )
-        self._encoded = EncodedImages(mllm, inspection, settings.features, features)
+        self._encoded = EncodedImages(mllm, inspection, settings.features, features, photos)
         captures = settings.reward == "cgro"
         layers = chosen_layers(mllm.model, inspection.layers) if captures else None
         if settings.gradient_checkpointing:

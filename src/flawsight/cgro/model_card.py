@@ -14,6 +14,11 @@ def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str,
     on_hub = base.count("/") == 1 and not base.startswith((".", "/"))
     hub_base = f"base_model: {base}\n" if on_hub else ""
     option = "" if base == "default" else f" --model {base}"
+    shown = ""
+    if photos := about.get("prompt_photos_sha256"):
+        option += " --prompt-photo GOOD"
+        shown = "Its prompts show photos of good parts before each image (sha256 of their pixels "
+        shown += f"{photos[:12]}…): inspect with the same ones. "
     rewards = {"cgro": "CGRO (R_fmt, R_acc and R_cons)", "r1": "R1 (R_fmt and R_acc)"}
     rows = "\n".join(
         f"| {row['step']:.0f} | {auroc_with_interval(row)} | {row['balanced_accuracy']:.3f} | "
@@ -36,7 +41,7 @@ tags: [anomaly-detection, visual-inspection, flawsight]
 
 Trained by flawsight with {rewards[settings["reward"]]} for {step} of \
 {settings["steps"]} steps, from image-level labels only. \
-{continued}No masks or texts were used.
+{continued}{shown}No masks or texts were used.
 
     flawsight inspect photos/{option} --adapter PATH
 

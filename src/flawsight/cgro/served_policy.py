@@ -31,6 +31,7 @@ class ServedPolicy:
         generator: client of the server; its model is set to the adapter's name.
         folder: for the adapter; the server must see it under the same path.
         inspection, settings, accelerator: of the training.
+        photos: of good parts, sent before each image.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class ServedPolicy:
         inspection: Settings,
         settings: TrainSettings,
         accelerator: Accelerator,
+        photos: Sequence[Image] = (),
     ) -> None:
         self._generator, self._folder, self._accelerator = generator, folder, accelerator
         self._inspection = replace(inspection, temperature=settings.temperature)
-        self._settings = settings
+        self._settings, self._photos = settings, photos
         self._loaded: str | None = None
 
     def _publish(self, mllm: MLLM) -> None:
@@ -87,7 +89,7 @@ class ServedPolicy:
         seeds = [seed_of(seed, "served", draw, candidate) for draw in draws for candidate in group]
         tokenizer = mllm.processor.tokenizer
         found: list[list[int]] = []
-        for answer in self._generator(mllm, repeated, self._inspection, seeds):
+        for answer in self._generator(mllm, repeated, self._inspection, seeds, self._photos):
             if isinstance(answer, FlawsightError):
                 raise answer
             ids = list(tokenizer(answer.text, add_special_tokens=False)["input_ids"])

@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, is_tensorboard_available, is_wandb_available
 from filelock import BaseFileLock
+from PIL.Image import Image
 
 from ..endpoint.generator import ServedGenerator
 from ..errors import ModelError, RunFolderError, SettingsError
@@ -45,6 +46,7 @@ from .validation import read_outcomes, validate, validation_metrics, write_outco
 
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 Row = dict[str, float]
+_PHOTOS = "prompt_photos_sha256"
 
 
 def make_accelerator(
@@ -95,6 +97,7 @@ def describe_training(
             "settings": settings.to_json(),
             "inspection": inspected["settings"],
             "prior_sha256": inspected["prior_sha256"],
+            **({_PHOTOS: inspected[_PHOTOS]} if _PHOTOS in inspected else {}),
             "data": {
                 "sources": list(sources),
                 "sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
@@ -114,6 +117,7 @@ def train(
     sources: Sequence[str] = (),
     on_step: Callable[[int, Row], None] = lambda step, row: None,
     generator: ServedGenerator | None = None,
+    prompt_photos: Sequence[Image] = (),
 ) -> list[Row]:
     """Train, or resume the training that `out` holds.
 
@@ -129,6 +133,7 @@ def train(
         sources: the names by which the user gave the data, for the model card.
         on_step: called with the number of finished steps and the metrics.
         generator: vLLM server of the base model that samples the candidates; None samples here.
+        prompt_photos: of good parts, shown to the model before each image.
 
     Returns:
         The validations: "step" and `validation_metrics`; the first is of before training.
@@ -142,16 +147,19 @@ def train(
     adapter = _adapter_of(mllm)
     mllm = make_trainable(mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
     prior = load_prior(mllm.folder, mllm.sha256) if inspection.attention_prior else None
-    inspector = Inspector(mllm, inspection, settings.images_per_rollout, prior=prior)
+    inspector = Inspector(
+        mllm, inspection, settings.images_per_rollout, prior=prior, prompt_photos=prompt_photos
+    )
+    photos = inspector.prompt_photos
     about = describe_training(inspector, settings, data, sources) | adapter
     served = None
     if generator is not None:
         about["sampler"] = "server"
-        served = ServedPolicy(generator, out / "served", inspection, settings, accelerator)
+        served = ServedPolicy(generator, out / "served", inspection, settings, accelerator, photos)
     lock = _open_folder(out, about) if accelerator.is_main_process else None
     accelerator.wait_for_everyone()
     learner = Learner(
-        mllm, inspection, settings, accelerator, out / "features", served, bool(adapter)
+        mllm, inspection, settings, accelerator, out / "features", served, bool(adapter), photos
     )
     done, validations = load_checkpoint(out, mllm.model, learner.optimizer)
     if accelerator.is_main_process:

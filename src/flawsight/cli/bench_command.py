@@ -11,6 +11,10 @@ from . import options
 from .shell import console, errors, explained, progress_bar, say, say_warned, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
     from ..data.dataset import Dataset
     from ..evaluate.detectors.protocol import Detector
 
@@ -57,6 +61,7 @@ def bench(
     ] = None,
     batch_size: options.BatchSize = 8,
     bit_depth: options.BitDepth = None,
+    prompt_photo: options.PromptPhotos = None,
     pixel_threshold: Annotated[
         float, typer.Option(help="Map value from which a pixel is marked, for pixel ACC.")
     ] = 0.5,
@@ -116,7 +121,8 @@ def bench(
             if ablation:
                 new_figure(1, 1)
                 detector = ablation_specs(model, r1, cgro)
-            complete = _run(out, datasets, detector or ["flawsight"], batch_size, bit_depth)
+            good = options.read_photos(prompt_photo, bit_depth)
+            complete = _run(out, datasets, detector or ["flawsight"], batch_size, bit_depth, good)
         sound = _report(out, resamples, pixel_threshold, sbert, published)
     raise typer.Exit(0 if complete and sound else 1)
 
@@ -127,12 +133,15 @@ def _run(
     detectors: list[str],
     batch_size: int,
     bit_depth: int | None,
+    prompt_photos: "Sequence[Image]",
 ) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
     from ..evaluate.bench import check_names
     from ..evaluate.detectors.spec import needs_model, open_detector, parse_spec
 
-    specs = [parse_spec(text, bit_depth) for text in detectors]
+    specs = [parse_spec(text, bit_depth, prompt_photos) for text in detectors]
+    if prompt_photos and all(spec.kind != "flawsight" for spec in specs):
+        raise SettingsError("--prompt-photo is for detectors of kind flawsight; there is none.")
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
     # What needs no model is opened first: its errors are those of a typing mistake.

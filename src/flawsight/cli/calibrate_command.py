@@ -31,6 +31,7 @@ def calibrate(
     model: options.Model = None,
     adapter: options.Adapter = None,
     prior: options.Prior = None,
+    prompt_photo: options.PromptPhotos = None,
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
@@ -61,6 +62,7 @@ def calibrate(
 
         check_writable(out)
         settings = options.parse_settings(preset, set_, seed, bit_depth)
+        good = options.read_photos(prompt_photo, settings.bit_depth)
         run, images = source, None
         if not (source / "run.json").exists():
             found = search_images([source])
@@ -79,7 +81,7 @@ def calibrate(
                 inspector = Inspector.from_pretrained(
                     model, settings=settings, adapter=adapter,
                     batch_size=batch_size, device=device, dtype=dtype, attention=attention,
-                    prior=prior,
+                    prior=prior, prompt_photos=good,
                 )  # fmt: skip
                 folder = RunFolder(run, describe(inspector), images=images)
             done = len(set(map(str, images)) & folder.finished)

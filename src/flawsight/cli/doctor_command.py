@@ -31,6 +31,7 @@ def doctor(
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
+    prompt_photo: options.PromptPhotos = None,
     train: Annotated[
         bool, typer.Option("--train", help="Check one step of training, too.")
     ] = False,
@@ -67,7 +68,7 @@ def doctor(
                 paths = render_photos(Path(stack.enter_context(TemporaryDirectory())))
             inspector = Inspector.from_pretrained(
                 model, settings=settings, adapter=adapter, device=device, dtype=dtype,
-                attention=attention,
+                attention=attention, prompt_photos=prompt_photo or (),
             )  # fmt: skip
         about = describe(inspector)["model"]
         if not json_:

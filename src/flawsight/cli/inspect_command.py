@@ -61,6 +61,7 @@ def inspect(
     attention: options.Attention = "sdpa",
     seed: options.Seed = 0,
     prior: options.Prior = None,
+    prompt_photo: options.PromptPhotos = None,
     threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
@@ -114,10 +115,11 @@ def inspect(
     new verdicts without the model.
     """
     with explained():
+        settings = options.parse_settings(preset, set_, seed, bit_depth)
         inspector_options = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
-            "attention": attention,
-            "settings": options.parse_settings(preset, set_, seed, bit_depth),
+            "attention": attention, "settings": settings,
+            "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth),
             "batch_size": batch_size, "threshold": threshold, "category": category,
             "prior": prior,
             "calibration": options.load_calibration(calibration, category),

@@ -1,13 +1,16 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..calibration import Calibration
 from ..errors import SettingsError
 from ..settings import Settings, parse_override, preset
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Model = Annotated[
     str | None,
@@ -64,6 +67,14 @@ Prior = Annotated[
         help="Attention prior of flawsight prior. Default: attention_prior.npz of the model."
     ),
 ]
+PromptPhotos = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--prompt-photo",
+        metavar="FILE",
+        help="Photo of a good part to show the model before each photo; repeatable. Default: none.",
+    ),
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the known data sets. Default: $FLAWSIGHT_DATA.")
 ]
@@ -86,6 +97,19 @@ def parse_settings(
     return Settings.from_json(
         values | dict(map(parse_override, with_bit_depth(overrides, bit_depth)))
     )
+
+
+def read_photos(paths: list[Path] | None, bit_depth: int | None) -> "tuple[Image, ...]":
+    """Return the photos of --prompt-photo as RGB images.
+
+    Raises:
+        ImageError: if one cannot be read or shows one flat colour.
+    """
+    if not paths:
+        return ()
+    from ..mllm.prompt_photos import read_prompt_photos
+
+    return read_prompt_photos(paths, bit_depth)
 
 
 def load_calibration(path: Path | None, category: str | None = None) -> Calibration | None:

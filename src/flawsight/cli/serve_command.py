@@ -23,6 +23,7 @@ def serve(
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
     prior: options.Prior = None,
+    prompt_photo: options.PromptPhotos = None,
     threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
@@ -101,16 +102,18 @@ def serve(
         )  # fmt: skip
         public = PublicAddress(root_path=root_path, origin=public_origin)
         tokens = read_tokens(host, token_file, os.environ)
+        settings = options.parse_settings(preset, set_, bit_depth=bit_depth)
+        good = options.read_photos(prompt_photo, settings.bit_depth)
         opened = Store(store, files)
 
         def load() -> Any:
             from ..inspector import Inspector
 
             return Inspector.from_pretrained(
-                model, settings=options.parse_settings(preset, set_, bit_depth=bit_depth),
+                model, settings=settings,
                 adapter=adapter, calibration=options.load_calibration(calibration), prior=prior,
                 threshold=threshold, batch_size=batch_size, device=device, dtype=dtype,
-                attention=attention,
+                attention=attention, prompt_photos=good,
             )  # fmt: skip
 
         # Load in a thread that ends, and torch's OpenMP workers with it. If they stayed, there

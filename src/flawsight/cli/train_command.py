@@ -99,6 +99,7 @@ def train(
     ] = None,
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
+    prompt_photo: options.PromptPhotos = None,
     validation: Annotated[
         list[str] | None,
         typer.Option(help="Labelled images to validate with, given as for --data; repeatable."),
@@ -154,6 +155,7 @@ def train(
             preset, model, adapter, config, options.with_bit_depth(set_, bit_depth), given
         )
         specs = [*data, *(validation or [])]
+        photos = options.read_photos(prompt_photo, inspection.bit_depth)
         with console.status("Loading …"):
             try:
                 from ..cgro.trainer import TRACKERS, make_accelerator
@@ -194,10 +196,11 @@ def train(
 
             served = ServedGenerator(generator, "the adapter")
         if dry_run:
-            show_candidates(mllm, inspection, chosen, found, accelerator)
+            show_candidates(mllm, inspection, chosen, found, accelerator, photos)
             return
-        better = _train(mllm, inspection, chosen, found, out, accelerator, specs, served)
+        better = _train(mllm, inspection, chosen, found, out, accelerator, specs, served, photos)
         base = "" if model is None else f" --model {model}"
+        base += "".join(f" --prompt-photo {path}" for path in prompt_photo or ())
         intent = "Try it" if better else "To inspect with it all the same"
         say(f"{intent}: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
 
@@ -244,6 +247,7 @@ def _train(
     accelerator: Any,
     specs: list[str],
     served: Any,
+    photos: Any,
 ) -> bool:
     """Train with a progress bar, and say what it gained; return whether it gained anything."""
     from ..cgro.trainer import train
@@ -256,6 +260,6 @@ def _train(
             say(step_line(step, row))
 
         validations = train(
-            mllm, inspection, settings, found, out, accelerator, specs, on_step, served
+            mllm, inspection, settings, found, out, accelerator, specs, on_step, served, photos
         )
     return summary(out, validations, found.balance()["validation"])

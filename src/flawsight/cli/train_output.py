@@ -110,7 +110,12 @@ def _print_responses(before: Sequence[Any], after: Sequence[Any]) -> None:
 
 
 def show_candidates(
-    mllm: Any, inspection: Settings, settings: TrainSettings, found: Any, accelerator: Any
+    mllm: Any,
+    inspection: Settings,
+    settings: TrainSettings,
+    found: Any,
+    accelerator: Any,
+    photos: Any,
 ) -> None:
     """Print the reward table, and warn if a model cannot learn from these rewards."""
     from ..cgro.dry_run import dry_run
@@ -122,7 +127,7 @@ def show_candidates(
         for image in [i for i in found.train if i.label == label][:half]
     ]
     with console.status("Sampling …"):
-        candidates = dry_run(mllm, inspection, settings, images, accelerator)
+        candidates = dry_run(mllm, inspection, settings, images, accelerator, photos)
     _print_rewards(candidates, settings.reward == "cgro")
     rewards = [candidate.score for candidate in candidates]
     groups = [

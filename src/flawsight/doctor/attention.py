@@ -3,7 +3,6 @@
 import torch
 
 from ..mllm.generate import generate
-from ..mllm.replay import replay
 from .case import Case
 from .finding import TOLERANCES, Finding, row_difference
 
@@ -11,7 +10,7 @@ from .finding import TOLERANCES, Finding, row_difference
 def eager_attention(case: Case) -> Finding:
     """The captured rows of the first photo are those of stock transformers' eager attention."""
     prompts, [grid] = case.prompts, case.prompts.grids
-    [trace] = replay(case.mllm, case.images[:1], [case.response], case.greedy)
+    trace = case.replayed(case.response)
     columns, rows = prompts.columns[0], case.eager_rows
     image = grid.to_map(rows[:, columns[: grid.tokens]])
     wanted = torch.cat([image.flatten(1), rows[:, columns[grid.tokens :]]], dim=1)
@@ -30,7 +29,7 @@ def generation_and_replay(case: Case) -> Finding:
     """A generated response has the text, rows and P(Yes) of its replay."""
     tolerance = TOLERANCES[case.mllm.model.dtype]
     [made] = generate(case.mllm, case.prompts, case.greedy)
-    [again] = replay(case.mllm, case.images[:1], [case.response], case.greedy)
+    again = case.replayed(case.response)
     values: dict[str, object] = {"text": made.text}
     if (made.text, made.token_spans) != (again.text, again.token_spans):
         message = f"replay reads {again.text[:60]!r}, generation {made.text[:60]!r}: crops, "

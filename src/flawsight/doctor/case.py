@@ -16,6 +16,7 @@ from ..mllm.capture import chosen_layers
 from ..mllm.encode import PromptBatch, encode_prompts
 from ..mllm.generate import respond
 from ..mllm.load import MLLM
+from ..mllm.replay import replay
 from ..settings import Settings
 from .eager import eager_forward
 from .peak_memory import PeakMemory
@@ -72,7 +73,13 @@ class Case:
     @cached_property
     def prompts(self) -> PromptBatch:
         """The prompt of the first photo."""
-        return encode_prompts(self.mllm, self.images[:1], self.greedy)
+        good = self.inspector.prompt_photos
+        return encode_prompts(self.mllm, self.images[:1], self.greedy, good)
+
+    def replayed(self, response: str | Sequence[int]) -> Trace:
+        """Return the trace of a response to the first photo."""
+        good = self.inspector.prompt_photos
+        return replay(self.mllm, self.images[:1], [response], self.greedy, photos=good)[0]
 
     @cached_property
     def response(self) -> list[int]:

@@ -5,7 +5,6 @@ from itertools import takewhile
 
 import torch
 
-from ..mllm.replay import replay
 from .case import Case
 from .eager import eager_forward
 from .finding import TOLERANCES, Finding
@@ -28,7 +27,7 @@ def answer_probability(case: Case) -> Finding:
     tolerance = TOLERANCES[case.mllm.model.dtype].nats
     found, wanted = [], []
     for response, before in RESPONSES:
-        [trace] = replay(case.mllm, case.images[:1], [response], case.greedy)
+        trace = case.replayed(response)
         found.append(trace.answer_margin)
         wanted.append(_margin(case, response if trace.answer_forced else "", before))
     gaps = [abs(a - b) for a, b in zip(found, wanted, strict=True)]

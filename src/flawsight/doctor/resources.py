@@ -27,7 +27,8 @@ def speed(case: Case) -> Finding:
 def memory(case: Case) -> Finding:
     """The memory that a batch needs is at most the estimate that the batch size goes by."""
     traced, device = case.traced, case.mllm.device
-    estimate = int(MARGIN * image_bytes(case.mllm, case.settings)) * traced.batch
+    each = image_bytes(case.mllm, case.settings, len(case.inspector.prompt_photos))
+    estimate = int(MARGIN * each) * traced.batch
     on_gpu = device.type == "cuda"
     limit = estimate if on_gpu else estimate + PROCESS_BYTES
     values = {"peak_bytes": traced.peak_bytes, "estimate_bytes": estimate, "batch": traced.batch}

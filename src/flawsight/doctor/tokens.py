@@ -43,12 +43,16 @@ def answer_tokens(case: Case) -> Finding:
 
 
 def image_tokens(case: Case) -> Finding:
-    """The columns read as the image's are all image tokens of the decoded prompt, in order."""
+    """The columns read as the image's are its image tokens in the decoded prompt, in order.
+
+    These are the prompt's last, since photos of good parts come before the image.
+    """
     tokenizer, prompts = case.mllm.processor.tokenizer, case.prompts
     [grid], ids = prompts.grids, prompts.inputs["input_ids"][0].tolist()
     placeholder = case.mllm.model.config.image_token_id
     columns = prompts.columns[0, : grid.tokens].tolist()
     there = [index for index, token in enumerate(ids) if token == placeholder]
+    there = there[sum(photo.tokens for photo in prompts.photo_grids) :]
     values = {"tokens": len(there), "grid": list(grid.shape), "tiles": len(grid.tiles) or 1}
     if columns != there:
         wrong = next((c for c, t in zip(columns, there, strict=False) if c != t), columns[-1])

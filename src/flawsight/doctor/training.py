@@ -65,7 +65,9 @@ def one_step(case: Case) -> Step:
     settings = TrainSettings(images_per_step=2, images_per_forward=2, candidates=CANDIDATES)
     accelerator = make_accelerator(settings, Path(), cpu=case.mllm.device.type == "cpu")
     mllm = make_trainable(case.mllm, settings.lora_rank, settings.lora_alpha, settings.seed)
-    learner = _Learner(mllm, case.settings, settings, accelerator, Path())
+    learner = _Learner(
+        mllm, case.settings, settings, accelerator, Path(), photos=case.inspector.prompt_photos
+    )
     rollouts = learner.rollouts(labelled, range(2))
     ids = rollouts[0].ids[0]
     mllm.model.eval()

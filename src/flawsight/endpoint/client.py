@@ -26,6 +26,8 @@ _PERMANENT = {
     "unsupported_parameter": "Set token_limit to the other name, or temperature=null.",
     "unsupported_value": "Set temperature=null.",
     "model_not_found": "Name a model that the server has.",
+    # vLLM, for more images than it was started for.
+    "may be provided in one": """Start vLLM with --limit-mm-per-prompt '{"image": N}'.""",
     # Gemini, with status 400.
     "API key not valid": "Check the key in the environment.",
 }
@@ -38,12 +40,12 @@ def encode_png(image: Image) -> bytes:
     return content.getvalue()
 
 
-def with_image(messages: Sequence[dict[str, Any]], png: bytes) -> list[dict[str, Any]]:
-    """Return the chat of `user_message` in the API's form, with the image in it."""
-    url = {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
+def with_images(messages: Sequence[dict[str, Any]], *pngs: bytes) -> list[dict[str, Any]]:
+    """Return the chat of `user_message` in the API's form, with its images in it, in order."""
+    urls = iter(f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in pngs)
     [message] = messages
     content = [
-        {"type": "image_url", "image_url": url} if part["type"] == "image" else part
+        {"type": "image_url", "image_url": {"url": next(urls)}} if part["type"] == "image" else part
         for part in message["content"]
     ]
     return [{"role": message["role"], "content": content}]

@@ -17,7 +17,7 @@ from ..mllm.patch_features import EvidenceReader
 from ..mllm.replay import replay
 from ..prompt import user_message
 from ..settings import Settings
-from .client import EndpointClient, encode_png, in_parallel, with_image
+from .client import EndpointClient, encode_png, in_parallel, with_images
 from .completion import Answer
 
 # Seconds without data from the server after which a request fails.
@@ -41,7 +41,12 @@ class ServedGenerator:
         self._concurrency = concurrency
 
     def __call__(
-        self, mllm: MLLM, images: Sequence[Image], settings: Settings, seeds: Sequence[int]
+        self,
+        mllm: MLLM,
+        images: Sequence[Image],
+        settings: Settings,
+        seeds: Sequence[int],
+        photos: Sequence[Image] = (),
     ) -> list[Answer | FlawsightError]:
         """Return the response to each image, or the error of one that failed.
 
@@ -50,15 +55,19 @@ class ServedGenerator:
             images: RGB images; one may occur several times, for several responses.
             settings: question, length and temperature.
             seeds: of each image's sampling, in [0, 2⁶³).
+            photos: of good parts, sent before each image.
 
         Raises:
             DetectorError: for a refusal that every image would meet: the key, or the model.
         """
-        distinct = {id(image): image for image in images}
+        distinct = {id(image): image for image in (*photos, *images)}
         files = {
             key: encode_png(mllm.family.as_seen(mllm.processor, image, settings))
             for key, image in distinct.items()
         }
+
+        before = [files[id(photo)] for photo in photos]
+        message = user_message(settings.question, len(photos))
 
         # The prompt of a replay: without a thinking of thousands of tokens before the answer. A
         # server may refuse the option for a model whose template does not know it.
@@ -68,7 +77,7 @@ class ServedGenerator:
         def ask(image: Image, seed: int) -> Answer | FlawsightError:
             request: dict[str, Any] = {
                 "model": self.model,
-                "messages": with_image(user_message(settings.question), files[id(image)]),
+                "messages": with_images(message, *before, files[id(image)]),
                 "max_tokens": settings.max_new_tokens,
                 "temperature": settings.temperature,
                 "seed": seed,
@@ -93,14 +102,17 @@ def trace_served(
     images: Sequence[Image],
     settings: Settings,
     reader: EvidenceReader | None = None,
+    photos: Sequence[Image] = (),
 ) -> list[Trace | FlawsightError]:
     """Let the server respond to each image and replay the response; a failure gives an error.
+
+    Photos of good parts are sent, and replayed, before each image.
 
     Raises:
         DetectorError: for a refusal that every image would meet.
         ModelError: if the model computes NaN.
     """
-    outcomes: list[Any] = generator(mllm, images, settings, [settings.seed] * len(images))
+    outcomes: list[Any] = generator(mllm, images, settings, [settings.seed] * len(images), photos)
     image_token = mllm.processor.tokenizer.decode(mllm.model.config.image_token_id)
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Answer) and image_token in outcome.text:
@@ -108,7 +120,8 @@ def trace_served(
     answered = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)]
     if answered:
         texts = [outcomes[index].text for index in answered]
-        traces = replay(mllm, [images[index] for index in answered], texts, settings, reader)
+        seen = [images[index] for index in answered]
+        traces = replay(mllm, seen, texts, settings, reader, photos)
         for index, trace in zip(answered, traces, strict=True):
             outcomes[index] = trace
     return outcomes

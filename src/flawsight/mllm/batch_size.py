@@ -14,16 +14,20 @@ MARGIN = 2.0
 PROMPT_TEXT = 128
 
 
-def images_at_once(mllm: MLLM, settings: Settings) -> int:
-    """Return a batch size that fits into the device's free memory, at least 1."""
-    fits = int(free_bytes(mllm.device) / (MARGIN * image_bytes(mllm, settings)))
+def images_at_once(mllm: MLLM, settings: Settings, photos: int = 0) -> int:
+    """Return a batch size that fits into the device's free memory, at least 1.
+
+    `photos` is the number of photos of good parts in each prompt.
+    """
+    fits = int(free_bytes(mllm.device) / (MARGIN * image_bytes(mllm, settings, photos)))
     return max(1, min(MOST.get(mllm.device.type, 16), fits))
 
 
-def image_bytes(mllm: MLLM, settings: Settings) -> int:
+def image_bytes(mllm: MLLM, settings: Settings, photos: int = 0) -> int:
     """Estimate the bytes of an image: cache, queries, hidden states, activations, logits."""
     text, vision = mllm.model.config.get_text_config(), mllm.model.config.vision_config
     image_tokens, patches = mllm.family.most(mllm.processor, vision, settings)
+    image_tokens, patches = image_tokens * (photos + 1), patches * (photos + 1)
     prompt = image_tokens + PROMPT_TEXT
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head

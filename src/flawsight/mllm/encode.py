@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..errors import ModelError
 from ..prompt import QUESTION, anomaly_word_spans, user_message
 from ..settings import Settings
 from .load import MLLM
+from .prompt_photos import check_prompt_photos
 from .token_grid import TokenGrid
 
 
@@ -22,10 +24,12 @@ class PromptBatch:
     Attributes:
         inputs: of the model, on its device.
         columns: (B, C) positions of the image tokens and then of the question's tokens, in order;
-            short rows are filled up with position 0.
+            short rows are filled up with position 0. Image tokens of photos of good parts are not
+            among them.
         grids: where the image tokens of each lie.
         anomaly_tokens: (Q,) bool, which tokens of the question are its anomaly words.
         opening: what of the response the chat template has begun, "<think>" or nothing.
+        photo_grids: of the photos of good parts, which each prompt has before its image.
     """
 
     inputs: dict[str, Tensor]
@@ -33,20 +37,32 @@ class PromptBatch:
     grids: list[TokenGrid]
     anomaly_tokens: Tensor
     opening: str = ""
+    photo_grids: tuple[TokenGrid, ...] = ()
 
 
-def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> PromptBatch:
+def encode_prompts(
+    mllm: MLLM, images: Sequence[Image], settings: Settings, photos: Sequence[Image] = ()
+) -> PromptBatch:
     """Encode question and images, and find the positions of their tokens.
 
+    Args:
+        mllm: the model.
+        images: B RGB images of any sizes, each asked about in a prompt of its own.
+        settings: question and resolution.
+        photos: RGB images of good parts, put before each image.
+
     Raises:
-        ModelError: if the prompt has other image tokens than its family's.
+        ModelError: if the prompt has other image tokens than its family's, or the model takes no
+            photos of good parts.
     """
+    check_prompt_photos(mllm, photos)
     processor, family = mllm.processor, mllm.family
-    text, opening = chat_prompt(processor, settings.question, enable_thinking=False)
-    images = [family.fitted(processor, image, settings) for image in images]
+    text, opening = chat_prompt(processor, settings.question, len(photos), enable_thinking=False)
+    before = [family.fitted(processor, photo, settings) for photo in photos]
+    seen = [[*before, family.fitted(processor, image, settings)] for image in images]
     with mllm.tokenizing:
         batch = processor(
-            images=[[image] for image in images],
+            images=seen,
             text=[text] * len(images),
             padding=True,
             padding_side="left",
@@ -64,11 +80,14 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     in_question = (from_end[..., 1] > start) & (from_end[..., 0] < stop)
     in_question &= batch["attention_mask"].bool()
     is_image = batch["input_ids"] == mllm.model.config.image_token_id
-    grids = family.grids(processor, batch, images, settings)
-    if is_image.sum(dim=1).tolist() != [grid.tokens for grid in grids]:
+    found = family.grids(processor, batch, list(chain(*seen)), settings)
+    each = len(before) + 1
+    grids, photo_grids = found[len(before) :: each], found[: len(before)]
+    more = sum(grid.tokens for grid in photo_grids)
+    if is_image.sum(dim=1).tolist() != [more + grid.tokens for grid in grids]:
         raise ModelError("The processor makes other image tokens than its family's models read.")
     wanted = [
-        torch.cat([image.nonzero()[:, 0], question.nonzero()[:, 0]])
+        torch.cat([image.nonzero()[more:, 0], question.nonzero()[:, 0]])
         for image, question in zip(is_image, in_question, strict=True)
     ]
     columns = torch.nn.utils.rnn.pad_sequence(wanted, batch_first=True)
@@ -77,20 +96,25 @@ def encode_prompts(mllm: MLLM, images: Sequence[Image], settings: Settings) -> P
     for word_start, word_end in anomaly_word_spans(settings.question):
         anomaly |= (question[:, 1] > word_start) & (question[:, 0] < word_end)
     batch.to(mllm.device, mllm.model.dtype)
-    return PromptBatch(dict(batch), columns.to(mllm.device), grids, anomaly, opening)
+    return PromptBatch(
+        dict(batch), columns.to(mllm.device), grids, anomaly, opening, tuple(photo_grids)
+    )
 
 
-def chat_prompt(processor: Any, question: str = QUESTION, **options: Any) -> tuple[str, str]:
+def chat_prompt(
+    processor: Any, question: str = QUESTION, photos: int = 0, **options: Any
+) -> tuple[str, str]:
     """Return the text of the prompt, and what of the response it begins: "<think>" or nothing.
 
     Args:
         processor: of the model.
         question: put to it.
+        photos: of good parts, see `user_message`.
         **options: of its chat template; one that it does not know has no effect.
     """
     known = {name: value for name, value in options.items() if name in str(processor.chat_template)}
     text: str = processor.apply_chat_template(
-        user_message(question), tokenize=False, add_generation_prompt=True, **known
+        user_message(question, photos), tokenize=False, add_generation_prompt=True, **known
     )
     return text, "<think>" if text.rstrip().endswith("<think>") else ""
 

@@ -39,7 +39,7 @@ def generate(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        read_patches(mllm.model, reader, prompts.grids) as patches,
+        read_patches(mllm.model, reader, prompts.grids, prompts.photo_grids) as patches,
     ):
         if settings.temperature > 0:
             torch.manual_seed(settings.seed)

@@ -35,7 +35,10 @@ EvidenceReader = PatchReader[PatchEvidence]
 
 @contextmanager
 def read_patches(
-    model: Any, reader: PatchReader[Read] | None, grids: Sequence[TokenGrid]
+    model: Any,
+    reader: PatchReader[Read] | None,
+    grids: Sequence[TokenGrid],
+    photo_grids: Sequence[TokenGrid] = (),
 ) -> Iterator[list[Read]]:
     """Fill a list with what is read of each image encoded inside the block, in order.
 
@@ -43,6 +46,8 @@ def read_patches(
         model: of any family.
         reader: None reads nothing.
         grids: of the images.
+        photo_grids: of the photos of good parts that the encoder sees before each image. They are
+            not read.
 
     Raises:
         ModelError: if the encoder lacks a block of the reader.
@@ -51,11 +56,13 @@ def read_patches(
     with ExitStack() as hooks:
         if reader is not None:
             visual = model.get_encoder(modality="image")
-            tiles = [grid.encoded for grid in grids if grid.encoded is not None]
+            last = slice(len(photo_grids), None, len(photo_grids) + 1)
+            seen = [one for grid in grids for one in (*photo_grids, grid)]
+            tiles = [grid.encoded for grid in seen if grid.encoded is not None]
             for handle in (
-                _read_tiles(visual, reader, tiles, found)
+                _read_tiles(visual, reader, tiles, last, found)
                 if tiles
-                else _read_merged(visual, reader, found)
+                else _read_merged(visual, reader, last, found)
             ):
                 hooks.callback(handle.remove)
         yield found
@@ -82,7 +89,9 @@ def _chosen(visual: Any, reader: PatchReader[Any]) -> list[nn.Module]:
     return [blocks[index] for index in reader.blocks]
 
 
-def _read_merged(visual: Any, reader: PatchReader[Read], found: list[Read]) -> list[Any]:
+def _read_merged(
+    visual: Any, reader: PatchReader[Read], wanted: slice, found: list[Read]
+) -> list[Any]:
     """Hook an encoder that merges merge² patches into a token, after its last block."""
     merge = visual.config.spatial_merge_size
     chosen = _chosen(visual, reader)
@@ -105,7 +114,8 @@ def _read_merged(visual: Any, reader: PatchReader[Read], found: list[Read]) -> l
         encoded.pooler_output, features = encoded.pooler_output.tensor_split([own], dim=1)
         grids = named["grid_thw"].tolist()
         counts = [height * width // merge**2 for _, height, width in grids]
-        for (_, height, width), rows in zip(grids, features.split(counts), strict=True):
+        images = list(zip(grids, features.split(counts), strict=True))
+        for (_, height, width), rows in images[wanted]:
             units = rows.view(height // merge, width // merge, merge, merge, len(chosen), -1)
             found.append(reader.read(units.permute(4, 0, 2, 1, 3, 5).flatten(3, 4).flatten(1, 2)))
         return encoded
@@ -118,7 +128,11 @@ def _read_merged(visual: Any, reader: PatchReader[Read], found: list[Read]) -> l
 
 
 def _read_tiles(
-    visual: Any, reader: PatchReader[Read], tiles: Sequence[EncodedTiles], found: list[Read]
+    visual: Any,
+    reader: PatchReader[Read],
+    tiles: Sequence[EncodedTiles],
+    wanted: slice,
+    found: list[Read],
 ) -> list[Any]:
     """Hook an encoder that sees square tiles, each as one sequence of patches."""
     chosen = _chosen(visual, reader)
@@ -129,7 +143,7 @@ def _read_tiles(
         seen[block] = features.split([each.count for each in tiles])
 
     def end(_module: Any, _inputs: Any, _encoded: Any) -> None:
-        for index, each in enumerate(tiles):
+        for index, each in list(enumerate(tiles))[wanted]:
             layers = [_image_of(seen[block][index], each) for block in chosen]
             found.append(reader.read(torch.stack(layers)))
         seen.clear()

@@ -24,6 +24,7 @@ def replay(
     responses: Sequence[str | Sequence[int]],
     settings: Settings,
     reader: EvidenceReader | None = None,
+    photos: Sequence[Image] = (),
 ) -> list[Trace]:
     """Trace given responses, as text or token ids, in one teacher-forced forward pass.
 
@@ -35,6 +36,7 @@ def replay(
         responses: one per image.
         settings: resolution, question and layers.
         reader: of the images' patches; None leaves `Trace.patches` empty.
+        photos: of good parts, see `encode_prompts`.
 
     Raises:
         ModelError: if the model computes NaN.
@@ -42,7 +44,7 @@ def replay(
     """
     if len(images) != len(responses):
         raise SettingsError(f"{len(images)} images, but {len(responses)} responses to replay.")
-    prompts = encode_prompts(mllm, images, settings)
+    prompts = encode_prompts(mllm, images, settings, photos)
     tokenizer = mllm.processor.tokenizer
 
     def tokens(response: str | Sequence[int]) -> list[int]:
@@ -61,7 +63,7 @@ def replay(
     with (
         mllm.lock,
         capture_attention(mllm.model, capture, mllm.attention),
-        read_patches(mllm.model, reader, prompts.grids) as patches,
+        read_patches(mllm.model, reader, prompts.grids, prompts.photo_grids) as patches,
     ):
         hidden = hidden_states(mllm, prompts.inputs, ids)
     check_finite(hidden)

@@ -23,7 +23,10 @@ def read_images(mllm: MLLM, prompts: PromptBatch, reader: PatchReader[Read]) -> 
     Raises:
         ModelError: as `read_patches`.
     """
-    with mllm.lock, read_patches(mllm.model, reader, prompts.grids) as found:
+    with (
+        mllm.lock,
+        read_patches(mllm.model, reader, prompts.grids, prompts.photo_grids) as found,
+    ):
         encode: Any = mllm.model.get_image_features
         taken = signature(encode).parameters.keys() & prompts.inputs.keys()
         encode(**{name: prompts.inputs[name] for name in taken})

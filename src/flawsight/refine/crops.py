@@ -2,6 +2,10 @@
 
 The response to the whole image is replayed on each crop, not generated again: a crop costs one
 forward pass. Its attention is merged into the map, and its P(Yes) into the score.
+
+Photos of good parts in the prompt do not go with a crop. They show whole parts: beside one, every
+crop would differ from what it is to be compared with, in scale and frame. The response that is
+replayed has compared the whole image already.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
     """Return the model, settings and inputs that all inspections of an inspector share."""
     generator = inspector.generator
     served = {"url": generator.base_url, "model": generator.model} if generator else {}
-    calibration = inspector.calibration
+    calibration, photos = inspector.calibration, inspector.prompt_photos_sha256
     return {
         "model": {
             "name": inspector.mllm.name,
@@ -37,6 +37,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
         "settings": inspector.given_settings.to_json(),
         "prior_sha256": None if inspector.prior is None else inspector.prior.sha256,
         "reference_sha256": None if inspector.reference is None else inspector.reference.sha256,
+        **({"prompt_photos_sha256": photos} if photos else {}),
         "threshold": inspector.threshold,
         "calibration": None
         if calibration is None

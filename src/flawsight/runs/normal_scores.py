@@ -61,6 +61,7 @@ def read_normal_scores(run: Path, images: Sequence[Path] | None = None) -> Norma
         {category: tuple(group) for category, group in peaks.items()},
         about.get("format", FORMAT),
         about.get("reference_sha256"),
+        about.get("prompt_photos_sha256"),
     )
 
 

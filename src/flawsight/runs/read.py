@@ -25,8 +25,8 @@ _LARGEST_ARRAY = 4 << 30  # bytes
 # Types of what readers use of run.json, of `inspect` and of a bench; all may be missing.
 _DESCRIPTION: dict[str, Any] = {
     "format": int, "created": str, "model": dict | str, "settings": dict, "versions": dict,
-    "threshold": int | float, "prior_sha256": str,
-    "reference_sha256": str, "detector": str,
+    "threshold": int | float, "prior_sha256": str, "reference_sha256": str,
+    "prompt_photos_sha256": str, "detector": str,
 }  # fmt: skip
 
 

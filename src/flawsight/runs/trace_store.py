@@ -28,6 +28,7 @@ class TraceFolder:
         settings: only the fields of `Generation` matter.
         prior: of the model; the positions of crops depend on it.
         reference: of good photos; traces hold the distances from them.
+        prompt_photos_sha256: of the photos of good parts in the prompts; None if there are none.
     """
 
     def __init__(
@@ -37,11 +38,14 @@ class TraceFolder:
         settings: Settings,
         prior: AttentionPrior | None,
         reference: Reference | None = None,
+        prompt_photos_sha256: str | None = None,
     ) -> None:
         prior_sha256 = prior.sha256 if prior and settings.attention_prior else None
         model = [mllm.sha256, str(mllm.model.dtype), mllm.attention, prior_sha256]
         if reference is not None:
             model.append(reference.sha256)
+        if prompt_photos_sha256 is not None:
+            model.append(prompt_photos_sha256)
         key = json.dumps([*model, settings.generation()])
         self.folder = root / hashlib.sha256(key.encode()).hexdigest()[:16]
 

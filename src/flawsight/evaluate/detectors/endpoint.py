@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ...endpoint.answer_cache import AnswerCache
 from ...endpoint.budget import Budget
-from ...endpoint.client import OPENAI, EndpointClient, encode_png, in_parallel, with_image
+from ...endpoint.client import OPENAI, EndpointClient, encode_png, in_parallel, with_images
 from ...endpoint.completion import Answer
 from ...errors import AnswerError, DetectorError, FlawsightError, SettingsError
 from ...io.images import read_photo
@@ -130,7 +130,7 @@ class EndpointDetector:
         if self._cache is not None and (cached := self._cache.get(key)) is not None:
             return _prediction(cached, 0.0, photo.warnings)
         self._budget.check()
-        messages = with_image(self._request["messages"], png)
+        messages = with_images(self._request["messages"], png)
         request = {"model": self._request["model"], "messages": messages}
         answer = self._client.ask(request | self._request["parameters"])
         if isinstance(answer, DetectorError):

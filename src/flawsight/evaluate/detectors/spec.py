@@ -10,6 +10,7 @@
 `name=…` sets its name in folders and tables.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from .protocol import Detector
 
 KINDS = ("flawsight", "vlm", "openai", "run", "texture")
 _LOAD = ("adapter", "device", "dtype", "attention")
+_NOT_SETTINGS = ("name", "prompt_photos", *_LOAD)
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Spec:
         return str(self.options.get("name", self.text))
 
 
-def parse_spec(text: str, bit_depth: int | None = None) -> Spec:
+def parse_spec(text: str, bit_depth: int | None = None, prompt_photos: Sequence[Any] = ()) -> Spec:
     """Parse ``KIND[:ARGUMENT][,NAME=VALUE…]``; values are JSON or plain text.
 
-    `bit_depth` is an option of all kinds that read photos, unless the text gives it.
+    `bit_depth` is an option of all kinds that read photos, unless the text gives it. So is
+    `prompt_photos`, photos of good parts as `Inspector` takes them, of the kind `flawsight`.
 
     Raises:
         SettingsError: for an unknown kind, or an option without a value.
@@ -55,7 +58,11 @@ def parse_spec(text: str, bit_depth: int | None = None) -> Spec:
         raise SettingsError(
             f"Unknown detector {kind!r} in {text!r}; choose one of {', '.join(KINDS)}."
         )
-    options = {} if bit_depth is None or kind == "run" else {"bit_depth": bit_depth}
+    options: dict[str, Any] = {}
+    if bit_depth is not None and kind != "run":
+        options["bit_depth"] = bit_depth
+    if prompt_photos and kind == "flawsight":
+        options["prompt_photos"] = prompt_photos
     return Spec(text, kind, argument or None, options | dict(map(parse_override, pairs)))
 
 
@@ -102,7 +109,7 @@ def needs_model(spec: Spec) -> bool:
         SettingsError: for a setting that is none, or a missing argument.
     """
     if spec.kind == "flawsight":
-        _settings({k: v for k, v in spec.options.items() if k not in ("name", *_LOAD)})
+        _settings({k: v for k, v in spec.options.items() if k not in _NOT_SETTINGS})
     elif spec.kind == "vlm":
         _argument(spec, "model")
     return spec.kind in ("flawsight", "vlm")
@@ -133,16 +140,20 @@ def _argument(spec: Spec, what: str) -> str:
 
 def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_size: int) -> Detector:
     from ...inspector import Inspector
+    from ...mllm.prompt_photos import hash_prompt_photos, read_prompt_photos
     from ...refine.attention_prior import load_prior
     from ...runs.trace_store import TraceFolder
     from .flawsight import FlawsightDetector
 
-    load = _load_options(options)
+    load, photos = _load_options(options), options.pop("prompt_photos", ())
     settings = _settings(options)
+    photos = read_prompt_photos([photos] if isinstance(photos, str) else photos, settings.bit_depth)
     mllm = _load(spec.argument, load)
     prior = load_prior(mllm.folder, mllm.sha256) if settings.attention_prior else None
-    store = TraceFolder(traces, mllm, settings, prior)
-    inspector = Inspector(mllm, settings, batch_size, prior=prior, trace_store=store)
+    store = TraceFolder(traces, mllm, settings, prior, None, hash_prompt_photos(photos))
+    inspector = Inspector(
+        mllm, settings, batch_size, prior=prior, trace_store=store, prompt_photos=photos
+    )
     return FlawsightDetector(spec.name, inspector)
 
 

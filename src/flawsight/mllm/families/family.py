@@ -16,10 +16,12 @@ class Family(ABC):
     Attributes:
         name: as users know it.
         model_types: of their config.json.
+        several_images: whether a prompt may hold several, each with the tokens it has alone.
     """
 
     name: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
+    several_images: ClassVar[bool] = True
 
     def options(self, processor: Any, settings: Settings) -> dict[str, Any]:
         """Return the options of the processor that scale images as the settings say."""

@@ -16,10 +16,12 @@ from .family import Family, patches_of_a_tile
 class LlavaOnevision(Family):
     """LLaVA-OneVision, and models made of it such as Triad.
 
-    The checkpoint alone chooses the tiles: `image_tokens` has no effect.
+    The checkpoint alone chooses the tiles: `image_tokens` has no effect. Several images in a prompt
+    have no tiles, and its chat template puts them all before the text.
     """
 
     name = "LLaVA-OneVision"
+    several_images = False
     model_types = ("llava_onevision",)
 
     def grids(
