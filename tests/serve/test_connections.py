@@ -152,7 +152,7 @@ def test_an_error_of_ours_is_json_and_logged(
     def fail(*arguments: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("flawsight.serve.store.Store.search", fail)
+    monkeypatch.setattr("flawsight.serve.store.Store.page", fail)
     with serving_here(tmp_path) as port:
         answer = exchange(port, get("/v1/inspections"))
         assert (status(answer), b"InternalError" in answer, b"secret" in answer) == (

@@ -142,7 +142,7 @@ def test_a_restart_between_two_requests_is_not_noticed(
 def test_a_frozen_database_holds_nobody_beyond_the_deadline(
     postgres: Postgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flawsight.serve.app._READY_SECONDS", 0.5)
+    monkeypatch.setattr("flawsight.serve.monitoring._READY_SECONDS", 0.5)
     with serving(database, tmp_path, deadline=1.0) as client:
         assert post(client).status_code == 200
         (kept,) = client.get("/v1/inspections").json()["inspections"]
@@ -169,7 +169,7 @@ def test_a_frozen_database_holds_nobody_beyond_the_deadline(
 def test_a_locked_table_is_named(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    monkeypatch.setattr("flawsight.serve.store.LOCK_SECONDS", 1)
+    monkeypatch.setattr("flawsight.serve.open_database.LOCK_SECONDS", 1)
     with serving(database, tmp_path) as client, psycopg.connect(database) as other:
         assert post(client).status_code == 200
         other.execute(f"LOCK TABLE inspections IN {mode} MODE")
