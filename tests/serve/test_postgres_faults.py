@@ -19,6 +19,7 @@ from flawsight.serve.limits import Limits
 from flawsight.serve.store import Query, Store
 from helpers.postgres import Postgres
 from helpers.serving import BATCH, as_json, inspect_batch, not_ready, picture, serving_here
+from helpers.serving import serving as serving_process
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
 
@@ -163,6 +164,34 @@ def test_a_frozen_database_holds_nobody_beyond_the_deadline(
             postgres.signal(signal.SIGCONT)
         ready(client)
         assert "flawsight_images_in_flight 0.0" in client.get("/metrics").text
+
+
+def test_sigterm_stops_a_service_whose_database_is_frozen(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    """After the deadline of the requests in flight, although threads still wait for it."""
+    with (
+        serving_process(database, files=tmp_path / "files", deadline=2.0) as service,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        assert service.post(picture(20))[0] == 200
+        postgres.signal(signal.SIGSTOP)
+        try:
+            asking = [
+                clients.submit(service.request, "GET", "/v1/inspections"),
+                clients.submit(service.post, picture(22)),
+            ]
+            time.sleep(0.5)
+            begun = time.monotonic()
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(30) == 0
+            assert time.monotonic() - begun < 15
+            assert [one.result()[0] for one in asking] == [503, 503]
+        finally:
+            postgres.signal(signal.SIGCONT)
+    log = (tmp_path / "serving.log").read_text()
+    assert "still waits for the store" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE"])
