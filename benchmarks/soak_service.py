@@ -25,7 +25,7 @@ import psutil
 from pages import Cell
 from serve_load import SAMPLES, start
 
-from flawsight.serve.store import DATABASE
+from flawsight.serve.open_database import DATABASE
 
 COLUMNS = ["what", "after warm-up", "at the end", "ratio", "at most"]
 ONE = "/v1/inspections/{}"

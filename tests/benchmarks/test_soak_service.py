@@ -10,7 +10,7 @@ import pytest
 import serve_load
 from soak_service import COLUMNS, Soak, soak_service
 
-from flawsight.serve.store import DATABASE
+from flawsight.serve.open_database import DATABASE
 from helpers import serving
 
 

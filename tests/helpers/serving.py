@@ -1,6 +1,6 @@
 """A stand-in for the Inspector, and a service that runs it in a process of its own.
 
-As a program: `python serving.py STORE PORT SECONDS SLOTS`.
+As a program: `python serving.py STORE FILES PORT SECONDS SLOTS DEADLINE`.
 """
 
 import base64
@@ -126,14 +126,22 @@ class Service:
 
 @contextmanager
 def serving(
-    store: Path, seconds: float = 0.0, slots: int = 8, file_bytes: int | None = None
+    store: Path | str,
+    seconds: float = 0.0,
+    slots: int = 8,
+    file_bytes: int | None = None,
+    files: Path | None = None,
+    deadline: float = 60.0,
 ) -> Iterator[Service]:
     """Start the service. No file of it may exceed `file_bytes`, as on a full disk."""
+    files = files or Path(store) / "files"
+    log_path = (files if isinstance(store, str) else store).parent / "serving.log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, __file__, str(store), str(port), str(seconds), str(slots)]
-    with (store.parent / "serving.log").open("ab") as log:
+    options = map(str, (store, files, port, seconds, slots, deadline))
+    command = [sys.executable, __file__, *options]
+    with log_path.open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
     if file_bytes is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
@@ -145,7 +153,7 @@ def serving(
                 service.request("GET", "/readyz")
                 break
             except OSError:
-                log_text = (store.parent / "serving.log").read_text()
+                log_text = log_path.read_text()
                 assert process.poll() is None, log_text
                 assert time.monotonic() < end, log_text
                 time.sleep(0.1)
@@ -188,14 +196,14 @@ def _main() -> None:
     from flawsight.serve.server import serve_app
     from flawsight.serve.store import Store
 
-    store, port, seconds, slots = sys.argv[1:]
+    store, files, port, seconds, slots, deadline = sys.argv[1:]
 
     def slowly(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
         time.sleep(float(seconds))
         return inspect_batch(images)
 
-    limits = Limits(slots=int(slots), images=min(8, int(slots)), rate=0)
-    app = create_app(slowly, BATCH, Store(store), limits)
+    limits = Limits(slots=int(slots), images=min(8, int(slots)), rate=0, deadline=float(deadline))
+    app = create_app(slowly, BATCH, Store(store, Path(files)), limits)
     serve_app(app, "127.0.0.1", int(port), limits)
 
 

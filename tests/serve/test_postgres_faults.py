@@ -19,6 +19,7 @@ from flawsight.serve.limits import Limits
 from flawsight.serve.store import Query, Store
 from helpers.postgres import Postgres
 from helpers.serving import BATCH, as_json, inspect_batch, not_ready, picture, serving_here
+from helpers.serving import serving as serving_process
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
 
@@ -142,7 +143,7 @@ def test_a_restart_between_two_requests_is_not_noticed(
 def test_a_frozen_database_holds_nobody_beyond_the_deadline(
     postgres: Postgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flawsight.serve.app._READY_SECONDS", 0.5)
+    monkeypatch.setattr("flawsight.serve.monitoring._READY_SECONDS", 0.5)
     with serving(database, tmp_path, deadline=1.0) as client:
         assert post(client).status_code == 200
         (kept,) = client.get("/v1/inspections").json()["inspections"]
@@ -165,11 +166,39 @@ def test_a_frozen_database_holds_nobody_beyond_the_deadline(
         assert "flawsight_images_in_flight 0.0" in client.get("/metrics").text
 
 
+def test_sigterm_stops_a_service_whose_database_is_frozen(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    """After the deadline of the requests in flight, although threads still wait for it."""
+    with (
+        serving_process(database, files=tmp_path / "files", deadline=2.0) as service,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        assert service.post(picture(20))[0] == 200
+        postgres.signal(signal.SIGSTOP)
+        try:
+            asking = [
+                clients.submit(service.request, "GET", "/v1/inspections"),
+                clients.submit(service.post, picture(22)),
+            ]
+            time.sleep(0.5)
+            begun = time.monotonic()
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(30) == 0
+            assert time.monotonic() - begun < 15
+            assert [one.result()[0] for one in asking] == [503, 503]
+        finally:
+            postgres.signal(signal.SIGCONT)
+    log = (tmp_path / "serving.log").read_text()
+    assert "still waits for the store" in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE"])
 def test_a_locked_table_is_named(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    monkeypatch.setattr("flawsight.serve.store.LOCK_SECONDS", 1)
+    monkeypatch.setattr("flawsight.serve.open_database.LOCK_SECONDS", 1)
     with serving(database, tmp_path) as client, psycopg.connect(database) as other:
         assert post(client).status_code == 200
         other.execute(f"LOCK TABLE inspections IN {mode} MODE")

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import shutil
 import sqlite3
@@ -113,6 +114,56 @@ def test_search(store: Store) -> None:
         before = page[-1].id
     assert [len(page) for page in pages] == [4, 2]
     assert sorted(pages[0] + pages[1], reverse=True) == pages[0] + pages[1]
+
+
+def test_a_page_of_large_inspections_ends_early(store: Store) -> None:
+    """Counted in bytes of JSON; one above the bound comes alone."""
+    numbers = [10, 400, 10, 10, 10, 2000, 10, 10]
+    content = new().content
+    (size,) = {len(json.dumps(content | {"x": "1" * 1000}))}
+    for number in numbers:
+        store.add([new(content=content | {"x": "1" * (number * 100)})])
+
+    def pages(most: int, **query: Any) -> list[list[int]]:
+        found: list[list[int]] = []
+        before = None
+        while True:
+            page = store.page(Query(before=before, **query), most)
+            found.append([len(row.content["x"]) // 100 for row in page.rows])
+            before = page.next
+            if before is None:
+                return found
+
+    assert pages(10**9) == [numbers[::-1]]
+    assert pages(10**9, limit=3) == [[10, 10, 2000], [10, 10, 10], [400, 10]]
+    assert pages(2 * size) == [[10, 10], [2000], [10, 10], [10], [400], [10]]
+    assert pages(2 * size - 1) == [[number] for number in numbers[::-1]]
+    assert pages(10**9, limit=8) == [numbers[::-1], []]
+    assert pages(1, product="none") == [[]]
+
+
+def test_a_page_takes_its_share_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 inspections with large regions: each page is bounded, and all are found by `next`."""
+    limits = Limits(rate=0, page_bytes=100_000)
+    store = Store(str(tmp_path))
+    region = {"counts": list(range(5_000)), "image_size": [16, 20]}
+    store.add([new(content=new().content | {"regions": [region]}) for _ in range(20)])
+    with TestClient(create_app(inspect_batch, BATCH, store, limits), HOME) as client:
+        ids, before = [], ""
+        while True:
+            answer = client.get(f"/v1/inspections?limit=500{before}")
+            body = answer.json()
+            assert len(answer.content) < limits.page_bytes
+            ids += [one["id"] for one in body["inspections"]]
+            assert body["inspections"][0]["regions"] == [region]
+            if body["next"] is None:
+                break
+            before = f"&before={body['next']}"
+        assert ids == [row.id for row in store.search(Query())]
+        monkeypatch.setattr(client.app.state.service.held, "_total", 1000)  # type: ignore[attr-defined]
+        assert client.get("/v1/inspections").status_code == 413
 
 
 def test_review(store: Store) -> None:
@@ -318,7 +369,7 @@ def test_a_store_deleted_under_the_service_is_gone(
 def test_a_locked_database_is_named(
     served: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flawsight.serve.store.LOCK_SECONDS", 0)
+    monkeypatch.setattr("flawsight.serve.open_database.LOCK_SECONDS", 0)
     served.app.state.service.store.close()  # type: ignore[attr-defined]  # new connections
     with closing(sqlite3.connect(tmp_path / "store/flawsight.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

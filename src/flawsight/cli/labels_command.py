@@ -29,12 +29,15 @@ def labels(
     """
     with explained():
         try:
+            from ..serve.open_database import DATABASE
             from ..serve.review_labels import write_labels
-            from ..serve.store import DATABASE, Store
+            from ..serve.store import Store
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "serve") from error
         if "://" not in store and not (Path(store) / DATABASE).is_file():
             raise StoreError(f"There is no store {store}.")
         counts = write_labels(Store(store, files), out, product)
         changes = f"{counts.added} new, {counts.moved} moved"
+        if counts.damaged:
+            changes += f", {counts.damaged} left out as damaged"
         say(f"{counts.good} good, {counts.bad} bad ({changes}): {out}")

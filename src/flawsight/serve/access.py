@@ -20,6 +20,8 @@ from .public_address import PublicAddress
 _log = logging.getLogger(__name__)
 _OPEN_PATHS = {"/healthz", "/readyz"}
 _READING = {"GET", "HEAD", "OPTIONS"}
+_UPLOAD_PATH = "/v1/inspect"
+_SMALL_BODY = 1 << 16  # bytes of any other body
 _ADDRESSES = 10_000
 _DRAIN_SECONDS = 10.0
 HEADERS = {
@@ -100,8 +102,8 @@ class Guard:
                 ) from error
             pending = arriving = message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > self._limits.body_bytes:
-                raise self._too_large()
+            if received > self._most_bytes(scope):
+                raise self._too_large(scope)
             return message
 
         async def send_guarded(message: Message) -> None:
@@ -160,8 +162,8 @@ class Guard:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()):
             raise HTTPException(400, "Content-Length is not a number.")
-        if len(length) > 20 or int(length) > self._limits.body_bytes:
-            raise self._too_large()
+        if len(length) > 20 or int(length) > self._most_bytes(scope):
+            raise self._too_large(scope)
 
     def _check_origin(self, headers: Headers, host: str) -> None:
         """Refuse cross-site request forgery: browsers attach a known password to any form."""
@@ -179,9 +181,15 @@ class Guard:
                 "behind a proxy, start the service with --public-origin.",
             )
 
-    def _too_large(self) -> HTTPException:
-        limit = self._limits.body_bytes
-        return HTTPException(413, f"A request may have at most {limit:,} bytes; send fewer images.")
+    def _most_bytes(self, scope: Scope) -> int:
+        """Return the bytes that a body may have; photos are counted in the memory of all."""
+        uploads = self._public.route(scope["path"]) == _UPLOAD_PATH
+        return self._limits.body_bytes if uploads else min(_SMALL_BODY, self._limits.body_bytes)
+
+    def _too_large(self, scope: Scope) -> HTTPException:
+        return HTTPException(
+            413, f"This request may have at most {self._most_bytes(scope):,} bytes; send less."
+        )
 
 
 def _shown(authorization: str) -> str:

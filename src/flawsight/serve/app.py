@@ -24,18 +24,19 @@ from .access_tokens import AccessTokens
 from .batching import Batcher, InspectBatch
 from .database import InspectionRow
 from .limits import Limits
+from .monitoring import add_monitoring
 from .page import add_page
 from .photo_memory import ByteBudget, HeldResponse, PixelBudget, inspect_bounded
 from .prometheus import CountRequests, Metrics
 from .public_address import PublicAddress
-from .rendered_files import MEDIA_TYPES, read, render, render_view
-from .service import Failure, Service, answer
+from .rendered_files import MEDIA_TYPES, photo_type, read, render, render_view
+from .service import Failure, Service
 from .store import Query as Search
 from .store import Store
+from .stored_rows import page_json, row_json
 from .uploads import explanation
 
 _PRUNE_SECONDS = 60.0
-_READY_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -100,6 +101,7 @@ def create_app(
             thresholds=thresholds or {},
             about=about or {},
             rendering=CapacityLimiter(2),
+            listing=CapacityLimiter(2),
             pixels=pixels,
             held=ByteBudget(limits.held_bytes),
         )
@@ -123,7 +125,7 @@ def create_app(
         app.add_exception_handler(kind, _refuse)
     _add_inspection(app)
     _add_history(app)
-    _add_monitoring(app)
+    add_monitoring(app)
     add_page(app)
     return app
 
@@ -186,7 +188,13 @@ def _failed(result: Failure, metrics: Metrics) -> schemas.FailedImage:
 
 
 def _add_history(app: FastAPI) -> None:
-    @app.get("/v1/inspections", responses=_refusals(503))
+    one: dict[str, Any] = {
+        "response_model": schemas.InspectionBody, "responses": _refusals(404, 413, 503)
+    }  # fmt: skip
+
+    @app.get(
+        "/v1/inspections", response_model=schemas.InspectionsBody, responses=_refusals(413, 503)
+    )
     async def inspections(
         since: Annotated[
             AwareDatetime | None, Query(description="Earliest time, inclusive.")
@@ -199,8 +207,12 @@ def _add_history(app: FastAPI) -> None:
         reviewed: bool | None = None,
         before: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    ) -> schemas.InspectionsBody:
-        """Search past inspections, newest first, in pages."""
+    ) -> Response:
+        """Search past inspections, newest first, in pages.
+
+        A page of large inspections ends before the limit; `next` is null on the last page alone.
+        """
+        service: Service = app.state.service
         search = Search(
             since_ms=None if since is None else int(since.timestamp() * 1000),
             until_ms=None if until is None else int(until.timestamp() * 1000),
@@ -212,16 +224,16 @@ def _add_history(app: FastAPI) -> None:
             before=before,
             limit=limit,
         )
-        rows = await app.state.service.ask(app.state.service.store.search, search)
-        return schemas.InspectionsBody(
-            inspections=[schemas.inspection_body(row) for row in rows],
-            next=rows[-1].id if len(rows) == limit else None,
-        )
 
-    @app.get("/v1/inspections/{id}", responses=_refusals(404, 503))
-    async def inspection(id: Id) -> schemas.InspectionBody:
+        def read_page() -> bytes:
+            return page_json(service.store.page(search, service.limits.page_bytes))
+
+        return _json(service, await service.ask(read_page, limiter=service.listing))
+
+    @app.get("/v1/inspections/{id}", **one)
+    async def inspection(id: Id) -> Response:
         """Return one inspection."""
-        return schemas.inspection_body(await _row(app, id))
+        return _json(app.state.service, row_json(await _row(app, id)))
 
     @app.get("/v1/inspections/{id}/photo", response_class=Response, responses=_sends("image/*"))
     async def photo(id: Id) -> Response:
@@ -230,15 +242,18 @@ def _add_history(app: FastAPI) -> None:
         service: Service = app.state.service
         path = service.store.files.folder(id) / "photo"
         content = await to_thread.run_sync(read, path, limiter=service.rendering)
-        return HeldResponse(service.held, content, media_type=f"image/{row.photo_format.lower()}")
+        return HeldResponse(service.held, content, media_type=photo_type(row))
 
-    @app.get("/v1/inspections/{id}/view", responses=_refusals(404, 503))
-    async def view(id: Id) -> dict[str, Any]:
+    @app.get(
+        "/v1/inspections/{id}/view", response_model=dict[str, Any], responses=_refusals(404, 503)
+    )
+    async def view(id: Id) -> Response:
         """Return the data that the page at / shows, with the maps as small grids of bytes."""
         row = await _row(app, id)
         service: Service = app.state.service
         folder = service.store.files.folder(id)
-        return await to_thread.run_sync(render_view, folder, row, limiter=service.rendering)
+        content = await to_thread.run_sync(render_view, folder, row, limiter=service.rendering)
+        return _json(service, content)
 
     @app.get(
         "/v1/inspections/{id}/{what}",
@@ -253,38 +268,12 @@ def _add_history(app: FastAPI) -> None:
         content = await _file(app.state.service, await _row(app, id), what)
         return HeldResponse(app.state.service.held, content, media_type=MEDIA_TYPES[what])
 
-    @app.put("/v1/inspections/{id}/review", responses=_refusals(404, 413, 503))
-    async def review(id: Id, request: schemas.ReviewRequest) -> schemas.InspectionBody:
+    @app.put("/v1/inspections/{id}/review", **one)
+    async def review(id: Id, request: schemas.ReviewRequest) -> Response:
         """Mark a verdict right or wrong; the latest review counts."""
         service: Service = app.state.service
         row = await service.ask(service.store.review, id, request.verdict == "right")
-        return schemas.inspection_body(_found(row))
-
-
-def _add_monitoring(app: FastAPI) -> None:
-    checking: asyncio.Task[None] | None = None
-
-    @app.get("/healthz")
-    async def healthz() -> schemas.Status:
-        """Report that the process is alive."""
-        return schemas.Status(status="ok")
-
-    @app.get("/readyz", responses={503: {"model": schemas.ErrorBody}})
-    async def readyz() -> schemas.Status:
-        """Report whether images can be inspected and stored now."""
-        service: Service = app.state.service
-        if not service.batcher.alive:
-            raise BusyError("The service is stopping.")
-        nonlocal checking  # anybody may ask: one check at a time answers all who wait
-        if checking is None or checking.done():
-            checking = asyncio.create_task(to_thread.run_sync(service.store.check))
-        await answer(checking, _READY_SECONDS)
-        return schemas.Status(status="ready")
-
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def metrics() -> Response:
-        """Return the metrics for Prometheus."""
-        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
+        return _json(service, row_json(_found(row)))
 
 
 async def _row(app: FastAPI, id: str) -> InspectionRow:
@@ -299,13 +288,13 @@ def _found(row: InspectionRow | None) -> InspectionRow:
 
 async def _file(service: Service, row: InspectionRow, what: schemas.File) -> bytes:
     folder = service.store.files.folder(row.id)
-    height, width = row.content["image_size"]
+    return await to_thread.run_sync(
+        render, folder, row, what, service.pixels, limiter=service.rendering
+    )
 
-    def bounded() -> bytes:
-        with service.pixels.hold(height * width):
-            return render(folder, row, what)
 
-    return await to_thread.run_sync(bounded, limiter=service.rendering)
+def _json(service: Service, content: bytes) -> Response:
+    return HeldResponse(service.held, content, media_type="application/json")
 
 
 async def _prune(store: Store, keep: int) -> None:

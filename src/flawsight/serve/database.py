@@ -1,5 +1,6 @@
 """The only table. A change here needs a migration (migrations/versions)."""
 
+import json
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Dialect, Float, Index, String, Text, TypeDecorator
@@ -13,16 +14,27 @@ class Base(DeclarativeBase):
 
 
 class RowContent(TypeDecorator[dict[str, Any]]):
-    """JSON column of `Inspection.to_json`; rows of version 0.1 are read under today's names."""
+    """JSON column of `Inspection.to_json`; rows of version 0.1 are read under today's names.
+
+    Damaged JSON is read as {}, so that one row never makes a search fail; see stored_rows.py.
+    """
 
     impl = JSON
     cache_ok = True
 
     def process_result_value(
         self, value: dict[str, Any] | None, dialect: Dialect
-    ) -> dict[str, Any] | None:
+    ) -> dict[str, Any]:
         """Rename the fields of a row that an older version wrote."""
-        return None if value is None else upgraded_row(value)
+        return upgraded_row(value) if isinstance(value, dict) else {}
+
+
+def parsed_json(text: str) -> Any:
+    """Return the value of a JSON column, or None if it is damaged."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 class InspectionRow(Base):

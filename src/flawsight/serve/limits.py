@@ -21,6 +21,7 @@ class Limits:
     connections: int = 512  # open at once; above it, those that wait for their client are closed
     head_seconds: float = 10.0  # for the head of a request to arrive
     keep: int = 100_000  # unreviewed inspections in the store; older ones are deleted
+    page_bytes: int = 4 << 20  # of JSON per page of inspections; a larger inspection comes alone
 
     @property
     def held_bytes(self) -> int:

@@ -1,9 +1,7 @@
 """Images and arrays of a stored inspection, made on request."""
 
 import io
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +9,18 @@ from PIL import Image
 
 from ..errors import StoreError
 from ..inspection import FloatArray
-from ..io.images import open_image, prepare_image
+from ..io.images import FORMATS, open_image, prepare_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
-from ..report.view import View, view_of
+from ..report.view import view_of
 from ..report.write_report import THUMB_SIDE
 from .database import InspectionRow
+from .photo_memory import PixelBudget
 from .schemas import File
 from .stored_files import pack_arrays
 from .stored_maps import resize_map
+from .stored_rows import damage_named
 
-_log = logging.getLogger(__name__)
+_LARGEST = 10**9  # pixels of a photo
 MEDIA_TYPES: dict[File, str] = {
     "map.png": "image/png",
     "map.npz": "application/octet-stream",
@@ -30,7 +30,7 @@ MEDIA_TYPES: dict[File, str] = {
 }
 
 
-def render(folder: Path, row: InspectionRow, what: File) -> bytes:
+def render(folder: Path, row: InspectionRow, what: File, pixels: PixelBudget) -> bytes:
     """Return a file made from the photo and the arrays in a folder of `Files`.
 
     map.npz holds `anomaly_map` and `token_maps`. map.png is the map as 16-bit greyscale, 65535 for
@@ -38,10 +38,24 @@ def render(folder: Path, row: InspectionRow, what: File) -> bytes:
     upright photo as a JPEG of at most 768 pixels a side.
 
     Raises:
-        StoreError: if the photo or the arrays are gone or damaged.
+        StoreError: if the row, the photo or the arrays are gone or damaged.
     """
-    with _damage_named(row.id):
-        return _render(folder, row, what)
+    with damage_named(row.id):
+        height, width = row.content["image_size"]
+        if not 1 <= height * width <= _LARGEST:
+            raise ValueError(f"image_size is {height} x {width}")
+        with pixels.hold(height * width):
+            return _render(folder, row, what)
+
+
+def photo_type(row: InspectionRow) -> str:
+    """Return the media type of a photo as it was uploaded.
+
+    Raises:
+        StoreError: if the row names no known format.
+    """
+    with damage_named(row.id):
+        return f"image/{FORMATS[FORMATS.index(row.photo_format)].lower()}"
 
 
 def _render(folder: Path, row: InspectionRow, what: File) -> bytes:
@@ -62,34 +76,23 @@ def _render(folder: Path, row: InspectionRow, what: File) -> bytes:
     return _png(Image.fromarray((anomaly_map * 65535).round().astype(np.uint16)))
 
 
-def render_view(folder: Path, row: InspectionRow) -> View:
-    """Return the view of an inspection, see report/view.py; its photo is relative to the page at /.
+def render_view(folder: Path, row: InspectionRow) -> bytes:
+    """Return the view of an inspection as JSON, see report/view.py.
+
+    Its photo is relative to the page at /.
 
     Raises:
         StoreError: if its files are gone or damaged.
     """
-    with _damage_named(row.id):
+    with damage_named(row.id):
         arrays = _arrays(folder)
         content = row.content | {"image": row.name}
         photo = f"v1/inspections/{row.id}/photo.jpg"
-        return view_of(
+        view = view_of(
             content, row.id, photo, arrays["anomaly_map"], arrays["token_maps"],
             label=row.true_label,
         )  # fmt: skip
-
-
-@contextmanager
-def _damage_named(id: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes a decoder raise into a StoreError."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        _log.exception("The files of inspection %s are damaged", id)
-        raise StoreError(
-            f"The stored files of inspection {id} are damaged; restore its folder from a backup."
-        ) from error
+        return json.dumps(view, allow_nan=False).encode()
 
 
 def read(path: Path) -> bytes:
@@ -115,8 +118,15 @@ def _photo(folder: Path, row: InspectionRow, side: int | None = None) -> Image.I
 
 
 def _arrays(folder: Path) -> dict[str, FloatArray]:
-    with np.load(io.BytesIO(read(folder / "arrays.npz")), allow_pickle=False) as arrays:
-        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+    """Return `anomaly_map` (height, width) and `token_maps` (R, grid_h, grid_w)."""
+    arrays: dict[str, FloatArray] = {}
+    with np.load(io.BytesIO(read(folder / "arrays.npz")), allow_pickle=False) as stored:
+        for name, sides in (("anomaly_map", 2), ("token_maps", 3)):
+            array = stored[name]
+            if array.ndim != sides or array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, or not finite")
+            arrays[name] = array.astype(np.float32)
+    return arrays
 
 
 def _png(image: Image.Image) -> bytes:

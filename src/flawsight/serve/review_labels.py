@@ -1,6 +1,7 @@
 """Reviewed inspections → an image-level data set: OUT/good and OUT/bad."""
 
 import hashlib
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from pathlib import Path, PureWindowsPath
 
 from ..errors import StoreError
 from ..io.files import write_atomically
-from ..io.images import SUFFIXES
+from ..io.images import FORMATS, SUFFIXES
 from .database import InspectionRow
 from .store import Store
 
+_log = logging.getLogger(__name__)
 _CLASSES = ("good", "bad")
 _SUFFIX_OF = {"JPEG": ".jpg", "TIFF": ".tif"}
 _LONGEST_NAME = 100  # bytes
@@ -19,12 +21,16 @@ _LONGEST_NAME = 100  # bytes
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Numbers of reviewed photos by class, and how many of them are new or changed class."""
+    """Numbers of reviewed photos by class, and how many of them are new or changed class.
+
+    `damaged` are the inspections that were left out because the store has lost their photo or row.
+    """
 
     good: int
     bad: int
     added: int
     moved: int
+    damaged: int = 0
 
 
 def write_labels(store: Store, out: Path, product: str | None = None) -> LabelCounts:
@@ -37,13 +43,16 @@ def write_labels(store: Store, out: Path, product: str | None = None) -> LabelCo
     Raises:
         StoreError: if there is no review, `out` holds something else, or a photo cannot be copied.
     """
-    counts = dict.fromkeys((*_CLASSES, "added", "moved"), 0)
+    counts = dict.fromkeys((*_CLASSES, "added", "moved", "damaged"), 0)
     try:
         if out.exists() and any(out.iterdir()) and not any((out / c).is_dir() for c in _CLASSES):
             raise StoreError(f"{out} holds files but no good/ or bad/; choose another OUT.")
         last: dict[str, InspectionRow] = {}
         for row in store.reviewed(product):
-            digest = _digest(store.files.folder(row.id) / "photo")
+            digest = _photo_digest(store, row)
+            if digest is None:
+                counts["damaged"] += 1
+                continue
             if digest not in last or (row.reviewed_ms or 0) > (last[digest].reviewed_ms or 0):
                 last[digest] = row
         if not last:
@@ -68,6 +77,23 @@ def write_labels(store: Store, out: Path, product: str | None = None) -> LabelCo
     except OSError as error:
         raise StoreError(f"Cannot copy a photo to {out}: {error}") from error
     return LabelCounts(**counts)
+
+
+def _photo_digest(store: Store, row: InspectionRow) -> str | None:
+    """Return what tells a photo apart, or None, with a warning, if it or its row is damaged."""
+    whole = (
+        row.photo_format in FORMATS
+        and isinstance(row.name, str | None)
+        and isinstance(row.reviewed_ms, int)
+    )
+    try:
+        if whole:
+            return _digest(store.files.folder(row.id) / "photo")
+    except OSError as error:
+        _log.warning("The photo of inspection %s cannot be read: %s", row.id, error)
+    else:
+        _log.warning("Inspection %s is damaged in the store", row.id)
+    return None
 
 
 def _file_name(row: InspectionRow) -> str:

@@ -110,6 +110,7 @@ class InspectionsBody(BaseModel):
 
     inspections: list[InspectionBody]
     next: str | None
+    damaged: list[str] = Field(description="The ids of those that cannot be read.")
 
 
 class ReviewRequest(BaseModel, extra="forbid"):

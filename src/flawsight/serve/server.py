@@ -1,7 +1,11 @@
 """uvicorn with a graceful stop: SIGTERM finishes the running batch and refuses waiting images."""
 
 import contextlib
+import logging
+import os
 import signal
+import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -11,8 +15,9 @@ from fastapi import FastAPI
 from .connections import bounded_protocol
 from .limits import Limits
 
-# Seconds for requests to finish after SIGTERM.
-_GRACE = 60
+_log = logging.getLogger(__name__)
+# Seconds for requests to finish after SIGTERM, and then for threads that nobody waits for.
+_GRACE, _HANGING_SECONDS = 60, 2.0
 
 
 class Server(uvicorn.Server):
@@ -50,3 +55,20 @@ def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
+    _leave_what_hangs()
+
+
+def _leave_what_hangs() -> None:
+    """End the process if a thread still waits for a database that hangs.
+
+    Python would wait for it, which may be for ever. Nothing of it was acknowledged.
+    """
+    end = time.monotonic() + _HANGING_SECONDS
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    for thread in others:
+        if not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                _log.warning("A thread still waits for the store; the service ends without it.")
+                logging.shutdown()
+                os._exit(0)

@@ -46,6 +46,7 @@ class Service:
     thresholds: Mapping[str, float]  # by product, instead of the Inspector's
     about: Mapping[str, Any]  # stored with every inspection: the model's name and hash
     rendering: CapacityLimiter  # of images rendered at once
+    listing: CapacityLimiter  # of pages of inspections read at once
     pixels: PixelBudget  # decoded at once
     held: ByteBudget  # of bodies and responses
 
@@ -92,13 +93,15 @@ class Service:
             rows = iter(await answer(storing, max(_STORING_SECONDS, end - clock())))
         return [result if isinstance(result, Failure) else next(rows) for result in results]
 
-    async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
+    async def ask(
+        self, question: Callable[..., T], *arguments: Any, limiter: CapacityLimiter | None = None
+    ) -> T:
         """Call the store in a thread.
 
         Raises:
             StoreError: if it fails, or does not answer within a request's deadline.
         """
-        asking = asyncio.create_task(to_thread.run_sync(question, *arguments))
+        asking = asyncio.create_task(to_thread.run_sync(question, *arguments, limiter=limiter))
         return await answer(asking, self.limits.deadline)
 
     async def _run(

@@ -11,29 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import alembic.config
-from sqlalchemy import ColumnElement, Engine, create_engine, event, func, select, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy import ColumnElement, Text, cast, delete, func, select
+from sqlalchemy.orm import defer, sessionmaker
 
-from ..errors import MissingExtraError, StoreError
+from ..errors import StoreError
 from .database import InspectionRow
+from .open_database import database_url, migrate, open_database
 from .store_errors import Presence, explained
 from .stored_files import Arrays, Files
 
 _PAGE = 500
-LOCK_SECONDS = 5
-# Without these, a connection to a machine that vanished hangs for hours.
-_NETWORK = {
-    "connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "5",
-    "keepalives_interval": "2", "keepalives_count": "3",
-}  # fmt: skip
-
-
-# The SQLite file of a store that is a folder.
-DATABASE = "flawsight.db"
+# A larger id is damaged: it is of a year after 10,000.
+_LAST_ID = "f"
 
 
 @dataclass(frozen=True)
@@ -63,6 +52,14 @@ class Query:
     limit: int = 50  # the newest are found
 
 
+@dataclass(frozen=True)
+class Page:
+    """Inspections of a search; `next` is the `before` of the next page, None for the last one."""
+
+    rows: list[InspectionRow]
+    next: str | None
+
+
 class Store:
     """The inspections of one service, or of several that share a database and a folder.
 
@@ -75,7 +72,7 @@ class Store:
     """
 
     def __init__(self, location: str, files: Path | None = None) -> None:
-        url = _url(location)
+        url = database_url(location)
         if files is None:
             if url.get_backend_name() != "sqlite" or not url.database:
                 raise StoreError("A database URL needs a folder for photos: --files DIR.")
@@ -83,12 +80,18 @@ class Store:
         self.files = Files(files)
         with explained():
             files.mkdir(parents=True, exist_ok=True)
-            self._engine = _open(url)
+            self._engine = open_database(url)
             migrate(self._engine)
             database = url.database or ""
             of_sqlite = url.get_backend_name() == "sqlite" and Path(database).is_file()
             self._presence = Presence([files, *([Path(database)] if of_sqlite else [])])
         self._session = sessionmaker(self._engine, expire_on_commit=False)
+        # Whatever else damage made of an id names no folder, and no page can go on behind it.
+        self._has_id = (
+            InspectionRow.id.op("GLOB")("[0-9a-f]" * 32)
+            if self._engine.dialect.name == "sqlite"
+            else InspectionRow.id.regexp_match("^[0-9a-f]{32}$")
+        )
 
     def add(self, inspections: Sequence[NewInspection]) -> list[InspectionRow]:
         """Store inspections, all or none.
@@ -125,8 +128,10 @@ class Store:
 
     def _last_number(self) -> int:
         """Return what the newest id begins with; −1 if the store is empty."""
+        table = InspectionRow
+        ids = select(table.id).where(self._has_id, table.id < _LAST_ID)
         with explained(), self._session() as session:
-            newest = session.scalar(select(func.max(InspectionRow.id)))
+            newest = session.scalar(ids.order_by(table.id.desc()).limit(1))
         return -1 if newest is None else int(newest[:12], 16)
 
     def get(self, id: str) -> InspectionRow | None:
@@ -136,6 +141,33 @@ class Store:
 
     def search(self, query: Query) -> list[InspectionRow]:
         """Return the inspections that match a query, newest first."""
+        table = InspectionRow
+        statement = select(table).where(*self._conditions(query)).order_by(table.id.desc())
+        with explained(), self._session() as session:
+            return list(session.scalars(statement.limit(query.limit)))
+
+    def page(self, query: Query, most: int) -> Page:
+        """Return a page of the inspections that match a query, newest first.
+
+        It ends before `query.limit` at `most` bytes of content, but holds at least one inspection.
+        """
+        table = InspectionRow
+        sizes = select(table.id, func.length(cast(table.content, Text)))
+        found = sizes.where(*self._conditions(query)).order_by(table.id.desc()).limit(query.limit)
+        ids: list[str] = []
+        total, ended = 0, False
+        with explained(), self._session() as session:
+            for id, size in session.execute(found):
+                total += size or 0
+                ended = bool(ids) and total > most
+                if ended:
+                    break
+                ids.append(id)
+            chosen = select(table).where(table.id.in_(ids)).order_by(table.id.desc())
+            rows = list(session.scalars(chosen))
+        return Page(rows, ids[-1] if ended or len(ids) == query.limit else None)
+
+    def _conditions(self, query: Query) -> list[ColumnElement[bool]]:
         table = InspectionRow
         wanted: list[tuple[Any, Callable[[Any], ColumnElement[bool]]]] = [
             (query.since_ms, table.created_ms.__ge__),
@@ -150,10 +182,10 @@ class Store:
             ),
             (query.before, table.id.__lt__),
         ]
-        conditions = [condition(value) for value, condition in wanted if value is not None]
-        statement = select(table).where(*conditions).order_by(table.id.desc()).limit(query.limit)
-        with explained(), self._session() as session:
-            return list(session.scalars(statement))
+        return [
+            self._has_id,
+            *(condition(value) for value, condition in wanted if value is not None),
+        ]
 
     def review(self, id: str, right: bool) -> InspectionRow | None:
         """Mark a verdict right or wrong; return the inspection, or None if the id is unknown."""
@@ -166,11 +198,16 @@ class Store:
         return row
 
     def reviewed(self, product: str | None = None) -> Iterator[InspectionRow]:
-        """Yield all reviewed inspections, newest first."""
+        """Yield all reviewed inspections, newest first, without their content."""
+        table = InspectionRow
         before = None
-        while rows := self.search(
-            Query(reviewed=True, product=product, before=before, limit=_PAGE)
-        ):
+        while True:
+            query = Query(reviewed=True, product=product, before=before)
+            statement = select(table).options(defer(table.content)).where(*self._conditions(query))
+            with explained(), self._session() as session:
+                rows = session.scalars(statement.order_by(table.id.desc()).limit(_PAGE)).all()
+            if not rows:
+                return
             yield from rows
             before = rows[-1].id
 
@@ -182,14 +219,14 @@ class Store:
         table = InspectionRow
         with explained():
             with self._session.begin() as session:
-                newest = select(table).where(table.true_label.is_(None)).order_by(table.id.desc())
-                rows = list(session.scalars(newest.offset(keep)))
-                for row in rows:
-                    session.delete(row)
+                newest = select(table.id).where(self._has_id, table.true_label.is_(None))
+                ids = list(session.scalars(newest.order_by(table.id.desc()).offset(keep)))
+                for start in range(0, len(ids), _PAGE):
+                    session.execute(delete(table).where(table.id.in_(ids[start : start + _PAGE])))
             # Rows first: a kill then leaves a folder to sweep, not a row without files.
-            for row in rows:
-                self.files.remove(row.id)
-        return len(rows)
+            for id in ids:
+                self.files.remove(id)
+        return len(ids)
 
     def sweep(self) -> int:
         """Delete folders without a row, left by a killed process; return how many.
@@ -241,59 +278,6 @@ class Store:
         """Close all connections to the database."""
         self._engine.dispose()
         self._presence.close()
-
-
-def migrate(engine: Engine) -> None:
-    """Apply the migrations in this package."""
-    config = alembic.config.Config()
-    config.set_main_option("script_location", "flawsight.serve:migrations")
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # Services that start together wait for the first one to migrate.
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(7264927)"))
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "head")
-
-
-def _url(location: str) -> URL:
-    if "://" not in location:
-        return URL.create("sqlite", database=str(Path(location).expanduser() / DATABASE))
-    try:
-        url = make_url(location)
-    except ArgumentError as error:
-        raise StoreError(
-            "--store is not a database URL; use postgresql://USER@HOST/NAME."
-        ) from error
-    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
-
-
-def _open(url: URL) -> Engine:
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {}
-    if url.get_backend_name() == "postgresql":
-        given = url.query.get("options", "")
-        bounds = _NETWORK | url.query | {"options": f"-c lock_timeout={LOCK_SECONDS}s {given}"}
-        url = url.set(query=bounds)
-        options["pool_timeout"] = LOCK_SECONDS
-    try:
-        engine = create_engine(url, pool_pre_ping=True, **options)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "postgres") from error
-    except NoSuchModuleError as error:
-        raise StoreError(
-            f"Database {url.drivername} is not supported; use postgresql://…"
-        ) from error
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Let readers work during a write, sync each commit, and wait for other writers."""
-    for setting in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={LOCK_SECONDS}000"):
-        connection.execute(f"PRAGMA {setting}")
 
 
 def _storable(content: Any) -> Any:
