@@ -26,6 +26,7 @@ from flawsight.export.write_export import FORMATS, export
 from flawsight.report.write_report import write_report
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.normal_scores import read_normal_scores
+from flawsight.runs.place import check_place
 from flawsight.runs.read import read_rows
 from helpers.damage import damage
 from helpers.made_runs import make_run
@@ -229,6 +230,9 @@ def test_a_run_killed_at_its_start_is_usable(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "maps").mkdir(parents=True)
     (run / ".run.json.4711").write_text("{")
+    (run / "run.lock").touch()
+    (run / "run.owner").write_text("{}")
+    check_place(run)  # before the model is loaded, as the command line does
     RunFolder(run, ABOUT)
     for name in (".run.json.1", "overlays/.a-0.png.22", "maps/.a.npz.3", "report/thumbs/.x.jpg.4"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +241,8 @@ def test_a_run_killed_at_its_start_is_usable(tmp_path: Path) -> None:
     assert not list(run.rglob(".*"))
     (tmp_path / "other/maps").mkdir(parents=True)
     (tmp_path / "other/maps/mine.txt").touch()
+    with pytest.raises(RunFolderError, match="holds files but no run"):
+        check_place(tmp_path / "other")
     with pytest.raises(RunFolderError, match="holds files but no run"):
         RunFolder(tmp_path / "other", ABOUT)
 

@@ -32,10 +32,11 @@ from ..io.files import slug, sync_files, write_atomically, writing_to
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
 from .parquet import ROWS
+from .place import check_contents
 from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
 from .relabel import relabelled, with_verdicts_of
 from .row_check import DAMAGED
-from .run_lock import is_leftover, lock_run, remove_temporaries
+from .run_lock import lock_run, remove_temporaries
 
 
 class RunFolder:
@@ -78,8 +79,8 @@ class RunFolder:
                 old = read_description(folder)
                 resumed = with_verdicts_of(old, about)
                 check_same(folder, resumed, about)
-            elif any(map(_is_of_others, folder.iterdir())):
-                raise RunFolderError(f"{folder} holds files but no run; choose another --out.")
+            else:
+                check_contents(folder)
             if rank == 0:
                 self._lock = lock_run(folder)
                 remove_temporaries(folder)
@@ -178,15 +179,6 @@ class RunFolder:
         with self._rows.open("ab", buffering=0) as file:
             file.write((json.dumps(row) + "\n").encode())
             os.fsync(file.fileno())
-
-
-def _is_of_others(path: Path) -> bool:
-    """Whether a file is none that a run killed at its start leaves."""
-    if path.is_dir():
-        return path.name not in (*ARRAY_FOLDERS.values(), "overlays", "photos") or any(
-            path.iterdir()
-        )
-    return not is_leftover(path)
 
 
 def encode_array(name: str, array: FloatArray) -> bytes:
