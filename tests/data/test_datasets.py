@@ -363,7 +363,7 @@ def test_mask_finder(endings: dict[str, str | None]) -> None:
                 (folder / (stem + ending)).touch()
         finder = MaskFinder(folder)
         for stem, ending in endings.items():
-            expected = None if ending is None else folder / (stem + ending)
+            expected = () if ending is None else (folder / (stem + ending),)
             assert finder.find(Path("elsewhere", f"{stem}.jpg")) == expected
 
 

@@ -1,5 +1,6 @@
 """Images, masks and other files of folders: what belongs to what, and what is left out."""
 
+import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from flawsight.cgro.training_data import read_training_data
 from flawsight.cli import app
 from flawsight.data.check import check_dataset
-from flawsight.data.dataset import Dataset
+from flawsight.data.dataset import Dataset, Sample
 from flawsight.data.mask_pairs import unmarked
 from flawsight.data.masks import read_gt_mask
 from flawsight.data.open import open_datasets
@@ -72,6 +73,7 @@ def findings(root: Path) -> list[tuple[str, str]]:
     [
         ("000_mask", "000"), ("000_GT", "000"), ("a_b-Label", "a_b"), ("mask_000", "000"),
         ("000.seg", "000"), ("000_ground_truth", "000"), ("000 Mask", "000"),
+        ("000_mask_1", "000"), ("000_GT2", "000"), ("a_1_masks-03", "a_1"), ("box_label_1", None),
         ("weight", None), ("mask", None), ("_mask", None), ("masked_000", None), ("000", None),
     ],
 )  # fmt: skip
@@ -133,6 +135,45 @@ def test_a_folder_per_image_holds_masks_to_unite(tmp_path: Path) -> None:
     mask(root / "nut/ground_truth/crack/000_mask.png")
     with pytest.raises(DatasetError, match="several masks"):
         opened(root)
+
+
+@pytest.mark.parametrize("folder", ["nut/ground_truth/crack", ""])
+def test_numbered_masks_of_an_image_are_united(folder: str, tmp_path: Path) -> None:
+    root = mvtec(tmp_path)
+    if not folder:
+        root, folder = good_bad(tmp_path / "beside"), "bad"
+    mask(root / folder / "000_mask_1.png")
+    mask(root / folder / "000_mask_2.png", area=5)
+    mask(root / folder / "001_GT1.bmp")
+    count = len(list(root.rglob("*.png")))
+    dataset = opened(root)
+    assert len(dataset.samples) == count - 2
+    assert not dataset.unused
+    areas = {s.image.stem: int(read_gt_mask(s).sum()) for s in dataset.samples if s.label == 1}
+    assert areas == {"000": 25, "001": 9}
+    again = [Sample.from_json(json.loads(json.dumps(s.to_json()))) for s in dataset.samples]
+    assert tuple(again) == dataset.samples
+    assert findings(root) == []
+
+
+def test_two_numbered_masks_and_another_one_are_an_error(tmp_path: Path) -> None:
+    root = good_bad(tmp_path)
+    for name in ("000_mask_1", "000_mask_2", "000_mask"):
+        mask(root / f"bad/{name}.png")
+    with pytest.raises(DatasetError, match=r"has several masks in .*000_mask\.png"):
+        open_datasets(str(root))
+
+
+def test_an_image_like_a_mask_is_a_finding(tmp_path: Path) -> None:
+    root = good_bad(tmp_path)
+    mask(root / "bad/000_ann.png")
+    mask(root / "bad/x.jpg", area=8)  # one of its blocks
+    Image.fromarray(np.full((10, 12, 3), 255, np.uint8)).save(root / "good/blank.png")
+    like = "image that is like a mask"
+    assert findings(root) == [(like, "bad/000_ann.png"), (like, "bad/x.jpg")]
+    for name in ("good/000.png", "good/001.png"):  # photos that were all made black and white
+        mask(root / name, area=len(name) - 4)
+    assert like not in [kind for kind, _ in findings(root)]
 
 
 @pytest.mark.parametrize("masks_at", ["ground_truth/crack/cam2", "ground_truth/crack", "gt"])

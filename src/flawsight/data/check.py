@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from .walk import MASK_FOLDERS
 
 # The share of an image above which a mask is taken to be inverted or no mask at all.
 _MOST = 0.9
+# An image is like a mask if this share of it is as near to black or white, of 255.
+_BLACK_AND_WHITE, _NEAR = 0.99, 16
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def check_dataset(
     findings: list[Finding] = []
     by_hash: dict[bytes, list[Sample]] = {}
     some_masks = any(s.label == 1 and s.pixel_labelled for s in dataset.samples)
+    like_masks: list[Sample] = []
     unmasked = resized = 0
     for sample in dataset.samples:
         size: tuple[int, int] | None = None
@@ -72,6 +75,8 @@ def check_dataset(
             image = read_image(sample.image, bit_depth)
             size = (image.height, image.width)
             by_hash.setdefault(_pixel_hash(image), []).append(sample)
+            if _is_like_a_mask(image):
+                like_masks.append(sample)
         except ImageError as error:
             findings.append(Finding("unreadable image", sample.image, str(error)))
         of_mask = list(_check_mask(sample, size))
@@ -83,6 +88,7 @@ def check_dataset(
                 findings.append(Finding("defective image without mask", sample.image))
         on_sample()
     findings += _check_names(dataset.samples)
+    findings += _check_like_masks(dataset.samples, like_masks)
     findings += _check_unused(dataset)
     notes = [
         f"Other files: {len(files)} ({reason}), like {files[0]}."
@@ -152,10 +158,12 @@ def _check_mask(sample: Sample, size: tuple[int, int] | None) -> Iterator[Findin
 
 
 def _is_resized(sample: Sample, size: tuple[int, int]) -> bool:
-    if sample.mask is None or sample.mask.is_dir():
-        return False
-    with Image.open(sample.mask) as file:
-        return sorted(file.size) != sorted(size)
+    for mask in sample.masks:
+        if not mask.is_dir():
+            with Image.open(mask) as file:
+                if sorted(file.size) != sorted(size):
+                    return True
+    return False
 
 
 def _check_names(samples: Iterable[Sample]) -> Iterator[Finding]:
@@ -166,6 +174,23 @@ def _check_names(samples: Iterable[Sample]) -> Iterator[Finding]:
         if other != sample.image:
             detail = f"and {other.name}, both taken as images; is one the mask of the other?"
             yield Finding("images of one name", sample.image, detail)
+
+
+def _is_like_a_mask(image: Image.Image) -> bool:
+    """Whether an image has two colours at most, or is black and white, maybe compressed."""
+    counts = image.convert("L").histogram()
+    extremes = sum(counts[:_NEAR]) + sum(counts[-_NEAR:])
+    return image.getcolors(2) is not None or extremes >= _BLACK_AND_WHITE * sum(counts)
+
+
+def _check_like_masks(samples: Iterable[Sample], like: Sequence[Sample]) -> Iterator[Finding]:
+    """Name defective images that are like masks, unless normal ones are, too."""
+    normal = sum(sample.label == 0 for sample in samples)
+    if 2 * sum(sample.label == 0 for sample in like) < normal:
+        for sample in like:
+            if sample.label == 1:
+                detail = "taken as an image; name the mask of 000.png 000_mask.png"
+                yield Finding("image that is like a mask", sample.image, detail)
 
 
 def _check_unused(dataset: Dataset) -> Iterator[Finding]:
@@ -213,7 +238,7 @@ def _orphans(dataset: Dataset) -> list[Path]:
     A list may name only some of the images on disk. The masks of the others are no orphans: a mask
     counts only if no file in the folders of its neighbours' images has its stem.
     """
-    used = {sample.mask for sample in dataset.samples if sample.mask is not None}
+    used = {mask for sample in dataset.samples for mask in sample.masks}
     images = {sample.image for sample in dataset.samples}
     image_folders = {image.parent for image in images}
     image_folders_of: dict[Path, set[Path]] = {}

@@ -25,6 +25,7 @@ class Sample:
         reference: a text to compare explanations with.
         run_lengths: the ground-truth mask as COCO's run lengths, united with `polygons`.
         annotated_size: (height, width) that polygons and run lengths are of; None if unknown.
+        more_masks: files of further masks to unite with `mask`.
     """
 
     image: Path
@@ -37,11 +38,17 @@ class Sample:
     reference: str | None = None
     run_lengths: tuple[RunLengths, ...] = ()
     annotated_size: tuple[int, int] | None = None
+    more_masks: tuple[Path, ...] = ()
 
     @property
     def has_mask(self) -> bool:
         """Whether the defective pixels are given, by a file or by annotations."""
         return self.mask is not None or bool(self.polygons or self.run_lengths)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The files and folders of its masks."""
+        return () if self.mask is None else (self.mask, *self.more_masks)
 
     @property
     def pixel_labelled(self) -> bool:
@@ -51,7 +58,8 @@ class Sample:
     def to_json(self) -> dict[str, Any]:
         """Return the sample as JSON types."""
         mask = None if self.mask is None else str(self.mask)
-        return asdict(self) | {"image": str(self.image), "mask": mask}
+        more = [str(path) for path in self.more_masks]
+        return asdict(self) | {"image": str(self.image), "mask": mask, "more_masks": more}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -66,6 +74,7 @@ class Sample:
             "polygons": polygons,
             "run_lengths": runs,
             "annotated_size": None if size is None else tuple(size),
+            "more_masks": tuple(map(Path, values.get("more_masks", ()))),
         }
         return cls(**values | typed)
 

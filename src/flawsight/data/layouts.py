@@ -86,14 +86,16 @@ def _read_class(
     """Return the images below a folder as samples of one class, with their masks."""
     contrary = set(SPLITS) | (NORMAL if label else DEFECTIVE)
     samples = []
-    for image, mask in pair_masks(images, masks, classes):
+    for image, found in pair_masks(images, masks, classes):
         inner = image.relative_to(images).parts[:-1]
         if wrong := next((part for part in inner if part.lower() in contrary), None):
             raise DatasetError(
                 f"{image} lies in a folder {wrong} inside of {images}, which is "
                 f"{'defective' if label else 'normal'} and {split}. Move or rename the folder."
             )
-        samples.append(Sample(image, label, category, split, name if label else "good", mask))
+        mask, more = (found[0], found[1:]) if found else (None, ())
+        kind = name if label else "good"
+        samples.append(Sample(image, label, category, split, kind, mask, more_masks=more))
     return samples
 
 
@@ -159,14 +161,17 @@ def read_kolektor(root: Path) -> list[Sample] | None:
     for folder in folders_of(root):
         if not folder.name.lower().startswith("kos"):
             continue
-        for image, mask in pair_masks(folder, ()):
-            if mask is None:
+        for image, found in pair_masks(folder, ()):
+            if not found:
                 raise DatasetError(
                     f"{image} has no {image.stem}_label.bmp; in KolektorSDD every image "
                     "has one. Unpack the published archive whole."
                 )
-            label, name = (1, "defect") if read_mask_file(mask).any() else (0, "good")
-            samples.append(Sample(image, label, "commutator", "test", name, mask))
+            defective = any(read_mask_file(mask).any() for mask in found)
+            label, name = (1, "defect") if defective else (0, "good")
+            samples.append(
+                Sample(image, label, "commutator", "test", name, found[0], more_masks=found[1:])
+            )
     return samples or None
 
 
@@ -208,7 +213,7 @@ def check_files(source: Path, samples: Iterable[Sample]) -> None:
         DatasetError: naming the first few missing files.
     """
     missing = [s.image for s in samples if not s.image.is_file()]
-    missing += [s.mask for s in samples if s.mask is not None and not s.mask.exists()]
+    missing += [mask for s in samples for mask in s.masks if not mask.exists()]
     if missing:
         first = ", ".join(str(path) for path in missing[:3])
         raise DatasetError(

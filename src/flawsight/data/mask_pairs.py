@@ -8,13 +8,19 @@ from ..errors import DatasetError
 from .walk import MASK_FOLDERS, is_image_file, walk
 
 _MARKER = r"(?:masks?|labels?|gt|ground[_-]?truth|seg|segm|segmentation|anno|annotation)"
-_MARKED = re.compile(rf"(?:(.+)[_\-. ]{_MARKER}|{_MARKER}[_\-. ](.+))", re.IGNORECASE)
+# With a number at its end, a name is that of one of several masks: 000_mask_1, 000_gt2.
+_NUMBERED = r"(?:masks?|gt|ground[_-]?truth)[_\-. ]?\d+"
+_MARKED = re.compile(
+    rf"(?:(.+)[_\-. ](?:{_MARKER}|{_NUMBERED})|{_MARKER}[_\-. ](.+))", re.IGNORECASE
+)
+_ONE_OF_SEVERAL = re.compile(rf".+[_\-. ]{_NUMBERED}", re.IGNORECASE)
+Masks = tuple[Path, ...]
 
 
 def unmarked(stem: str) -> str | None:
     """Return the stem of the image that a mask is named after; None if it has no marker.
 
-    "000_mask", "000-GT" and "mask_000" are named after "000".
+    "000_mask", "000-GT", "mask_000" and "000_mask_1" are named after "000".
     """
     match = _MARKED.fullmatch(stem)
     return match and (match[1] or match[2])
@@ -22,8 +28,8 @@ def unmarked(stem: str) -> str | None:
 
 def pair_masks(
     folder: Path, mask_folders: Sequence[Path], skip: Collection[str] = ()
-) -> list[tuple[Path, Path | None]]:
-    """Return every image below a folder, with its mask.
+) -> list[tuple[Path, Masks]]:
+    """Return every image below a folder, with its mask, or the numbered ones to unite, or none.
 
     A file named after an image of the same folder, like 000_mask.png beside 000.jpg, is its mask.
     So is what `MaskFinder` finds in `mask_folders` and in folders like gt/ below `folder`.
@@ -34,7 +40,7 @@ def pair_masks(
         skip: names of folders in `mask_folders` that belong to other classes, lower case.
 
     Raises:
-        DatasetError: if an image has several masks.
+        DatasetError: if an image has several masks that are not numbered.
     """
     files, inner = walk(folder, MASK_FOLDERS)
     files = [path for path in files if is_image_file(path)]
@@ -52,8 +58,8 @@ def pair_masks(
     pairs = []
     for image in images:
         hits = list(beside.get((image.parent, image.stem), ()))
-        hits += [hit for finder in finders if (hit := finder.find(image)) is not None]
-        pairs.append((image, _only(image, hits)))
+        hits += [hit for finder in finders for hit in finder.find(image)]
+        pairs.append((image, _one_or_numbered(image, hits)))
     return pairs
 
 
@@ -61,8 +67,9 @@ class MaskFinder:
     """The masks below a folder, found by the name of their image.
 
     000.jpg has the mask 000.*, 000.jpg.*, or 000.* with a marker (`unmarked`), with any suffix of
-    an image; or the folder 000/, whose masks are united. A mask may be in the folder that
-    corresponds to its image's, or, if no image there has its name, in any other.
+    an image; or the folder 000/ or the numbered 000_mask_1.*, 000_mask_2.*, which are united. A
+    mask may be in the folder that corresponds to its image's, or, if no image there has its name,
+    in any other.
 
     Args:
         folder: of the masks; may not exist.
@@ -91,18 +98,18 @@ class MaskFinder:
                 for key in {name, unmarked(name) or name}:
                     self._masks.setdefault(key, set()).add(mask)
 
-    def find(self, image: Path) -> Path | None:
-        """Return the mask of an image, or the folder of its masks, or None.
+    def find(self, image: Path) -> Masks:
+        """Return the mask of an image, the folder of its masks, its numbered masks, or none.
 
         Raises:
-            DatasetError: if several match.
+            DatasetError: if several match that are not numbered.
         """
         hits = self._masks.get(image.stem, set()) | self._masks.get(image.name, set())
         hits = hits - {image}
         mirrored = self.folder / self._place(image)
         own = [hit for hit in hits if hit.parent == mirrored]
         free = [hit for hit in hits if (self._below(hit.parent), image.stem) not in self._images]
-        return _only(image, sorted(own or free))
+        return _one_or_numbered(image, sorted(own or free))
 
     def _place(self, image: Path) -> Path:
         """Return the folder of an image, relative to that of all images."""
@@ -123,11 +130,12 @@ class MaskFinder:
         return path
 
 
-def _only(image: Path, masks: Sequence[Path]) -> Path | None:
-    if len(masks) > 1:
+def _one_or_numbered(image: Path, masks: Sequence[Path]) -> Masks:
+    numbered = all(_ONE_OF_SEVERAL.fullmatch(mask.stem) for mask in masks)
+    if len(masks) > 1 and not (numbered and len({mask.parent for mask in masks}) == 1):
         names = " and ".join(path.name for path in masks)
         folders = " and ".join(dict.fromkeys(str(path.parent) for path in masks))
         raise DatasetError(
             f"{image} has several masks in {folders}: {names}. Leave only one of them."
         )
-    return masks[0] if masks else None
+    return tuple(masks)

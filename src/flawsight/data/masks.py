@@ -1,5 +1,6 @@
 """The only reader of ground-truth masks: files, folders or annotations → pixels of the image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def read_gt_mask(sample: Sample, image_size: tuple[int, int] | None = None) -> M
         MissingExtraError: if there are polygons, and pycocotools is not installed.
     """
     if sample.mask is not None:
-        return _of_files(sample.mask, sample.image, image_size)
+        return _of_files(sample.masks, sample.image, image_size)
     if image_size is None:
         raise DatasetError(f"The size of {sample.image} is not known.")
     if not sample.has_mask:
@@ -59,7 +60,7 @@ def read_mask_file(path: Path) -> Mask:
     Raises:
         DatasetError: if it cannot be read.
     """
-    return _of_files(path, None, None)
+    return _of_files((path,), None, None)
 
 
 def may_be_turned(sample: Sample, image_size: tuple[int, int]) -> bool:
@@ -77,7 +78,8 @@ def may_be_turned(sample: Sample, image_size: tuple[int, int]) -> bool:
         return True
     if orientation > 4 and image_size[0] != image_size[1]:
         return False
-    return sample.mask is None or all(read_marked(file)[1] == 1 for file in _files(sample.mask))
+    files = (file for mask in sample.masks for file in _files(mask))
+    return all(read_marked(file)[1] == 1 for file in files)
 
 
 def orientation_of(image: Path) -> int:
@@ -110,10 +112,11 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _of_files(path: Path, image: Path | None, size: tuple[int, int] | None) -> Mask:
-    parts = [_of_file(file, image, size) for file in _files(path)]
+def _of_files(paths: Sequence[Path], image: Path | None, size: tuple[int, int] | None) -> Mask:
+    parts = [_of_file(file, image, size) for path in paths for file in _files(path)]
     if len({part.shape for part in parts}) > 1:
-        raise DatasetError(f"The masks in {path} have several sizes.")
+        folder = paths[0] if paths[0].is_dir() else paths[0].parent
+        raise DatasetError(f"The masks in {folder} have several sizes.")
     return np.asarray(np.logical_or.reduce(parts))
 
 

@@ -23,7 +23,7 @@ _UNLABELLED = "inference"
 
 def unused_files(root: Path, samples: Sequence[Sample]) -> tuple[UnusedFile, ...]:
     """Return all visible files below a folder that no sample names, links resolved."""
-    masks = {sample.mask for sample in samples if sample.mask is not None}
+    masks = {mask for sample in samples for mask in sample.masks}
     used = {os.path.realpath(sample.image) for sample in samples}
     for mask in masks:
         used |= {os.path.realpath(file) for file in (walk(mask)[0] if mask.is_dir() else [mask])}
@@ -57,10 +57,16 @@ def with_labels(dataset: Dataset) -> Dataset:
 
     A mask that fits a defective image by its name, too, is that image's.
     """
-    owned = {s.mask for s in dataset.samples if s.label == 1}
-    masks = {s.mask: None for s in dataset.samples if s.label == 0 and s.mask not in owned}
-    samples = tuple(replace(s, mask=None) if s.label == 0 else s for s in dataset.samples)
-    unused = [UnusedFile(mask, "mask of a normal image") for mask in masks if mask is not None]
+    owned = {mask for s in dataset.samples if s.label == 1 for mask in s.masks}
+    normal = [mask for s in dataset.samples if s.label == 0 for mask in s.masks]
+    samples = tuple(
+        replace(s, mask=None, more_masks=()) if s.label == 0 else s for s in dataset.samples
+    )
+    unused = [
+        UnusedFile(mask, "mask of a normal image")
+        for mask in dict.fromkeys(normal)
+        if mask not in owned
+    ]
     return replace(dataset, samples=samples, unused=(*dataset.unused, *unused))
 
 
@@ -72,13 +78,12 @@ def check_sharing(samples: Sequence[Sample]) -> None:
     """
     owners: dict[Path, Path] = {}
     for sample in samples:
-        if sample.label == 0 or sample.mask is None:
-            continue
-        if (other := owners.setdefault(sample.mask, sample.image)) != sample.image:
-            raise DatasetError(
-                f"{sample.mask} may be the mask of {other} or of {sample.image}. Sort the masks "
-                "into the same folders as the images, or rename them."
-            )
+        for mask in sample.masks if sample.label == 1 else ():
+            if (other := owners.setdefault(mask, sample.image)) != sample.image:
+                raise DatasetError(
+                    f"{mask} may be the mask of {other} or of {sample.image}. Sort the masks into "
+                    "the same folders as the images, or rename them."
+                )
 
 
 def left_out(dataset: Dataset) -> Iterator[UnusedFile]:
