@@ -151,6 +151,9 @@ def test_csv(run: Path, tmp_path: Path) -> None:
     change(run, read_rows(run)[0] | {"disagreements": ["verdict/answer", "verdict/reasoning"]})
     (found,) = pandas.read_csv(export(run, "csv", tmp_path / "one.csv").path).to_dict("records")
     assert found["disagreements"] == "verdict/answer, verdict/reasoning"
+    change(run, read_rows(run)[0] | {"warnings": ["It is small.", "It is dark."]})
+    (found,) = pandas.read_csv(export(run, "csv", tmp_path / "warned.csv").path).to_dict("records")
+    assert found["warnings"] == "It is small. It is dark."
 
 
 def test_coco(run: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from .items import Item, Source
 
 COLUMNS = (
     "image", "pred_label", "pred_score", "answer", "explanation", "contradiction",
-    "disagreements", "height", "width", "seconds", "anomaly_map", "overlay", "error",
+    "disagreements", "height", "width", "seconds", "anomaly_map", "overlay", "error", "warnings",
 )  # fmt: skip
 
 
@@ -24,6 +24,8 @@ class CsvWriter:
         height, width = size if isinstance(size, list) and len(size) == 2 else (None, None)
         known = item.row | {"height": height, "width": width, "error": item.error}
         known["disagreements"] = item.disagreements
+        warnings = item.row.get("warnings")
+        known["warnings"] = " ".join(map(str, warnings)) if isinstance(warnings, list) else None
         values = [known.get(column) for column in COLUMNS]
         self._rows.append([str(v).lower() if isinstance(v, bool) else v for v in values])
 
