@@ -97,6 +97,14 @@ def test_no_paths_give_no_images():
     assert find_images([]) == []
 
 
+def test_a_glob_through_links_in_circles_ends(shots):
+    for name in ("up", "round", "again"):
+        (shots / f"sub/deep/{name}").symlink_to(shots, target_is_directory=True)
+    assert find_images(["**/*.webp"]) == [shots / "sub/deep/d.webp"]
+    assert find_images([f"{shots}/**/deep/*.[wt]*"]) == [shots / "sub/deep/d.webp"]
+    assert find_images(["**/sub/**/*.webp"]) == [shots / "sub/deep/d.webp"]
+
+
 def put(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,8 @@ from ..errors import ImageError
 from .heif import HEIF_SUFFIXES
 from .images import SUFFIXES
 
+_SEPARATOR = r"[/\\]" if os.name == "nt" else "/"
+_DEEP = re.compile(rf"((?:.*?{_SEPARATOR})??)\*\*(?:{_SEPARATOR}+(.*))?", re.DOTALL)
 HIDDEN = "hidden"
 OTHER = "not of an image's type"
 PLUGIN = "needs pip install 'flawsight[heif]'"
@@ -102,7 +105,7 @@ class _Search:
     def match(self, pattern: str) -> None:
         """Add the files and folders that match a glob; folders with all that is below."""
         tops: set[str] = set()
-        for hit in sorted(glob.glob(pattern, recursive=True), key=lambda one: one.split(os.sep)):
+        for hit in sorted(set(_matches(pattern)), key=lambda one: one.split(os.sep)):
             if os.path.isdir(hit):
                 if tops.isdisjoint(_parents(hit)):
                     tops.add(os.path.normpath(hit))
@@ -158,6 +161,41 @@ class _Search:
         return os.path.isfile(os.path.join(folder, "run.json")) or (
             parent != folder and self._in_run(parent)
         )
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what a glob matches. Its ** enters each folder once: links may lead in circles."""
+    deep = _DEEP.fullmatch(pattern)
+    if deep is None:
+        yield from glob.iglob(pattern)
+        return
+    above, below = deep.groups()
+    for top in glob.iglob(above) if above else [""]:
+        if below is None:
+            yield from [top] if top else glob.iglob("*")
+        else:
+            for folder in _folders(top):
+                yield from _matches(os.path.join(glob.escape(folder), below))
+
+
+def _folders(top: str) -> Iterator[str]:
+    """Yield a folder and all below that are not hidden, each real one once and links last."""
+    folders, links, seen = [top], list[str](), set[str]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        yield folder
+        try:
+            entries = _entries(folder or os.curdir)
+        except ImageError:
+            continue  # as a glob does
+        for entry in entries:
+            if entry.is_dir() and not entry.name.startswith("."):
+                inner = os.path.join(folder, entry.name)
+                (links if entry.is_symlink() else folders).append(inner)
 
 
 def _parents(path: str) -> Iterator[str]:
