@@ -137,6 +137,16 @@ def test_the_masks_of_a_folder_are_united(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_gt_mask(sample(folder), (12, 20)), expected)
 
 
+def test_a_mask_is_turned_with_a_photo_that_xmp_turns(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    for orientation in ORIENTATIONS:
+        xmp = f'<x><rdf:Description tiff:Orientation="{orientation}"/></x>'.encode()
+        one = replace(annotated(tmp_path, 1, (12, 20)), image=tmp_path / "a.webp")
+        Image.fromarray(STORED).save(one.image, xmp=xmp, lossless=True)
+        expected = upright(STORED, orientation)
+        np.testing.assert_array_equal(read_gt_mask(one, expected.shape), expected)
+
+
 def annotated(tmp_path: Path, orientation: int, size: tuple[int, int] | None) -> Sample:
     photo = save(tmp_path / "a.jpg", np.zeros_like(STORED), orientation)
     polygon = ((2.0, 1.0), (9.0, 1.0), (9.0, 4.0), (4.0, 4.0), (4.0, 7.0), (2.0, 7.0))

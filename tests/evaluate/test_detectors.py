@@ -14,6 +14,8 @@ from flawsight.evaluate.detectors.predictions import PredictionsDetector
 from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.texture import TextureDetector
 from flawsight.integrations.anomalib_predictions import save_predictions
+from flawsight.io.images import read_image
+from helpers.tiff_pages import pages
 
 
 @dataclass
@@ -127,6 +129,27 @@ def test_map_must_fit_the_upright_image_and_be_finite(tmp_path: Path) -> None:
     assert "resize" in _error(folder, image)
     np.save(tmp_path / "map.npy", np.full((8, 6), np.inf))
     assert "infinity" in _error(folder, image)
+
+
+@pytest.mark.parametrize("way", ["pages", "turned.tif", "xmp.webp"])
+def test_a_map_must_fit_the_photo_that_is_inspected(way: str, tmp_path: Path) -> None:
+    """As `read_image` reads it: of the full page, and upright by any tag."""
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8))
+    image = tmp_path / (way if "." in way else "pages.tif")
+    if way == "pages":
+        image.write_bytes(pages(((254, 1), photo.resize((4, 3))), (None, photo)))
+    elif way == "turned.tif":
+        photo.save(image, tiffinfo={274: 6})
+    else:
+        xmp = b'<x><rdf:Description tiff:Orientation="6"/></x>'
+        photo.save(image, xmp=xmp, lossless=True)
+    whole = read_image(image)
+    assert whole.size == ((8, 6) if way == "pages" else (6, 8))
+    folder = _write(tmp_path, {"image": image.name, "anomaly_map": "map.npy"})
+    np.save(tmp_path / "map.npy", np.zeros((whole.height, whole.width)))
+    assert _one(folder, image).anomaly_map is not None
+    np.save(tmp_path / "map.npy", np.zeros((whole.width, whole.height)))
+    assert "resize" in _error(folder, image)
 
 
 def test_a_folder_without_predictions_is_refused(tmp_path: Path) -> None:

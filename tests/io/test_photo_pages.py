@@ -1,36 +1,21 @@
 """The page that is the photo, how it lies, and what of it is transparent."""
 
-import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 from flawsight.errors import ImageError
 from flawsight.io.images import open_image, prepare_photo, read_image, read_photo
 from helpers.orientations import STORED
+from helpers.tiff_pages import pages
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(NOISE)
 THUMB = PHOTO.resize((15, 10))
 OTHER = Image.fromarray(NOISE[::-1])
-Tag = tuple[int, int] | None
-
-
-def pages(*given: tuple[Tag, Image.Image]) -> bytes:
-    """A TIFF of pages, each with a tag or none."""
-    content = io.BytesIO()
-    with AppendingTiffWriter(content, True) as writer:
-        for tag, image in given:
-            tags = ImageFileDirectory_v2()
-            if tag is not None:
-                tags[tag[0]] = tag[1]
-            image.save(writer, "TIFF", tiffinfo=tags)
-            writer.newFrame()
-    return content.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ..errors import DatasetError
+from ..io.pages import choose_page, orientation_of, settle_tiff_exif
 from .coco_annotations import annotated_mask
 from .dataset import Sample
 from .mask_pixels import read_marked
@@ -41,7 +42,7 @@ def read_gt_mask(sample: Sample, image_size: tuple[int, int] | None = None) -> M
         raise DatasetError(f"The size of {sample.image} is not known.")
     if not sample.has_mask:
         return np.zeros(image_size, bool)
-    orientation = orientation_of(sample.image)
+    orientation = _orientation(sample.image)
     stored = image_size if orientation < 5 else image_size[::-1]
     if sample.annotated_size in (None, stored):
         return turned(annotated_mask(sample, stored), orientation)
@@ -71,7 +72,7 @@ def may_be_turned(sample: Sample, image_size: tuple[int, int]) -> bool:
     Raises:
         DatasetError: if the mask cannot be read.
     """
-    orientation = orientation_of(sample.image) if sample.has_mask else 1
+    orientation = _orientation(sample.image) if sample.has_mask else 1
     if orientation == 1:
         return False
     if sample.mask is None and sample.annotated_size is None:
@@ -82,14 +83,15 @@ def may_be_turned(sample: Sample, image_size: tuple[int, int]) -> bool:
     return all(read_marked(file)[1] == 1 for file in files)
 
 
-def orientation_of(image: Path) -> int:
-    """Return the EXIF orientation of a file, 1 to 8; 1 if it has none or cannot be read."""
+def _orientation(image: Path) -> int:
+    """Return the orientation by which `read_image` turns a file, 1 to 8; 1 if it has none."""
     try:
         with Image.open(image) as file:
-            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+            choose_page(file, str(image))
+            settle_tiff_exif(file)
+            return orientation_of(file)[0]
     except Exception:  # reading the image, where it matters, says what is wrong
         return 1
-    return orientation if orientation in range(1, 9) else 1
 
 
 def turned(mask: Mask, orientation: int) -> Mask:
@@ -127,7 +129,7 @@ def _of_file(path: Path, image: Path | None, size: tuple[int, int] | None) -> Ma
         return upright
     candidates = [upright, stored]
     if image is not None:
-        candidates.append(turned(stored, orientation_of(image)))
+        candidates.append(turned(stored, _orientation(image)))
     for candidate in candidates:
         if candidate.shape == tuple(size):
             return candidate

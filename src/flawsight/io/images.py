@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import FlawsightError, ImageError
 from .colour_profile import to_srgb
 from .heif import readable_heif_suffixes
-from .pages import choose_page, settle_tiff_exif, turn_of
+from .pages import SIDEWAYS, choose_page, settle_tiff_exif, turn_of
 from .pixel_scale import is_wide_grey, to_8_bits, wide_colour, wide_colour_bits, wide_grey
 
 SUFFIXES = {
@@ -58,6 +58,23 @@ def read_photo(path: str | Path, bit_depth: int | None = None) -> Photo:
         ImageError: as `read_image`, or if it shows one flat colour.
     """
     return _judgeable(_read(path, bit_depth), str(path))
+
+
+def upright_size(path: str | Path) -> tuple[int, int]:
+    """Return the (height, width) of the image that `read_image` gives.
+
+    Raises:
+        ImageError: if it is missing, not an image or damaged.
+    """
+    with _as_image_error(str(path)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            choose_page(image, str(path))
+            if image.format == "TIFF":  # decoding turns it
+                settle_tiff_exif(image)
+                image.load()
+            on_its_side = turn_of(image)[0] in SIDEWAYS
+            return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
 def open_image(content: bytes, max_pixels: int | None = None) -> Image.Image:

@@ -121,6 +121,12 @@ def settle_tiff_exif(image: Any) -> bool:
 
 def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, bool]:
     """Return what turns a decoded image upright, and whether its EXIF data are damaged."""
+    orientation, damaged = orientation_of(image)
+    return _TURNS.get(orientation), damaged
+
+
+def orientation_of(image: Image.Image) -> tuple[int, bool]:
+    """Return the orientation of EXIF or XMP, 1 to 8, and whether the EXIF data are damaged."""
     damaged, orientation = False, None
     try:
         if isinstance(content := image.info.get("exif"), bytes):
@@ -135,4 +141,4 @@ def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, bool]:
             orientation = int(found[1]) if found else None
     except Exception:
         damaged = True
-    return (_TURNS.get(orientation) if isinstance(orientation, int) else None), damaged
+    return (orientation if isinstance(orientation, int) and orientation in _TURNS else 1), damaged

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ...errors import DetectorError, FlawsightError
 from ...inspection import FloatArray
 from ...io.file_stamp import was_replaced
+from ...io.images import upright_size
 from .protocol import Prediction, each
 
 FILES = ("predictions.jsonl", "predictions.csv", "inspections.jsonl")
 _TRUE, _FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
-_ROTATED = {5, 6, 7, 8}
 Row = dict[str, Any]
 
 
@@ -179,13 +179,7 @@ def _read_map(path: Path) -> FloatArray:
 
 
 def _check_map(anomaly_map: FloatArray, image: Path, name: str) -> None:
-    try:
-        with Image.open(image) as file:  # not decoded
-            width, height = file.size
-            if file.getexif().get(ExifTags.Base.Orientation) in _ROTATED:
-                width, height = height, width
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise DetectorError(f"Cannot read {image}: {error}") from error
+    height, width = upright_size(image)
     if anomaly_map.shape != (height, width):
         raise DetectorError(
             f"The map {name} has shape {anomaly_map.shape}, its image {image} is {width}×{height} "
