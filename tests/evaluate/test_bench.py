@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from flawsight.data.dataset import Dataset, Sample
+from flawsight.data.masks import read_gt_mask
 from flawsight.errors import (
     DetectorError,
     FlawsightError,
@@ -21,12 +22,15 @@ from flawsight.errors import (
     SettingsError,
 )
 from flawsight.evaluate.bench import check_names, read_detector_runs, run_detector
+from flawsight.evaluate.confusion import read_verdicts
 from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.evaluate.metric_values import MetricValue
 from flawsight.evaluate.score_run import score_run
+from flawsight.evaluate.summary import summary_table
 from flawsight.inspector import Inspector
+from flawsight.runs.read import read_array
 from flawsight.runs.trace_store import TraceFolder, load_trace, save_trace
 from flawsight.settings import PRESETS
 from flawsight_surfaces import render_pair
@@ -241,6 +245,24 @@ def test_a_failed_image_counts_against_its_detector(dataset: Dataset, tmp_path: 
     assert counts[-1].failed == 1
     assert value(values, "image_accuracy") == pytest.approx(15 / 16)
     assert value(values, "image_auroc") == pytest.approx(7 / 8)
+
+
+def test_a_damaged_map_counts_as_unmarked_and_is_named(dataset: Dataset, tmp_path: Path) -> None:
+    run = run_detector(tmp_path / "out", dataset, scripted(dataset), ignore)
+    before, _ = score_run(run, resamples=20)
+    rows = run.rows()
+    broken = next(s for s in dataset.samples if s.label == 1)
+    maps = [read_array(run.folder, rows[str(s.image)], "anomaly_map") for s in dataset.samples]
+    maps[dataset.samples.index(broken)][:] = -1
+    masks = [read_gt_mask(s, (90, 110)) for s in dataset.samples]
+    (run.folder / rows[str(broken.image)]["anomaly_map"]).write_bytes(b"PK torn")
+    values, counts = score_run(run, resamples=20)
+    expected = roc_auc_score(np.ravel(masks), np.ravel(maps))
+    assert value(values, "pixel_auroc") == pytest.approx(expected, abs=1e-4)
+    assert value(values, "image_auroc") == value(before, "image_auroc")
+    assert counts[-1].failed == 0
+    notes = summary_table([read_verdicts(run)], values).notes
+    assert notes[-1].startswith("1 damaged maps count as unmarked: maps/")
 
 
 def test_what_a_detector_does_not_say_has_no_value(dataset: Dataset, tmp_path: Path) -> None:

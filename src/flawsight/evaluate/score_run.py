@@ -1,7 +1,7 @@
 """A detector run → its metric values: per category, all images pooled, mean over categories.
 
 Failed images count. An image without an answer has the wrong verdict and is ranked at the wrong
-end; without a map, none of its pixels is marked.
+end; without a map, or with a damaged one, none of its pixels is marked.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Sample
 from ..data.masks import read_gt_mask
+from ..errors import ArrayDeletedError, RunFolderError
 from ..metrics.bootstrap import bootstrap_weights, interval
 from ..metrics.pixel_counts import PixelCounter, image_counts, resampled
 from ..metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, counts_of, f1_max
@@ -35,6 +36,7 @@ class _Group:
     missing: int = 0
     pixels: PixelCounter | None = None
     marked: bool = False  # some pixel is defective
+    damaged: list[str] = field(default_factory=list)  # maps
     # By the image's index in rows:
     coarse: dict[int, ThresholdCounts] = field(default_factory=dict)
     peaks: dict[int, Detections] = field(default_factory=dict)
@@ -56,7 +58,7 @@ def score_run(
         sbert_model: sentence-transformers model; None leaves SBERT out.
 
     Raises:
-        RunFolderError: if a map cannot be read.
+        ArrayDeletedError: if a map is gone.
         DatasetError: if a mask cannot be read or does not fit its map.
     """
     rows = run.rows()
@@ -119,7 +121,11 @@ def _pixel_note(group: _Group) -> str:
     if not group.marked:
         return "no pixel metrics: no mask with a defective pixel was read"
     unmasked = sum(not sample.pixel_labelled for sample in group.samples)
-    return f"without {unmasked} defective images that have no mask" if unmasked else ""
+    notes = [f"without {unmasked} defective images that have no mask"] if unmasked else []
+    if group.damaged:
+        names = ", ".join(group.damaged[:3]) + ", …" * (len(group.damaged) > 3)
+        notes.append(f"{len(group.damaged)} damaged maps count as unmarked: {names}")
+    return "; ".join(notes)
 
 
 def _group_counts(run: DetectorRun, name: str, group: _Group) -> GroupCounts:
@@ -141,14 +147,22 @@ def _count_pixels(
 ) -> None:
     if not sample.pixel_labelled or ("error" not in row and "anomaly_map" not in row):
         return
-    if "error" in row:
-        if sample.mask is None:
-            return  # the image's size is unknown
+    anomaly_map = None
+    if "error" not in row:
+        try:
+            anomaly_map = read_array(run.folder, row, "anomaly_map")
+        except ArrayDeletedError:
+            raise
+        except RunFolderError:
+            for group in groups:
+                group.damaged.append(str(row["anomaly_map"]))
+    if anomaly_map is not None:
+        gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
+    elif sample.mask is not None:
         gt_mask = read_gt_mask(sample)
         anomaly_map = np.full(gt_mask.shape, UNMARKED, np.float32)
     else:
-        anomaly_map = read_array(run.folder, row, "anomaly_map")
-        gt_mask = read_gt_mask(sample, (len(anomaly_map), anomaly_map[0].size))
+        return  # the image's size is unknown
     coarse, peaks = image_counts(anomaly_map, gt_mask), detections(anomaly_map, gt_mask)
     for group in groups:
         if group.pixels is None:

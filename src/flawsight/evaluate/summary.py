@@ -37,7 +37,9 @@ def summary_table(verdicts: Sequence[RunVerdicts], values: Sequence[MetricValue]
     labels = (*(("data set",) if several else ()), "detector")
     counts = ("TP", "FP", "FN", "TN")
     heads = (*counts, *(_HEADS.get(metric, METRICS[metric]) for metric in metrics))
-    notes = ("TP, FN: defective photos called", "defective, good. FP, TN: good ones.")
+    said = (v.note for v in values if v.group == "pooled" and v.metric in metrics and v.note)
+    legend = ("TP, FN: defective photos called", "defective, good. FP, TN: good ones.")
+    notes = (*legend, *dict.fromkeys(said))
     title = "All photos" if several else f"{keys[0][0]}: {len(verdicts[0].run.samples)} photos"
     return Table(title, labels, heads, tuple(rows), notes)
 
