@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +23,10 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 from flawsight.errors import BusyError
-from flawsight.inspection import Region
+from flawsight.inspection import Region, RegionRule
 from flawsight.io.images import Photo, open_image, prepare_image
 from flawsight.real.regions import regions_of
+from flawsight.refine.map_layers import pack_layers
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
 from flawsight.serve.photo_memory import (
@@ -80,6 +83,36 @@ def test_large_photos_are_reduced_and_told_in_their_own_pixels(tmp_path: Path) -
         url = f"/v1/inspections/{results[2]['id']}"
         assert Image.open(io.BytesIO(client.get(f"{url}/map.png").content)).size == (300, 400)
         assert client.get(f"{url}/photo").content == contents[2]
+
+
+def test_regions_of_a_products_own_verdict_are_in_pixels_of_the_whole(tmp_path: Path) -> None:
+    """The model says good; by the product's threshold the photo is defective."""
+    density = torch.zeros(10, 10)
+    density[9, 9] = 100
+
+    def model(images: Any) -> Any:
+        return [
+            replace(
+                stand_in(photo.image),
+                pred_label=False,
+                map_layers=pack_layers(density, [], photo.image.size[::-1]),
+                region_rule=RegionRule(0.5, 0.6, False),
+            )
+            for photo in images
+        ]
+
+    limits = Limits(rate=0, inspected_pixels=10_000)
+    app = create_app(model, BATCH, Store(str(tmp_path)), limits, thresholds={"bolt": 0.0})
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.post(
+            "/v1/inspect", files={"images": photo("RGB", 400, 300)}, data={"product": "bolt"}
+        )
+    (result,) = answer.json()["results"]
+    assert (result["pred_label"], result["image_size"]) == (True, [300, 400])
+    ((left, top, width, height),) = [region["box"] for region in result["regions"]]
+    assert (left + width, top + height) == (400, 300)
+    assert abs(left - 350) < 20
+    assert abs(top - 260) < 20
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])

@@ -168,8 +168,16 @@ def _as_stored(outcome: Inspection, size: tuple[int, int]) -> Inspection:
     stored = shrink_map(outcome.anomaly_map).astype(np.float32)
     if outcome.image_size == size:
         return replace(outcome, anomaly_map=stored)
-    regions = tuple(_enlarged(region, size) for region in outcome.regions)
-    return replace(outcome, anomaly_map=stored, image_size=size, regions=regions)
+    return with_enlarged_regions(replace(outcome, anomaly_map=stored, image_size=size))
+
+
+def with_enlarged_regions(outcome: Inspection) -> Inspection:
+    """Return an inspection with its regions, maybe of a reduced photo, in pixels of the whole."""
+    size = outcome.image_size
+    regions = tuple(
+        one if one.image_size == size else _enlarged(one, size) for one in outcome.regions
+    )
+    return replace(outcome, regions=regions)
 
 
 def _enlarged(region: Region, size: tuple[int, int]) -> Region:

@@ -16,7 +16,7 @@ from ..localize import judged
 from .batching import Batcher, Outcome
 from .database import InspectionRow
 from .limits import Limits
-from .photo_memory import ByteBudget, PixelBudget, inspected_size
+from .photo_memory import ByteBudget, PixelBudget, inspected_size, with_enlarged_regions
 from .store import NewInspection, Store
 from .store_errors import SLOW
 from .stored_maps import shrink_map
@@ -127,7 +127,7 @@ class Service:
             return Failure(upload.name, outcome)
         threshold = self.thresholds.get(product or "")
         if threshold is not None:
-            outcome = judged(outcome, outcome.pred_score > threshold)
+            outcome = with_enlarged_regions(judged(outcome, outcome.pred_score > threshold))
         inspected = inspected_size(outcome.image_size, self.limits.inspected_pixels)
         return NewInspection(
             photo=upload.content,
