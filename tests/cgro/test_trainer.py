@@ -107,19 +107,17 @@ def test_a_resumed_training_ends_in_the_same_bits(
 
 
 def test_good_photos_belong_to_a_training(
-    photos: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    photos: Path, finished: Path, tiny_checkpoint: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Resumed with the same, it ends in the same bits; with others, it is refused."""
     good: list[Image] = [photo(70, 50, 7)]
-    few: dict[str, Any] = {"steps": 2, "features": "disk"}
+    few: dict[str, Any] = {"steps": 2, "images_per_step": 2, "candidates": 2, "features": "disk"}
+    few |= {"validate_every": 0, "validation_images": 2, "overlays": 0}
     run(tiny_checkpoint, photos, tmp_path / "whole", prompt_photos=good, **few)
-    run(tiny_checkpoint, photos, tmp_path / "plain", **few)
     about = read_description(tmp_path / "whole")
     assert about["prompt_photos_sha256"] == hash_prompt_photos(good)
-    assert "prompt_photos_sha256" not in read_description(tmp_path / "plain")
-    for other in ([], [photo(70, 50, 8)]):
-        with pytest.raises(RunFolderError, match="prompt_photos_sha256"):
-            run(tiny_checkpoint, photos, tmp_path / "whole", prompt_photos=other, **few)
+    assert "prompt_photos_sha256" not in read_description(finished)
     assert "--prompt-photo GOOD" in (tmp_path / "whole" / "last" / "README.md").read_text()
     update, done = Learner.update, []
 
@@ -132,11 +130,12 @@ def test_good_photos_belong_to_a_training(
     monkeypatch.setattr(Learner, "update", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_checkpoint, photos, tmp_path / "killed", prompt_photos=good, **few)
+    for other in ([], [photo(70, 50, 8)]):
+        with pytest.raises(RunFolderError, match="prompt_photos_sha256"):
+            run(tiny_checkpoint, photos, tmp_path / "killed", prompt_photos=other, **few)
     run(tiny_checkpoint, photos, tmp_path / "killed", prompt_photos=good, **few)
     expected = weights(tmp_path / "whole")
     assert all(torch.equal(v, expected[n]) for n, v in weights(tmp_path / "killed").items())
-    plain = weights(tmp_path / "plain")
-    assert any(not torch.equal(v, expected[n]) for n, v in plain.items())
 
 
 @pytest.mark.parametrize(
