@@ -5,10 +5,12 @@ Both the question and "Yes or No" are the paper's (§3); the instruction that as
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 QUESTION = "Are there any defects or anomalies in the image?"
 INSTRUCTION = "Reason inside <think> </think>, then answer Yes or No inside <answer> </answer>."
+CHOICE_INSTRUCTION = "Answer with the letter of the right option alone."
 
 # Said before photos of good parts and before the image, if there are any.
 NORMAL_PHOTO = "The first image shows a normal sample, to compare the queried image with:"
@@ -47,3 +49,29 @@ def anomaly_word_spans(question: str) -> list[tuple[int, int]]:
     These are the words whose attention makes up S_T (paper §3.1).
     """
     return [match.span() for match in _ANOMALY_WORD.finditer(question)]
+
+
+def choice_message(
+    question: str, options: Mapping[str, str], references: int = 0
+) -> list[dict[str, Any]]:
+    """Return the chat with a multiple-choice question: one user turn, the images first.
+
+    Args:
+        question: about the last image.
+        options: letter → text.
+        references: images of good parts before it.
+    """
+    lines = [question, *(f"{letter}. {text}" for letter, text in options.items())]
+    if references:
+        good = "photo shows a good part" if references == 1 else "photos show good parts"
+        first = "first" if references == 1 else f"first {references}"
+        lines.insert(
+            0,
+            f"The {first} {good}, for comparison. The last photo shows the part to inspect; the "
+            "question is about it.",
+        )
+    else:
+        lines.insert(0, "The photo shows a part to inspect.")
+    text = "\n".join([*lines, CHOICE_INSTRUCTION])
+    images = [{"type": "image"}] * (references + 1)
+    return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]

@@ -78,6 +78,16 @@ def bench(
             help="Show published values, too. Default: only for published data sets.",
         ),
     ] = False,
+    protocol: Annotated[
+        str,
+        typer.Option(help="Protocol: detection, or mmad, the multiple-choice questions of MMAD."),
+    ] = "detection",
+    shots: Annotated[
+        int, typer.Option(min=0, help="Number of good photos before each image, with mmad.")
+    ] = 1,
+    templates: Annotated[
+        str, typer.Option(help="Good photos with mmad: random or similar, as mmad.json lists them.")
+    ] = "random",
 ) -> None:
     """Compare detectors on labelled photos, and write tables with confidence intervals.
 
@@ -89,12 +99,28 @@ def bench(
 
         flawsight bench --from runs/7b
 
+        flawsight bench --protocol mmad --data /data/MMAD --detector vlm:Qwen/Qwen2.5-VL-7B-Instruct --out runs/mmad
+
     Rerun the same command to resume. Exit code 1: images failed, or a detector stopped early.
     """  # noqa: E501
     from ..evaluate.plots import new_figure
     from ..io.files import check_writable
     from ..metrics.text_overlap import rouge_scorer, sentence_encoder
 
+    if protocol != "detection":
+        with explained():
+            if protocol != "mmad":
+                raise SettingsError(f"Unknown --protocol {protocol!r}; use detection or mmad.")
+            if ablation:
+                raise SettingsError("--ablation is of the protocol detection; leave one out.")
+            from .mmad_bench import ask_questions, open_questions, report_mmad
+
+            complete = True
+            if from_ is None:
+                questions = open_questions(data, shots, templates, data_root, limit)
+                complete = ask_questions(out, questions, detector, batch_size, bit_depth)
+            complete &= report_mmad(from_ or out)
+        raise typer.Exit(0 if complete else 1)
     with explained():
         complete = True
         if sbert is not None:

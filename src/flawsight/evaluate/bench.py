@@ -45,7 +45,7 @@ def _write_truth(out: Path, dataset: Dataset) -> Path:
     Raises:
         RunFolderError: if the folder's name was taken by another data set.
     """
-    folder = out / _folder_name(dataset.name)
+    folder = out / folder_name(dataset.name)
     path = folder / "truth.jsonl"
     header = {"dataset": dataset.name, "root": str(dataset.root)}
     before = read_truth(folder)
@@ -75,7 +75,7 @@ def run_detector(
         RunFolderError: if the folder was made by another detector or cannot be written.
         FlawsightError: if the detector cannot continue; finished images are kept.
     """
-    folder = _write_truth(out, dataset) / _folder_name(detector.name)
+    folder = _write_truth(out, dataset) / folder_name(detector.name)
     images = [sample.image for sample in dataset.samples]
     run = RunFolder(folder, {**detector.about(), "detector": detector.name}, images=images)
     missing = [image for image in images if str(image) not in run.finished]
@@ -162,7 +162,8 @@ def _add(run: RunFolder, image: Path, stamp: dict[str, Any], prediction: Predict
     return run.add_row(row, maps | prediction.arrays)
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
+    """Return the name of the folder of a data set or a detector."""
     return re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-.") or "unnamed"
 
 
@@ -171,7 +172,7 @@ def check_names(datasets: Sequence[str], detectors: Sequence[str]) -> None:
     for names in (datasets, detectors):
         seen: dict[str, str] = {}
         for name in names:
-            folder = _folder_name(name)
+            folder = folder_name(name)
             if folder in seen:
                 raise RunFolderError(
                     f"{seen[folder]} and {name} would share the folder {folder}; give one of "

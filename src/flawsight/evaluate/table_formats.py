@@ -43,9 +43,11 @@ def terminal_tables(tables: Sequence[Table]) -> "list[rich.table.Table]":
     return shown
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
-    """Return the tables in GitHub's Markdown."""
-    parts = ["Percentages with 95 % bootstrap intervals.\n"]
+def to_markdown(
+    tables: Sequence[Table], summary: str = "Percentages with 95 % bootstrap intervals."
+) -> str:
+    """Return the tables in GitHub's Markdown, below a sentence on what they hold."""
+    parts = [f"{summary}\n"]
     for table in tables:
         head = [_markdown(text) for text in (*table.labels, *table.metrics)]
         rule = ["---"] * len(table.labels) + ["---:"] * len(table.metrics)

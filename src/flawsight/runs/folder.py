@@ -168,9 +168,9 @@ class RunFolder:
             for rank_file in rank_files(self.folder):
                 rank_file.unlink()
 
-    def add_error(self, image: str, error: FlawsightError) -> Row:
-        """Write the row of an image that failed, and return it."""
-        row = {"image": image, "error": f"{type(error).__name__}: {error}"}
+    def add_error(self, image: str, error: FlawsightError, details: Row | None = None) -> Row:
+        """Write the row of an image that failed, with further fields, and return it."""
+        row = (details or {}) | {"image": image, "error": f"{type(error).__name__}: {error}"}
         with writing_to(self.folder):
             self._append(row)
         return row

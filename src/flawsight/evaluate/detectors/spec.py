@@ -88,12 +88,14 @@ def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector:
             case "openai":
                 from .endpoint import EndpointDetector
 
-                model = _argument(spec, "model")
+                model = needed_argument(spec, "model")
                 return EndpointDetector(model, name=spec.name, cache=out / "answers", **options)
             case "run":
                 from .predictions import PredictionsDetector
 
-                return PredictionsDetector(Path(_argument(spec, "folder")), spec.name, **options)
+                return PredictionsDetector(
+                    Path(needed_argument(spec, "folder")), spec.name, **options
+                )
             case _:
                 from .texture import TextureDetector
 
@@ -111,7 +113,7 @@ def needs_model(spec: Spec) -> bool:
     if spec.kind == "flawsight":
         _settings({k: v for k, v in spec.options.items() if k not in _NOT_SETTINGS})
     elif spec.kind == "vlm":
-        _argument(spec, "model")
+        needed_argument(spec, "model")
     return spec.kind in ("flawsight", "vlm")
 
 
@@ -132,7 +134,8 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _argument(spec: Spec, what: str) -> str:
+def needed_argument(spec: Spec, what: str) -> str:
+    """Return what follows the colon; SettingsError naming it as `what` if there is nothing."""
     if spec.argument is None:
         raise SettingsError(f"{spec.text!r} lacks its {what}: write {spec.kind}:{what.upper()}.")
     return spec.argument
@@ -145,10 +148,10 @@ def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_siz
     from ...runs.trace_store import TraceFolder
     from .flawsight import FlawsightDetector
 
-    load, photos = _load_options(options), options.pop("prompt_photos", ())
+    load, photos = load_options(options), options.pop("prompt_photos", ())
     settings = _settings(options)
     photos = read_prompt_photos([photos] if isinstance(photos, str) else photos, settings.bit_depth)
-    mllm = _load(spec.argument, load)
+    mllm = load_shared(spec.argument, load)
     prior = load_prior(mllm.folder, mllm.sha256) if settings.attention_prior else None
     store = TraceFolder(traces, mllm, settings, prior, None, hash_prompt_photos(photos))
     inspector = Inspector(
@@ -160,18 +163,18 @@ def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_siz
 def _open_chat_vlm(spec: Spec, options: dict[str, Any], batch_size: int) -> Detector:
     from .chat_vlm import ChatVLMDetector
 
-    load = (*_load_options(options), ("any_family", True))
-    mllm = _load(_argument(spec, "model"), load)
+    load = (*load_options(options), ("any_family", True))
+    mllm = load_shared(needed_argument(spec, "model"), load)
     return ChatVLMDetector(spec.name, mllm, **{"batch_size": batch_size} | options)
 
 
-def _load_options(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Take the options of `load_mllm` out of a detector's."""
+def load_options(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Take the options of `load_mllm` out of a detector's, for `load_shared`."""
     return tuple((name, options.pop(name)) for name in _LOAD if name in options)
 
 
 @lru_cache(maxsize=1)
-def _load(model: str | None, options: tuple[tuple[str, Any], ...]) -> Any:
+def load_shared(model: str | None, options: tuple[tuple[str, Any], ...]) -> Any:
     """Load a model once for all detectors in a row that share it."""
     from ...mllm.load import load_mllm
 

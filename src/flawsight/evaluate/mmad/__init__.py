@@ -1,0 +1,1 @@
+"""MMAD's protocol: multiple-choice questions about images, and the accuracy of the answers."""
