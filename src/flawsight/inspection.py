@@ -125,6 +125,27 @@ class ReasoningToken:
 
 
 @dataclass(frozen=True)
+class GoodPicture:
+    """The picture of a good photo of a reference: the photo's name, and its (height, width)."""
+
+    name: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class GoodPlace:
+    """The place in a good photo that a region should look like.
+
+    Attributes:
+        photo: its name in the reference.
+        box: in pixels of its picture in the reference.
+    """
+
+    photo: str
+    box: Box
+
+
+@dataclass(frozen=True)
 class Region:
     """One suspect region of an image, in pixels of the upright image.
 
@@ -137,6 +158,7 @@ class Region:
             pixels outside and inside by turns, the first outside.
         phrases: the phrases of the reasoning that attend to it, in one string; "" if none do.
         tokens: their reasoning tokens, as indices.
+        good: around the good patch nearest to the region's peak; None without a reference.
     """
 
     image_size: tuple[int, int]
@@ -146,6 +168,7 @@ class Region:
     counts: tuple[int, ...] = field(repr=False)
     phrases: str = ""
     tokens: tuple[int, ...] = ()
+    good: GoodPlace | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -155,6 +178,7 @@ class Region:
 
     def to_json(self) -> dict[str, Any]:
         """Return the region as JSON types."""
+        good = self.good
         return {
             "box": list(self.box),
             "area": self.area,
@@ -162,13 +186,15 @@ class Region:
             "phrases": self.phrases,
             "tokens": list(self.tokens),
             "counts": list(self.counts),
-        }
+        } | ({} if good is None else {"good": {"photo": good.photo, "box": list(good.box)}})
 
     @classmethod
     def from_json(cls, values: dict[str, Any], image_size: tuple[int, int]) -> Self:
         """Return the region that `to_json` wrote, of an image of (height, width)."""
-        lists = {name: tuple(values[name]) for name in ("box", "counts", "tokens")}
-        return cls(image_size=image_size, **values | lists)
+        made: dict[str, Any] = {name: tuple(values[name]) for name in ("box", "counts", "tokens")}
+        if good := values.get("good"):
+            made["good"] = GoodPlace(good["photo"], tuple(good["box"]))
+        return cls(image_size=image_size, **values | made)
 
 
 @dataclass(frozen=True)
@@ -223,8 +249,13 @@ class Inspection:
             without an attention prior.
         warnings: sentences on what is wrong with the photo, so that the verdict may be, too.
         map_layers: what that map is made of, see `refine.map_layers`; empty if unknown.
-        evidence: what speaks for a defect, each in [0, 1]: "words", by the answers, and
-            "reference", by the distance from good photos, which is pred_score if there is one.
+        nearest_good: (h, w, 3), of the good patch nearest to each of the image's, the index of its
+            photo in `good_pictures`, and x and y of its centre in pixels of that picture; empty
+            without a reference.
+        good_pictures: of the reference.
+        evidence: what speaks for a defect, each in [0, 1]: "words", by the answer to the image,
+            "crops", by the answers to crops, which with `score_crops` are merged into pred_score,
+            and "reference", by the distance from good photos, which is pred_score if there is one.
     """
 
     image: str | None
@@ -245,12 +276,16 @@ class Inspection:
     warnings: tuple[str, ...] = ()
     region_rule: RegionRule | None = None
     map_layers: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    nearest_good: FloatArray = field(
+        default_factory=lambda: np.zeros((0, 0, 3), np.float32), repr=False
+    )
+    good_pictures: tuple[GoodPicture, ...] = ()
     evidence: dict[str, float] = field(default_factory=dict)
 
     @property
-    def contradiction(self) -> bool:
-        """Whether any of verdict, answer and reasoning disagree."""
-        return bool(self.disagreements)
+    def contradiction(self) -> bool | None:
+        """Whether any of verdict, answer and reasoning disagree; None without an answer."""
+        return None if self.answer is None else bool(self.disagreements)
 
     @property
     def seconds(self) -> float:

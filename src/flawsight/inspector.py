@@ -28,6 +28,7 @@ from .mllm.batch_size import images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
 from .mllm.load import MLLM, load_mllm
 from .mllm.prompt_photos import check_prompt_photos, hash_prompt_photos, read_prompt_photos
+from .reference.good_places import GoodPatches
 from .reference.learn import learn
 from .reference.memory import Reference
 from .refine.attention_prior import AttentionPrior, load_prior, read_prior
@@ -120,6 +121,7 @@ class Inspector:
         self.batch_size = batch_size or images_at_once(mllm, settings, len(self.prompt_photos))
         self.generator = generator
         self._trace_store = trace_store
+        self.good_patches = None if reference is None else GoodPatches.of(reference)
         self._prior_density = None if self.prior is None else self.prior.density
 
     @classmethod
@@ -312,6 +314,7 @@ class Inspector:
                     threshold=self.threshold,
                     region_rule=self.region_rule,
                     prior=self._prior_density,
+                    good=self.good_patches,
                     photo=image,
                     image=str(given) if isinstance(given, str | Path) else None,
                     trace_seconds=traced.seconds,

@@ -13,6 +13,7 @@ from torch import Tensor
 from .inspection import (
     Crop,
     FloatArray,
+    GoodPicture,
     Inspection,
     ReasoningToken,
     Region,
@@ -24,8 +25,9 @@ from .real.anomaly_map import aggregate, density
 from .real.regions import peak_region, regions_of, tie_phrases
 from .real.token_selection import ScoredReasoning, select
 from .reference.compare import multiply_by_reference, reference_score, within
+from .reference.good_places import GoodPatches, good_place
 from .refine.attention_prior import divide_by_prior, sink_share
-from .refine.crops import merge_scores
+from .refine.crops import mean_score, merge_scores
 from .refine.feature_distance import multiply_by_distance
 from .refine.guided_filter import brightness, guided_filter
 from .refine.map_layers import map_of_layers, pack_layers
@@ -44,6 +46,7 @@ def localize(
     threshold: float | None = None,
     region_rule: RegionRule | None = None,
     prior: Tensor | None = None,
+    good: GoodPatches | None = None,
     photo: Image | None = None,
     image: str | None = None,
     trace_seconds: float = 0.0,
@@ -58,6 +61,7 @@ def localize(
         threshold: see `Inspector`.
         region_rule: None is that of the settings.
         prior: (h, w) density on normal images; None leaves `attention_prior` out.
+        good: where the patches of the reference lie, which the trace was compared with.
         photo: the image itself, for `guided_filter`; None leaves that out.
         image: where the image came from.
         trace_seconds: time spent on the trace.
@@ -76,7 +80,7 @@ def localize(
         rows, columns = (int(cells) for cells in layers[4:6])
         anomaly_map = guided_filter(anomaly_map, brightness(photo), rows * columns)
     evidence = _evidence(trace, settings)
-    pred_score = evidence["reference"] if "reference" in evidence else evidence["words"]
+    pred_score = evidence["reference"] if "reference" in evidence else _score(trace, settings)
     answer: str | None = None
     explanation, tokens = "", tuple[ReasoningToken, ...]()
     if reasoning is not None:
@@ -88,6 +92,10 @@ def localize(
     rule = rule_of(settings) if region_rule is None else region_rule
     spans = [(token.start, token.end) for token in tokens]
     regions = draw_regions(pred_label, unfiltered, token_maps, explanation, spans, rule)
+    nearest = np.zeros((0, 0, 3), np.float32)
+    if good is not None and (index := trace.patches.nearest_good) is not None:
+        nearest = good.centres[index.numpy()]
+    pictures = good.pictures if good is not None else ()
     return Inspection(
         image=image,
         image_size=image_size,
@@ -102,7 +110,9 @@ def localize(
         token_maps=token_maps,
         timings={"trace": trace_seconds, "localize": time.perf_counter() - began},
         map_peak=float(unfiltered.max()),
-        regions=regions,
+        regions=with_good_places(regions, unfiltered, nearest, pictures),
+        nearest_good=nearest,
+        good_pictures=pictures,
         sink_share=None if prior is None or not trace.asked else sink_share(attention, prior),
         warnings=warnings,
         region_rule=rule,
@@ -124,12 +134,22 @@ def _evidence(trace: Trace, settings: Settings) -> dict[str, float]:
     found: dict[str, float] = {}
     if trace.asked:
         found["words"] = trace.answer_score
-        if settings.score_crops:
-            crops = [crop.score for crop in _crops(trace, settings)]
-            found["words"] = merge_scores(trace.answer_score, crops)
+        if crops := _crop_scores(trace, settings):
+            found["crops"] = mean_score(crops)
     if (score := reference_score(trace.patches)) is not None:
         found["reference"] = score
     return found
+
+
+def _score(trace: Trace, settings: Settings) -> float:
+    """Return P(Yes) by all answers that count."""
+    return merge_scores(trace.answer_score, _crop_scores(trace, settings))
+
+
+def _crop_scores(trace: Trace, settings: Settings) -> list[float]:
+    if not settings.score_crops:
+        return []
+    return [crop.score for crop in _crops(trace, settings)]
 
 
 def refine(
@@ -182,10 +202,14 @@ def judged(inspection: Inspection, pred_label: bool) -> Inspection:
         return inspection
     regions = inspection.regions
     if (rule := inspection.region_rule) is not None and len(inspection.map_layers):
+        unfiltered = map_of_layers(inspection.map_layers)
+        spans = [(one.start, one.end) for one in inspection.tokens]
         regions = draw_regions(
-            pred_label, map_of_layers(inspection.map_layers), inspection.token_maps,
-            inspection.explanation, [(one.start, one.end) for one in inspection.tokens], rule,
-        )  # fmt: skip
+            pred_label, unfiltered, inspection.token_maps, inspection.explanation, spans, rule
+        )
+        regions = with_good_places(
+            regions, unfiltered, inspection.nearest_good, inspection.good_pictures
+        )
     return replace(
         inspection,
         pred_label=pred_label,
@@ -225,6 +249,28 @@ def draw_regions(
         for first, last in fault_phrases(explanation)
     ]
     return tie_phrases(found, token_maps.astype(np.float16).astype(np.float32), phrases)
+
+
+def with_good_places(
+    regions: Sequence[Region],
+    anomaly_map: FloatArray,
+    nearest: FloatArray,
+    pictures: tuple[GoodPicture, ...],
+) -> tuple[Region, ...]:
+    """Return regions with the places in good photos that they should look like.
+
+    Args:
+        regions: of an image.
+        anomaly_map: (height, width), which they were found in.
+        nearest: `Inspection.nearest_good`; if it is empty, there are no places.
+        pictures: of the reference.
+    """
+    if not nearest.size:
+        return tuple(regions)
+    return tuple(
+        replace(region, good=good_place(region, anomaly_map, nearest, pictures))
+        for region in regions
+    )
 
 
 def suspect_regions(anomaly_map: FloatArray, cells: int, rule: RegionRule) -> list[Region]:

@@ -72,6 +72,7 @@ def survive(run: Path) -> None:
     shutil.rmtree(run.parent / "exported", ignore_errors=True)
 
 
+REGION = {"box": [0, 0, 1, 1], "area": 1, "score": 1, "phrases": "", "tokens": []}
 DAMAGED_FIELDS = [
     {"tokens": [1]}, {"tokens": "abc"}, {"tokens": [{"start": 0}]}, {"tokens": None},
     {"regions": [{"box": 1}]}, {"regions": {"a": 1}}, {"pred_score": "a"}, {"pred_score": None,
@@ -81,9 +82,13 @@ DAMAGED_FIELDS = [
     {"anomaly_map": 5}, {"anomaly_map": "../x.npz"}, {"photo": "/etc/passwd"}, {"photo": ""},
     {"photo": "a/../../x"}, {"photo": "C:\\x.jpg"}, {"overlay": "..\\x.png"}, {"token_maps": "a\0"},
     {"file": 3}, {"file": {"bytes": 1}}, {"file": {"bytes": 1, "crc32": "0", "x": 1}}, {"error": 3},
+    {"evidence": "words"}, {"evidence": {"words": "a"}}, {"evidence": {"reference": 1.5}},
+    {"regions": [REGION | {"good": {"photo": "a.png"}}]}, {"map_layers": "../x.npz"},
+    {"regions": [REGION | {"good": {"photo": "a\0", "box": [0, 0, 1, 1]}}]},
+    {"regions": [REGION | {"good": {"photo": "a.png", "box": [0, 0, -1, 1]}}]},
+    {"regions": [REGION | {"good": 3}]}, {"nearest_good": "/etc/passwd"},
     {"seconds": "1"}, {"map_peak": []}, {"sink_share": {}}, {"contradiction": "no"},
-    {"regions": [{"box": [0, 0, 1, 1], "area": 1, "score": 1, "phrases": "", "tokens": [],
-                  "counts": [10**9]}]},
+    {"regions": [REGION | {"counts": [10**9]}]},
 ]  # fmt: skip
 
 

@@ -189,7 +189,7 @@ def _inspect(
             def on_row(row: dict[str, Any]) -> None:
                 move(advance=1)
                 if not quiet:
-                    say(_line(row))
+                    say(line_of(row))
 
             inspect_into(run, inspector, images, on_row, rank, count)
         if processes is not None:
@@ -212,16 +212,19 @@ def _inspect(
     return failed
 
 
-def _line(row: dict[str, Any]) -> str:
+def line_of(row: dict[str, Any]) -> str:
     """Return the line of an image: verdict, score, name, and the sentence that tells most."""
     from ..mllm.contradiction import claim, disagreement_sentence, telling_sentence
+    from ..runs.unasked import unasked_sentence
 
     name = escape(Path(row["image"]).name)
     if "error" in row:
         return f"[red]failed   [/]         {name}  {escape(row['error'])}"
     verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
     reasoning, answer = row["explanation"], row["answer"]
-    sentence = escape(telling_sentence(reasoning, claim(reasoning) or answer))
+    sentence = unasked_sentence(row)
+    if not sentence:
+        sentence = escape(telling_sentence(reasoning, claim(reasoning) or answer))
     note = disagreement_sentence(row["disagreements"], row["pred_label"], answer)
     note = " ".join(filter(None, [note, escape(" ".join(row["warnings"]))]))
     note = f" [yellow]({note})[/]" if note else ""
@@ -258,17 +261,22 @@ def _join_processes(inspector_options: dict[str, Any]) -> Any:
 
 def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
     """Print how many images are defective, good and failed; return how many failed."""
+    from ..runs.unasked import is_unasked
+
     rows = list(rows)
     kinds: Counter[str | bool] = Counter()
-    contradictions = forced = 0
+    contradictions = forced = unasked = 0
     for row in rows:
         kinds["error" if "error" in row else bool(row.get("pred_label"))] += 1
         contradictions += bool(row.get("contradiction"))
         forced += bool(row.get("answer_forced"))
+        unasked += is_unasked(row)
     say(
         f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
         f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
     )
+    if unasked:
+        say(f"Of {unasked}, the reference alone gives the verdict; the model was not asked.")
     say_warned(rows)
     if contradictions:
         say(f"Of {contradictions}, verdict, answer and reasoning do not all agree.")

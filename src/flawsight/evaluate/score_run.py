@@ -19,6 +19,7 @@ from ..metrics.ranking import ThresholdCounts, aupro, auroc, average_precision, 
 from ..metrics.region_recall import Detections, detections, region_recall
 from ..metrics.text_overlap import rouge_l, sbert
 from ..runs.read import Row, read_array
+from ..runs.unasked import is_unasked
 from .bench import DetectorRun
 from .metric_values import METRICS, GroupCounts, MetricValue
 
@@ -228,6 +229,8 @@ def _image_values(labels: NDArray[np.int64], rows: Sequence[Row], weights: Array
 def _contradicts_answer(row: Row) -> bool | None:
     """Whether the reasoning contradicts the answer; a detector without one has its verdict."""
     pairs = row.get("disagreements")
+    if is_unasked(row):
+        return None
     return row.get("contradiction") if pairs is None else "answer/reasoning" in pairs
 
 
@@ -240,7 +243,9 @@ def _text_values(group: _Group, weights: Array, sbert_model: str | None) -> Valu
     chosen = [
         index
         for index, (sample, row) in enumerate(zip(group.samples, group.rows, strict=True))
-        if sample.reference is not None and row.get("explanation") is not None
+        if sample.reference is not None
+        and row.get("explanation") is not None
+        and not is_unasked(row)
     ]
     if chosen:
         texts = [group.rows[index]["explanation"] for index in chosen]

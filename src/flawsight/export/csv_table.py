@@ -8,6 +8,7 @@ from .items import Item, Source
 COLUMNS = (
     "image", "pred_label", "pred_score", "answer", "explanation", "contradiction",
     "disagreements", "height", "width", "seconds", "anomaly_map", "overlay", "error", "warnings",
+    "evidence_words", "evidence_crops", "evidence_reference",
 )  # fmt: skip
 
 
@@ -26,6 +27,8 @@ class CsvWriter:
         known["disagreements"] = item.disagreements
         warnings = item.row.get("warnings")
         known["warnings"] = " ".join(map(str, warnings)) if isinstance(warnings, list) else None
+        for name, share in (item.row.get("evidence") or {}).items():
+            known[f"evidence_{name}"] = share
         values = [known.get(column) for column in COLUMNS]
         self._rows.append([str(v).lower() if isinstance(v, bool) else v for v in values])
 

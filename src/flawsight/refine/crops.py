@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from scipy.special import expit, logit
 from torch import Tensor
@@ -31,6 +32,7 @@ from .attention_prior import divide_by_prior
 from .feature_distance import multiply_by_distance
 
 Outcome = TypeVar("Outcome", bound=Trace | FlawsightError)
+Array = NDArray[np.float64]
 
 # Batch size of crops on a CPU. A small batch stays in its cache, which saves more than batching.
 AT_ONCE = 4
@@ -157,5 +159,15 @@ def merge_scores(whole: float, crops: Sequence[float]) -> float:
     """
     if not crops:
         return whole
-    log_odds = logit(np.clip([whole, *crops], 1e-12, 1 - 1e-12))
+    log_odds = _log_odds([whole, *crops])
     return float(expit((log_odds[0] + log_odds[1:].mean()) / 2))
+
+
+def mean_score(scores: Sequence[float]) -> float:
+    """Return the P(Yes) whose log-odds are the mean of those of at least one."""
+    return float(expit(_log_odds(scores).mean()))
+
+
+def _log_odds(scores: Sequence[float]) -> Array:
+    log_odds: Array = logit(np.clip(scores, 1e-12, 1 - 1e-12))
+    return log_odds

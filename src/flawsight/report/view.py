@@ -12,6 +12,8 @@
     pred_score      P(Yes) in [0, 1]; null if unknown
     label           true label, true for defective; null if unknown
     answer          the model's answer to the whole image, "Yes" or "No"; null if there is none
+    unasked         why there is no reasoning, in a sentence; "" if the model was asked
+    evidence        what speaks for a defect, in [0, 1]: words, crops, reference; may be empty
     disagreements   pairs of verdict, answer and reasoning that disagree, like "verdict/answer"
     warning         the same in a sentence, and what is wrong with the photo; "" if nothing is
     photo_warned    true if anything is wrong with the photo
@@ -23,7 +25,10 @@
                     null if they were not saved
     regions         suspect regions, highest score first: box [left, top, width, height] in pixels
                     of the original, area as a share of the image, score, phrases ("" if none
-                    attends to it), and tokens: indices of their tokens
+                    attends to it), tokens: indices of their tokens, and good: null without a
+                    reference, else the place that it should look like: photo, a key of pictures,
+                    and box in pixels of that picture
+    pictures        URLs of good photos' pictures by the photos' names; null if the page has them
     region_rule     what drew them: threshold and peak of the map, of_good and calibrated, see
                     `RegionRule`; null if unknown
     map_peak        largest value of the map that they were drawn in, before the guided filter; null
@@ -34,6 +39,7 @@
 
 import base64
 import math
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -45,6 +51,7 @@ from ..inspection import FloatArray
 from ..io.overlay import SCALE
 from ..mllm.contradiction import disagreement_sentence
 from ..real.anomaly_map import to_fixed_scale
+from ..runs.unasked import unasked_sentence
 
 # Finer than any grid of image tokens in use.
 MAP_SIDE = 48
@@ -74,6 +81,7 @@ def summary_of(row: dict[str, Any], identifier: str, thumb: str | None, label: b
         "pred_label": row.get("pred_label"),
         "pred_score": row.get("pred_score"),
         "answer": row.get("answer"),
+        "unasked": unasked_sentence(row),
         "disagreements": pairs,
         "answer_forced": bool(row.get("answer_forced")),
         "photo_warned": bool(row.get("warnings")),
@@ -94,6 +102,7 @@ def view_of(
     *,
     label: bool | None = None,
     photo_has_map: bool = False,
+    pictures: Mapping[str, str] | None = None,
 ) -> View:
     """Return the view of one inspection; see the module.
 
@@ -103,7 +112,7 @@ def view_of(
         photo: its URL.
         anomaly_map: (height, width); values outside [0, 1] are clipped.
         token_maps: (R, grid_h, grid_w) attention of the row's R tokens.
-        label, photo_has_map: fields of the view.
+        label, photo_has_map, pictures: fields of the view.
     """
     summary = summary_of(row, identifier, None, label)
     peaks: list[float | None] = [None] * len(row.get("tokens", ()))
@@ -127,12 +136,14 @@ def view_of(
         "token_maps": None if token_maps is None else _grid(token_maps),
         "regions": [
             {name: region[name] for name in ("box", "score", "phrases", "tokens")}
-            | {"area": region["area"] / math.prod(row["image_size"])}
+            | {"area": region["area"] / math.prod(row["image_size"]), "good": region.get("good")}
             for region in row.get("regions") or ()
         ],
+        "pictures": None if pictures is None else dict(pictures),
         "region_rule": row.get("region_rule"),
         "map_peak": row.get("map_peak"),
         "sink_share": row.get("sink_share"),
+        "evidence": row.get("evidence") or {},
         "scale": SCALE,
     }
 

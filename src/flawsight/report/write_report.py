@@ -4,7 +4,7 @@ With few images it is one file. With many, the page holds a summary of each imag
 thumbnails and views on demand. Views are scripts, because a page opened from disk may not fetch:
 
     report/thumbs/*.jpg
-    report/views-4/*.js     `flawsight.receive(view)`; see view.py
+    report/views-5/*.js     `flawsight.receive(view)`; see view.py
 """
 
 import base64
@@ -25,6 +25,7 @@ from ..io.file_stamp import was_replaced
 from ..io.files import slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
+from ..runs.good_photos import find_picture
 from ..runs.read import Row, bit_depth_of, path_in, read_array, read_description, read_rows
 from ..runs.relabel import rows_by_threshold
 from .view import View, summary_of, view_of
@@ -32,11 +33,11 @@ from .view import View, summary_of, view_of
 ONE_FILE_UP_TO = 40
 THUMB_SIDE = 256
 # The name holds the version of the view format, so that old views are not reused.
-VIEWS = "report/views-4"
+VIEWS = "report/views-5"
 _CALL = "flawsight.receive"
 THUMBS = "report/thumbs"
 # Files of the viewer in loading order; the service's page uses them too.
-VIEWER = ("dom.js", "maps.js", "stage.js", "tokens.js", "regions.js", "viewer.js")
+VIEWER = ("dom.js", "maps.js", "stage.js", "tokens.js", "evidence.js", "regions.js", "viewer.js")
 _SCRIPTS = (*VIEWER, "charts.js", "gallery.js", "report.js")
 _ARRAYS = ("anomaly_map", "token_maps")
 
@@ -71,6 +72,7 @@ def write_report(
             (folder / name).mkdir(parents=True, exist_ok=True)
         items: list[View] = []
         inlined: list[View] = []
+        pictures: dict[str, str] = {}
         for row in rows:
             label, thumb = labels.get(row["image"]), None
             try:
@@ -79,12 +81,14 @@ def write_report(
                     inlined.append(view)
                 elif "error" not in row:
                     thumb = _separate(folder, row, depth)
+                for photo in _good_photos(row) - pictures.keys():
+                    pictures |= _picture(folder, photo, one_file)
             except RunFolderError as error:  # a file of it is damaged
                 row = {"image": row["image"], "error": str(error)}
             items.append(summary_of(row, slug(row["image"]), thumb, label))
         _shorten_names(items)
         path = folder / "report.html"
-        write_atomically(path, _page(about, items, inlined).encode())
+        write_atomically(path, _page(about, items, inlined, pictures).encode())
     return path
 
 
@@ -106,10 +110,10 @@ def _inline(
     anomaly_map, token_maps = (_array(folder, row, name) for name in _ARRAYS)
     thumb = url = None
     if photo is not None:
-        thumb = _data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
+        thumb = data_url(_thumbnail(folder / photo, None if has_map else anomaly_map, THUMB_SIDE))
         # An overlay is a PNG, many times larger.
         whole = _thumbnail(folder / photo, None, MAX_SIDE) if has_map else None
-        url = _data_url(whole or (folder / photo).read_bytes())
+        url = data_url(whole or (folder / photo).read_bytes())
     return thumb, view_of(
         row, slug(row["image"]), url, anomaly_map, token_maps, label=label, photo_has_map=has_map
     )
@@ -142,6 +146,22 @@ def _shows(script: Path, row: Row) -> bool:
     except (OSError, ValueError):
         return False
     return all(view[name] == row.get(name) for name in ("pred_label", "region_rule"))
+
+
+def _good_photos(row: Row) -> set[str]:
+    """Return the names of the good photos that the regions of a row should look like."""
+    places = [region.get("good") for region in row.get("regions") or ()]
+    return {place["photo"] for place in places if place}
+
+
+def _picture(folder: Path, photo: str, one_file: bool) -> dict[str, str]:
+    """Return the URL of a good photo's picture by its name; nothing if there is none to show."""
+    try:
+        if (path := find_picture(folder, photo)) is None:
+            return {}
+        return {photo: data_url(_thumbnail(folder / path, None, MAX_SIDE)) if one_file else path}
+    except RunFolderError:  # the result is shown all the same
+        return {}
 
 
 def _photo(folder: Path, row: Row, bit_depth: int | None) -> tuple[str | None, bool]:
@@ -187,7 +207,8 @@ def _thumbnail(path: Path, anomaly_map: FloatArray | None, side: int) -> bytes:
     return encode_jpeg(small if anomaly_map is None else draw_overlay(small, anomaly_map), side)
 
 
-def _data_url(jpeg: bytes) -> str:
+def data_url(jpeg: bytes) -> str:
+    """Return a JPEG as a URL that holds it."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
@@ -196,7 +217,9 @@ def _json(value: Any) -> str:
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def _page(run: dict[str, Any], items: list[View], views: list[View]) -> str:
+def _page(
+    run: dict[str, Any], items: list[View], views: list[View], pictures: dict[str, str]
+) -> str:
     static = files("flawsight.report") / "static"
     script = "\n".join((static / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     style = (static / "viewer.css").read_text(encoding="utf-8")
@@ -214,13 +237,14 @@ def _page(run: dict[str, Any], items: list[View], views: list[View]) -> str:
     environment = Environment(loader=PackageLoader("flawsight.report"), autoescape=True)
     return environment.get_template("report.html").render(
         script=Markup(script),
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         style=Markup(style),
-        style_hash=_hash(style),
-        run=Markup(_json({"about": about, "items": items})),
+        style_hash=policy_hash(style),
+        run=Markup(_json({"about": about, "items": items, "pictures": pictures})),
         views=[(view["id"], Markup(_json(view))) for view in views],
     )
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
+    """Return the hash by which a content security policy allows a script or style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

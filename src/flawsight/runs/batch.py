@@ -12,6 +12,7 @@ from ..inspector import Inspector
 from ..io.overlap import overlapped
 from ..io.overlay import MAX_SIDE
 from .folder import RunFolder
+from .good_photos import save_pictures
 from .read import Row
 
 
@@ -34,6 +35,8 @@ def inspect_into(
         ModelError: if the model is at fault.
         RunFolderError: if the run cannot be written.
     """
+    if inspector.reference is not None:
+        save_pictures(run.folder, inspector.reference)
     missing = [str(path) for path in images if str(path) not in run.finished]
     size = inspector.batch_size
     starts = range(rank * size, len(missing), processes * size)

@@ -6,7 +6,7 @@ Its run folder may be on a disk or in a bucket:
 
     run.json                as in folder.py
     rows/*.parquet          see parquet.py
-    maps/, token_maps/      as in folder.py
+    maps/, …, reference/    as in folder.py
 """
 
 import json
@@ -25,8 +25,9 @@ from ..io.find_images import find_images
 from ..io.images import SUFFIXES, Photo, open_image, prepare_photo
 from .describe import about_run, check_same, describe
 from .folder import encode_array
+from .good_photos import write_pictures
 from .parquet import ROWS, StorageFolder, drop_rows, open_filesystem, read_parquet_rows, rows_table
-from .read import ARRAY_FOLDERS, Row
+from .read import ARRAY_FOLDERS, Row, arrays_of
 from .run_lock import lock_run
 
 # Most images that are handed to an actor, and written, together. A killed run repeats a few blocks.
@@ -59,6 +60,8 @@ class ImageInspector:
         self._out = None if out is None else StorageFolder(out)
         if self._out is not None:
             _open_run(self._out, about_run(describe(self.inspector)))
+            if self.inspector.reference is not None:
+                write_pictures(self._out.write, self.inspector.reference)
 
     def __call__(self, batch: dict[str, Any]) -> Any:
         """Inspect a batch in NumPy's form, and return an Arrow table.
@@ -93,9 +96,9 @@ class ImageInspector:
             return {"image": name, "error": f"{type(outcome).__name__}: {outcome}"}
         row = replace(outcome, image=name).to_json()
         if self._out is not None:
-            for array, folder in ARRAY_FOLDERS.items():
-                row[array] = f"{folder}/{slug(name)}.npz"
-                self._out.write(row[array], encode_array(array, getattr(outcome, array)))
+            for array, values in arrays_of(outcome).items():
+                row[array] = f"{ARRAY_FOLDERS[array]}/{slug(name)}.npz"
+                self._out.write(row[array], encode_array(array, values))
         return row
 
 

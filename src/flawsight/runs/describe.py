@@ -17,7 +17,7 @@ FORMAT = 2
 # Fields that may differ when a run is resumed.
 _FREE = {
     "format", "created", "versions", "model.name", "model.device", "model.attention",
-    "generator.url", "adapter.name",
+    "generator.url", "adapter.name", "good_pictures",
 }  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
     generator = inspector.generator
     served = {"url": generator.base_url, "model": generator.model} if generator else {}
     calibration, photos = inspector.calibration, inspector.prompt_photos_sha256
+    pictures = good_pictures(inspector)
     return {
         "model": {
             "name": inspector.mllm.name,
@@ -38,6 +39,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
         "prior_sha256": None if inspector.prior is None else inspector.prior.sha256,
         "reference_sha256": None if inspector.reference is None else inspector.reference.sha256,
         **({"prompt_photos_sha256": photos} if photos else {}),
+        **({"good_pictures": pictures} if pictures else {}),
         "threshold": inspector.threshold,
         "calibration": None
         if calibration is None
@@ -49,6 +51,13 @@ def describe(inspector: Inspector) -> dict[str, Any]:
         },
         "generator": served,
     }
+
+
+def good_pictures(inspector: Inspector) -> list[dict[str, Any]]:
+    """Return the pictures of an inspector's reference, as run.json holds them."""
+    patches = inspector.good_patches
+    pictures = () if patches is None else patches.pictures
+    return [{"name": one.name, "size": list(one.size)} for one in pictures]
 
 
 def about_run(about: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@
     maps/*.npz          one (height, width) float16 array in [0, 1] per image, called anomaly_map
     token_maps/*.npz    one (R, grid_h, grid_w) float16 array per image, called token_maps
     map_layers/*.npz    what the map is made of, float32, called map_layers
+    nearest_good/*.npz  with a reference, the nearest good patches, float32, called nearest_good
+    reference/*.png     the pictures of its good photos
     overlays/*.png      the map over the photo, on one fixed colour scale
     photos/*.jpg        the photo, small: the report does not need the original
     report.html         the report; its files are in report/ if there are many images
@@ -33,10 +35,11 @@ from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from .describe import about_run, check_same
 from .parquet import ROWS
 from .place import check_contents
-from .read import ARRAY_FOLDERS, Row, rank_files, read_description, read_rows
+from .read import ARRAY_FOLDERS, Row, arrays_of, rank_files, read_description, read_rows
 from .relabel import relabelled, with_verdicts_of
 from .row_check import DAMAGED
 from .run_lock import lock_run, remove_temporaries
+from .unasked import is_unasked
 
 
 class RunFolder:
@@ -48,7 +51,8 @@ class RunFolder:
         rank: of the process, if several share a run. The first must open it before the others.
             Each of those writes its rows into a file of its own until `merge`.
         images: that are to be inspected. The rows of those whose files have other bytes now are
-            dropped; `replaced` lists them. `damaged` is the number of damaged rows, which are, too.
+            dropped; `replaced` lists them. `damaged` is the number of damaged rows, which are, too,
+            and so are those that are defective by another threshold and have no words yet.
 
     Raises:
         RunFolderError: if the folder holds a run of another model or other settings, or other
@@ -87,18 +91,24 @@ class RunFolder:
             if not description.exists():
                 write_atomically(description, (json.dumps(about, indent=2) + "\n").encode())
                 sync_files([description])
-            for name in (*ARRAY_FOLDERS.values(), "overlays", "photos"):
+            for name in ("maps", "token_maps", "map_layers", "overlays", "photos"):
                 (folder / name).mkdir(exist_ok=True)
         rows = read_rows(folder)
         if rank == 0:
             # Drops a torn last line, and failed images, which are tried again.
             self.damaged = sum(row.get("error", "").startswith(DAMAGED) for row in rows)
             rows = [row for row in rows if "error" not in row]
-            rows = self._of_todays_files(rows, set(map(str, images)))
+            given = set(map(str, images))
+            rows = self._of_todays_files(rows, given)
             labelled = relabelled(folder, rows, resumed, old)
             self.relabelled = sum(a != b for a, b in zip(rows, labelled, strict=True))
-            self._rewrite(labelled)
-            rows = labelled
+            wanted = (resumed.get("settings") or {}).get("explain") == "defective"
+            rows = [
+                row
+                for row in labelled
+                if not (wanted and row["image"] in given and _lacks_words(row))
+            ]
+            self._rewrite(rows)
             if resumed != old:
                 with writing_to(folder):
                     write_atomically(description, (json.dumps(resumed, indent=2) + "\n").encode())
@@ -135,7 +145,7 @@ class RunFolder:
         with writing_to(self.folder):
             write_atomically(self.folder / row["overlay"], png.getbuffer())
             write_atomically(self.folder / row["photo"], encode_jpeg(photo, MAX_SIDE))
-        return self.add_row(row, {name: getattr(inspection, name) for name in ARRAY_FOLDERS})
+        return self.add_row(row, arrays_of(inspection))
 
     def add_row(self, row: Row, arrays: dict[str, FloatArray]) -> Row:
         """Write the row of an image, of any program, with its "anomaly_map" or "token_maps".
@@ -145,6 +155,7 @@ class RunFolder:
         """
         with writing_to(self.folder):
             for name, array in arrays.items():
+                (self.folder / ARRAY_FOLDERS[name]).mkdir(exist_ok=True)
                 row = row | {name: f"{ARRAY_FOLDERS[name]}/{slug(row['image'])}.npz"}
                 write_atomically(self.folder / row[name], encode_array(name, array))
             names = {*ARRAY_FOLDERS, "overlay", "photo"} & row.keys()
@@ -179,6 +190,10 @@ class RunFolder:
         with self._rows.open("ab", buffering=0) as file:
             file.write((json.dumps(row) + "\n").encode())
             os.fsync(file.fileno())
+
+
+def _lacks_words(row: Row) -> bool:
+    return bool(row.get("pred_label")) and is_unasked(row)
 
 
 def encode_array(name: str, array: FloatArray) -> bytes:

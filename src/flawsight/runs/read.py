@@ -13,20 +13,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArrayDeletedError, RunFolderError
-from ..inspection import FloatArray
+from ..inspection import FloatArray, Inspection
 from .parquet import ROWS, StorageFolder, read_parquet_rows
 from .row_check import DAMAGED, parse_row
 from .row_check import Row as Row
 
 # Array of an inspection → the folder of its files, and its number of dimensions.
-ARRAY_FOLDERS = {"anomaly_map": "maps", "token_maps": "token_maps", "map_layers": "map_layers"}
-_DIMENSIONS = {"anomaly_map": 2, "token_maps": 3, "map_layers": 1}
+ARRAY_FOLDERS = {
+    "anomaly_map": "maps", "token_maps": "token_maps", "map_layers": "map_layers",
+    "nearest_good": "nearest_good",
+}  # fmt: skip
+_DIMENSIONS = {"anomaly_map": 2, "token_maps": 3, "map_layers": 1, "nearest_good": 3}
 _LARGEST_ARRAY = 4 << 30  # bytes
 # Types of what readers use of run.json, of `inspect` and of a bench; all may be missing.
 _DESCRIPTION: dict[str, Any] = {
     "format": int, "created": str, "model": dict | str, "settings": dict, "versions": dict,
     "threshold": int | float, "prior_sha256": str, "reference_sha256": str,
-    "prompt_photos_sha256": str, "detector": str,
+    "prompt_photos_sha256": str, "good_pictures": list, "detector": str,
 }  # fmt: skip
 
 
@@ -125,8 +128,8 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
     Args:
         folder: of the run.
         row: of the image; it names the file.
-        name: "anomaly_map", (height, width); "token_maps", (R, grid_h, grid_w); or "map_layers",
-            see refine/map_layers.py.
+        name: "anomaly_map", (height, width); "token_maps", (R, grid_h, grid_w); "map_layers", see
+            refine/map_layers.py; or "nearest_good", (h, w, 3), see `Inspection`.
 
     Raises:
         ArrayDeletedError: if the file is gone.
@@ -144,6 +147,8 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
         expected = row.get("image_size") if name == "anomaly_map" else None
         if name == "token_maps" and "tokens" in row:
             expected = [len(row["tokens"])]
+        if name == "nearest_good" and (array.shape[2:] != (3,) or not array.size):
+            raise ValueError(f"it has the shape {array.shape}")
         if array.ndim != _DIMENSIONS[name] or 0 in array.shape[1:] or expected not in (None, size):
             raise ValueError(f"it has the shape {array.shape}")
     except FileNotFoundError as error:
@@ -155,6 +160,12 @@ def read_array(folder: Path, row: Row, name: str) -> FloatArray:
             f"Cannot read the {name.replace('_', ' ')} {row[name]} of {folder} ({error}); {again}"
         ) from error
     return array
+
+
+def arrays_of(inspection: Inspection) -> dict[str, FloatArray]:
+    """Return the arrays of an inspection that a run keeps, by name."""
+    arrays = {name: getattr(inspection, name) for name in ARRAY_FOLDERS}
+    return {name: one for name, one in arrays.items() if name != "nearest_good" or one.size}
 
 
 def path_in(folder: Path, name: str) -> Path:

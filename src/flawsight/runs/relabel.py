@@ -14,6 +14,7 @@ from ..errors import RunFolderError
 from ..inspection import FloatArray, RegionRule
 from ..mllm.contradiction import disagreements
 from ..settings import DRAWING, Settings
+from .good_photos import read_pictures
 from .read import Row, read_array, read_description
 
 # Of run.json, what a run can be given anew; besides DRAWING of its settings.
@@ -65,11 +66,9 @@ def relabelled(
     """
     if "threshold" not in about:
         return list(rows)
-    rule, earlier = _rule(about), replace(_rule(old), of_good=True)
+    earlier = replace(_rule(old), of_good=True)
     return [
-        row
-        if row.get("error") is not None
-        else _relabelled(folder, row, about["threshold"], rule, earlier)
+        row if row.get("error") is not None else _relabelled(folder, row, about, earlier)
         for row in rows
     ]
 
@@ -82,9 +81,8 @@ def _rule(about: dict[str, Any]) -> RegionRule:
     return rule if calibrated is None else replace(rule, threshold=calibrated, calibrated=True)
 
 
-def _relabelled(
-    folder: Path, row: Row, threshold: float | None, rule: RegionRule, earlier: RegionRule
-) -> Row:
+def _relabelled(folder: Path, row: Row, about: dict[str, Any], earlier: RegionRule) -> Row:
+    threshold, rule = about["threshold"], _rule(about)
     score, answer = row.get("pred_score"), row.get("answer")
     if threshold is None:
         label = answer == "Yes" if answer in ("Yes", "No") else row.get("pred_label")
@@ -95,20 +93,23 @@ def _relabelled(
     turned = label != row.get("pred_label")
     row = row | {"pred_label": label}
     if turned and "disagreements" in row:
-        pairs = disagreements(bool(label), str(answer), str(row.get("explanation") or ""))
-        row |= {"contradiction": bool(pairs), "disagreements": list(pairs)}
+        pairs = disagreements(bool(label), answer, str(row.get("explanation") or ""))
+        contradiction = None if answer is None else bool(pairs)
+        row |= {"contradiction": contradiction, "disagreements": list(pairs)}
     if "regions" in row:
         drawn = row.get("region_rule") or vars(earlier)
         if not turned and "region_rule" not in row and drawn == vars(replace(rule, of_good=True)):
             return row  # of an earlier version, as it is
         row |= {"region_rule": vars(rule)}
         if turned or (drawn | ({"of_good": rule.of_good} if label else {})) != vars(rule):
-            row |= {"regions": _regions(folder, row, rule)}
+            row |= {"regions": _regions(folder, row, rule, about)}
     return row
 
 
-def _regions(folder: Path, row: Row, rule: RegionRule) -> list[dict[str, Any]]:
-    from ..localize import draw_regions
+def _regions(
+    folder: Path, row: Row, rule: RegionRule, about: dict[str, Any]
+) -> list[dict[str, Any]]:
+    from ..localize import draw_regions, with_good_places
 
     if not row["pred_label"] and not rule.of_good:
         return []
@@ -117,14 +118,19 @@ def _regions(folder: Path, row: Row, rule: RegionRule) -> list[dict[str, Any]]:
             f"{folder} has no token maps of {row['image']}, so its regions cannot be drawn again; "
             "inspect it again into a new run folder."
         )
+    unfiltered = _unfiltered(folder, row)
     regions = draw_regions(
         bool(row["pred_label"]),
-        _unfiltered(folder, row),
+        unfiltered,
         read_array(folder, row, "token_maps"),
         str(row.get("explanation") or ""),
         [(token["start"], token["end"]) for token in row["tokens"]],
         rule,
     )
+    if "nearest_good" in row:
+        nearest = read_array(folder, row, "nearest_good")
+        pictures = read_pictures(folder, about, nearest)
+        regions = with_good_places(regions, unfiltered, nearest, tuple(pictures))
     return [region.to_json() for region in regions]
 
 

@@ -24,7 +24,7 @@ def parse_row(line: str) -> Row | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict) or not _is_name(row.get("image")):
+    if not isinstance(row, dict) or not is_name(row.get("image")):
         return None
     row = upgraded_row(row)
     wrong = next((name for name, rule in _RULES.items() if name in row and not rule(row[name])), "")
@@ -63,7 +63,8 @@ def _missing(row: Row) -> str:
     return ""
 
 
-def _is_name(value: Any) -> bool:
+def is_name(value: Any) -> bool:
+    """Return whether a value can be the name of a file."""
     try:
         return isinstance(value, str) and value != "" and b"\0" not in _encoded(value)
     except UnicodeEncodeError:
@@ -75,7 +76,7 @@ def _encoded(name: str) -> bytes:
 
 
 def _is_path(value: Any) -> bool:
-    return _is_name(value) and not _OUTSIDE.match(value)
+    return is_name(value) and not _OUTSIDE.match(value)
 
 
 def _is_text(value: Any) -> bool:
@@ -116,7 +117,8 @@ def _object(needed: dict[str, Rule], more: dict[str, Rule] | None = None) -> Rul
     )
 
 
-def _is_size(value: Any) -> bool:
+def is_size(value: Any) -> bool:
+    """Return whether a value is the (height, width) of an image."""
     return _list_of(_is_count, 2)(value) and 0 < math.prod(value) <= _LARGEST
 
 
@@ -126,10 +128,18 @@ def _is_stamp(value: Any) -> bool:
     return _object(needed, times)(value) and value.keys() <= needed.keys() | times.keys()
 
 
+def _is_evidence(value: Any) -> bool:
+    """Whether it is an object of shares by the names of their sources."""
+    return isinstance(value, dict) and all(
+        _is_number(share) and 0 <= share <= 1 for share in value.values()
+    )
+
+
 _TOKEN: dict[str, Rule] = {
     "start": _is_count, "end": _is_count, "S_T": _is_number, "S_I": _is_number,
     "selected": _is_flag, "weight": _is_number,
 }  # fmt: skip
+_GOOD: dict[str, Rule] = {"photo": is_name, "box": _list_of(_is_count, 4)}
 _REGION: dict[str, Rule] = {
     "box": _list_of(_is_count, 4), "area": _is_count, "score": _is_number, "phrases": _is_text,
     "tokens": _list_of(_is_count),
@@ -137,7 +147,7 @@ _REGION: dict[str, Rule] = {
 _PAIRS = {"verdict/answer", "verdict/reasoning", "answer/reasoning"}
 _RULES: dict[str, Rule] = {
     "error": _is_text,
-    "image_size": _is_size,
+    "image_size": is_size,
     "pred_label": _or_none(_is_flag),
     "pred_score": _or_none(_is_number),
     "answer": _or_none(_is_text),
@@ -146,12 +156,17 @@ _RULES: dict[str, Rule] = {
     "contradiction": _or_none(_is_flag),
     "disagreements": _list_of(lambda pair: isinstance(pair, str) and pair in _PAIRS),
     "tokens": _list_of(_object(_TOKEN)),
-    "regions": _list_of(_object(_REGION, {"counts": _list_of(_is_count)})),
+    "regions": _list_of(
+        _object(_REGION, {"counts": _list_of(_is_count), "good": _or_none(_object(_GOOD))})
+    ),
     "map_peak": _or_none(_is_number),
     "sink_share": _or_none(_is_number),
     "seconds": _or_none(_is_number),
+    "evidence": _is_evidence,
     "anomaly_map": _is_path,
     "token_maps": _is_path,
+    "map_layers": _is_path,
+    "nearest_good": _is_path,
     "overlay": _is_path,
     "photo": _is_path,
     "file": _is_stamp,

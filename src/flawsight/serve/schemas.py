@@ -74,14 +74,19 @@ class InspectionBody(BaseModel, extra="allow"):
     )
     pred_label: bool
     pred_score: float
-    answer: str
+    answer: str | None = Field(description="None if the model was not asked (setting explain).")
     answer_forced: bool = Field(
         False, description="Whether the response gave no Yes or No; `answer` is then the likelier."
     )
     explanation: str
-    contradiction: bool = Field(description="Whether `disagreements` names any.")
+    contradiction: bool | None = Field(
+        description="Whether `disagreements` names any; None if the model was not asked."
+    )
     disagreements: list[Literal["verdict/answer", "verdict/reasoning", "answer/reasoning"]] = Field(
         description="Which of verdict (pred_label), answer and reasoning (explanation) disagree."
+    )
+    evidence: dict[str, float] = Field(
+        {}, description="What speaks for a defect, in [0, 1]: words, crops, reference."
     )
     warnings: list[str] = Field([], description="What is wrong with the photo, in sentences.")
     tokens: list[Token]

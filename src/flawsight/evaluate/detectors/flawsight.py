@@ -7,6 +7,7 @@ from typing import Any
 from ...errors import FlawsightError
 from ...inspector import Inspector
 from ...runs.describe import describe
+from ...runs.read import arrays_of
 from .protocol import Prediction
 
 
@@ -39,12 +40,16 @@ class FlawsightDetector:
                 pred_score=outcome.pred_score,
                 pred_label=outcome.pred_label,
                 anomaly_map=outcome.anomaly_map,
-                explanation=outcome.explanation,
+                explanation=None if outcome.answer is None else outcome.explanation,
                 contradiction=outcome.contradiction,
                 seconds=outcome.seconds,
                 details=outcome.to_json(),
                 # With them, another threshold needs no model (runs/relabel.py).
-                arrays={"token_maps": outcome.token_maps, "map_layers": outcome.map_layers},
+                arrays={
+                    name: array
+                    for name, array in arrays_of(outcome).items()
+                    if name != "anomaly_map"
+                },
             )
             for outcome in self._inspector.inspect_batch(images)
         ]

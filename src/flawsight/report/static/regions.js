@@ -1,7 +1,7 @@
 "use strict";
 /* The suspect regions with their phrases, and a warning about attention sinks. */
 (() => {
-  const { el, percent } = globalThis.flawsight;
+  const { comparison, el, percent, watchPointer } = globalThis.flawsight;
   const SINKS = 0.25; // share of attention on sinks above which the reader is warned
 
   /** What drew the regions. */
@@ -11,13 +11,22 @@
       + "else around its maximum.";
   }
 
+  /** The smallest region around a pixel of the photo; null if there is none. */
+  function regionAt(view, x, y) {
+    const inside = ({ box: [left, top, w, h] }) => x >= left && x < left + w && y >= top && y < top + h;
+    const found = view.regions.filter(inside);
+    return found.sort((one, other) => one.area - other.area)[0] ?? null;
+  }
+
   /** The list of regions; pointing at one frames it on the photo and marks its words. */
   function regionList(view, frame, words) {
     if (!view.regions?.length) return null;
     const [height, width] = view.image_size;
+    const compared = comparison(view);
     const mark = el("i", { class: "fs-box", "aria-hidden": "true", hidden: true });
     frame.append(mark);
     function show(region) {
+      if (region) compared?.show(region);
       mark.hidden = region == null;
       if (region) {
         const [left, top, w, h] = region.box;
@@ -35,10 +44,13 @@
         onpointerleave: () => show(null), onfocus: () => show(region), onblur: () => show(null),
       },
       el("span", { class: "fs-score" }, `maximum ${percent(region.score)} · ${area(region.area)} of the image`),
-      region.phrases ? el("q", {}, region.phrases) : el("span", { class: "fs-soft" }, "no phrase attends to it"),
+      region.phrases ? el("q", {}, region.phrases)
+        : view.unasked ? null : el("span", { class: "fs-soft" }, "no phrase attends to it"),
     ));
     const [first, rest] = [view.regions.slice(0, 5), view.regions.slice(5)];
+    watchPointer(frame, (x, y) => show(x == null ? null : regionAt(view, x * width, y * height)));
     const list = [
+      compared?.element,
       view.region_rule ? el("p", { class: "fs-soft" }, rule(view.region_rule)) : null,
       el("ol", {}, ...first.map(item)),
       rest.length ? el("details", {}, el("summary", {}, `${rest.length} weaker regions`),

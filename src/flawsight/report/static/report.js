@@ -2,9 +2,10 @@
 /* report.html: its data → the gallery. A view is in the page or in a script next to it. */
 (() => {
   const { el, charts, gallery } = globalThis.flawsight;
-  const { about, items } = JSON.parse(document.getElementById("run").textContent);
+  const { about, items, pictures } = JSON.parse(document.getElementById("run").textContent);
   const root = document.getElementById("report");
 
+  globalThis.flawsight.pictures = pictures;
   // A page opened from disk may not fetch, but it may run a script.
   const waiting = new Map();
   globalThis.flawsight.receive = (view) => waiting.get(view.id)?.(view);

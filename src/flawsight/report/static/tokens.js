@@ -54,6 +54,12 @@
 
   /** The reasoning: one Tab stop, arrow keys move from word to word, a click pins one. */
   function reasoning(view, maps, show) {
+    if (view.unasked) {
+      const why = el("p", { class: "fs-soft" }, view.unasked);
+      const section = el("section", { class: "fs-reasoning", "aria-label": "Reasoning" },
+        el("h3", {}, "Reasoning"), why);
+      return { section, point: () => {}, elements: [] };
+    }
     const text = view.explanation;
     const words = wordsOf(text, view.tokens);
     const heaviest = Math.max(0, ...words.map((word) => word.weight));

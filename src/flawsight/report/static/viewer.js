@@ -3,13 +3,14 @@
  *
  *   document.body.append(flawsight.inspectionView(view));
  *
- * `view` is the JSON that report/view.py describes. Only `view.photo` is loaded. All text goes
- * through textContent. Needs dom.js, maps.js, stage.js, tokens.js and regions.js before it,
- * in this order, and viewer.css; works under a CSP without inline styles.
+ * `view` is the JSON that report/view.py describes. Only `view.photo` and the pictures of good photos
+ * are loaded. All text goes
+ * through textContent. Needs dom.js, maps.js, stage.js, tokens.js, evidence.js and regions.js before
+ * it, in this order, and viewer.css; works under a CSP without inline styles.
  */
 (() => {
   const {
-    decode, diagnostics, el, reasoning, regionList, score, stage, verdict, verdictClass, watchPointer,
+    decode, diagnostics, el, evidence, reasoning, regionList, score, stage, verdict, verdictClass, watchPointer,
   } = globalThis.flawsight;
 
   /** Return the element that shows one inspection. */
@@ -37,7 +38,7 @@
         view.warning ? el("p", { class: "fs-warning" }, view.warning) : null,
       ),
       el("div", { class: "fs-stage" }, shown.frame, shown.controls),
-      el("div", { class: "fs-side" }, section, regions, diagnostics(view)),
+      el("div", { class: "fs-side" }, section, regions, evidence(view), diagnostics(view)),
     );
   }
 
