@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from .errors import FlawsightError
     from .inspection import Inspection
     from .inspector import Inspector
+    from .reference.memory import Reference
     from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
 __all__ = [
-    "PRESETS", "Calibration", "FlawsightError", "Inspection", "Inspector", "Settings",
-    "__version__",
+    "PRESETS", "Calibration", "FlawsightError", "Inspection", "Inspector", "Reference",
+    "Settings", "__version__",
 ]  # fmt: skip
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "Inspection": "inspection",
     "Inspector": "inspector",
     "PRESETS": "settings",
+    "Reference": "reference.memory",
     "Settings": "settings",
 }
 

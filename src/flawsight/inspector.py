@@ -24,13 +24,14 @@ from .io.file_stamp import FileStamp, read_stamped
 from .io.images import Photo, prepare_photo
 from .io.overlap import overlapped
 from .localize import localize, rule_of
-from .mllm.batch_size import images_at_once
+from .mllm.batch_size import check_batch_size, images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
 from .mllm.load import MLLM, load_mllm
 from .mllm.prompt_photos import check_prompt_photos, hash_prompt_photos, read_prompt_photos
 from .reference.good_places import GoodPatches
 from .reference.learn import learn
 from .reference.memory import Reference
+from .reference.verdict import check_use, threshold_of
 from .refine.attention_prior import AttentionPrior, load_prior, read_prior
 from .settings import Settings, preset
 
@@ -47,24 +48,27 @@ class Inspector:
         settings: of the method; None is preset `default`.
         batch_size: images generated for at once; None takes what fits into the free memory.
         threshold: a part is defective iff pred_score > threshold, in [0, 1]. None goes by the
-            calibration, else by the reference, else by the model's answer or, with `score_crops`,
-            one half.
+            calibration, else by the reference, else by the model's answer or, with `score_crops`
+            or a reference of a single photo, one half.
         calibration: thresholds of scores and regions; a given `threshold` wins over both.
         category: whose thresholds the calibration gives; None takes those of all together.
         prior: the model's mean attention on normal images, used iff `attention_prior` is on.
         reference: of good photos of the same product; score and map then come from the distance
             from it, and its photos give the threshold.
+        false_alarm_rate: that the reference's threshold promises, in (0, 1); None is the lowest
+            that its number of photos can promise.
         generator: a server that writes the responses, which the model only replays; None lets the
             model write them.
         trace_store: keeps traces of image files.
         prompt_photos: of good parts, shown to the model before each image, but not before a crop.
 
     Raises:
-        CalibrationError: if the calibration is of another model, other settings or other photos.
+        CalibrationError: if the calibration is of another model, other settings or other photos, or
+            the reference has too few photos for `false_alarm_rate`.
         ImageError, ModelError: if a prompt photo cannot be read, or the model takes none.
         LearnError: if the reference is of another model or other settings.
-        SettingsError: if `batch_size` is below 1 or `threshold` outside [0, 1], or if `explain`
-            needs a reference.
+        SettingsError: if `batch_size` is below 1 or `threshold` outside [0, 1], if `explain` or
+            `false_alarm_rate` needs a reference, or if the rate is given beside a threshold.
     """
 
     def __init__(
@@ -78,12 +82,14 @@ class Inspector:
         category: str | None = None,
         prior: AttentionPrior | None = None,
         reference: Reference | None = None,
+        false_alarm_rate: float | None = None,
         generator: ServedGenerator | None = None,
         trace_store: TraceStore | None = None,
         prompt_photos: Sequence[ImageLike] = (),
     ) -> None:
-        _check_numbers(batch_size, threshold)
+        check_batch_size(batch_size)
         settings = preset("default") if settings is None else settings
+        check_use(settings, reference, false_alarm_rate, threshold, calibration)
         self.mllm = mllm
         self.prompt_photos = read_prompt_photos(prompt_photos, settings.bit_depth)
         self.prompt_photos_sha256 = hash_prompt_photos(self.prompt_photos)
@@ -94,11 +100,6 @@ class Inspector:
         self.reference = reference
         if reference is not None:
             reference.check(mllm.sha256, settings.to_json())
-        elif settings.explain != "always":
-            raise SettingsError(
-                f"explain is {settings.explain!r}, which needs a reference of good photos "
-                "(flawsight learn, --reference): without words only it can tell defects."
-            )
         self.calibration = calibration if threshold is None else None
         self.category = category
         self.given_settings = settings
@@ -115,9 +116,8 @@ class Inspector:
                 settings = replace(settings, region_threshold=calibrated)
         self.settings = settings
         self.region_rule = rule_of(settings, calibrated=settings is not self.given_settings)
-        if threshold is None:
-            threshold = settings.threshold if reference is None else reference.threshold()
-        self.threshold = threshold
+        self.threshold = threshold_of(settings, reference, false_alarm_rate, threshold)
+        self.false_alarm_rate = false_alarm_rate
         self.batch_size = batch_size or images_at_once(mllm, settings, len(self.prompt_photos))
         self.generator = generator
         self._trace_store = trace_store
@@ -135,7 +135,8 @@ class Inspector:
         calibration: Calibration | None = None,
         category: str | None = None,
         prior: str | Path | None = None,
-        reference: Reference | None = None,
+        reference: Reference | str | Path | None = None,
+        false_alarm_rate: float | None = None,
         generator: ServedGenerator | None = None,
         prompt_photos: Sequence[ImageLike] = (),
         **load_options: Any,
@@ -146,18 +147,21 @@ class Inspector:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
             prior: file of the attention prior; None takes the one in the model's folder, if any.
-            batch_size, threshold and all others: see `Inspector`.
+            batch_size, threshold and all others: see `Inspector`; the reference may be a file.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
-            CalibrationError, ImageError: as `Inspector`.
+            CalibrationError, ImageError, LearnError: as `Inspector`, or if a file cannot be read.
             ModelError: as `Inspector`, or if the model or its attention prior cannot be loaded.
             SettingsError: as `Inspector`, if there is no such preset, device or dtype, or if a
                 prior is given that the settings do not use.
         """
         if isinstance(settings, str):
             settings = preset(settings)
-        _check_numbers(batch_size, threshold)
+        check_batch_size(batch_size)
+        if isinstance(reference, str | Path):
+            reference = Reference.load(reference)
+        check_use(settings, reference, false_alarm_rate, threshold, calibration)
         if prior is not None and not settings.attention_prior:
             raise SettingsError("A prior is given, but attention_prior is off in the settings.")
         if prior is not None and not Path(prior).is_file():
@@ -174,7 +178,7 @@ class Inspector:
         return cls(
             mllm, settings, batch_size, threshold,
             calibration=calibration, category=category, prior=found, reference=reference,
-            generator=generator, prompt_photos=prompt_photos,
+            false_alarm_rate=false_alarm_rate, generator=generator, prompt_photos=prompt_photos,
         )  # fmt: skip
 
     @overload
@@ -344,10 +348,3 @@ class Inspector:
             if self._trace_store and stamp is not None and isinstance(trace, Trace):
                 self._trace_store.save(str(given), stamp, trace)
         return traces
-
-
-def _check_numbers(batch_size: int | None, threshold: float | None) -> None:
-    if batch_size is not None and batch_size < 1:
-        raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise SettingsError(f"threshold is {threshold}; it must be in [0, 1].")

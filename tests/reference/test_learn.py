@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 
 from flawsight.errors import LearnError, SettingsError
 from flawsight.inspector import Inspector
@@ -20,19 +19,9 @@ from flawsight.runs.describe import describe
 from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings
 from helpers.checkpoints import photo
+from helpers.good_parts import part
 
 SETTINGS = replace(PRESETS["default"], image_tokens=64, max_new_tokens=24)
-
-
-def part(seed: int, spot: bool = False) -> Image.Image:
-    """Return a picture of a striped surface, each with other noise, maybe with a dark spot."""
-    rng = np.random.default_rng(seed)
-    stripes = 140 + 60 * np.sin(np.arange(160) / 6)[None, :, None]
-    pixels = stripes + rng.normal(0, 12, (120, 160, 3))
-    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    if spot:
-        ImageDraw.Draw(image).ellipse((100, 60, 120, 80), fill=(20, 10, 10))
-    return image
 
 
 @pytest.fixture(scope="module")

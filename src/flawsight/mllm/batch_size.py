@@ -3,6 +3,7 @@
 import psutil
 import torch
 
+from ..errors import SettingsError
 from ..settings import Settings
 from .capture import STEPS_AT_ONCE
 from .load import MLLM
@@ -50,3 +51,9 @@ def free_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + cached
     # On a Mac, the GPU's memory is the machine's.
     return int(psutil.virtual_memory().available)
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Raise SettingsError if a number of images per batch is below 1; None is any."""
+    if batch_size is not None and batch_size < 1:
+        raise SettingsError(f"batch_size is {batch_size}; it must be at least 1.")

@@ -1,7 +1,8 @@
 """Good photos → Reference, by one pass of the vision encoder over each."""
 
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from PIL import Image
 from torch import Tensor
@@ -29,90 +30,114 @@ def vector_reader(blocks: tuple[int, ...]) -> PatchReader[Tensor]:
 
 def learn(
     mllm: MLLM,
-    photos: Sequence[tuple[str, Image.Image]],
+    photos: Iterable[tuple[str, Image.Image]],
     settings: Settings,
     known: Reference | None = None,
     forget: Collection[str] = (),
     on_photo: Callable[[str], None] | None = None,
+    on_left_out: Callable[[str, LearnError], None] | None = None,
 ) -> Reference:
     """Make a reference of good photos.
 
     Args:
         mllm: the model whose vision encoder is used.
-        photos: names and upright RGB images; each name once.
+        photos: names and upright RGB images, taken one at a time; each name once.
         settings: those to inspect with.
         known: a reference whose photos are learned again, before the others; it may be of another
             model or of other settings.
         forget: names of its photos that are left out.
         on_photo: called with each name once its photo has been encoded.
+        on_left_out: called with the name of a photo that is too small or a copy of another, and
+            why it is left out; None refuses all of them.
 
     Raises:
         LearnError: if there are no photos, two of one name or content, photos too small, or none
             to forget.
         ModelError: if the model cannot be used for this.
     """
-    seen = [one for one in _pictures(mllm, known, settings) if one[0] not in forget]
     if missing := set(forget) - ({one.name for one in known.photos} if known else set()):
         raise LearnError(f"The reference has no photo {sorted(missing)[0]!r} to forget.")
-    seen += [(name, photo, settings) for name, photo in photos]
-    if not seen:
-        raise LearnError("There are no good photos to learn from; one is needed, 16 are better.")
-    _check_names([name for name, *_ in seen])
+    old = (one for one in _pictures(mllm, known, settings) if one[0] not in forget)
+    new = ((name, photo, settings) for name, photo in photos)
     reader = vector_reader(blocks_of(mllm.model))
-    pictures: list[bytes] = []
+    pictures: dict[str, bytes] = {}
     vectors: list[Tensor] = []
-    for name, image, exact in seen:
+    for name, image, exact in chain(old, new):
+        if name in pictures:
+            raise LearnError(f"Two of the photos are called {name}; give each a name of its own.")
         (own,) = read_images(mllm, encode_prompts(mllm, [image], exact), reader)
-        if min(own.shape[:2]) < LEAST:
-            raise LearnError(
-                f"{name} has {own.shape[0]} × {own.shape[1]} patches, and {LEAST} × {LEAST} is the "
-                "least; raise image_tokens, or crop the photos less narrowly."
-            )
-        picture = _png(mllm.family.at_its_size(mllm.processor, image, exact))
-        if picture in pictures:
-            raise LearnError(
-                f"{name} shows the same pixels as {seen[pictures.index(picture)][0]}. Copies make "
-                "good photos look more alike than they are; leave one of them out."
-            )
-        pictures.append(picture)
+        picture = picture_of(mllm, image, exact)
+        if problem := _problem(name, picture, own, pictures):
+            if on_left_out is None:
+                raise problem
+            on_left_out(name, problem)
+            continue
+        pictures[name] = picture
         vectors.append(own)
         if on_photo is not None:
             on_photo(name)
+    if not pictures:
+        raise LearnError("There are no good photos to learn from; one is needed, 16 are better.")
+    return reference_of(mllm, settings, pictures, vectors)
+
+
+def reference_of(
+    mllm: MLLM, settings: Settings, pictures: Mapping[str, bytes], vectors: Sequence[Tensor]
+) -> Reference:
+    """Make a reference of photos that have been encoded.
+
+    Args:
+        mllm: the model that encoded them.
+        settings: with which it did.
+        pictures: of `picture_of`, by name.
+        vectors: (h, w, d) of `vector_reader`, in the same order.
+    """
     values = settings.to_json()
     return Reference.of(
-        [name for name, *_ in seen],
-        pictures,
+        [*pictures],
+        [*pictures.values()],
         vectors,
-        blocks=reader.blocks,
+        blocks=blocks_of(mllm.model),
         settings={name: values[name] for name in SEEN_WITH},
         model_sha256=mllm.sha256,
     )
 
 
+def picture_of(mllm: MLLM, image: Image.Image, settings: Settings) -> bytes:
+    """Return the PNG of an RGB image at the size that the model sees."""
+    content = io.BytesIO()
+    mllm.family.at_its_size(mllm.processor, image, settings).save(content, "PNG")
+    return content.getvalue()
+
+
+def _problem(
+    name: str, picture: bytes, vectors: Tensor, pictures: dict[str, bytes]
+) -> LearnError | None:
+    """Return what is wrong with a photo of (h, w, d) vectors, beside those learned so far."""
+    if min(vectors.shape[:2]) < LEAST:
+        return LearnError(
+            f"{name} has {vectors.shape[0]} × {vectors.shape[1]} patches, and {LEAST} × {LEAST} is "
+            "the least; raise image_tokens, or crop the photos less narrowly."
+        )
+    for other, known in pictures.items():
+        if picture == known:
+            return LearnError(
+                f"{name} shows the same pixels as {other}. Copies make good photos look more alike "
+                "than they are; leave one of them out."
+            )
+    return None
+
+
 def _pictures(
     mllm: MLLM, known: Reference | None, settings: Settings
-) -> list[tuple[str, Image.Image, Settings]]:
-    """Return the photos of a reference, with settings that see them as they were seen."""
+) -> Iterator[tuple[str, Image.Image, Settings]]:
+    """Yield the photos of a reference, with settings that see them as they were seen."""
     if known is None:
-        return []
+        return
     values = settings.to_json()
     same = {name: values[name] for name in SEEN_WITH} == known.settings
     same &= known.model_sha256 == mllm.sha256
-    found = []
     for photo in known.photos:
         image = Image.open(io.BytesIO(photo.picture)).convert("RGB")
         exact = mllm.family.unscaled(mllm.processor, image, settings) if same else settings
-        found.append((photo.name, image, exact))
-    return found
-
-
-def _check_names(names: Sequence[str]) -> None:
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise LearnError(f"Two of the photos are called {name}; give each a name of its own.")
-
-
-def _png(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()
+        yield photo.name, image, exact

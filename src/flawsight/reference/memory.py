@@ -7,7 +7,7 @@ usually lie from good ones, how good photos score, and which of the photos is an
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..calibration import conformal_threshold
 from ..errors import LearnError
 from .compare import image_distance, nearest, on_scale
 from .coreset import greedy_coreset
+from .stored import GoodPhoto, StoredReference
 
 # Patches kept at most. Time and memory of a comparison grow with them.
 LARGEST = 4096
@@ -27,40 +28,8 @@ RATE = 0.01
 
 
 @dataclass(frozen=True)
-class GoodPhoto:
-    """One photo of a reference.
-
-    Attributes:
-        name: of its file, or a number.
-        picture: PNG of it, at the size that the model sees.
-        distances: (h, w) of its patches from those of the other photos, or of a single photo, from
-            those far away in it.
-    """
-
-    name: str
-    picture: bytes = field(repr=False)
-    distances: Tensor = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The memory of good photos.
-
-    Attributes:
-        vectors: (m, d) in half precision, of patches of the photos; see `patch_vectors`.
-        places: (m, 3) of each, the photo's index, row and column.
-        photos: all of them.
-        blocks: of the vision encoder that the features are of.
-        settings: those of `Generation` that the features depend on.
-        model_sha256: of the model, see `MLLM`.
-    """
-
-    vectors: Tensor = field(repr=False)
-    places: NDArray[np.int32] = field(repr=False)
-    photos: tuple[GoodPhoto, ...]
-    blocks: tuple[int, ...]
-    settings: dict[str, Any]
-    model_sha256: str
+class Reference(StoredReference):
+    """The memory of good photos, with what is usual among them."""
 
     @classmethod
     def of(
