@@ -16,6 +16,7 @@ from .doctor_command import doctor
 from .export_command import export
 from .inspect_command import inspect
 from .labels_command import labels
+from .learn_command import learn
 from .prior_command import prior
 from .report_command import report
 from .serve_command import serve
@@ -29,7 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for verb in (inspect, doctor, report, bench, calibrate, prior, train, export, serve, labels):
+verbs = (
+    inspect, learn, doctor, report, bench, calibrate, prior, train, export, serve, labels
+)  # fmt: skip
+for verb in verbs:
     app.command()(verb)
 
 data = typer.Typer(
