@@ -1,17 +1,21 @@
 """The actor without Ray: it writes a run folder that everything reads, and refuses another run."""
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flawsight.errors import RunFolderError
+from flawsight.inspector import Inspector
 from flawsight.io.file_stamp import stamp_of_bytes, was_replaced
 from flawsight.io.find_images import find_images
 from flawsight.runs.cluster import ImageInspector, fetch
 from flawsight.runs.parquet import StorageFolder, drop_rows, read_parquet_rows, rows_table
 from flawsight.runs.read import read_array, read_description, read_rows
 from flawsight.settings import PRESETS
+from helpers.good_parts import part
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -49,6 +53,27 @@ def test_the_actor_writes_a_run_that_is_read_and_refuses_another(tmp_path: Path)
         ImageInspector(out=str(out), settings=PRESETS["default"], **options)
 
 
+def test_the_actor_compares_with_a_reference(tmp_path: Path) -> None:
+    settings = replace(PRESETS["default"], image_tokens=64)
+    taught = Inspector.from_pretrained(device="cpu", settings=settings).learn(
+        [part(seed) for seed in range(3)]
+    )
+    actor = ImageInspector(
+        out=str(tmp_path / "run"), settings=replace(settings, explain="never"), device="cpu",
+        reference=pickle.loads(pickle.dumps(taught.reference)),
+    )  # fmt: skip
+    pixels = np.empty(2, dtype=object)
+    pixels[:] = [np.asarray(part(8)), np.asarray(part(9, spot=True))]
+    table = actor({"path": np.array(["a", "b"]), "image": pixels})
+    assert table.column("answer").to_pylist() == [None, None]
+    good, bad = table.column("pred_score").to_pylist()
+    assert good < bad
+    assert table.column("pred_label").to_pylist()[1]
+    assert taught.reference is not None
+    described = read_description(tmp_path / "run")
+    assert described["reference_sha256"] == taught.reference.sha256
+
+
 def test_the_rows_of_replaced_files_are_dropped_from_parquet(tmp_path: Path) -> None:
     photos = [tmp_path / f"{name}.png" for name in "abc"]
     rows = []
@@ -57,8 +82,8 @@ def test_the_rows_of_replaced_files_are_dropped_from_parquet(tmp_path: Path) -> 
         stamp = stamp_of_bytes(b"before", photo.stat().st_mtime_ns)
         rows.append({"image": str(photo), "pred_score": 0.5, "file": stamp.to_json()})
     (tmp_path / "run/rows").mkdir(parents=True)
-    for number, part in enumerate((rows[:2], rows[2:])):
-        parquet.write_table(rows_table(part), tmp_path / f"run/rows/{number}.parquet")
+    for number, some in enumerate((rows[:2], rows[2:])):
+        parquet.write_table(rows_table(some), tmp_path / f"run/rows/{number}.parquet")
     folder = StorageFolder(str(tmp_path / "run"))
     assert not any(map(was_replaced, rows, photos))
     photos[1].write_bytes(b"after!")

@@ -32,6 +32,7 @@ def calibrate(
     adapter: options.Adapter = None,
     prior: options.Prior = None,
     prompt_photo: options.PromptPhotos = None,
+    reference: options.Reference = None,
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
@@ -49,6 +50,8 @@ def calibrate(
 
         flawsight inspect photos/new --calibration calibration.json
 
+        flawsight calibrate photos/more-good --reference line3.reference --false-alarm-rate 0.01
+
     Photos are inspected into a run folder next to the calibration, with the given model and
     settings. A rate of 0.05 needs 19 images, 0.01 needs 99.
     """
@@ -63,6 +66,7 @@ def calibrate(
         check_writable(out)
         settings = options.parse_settings(preset, set_, seed, bit_depth)
         good = options.read_photos(prompt_photo, settings.bit_depth)
+        known = options.load_reference(reference)
         run, images = source, None
         if not (source / "run.json").exists():
             found = search_images([source])
@@ -81,7 +85,7 @@ def calibrate(
                 inspector = Inspector.from_pretrained(
                     model, settings=settings, adapter=adapter,
                     batch_size=batch_size, device=device, dtype=dtype, attention=attention,
-                    prior=prior, prompt_photos=good,
+                    prior=prior, prompt_photos=good, reference=known,
                 )  # fmt: skip
                 folder = RunFolder(run, describe(inspector), images=images)
             done = len(set(map(str, images)) & folder.finished)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,12 +25,23 @@ from .shell import (
     say_warned,
 )
 
+if TYPE_CHECKING:
+    from ..reference.memory import Reference
+
 
 class Engine(StrEnum):
     """Where the images are inspected."""
 
     HERE = "here"
     RAY = "ray"
+
+
+class Explain(StrEnum):
+    """Which images the model is asked about."""
+
+    ALWAYS = "always"
+    DEFECTIVE = "defective"
+    NEVER = "never"
 
 
 def inspect(
@@ -62,6 +73,21 @@ def inspect(
     seed: options.Seed = 0,
     prior: options.Prior = None,
     prompt_photo: options.PromptPhotos = None,
+    reference: options.Reference = None,
+    explain: Annotated[
+        Explain | None,
+        typer.Option(
+            help="With a reference, images that the model puts into words: always, those called "
+            "defective, or never. Default: always."
+        ),
+    ] = None,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="With a reference, share of good parts that its threshold may call defective, "
+            "like 0.1. Default: the lowest that its number of photos can promise."
+        ),
+    ] = None,
     threshold: options.Threshold = None,
     calibration: Annotated[
         Path | None,
@@ -105,6 +131,8 @@ def inspect(
 
         flawsight inspect 'line3/**/*.png' --out runs/line3 --batch-size 16
 
+        flawsight inspect photos/ --reference line3.reference --explain defective
+
         flawsight inspect part.jpg --model Qwen/Qwen2.5-VL-7B-Instruct --preset paper
 
         accelerate launch --num-processes 4 -m flawsight inspect photos/ --out runs/today
@@ -115,13 +143,14 @@ def inspect(
     new verdicts without the model.
     """
     with explained():
-        settings = options.parse_settings(preset, set_, seed, bit_depth)
+        settings = options.parse_settings(preset, set_, seed, bit_depth, explain)
         inspector_options = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
             "attention": attention, "settings": settings,
             "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth),
             "batch_size": batch_size, "threshold": threshold, "category": category,
-            "prior": prior,
+            "prior": prior, "reference": options.load_reference(reference),
+            "false_alarm_rate": false_alarm_rate,
             "calibration": options.load_calibration(calibration, category),
             "generator": _served(generator, generator_model, model),
         }  # fmt: skip
@@ -131,7 +160,7 @@ def inspect(
             if out is None:
                 raise SettingsError("--engine ray needs a run folder: --out FOLDER.")
             rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
-            failed = _sum_up(rows)
+            failed = _sum_up(rows, reference=inspector_options["reference"])
             if "://" not in out:
                 say(f"For a report: flawsight report {out}")
         else:
@@ -201,7 +230,8 @@ def _inspect(
             processes.destroy_process_group()
     finally:
         report = write_report(out) if main else None
-    failed = _sum_up((row for row in read_rows(out) if row["image"] in wanted), done)
+    rows = (row for row in read_rows(out) if row["image"] in wanted)
+    failed = _sum_up(rows, done, inspector.reference)
     say_left_out(found.left_out)
     if run.damaged:
         say(f"{run.damaged} damaged rows were dropped; those of the given photos are made again.")
@@ -228,7 +258,7 @@ def line_of(row: dict[str, Any]) -> str:
     note = disagreement_sentence(row["disagreements"], row["pred_label"], answer)
     note = " ".join(filter(None, [note, escape(" ".join(row["warnings"]))]))
     note = f" [yellow]({note})[/]" if note else ""
-    return f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}"
+    return f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}".rstrip()
 
 
 def _served(url: str | None, name: str | None, model: str | None) -> Any:
@@ -259,7 +289,9 @@ def _join_processes(inspector_options: dict[str, Any]) -> Any:
     return state
 
 
-def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
+def _sum_up(
+    rows: Iterable[dict[str, Any]], done: int = 0, reference: "Reference | None" = None
+) -> int:
     """Print how many images are defective, good and failed; return how many failed."""
     from ..runs.unasked import is_unasked
 
@@ -275,6 +307,9 @@ def _sum_up(rows: Iterable[dict[str, Any]], done: int = 0) -> int:
         f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
         f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
     )
+    if reference is not None:
+        photos = len(reference.photos)
+        say(f"Compared with {photos} good photo{'s' * (photos != 1)}.")
     if unasked:
         say(f"Of {unasked}, the reference alone gives the verdict; the model was not asked.")
     say_warned(rows)

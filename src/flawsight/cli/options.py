@@ -12,6 +12,8 @@ from ..settings import Settings, parse_override, preset
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..reference.memory import Reference as LearnedReference
+
 Model = Annotated[
     str | None,
     typer.Option(help="Folder or hub name of a model. Default: the bundled model."),
@@ -75,6 +77,13 @@ PromptPhotos = Annotated[
         help="Photo of a good part to show the model before each photo; repeatable. Default: none.",
     ),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="Reference of flawsight learn, of good parts of this product: it gives score, map and "
+        "threshold. Default: none."
+    ),
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the known data sets. Default: $FLAWSIGHT_DATA.")
 ]
@@ -86,17 +95,33 @@ def with_bit_depth(overrides: list[str] | None, bit_depth: int | None) -> list[s
 
 
 def parse_settings(
-    preset_name: str, overrides: list[str] | None, seed: int = 0, bit_depth: int | None = None
+    preset_name: str,
+    overrides: list[str] | None,
+    seed: int = 0,
+    bit_depth: int | None = None,
+    explain: str | None = None,
 ) -> Settings:
-    """Return the settings of a preset with NAME=VALUE overrides and --bit-depth.
+    """Return the settings of a preset with NAME=VALUE overrides, --bit-depth and --explain.
 
     Raises:
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
     values = preset(preset_name).to_json() | {"seed": seed}
-    return Settings.from_json(
-        values | dict(map(parse_override, with_bit_depth(overrides, bit_depth)))
-    )
+    values |= dict(map(parse_override, with_bit_depth(overrides, bit_depth)))
+    return Settings.from_json(values | ({} if explain is None else {"explain": explain}))
+
+
+def load_reference(path: Path | None) -> "LearnedReference | None":
+    """Return the reference of a file; None without one.
+
+    Raises:
+        LearnError: if it cannot be read.
+    """
+    if path is None:
+        return None
+    from ..reference.memory import Reference
+
+    return Reference.load(path)
 
 
 def read_photos(paths: list[Path] | None, bit_depth: int | None) -> "tuple[Image, ...]":

@@ -49,7 +49,8 @@ class ImageInspector:
         model: see `Inspector.from_pretrained`.
         out: folder or URI (s3://, gs://) for run.json and the maps, all of one model with one
             choice of settings; None writes neither.
-        **options: all others of `Inspector.from_pretrained`, as `settings` and `calibration`.
+        **options: all others of `Inspector.from_pretrained`, as `settings`, `calibration` and
+            `reference`; as a file, that must be on every node.
 
     Raises:
         FlawsightError: if the model cannot be loaded, or `out` holds another run.

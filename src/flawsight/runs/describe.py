@@ -40,6 +40,7 @@ def describe(inspector: Inspector) -> dict[str, Any]:
         "reference_sha256": None if inspector.reference is None else inspector.reference.sha256,
         **({"prompt_photos_sha256": photos} if photos else {}),
         **({"good_pictures": pictures} if pictures else {}),
+        "false_alarm_rate": inspector.false_alarm_rate,
         "threshold": inspector.threshold,
         "calibration": None
         if calibration is None

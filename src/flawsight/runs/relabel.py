@@ -1,7 +1,8 @@
 """Another threshold for a run: verdicts, disagreements and regions anew, without the model.
 
 A row gets what a new run with that threshold would give it, to the bit: regions are drawn from the
-run's `map_layers` and `token_maps`.
+run's `map_layers` and `token_maps`. Only its words stay as they are: with `explain` "defective", an
+image may be called defective now that the model was not asked about, or good that it was.
 """
 
 import math
@@ -18,7 +19,7 @@ from .good_photos import read_pictures
 from .read import Row, read_array, read_description
 
 # Of run.json, what a run can be given anew; besides DRAWING of its settings.
-_VERDICT = ("threshold", "calibration")
+_VERDICT = ("threshold", "calibration", "false_alarm_rate")
 
 
 def with_verdicts_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
