@@ -1,13 +1,16 @@
 """`flawsight bench`."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from ..errors import FlawsightError, RunFolderError, SettingsError
 from . import options
+from .curve_output import curves_of, report_curves
 from .shell import console, errors, explained, progress_bar, say, say_warned, warn
 
 if TYPE_CHECKING:
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..data.dataset import Dataset
-    from ..evaluate.detectors.protocol import Detector
+    from ..evaluate.detectors.few_shot import GoodPhotos
+    from ..evaluate.detectors.protocol import Detector, Learner
 
 
 def bench(
@@ -52,6 +56,17 @@ def bench(
     cgro: Annotated[
         str | None, typer.Option(help="Adapter of the ablation, trained by CGRO.")
     ] = None,
+    learning_curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COUNTS",
+            help="Numbers of good photos of train/good to learn from, like 1,2,4,8,16,all: runs "
+            "each --detector with each of them.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Draws of each number of photos of --learning-curve.")
+    ] = 5,
     split: Annotated[
         str, typer.Option(help="Split of the data sets: train, validation or test.")
     ] = "test",
@@ -97,6 +112,10 @@ def bench(
 
         flawsight bench --data MVTec-AD --data WFDD --detector flawsight:Qwen/Qwen2.5-VL-7B-Instruct,preset=paper --out runs/7b
 
+        flawsight bench --data photos/line3 --detector flawsight:reference=16,seed=3
+
+        flawsight bench --data photos/line3 --learning-curve 1,2,4,8,16,all --seeds 5
+
         flawsight bench --from runs/7b
 
         flawsight bench --protocol mmad --data /data/MMAD --detector vlm:Qwen/Qwen2.5-VL-7B-Instruct --out runs/mmad
@@ -134,9 +153,12 @@ def bench(
             from ..data.open import open_datasets
             from ..data.unused import left_out_line
             from ..evaluate.ablation import ablation_specs
+            from ..evaluate.detectors.few_shot import good_photos
 
             check_writable(out / "tables.md")
-            datasets = [d.split(split) for spec in data for d in open_datasets(spec, data_root)]
+            whole = [dataset for spec in data for dataset in open_datasets(spec, data_root)]
+            good = {dataset.name: good_photos(dataset) for dataset in whole}
+            datasets = [dataset.split(split) for dataset in whole]
             warn(map(left_out_line, datasets))
             if limit is not None:
                 datasets = [dataset.limited(limit) for dataset in datasets]
@@ -144,11 +166,16 @@ def bench(
                 polygon_codec()  # if it is missing, better now than after the last image
             if any(sample.reference for dataset in datasets for sample in dataset.samples):
                 rouge_scorer()  # likewise
-            if ablation:
+            if ablation or learning_curve is not None:
                 new_figure(1, 1)
+            if ablation:
                 detector = ablation_specs(model, r1, cgro)
-            good = options.read_photos(prompt_photo, bit_depth)
-            complete = _run(out, datasets, detector or ["flawsight"], batch_size, bit_depth, good)
+            prompt_photos = options.read_photos(prompt_photo, bit_depth)
+            curve = None if learning_curve is None else (learning_curve, seeds)
+            complete = _run(
+                out, datasets, good, detector or ["flawsight"], batch_size, bit_depth,
+                prompt_photos, curve,
+            )  # fmt: skip
         sound = _report(out, resamples, pixel_threshold, sbert, published)
     raise typer.Exit(0 if complete and sound else 1)
 
@@ -156,37 +183,67 @@ def bench(
 def _run(
     out: Path,
     datasets: "list[Dataset]",
+    good: "Mapping[str, GoodPhotos]",
     detectors: list[str],
     batch_size: int,
     bit_depth: int | None,
     prompt_photos: "Sequence[Image]",
+    curve: tuple[str, int] | None,
 ) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
     from ..evaluate.bench import check_names
-    from ..evaluate.detectors.spec import needs_model, open_detector, parse_spec
+    from ..evaluate.detectors.few_shot import check_good
+    from ..evaluate.detectors.spec import learns, needs_model, open_detector, parse_spec
+    from ..evaluate.learning_curve import FOLDER
 
     specs = [parse_spec(text, bit_depth, prompt_photos) for text in detectors]
     if prompt_photos and all(spec.kind != "flawsight" for spec in specs):
         raise SettingsError("--prompt-photo is for detectors of kind flawsight; there is none.")
+    if curve is not None:
+        specs, out = curves_of(specs, *curve, good), out / FOLDER
     check_names([d.name for d in datasets], [s.name for s in specs])
     complete = True
     # What needs no model is opened first: its errors are those of a typing mistake.
     ready = [None if needs_model(spec) else open_detector(spec, out, batch_size) for spec in specs]
+    if any(map(learns, specs)):
+        for dataset in datasets:
+            check_good(dataset, good[dataset.name])
+    for spec in specs:
+        warn(_few(spec.options.get("reference"), dataset, good) for dataset in datasets)
     for spec, opened in zip(specs, ready, strict=True):
         if opened is None:
             with console.status(f"Loading {escape(spec.name)} …"):
                 opened = open_detector(spec, out, batch_size)
         for dataset in datasets:
-            complete &= _run_one(out, dataset, opened)
+            complete &= _run_one(out, dataset, opened, good[dataset.name])
     return complete
 
 
-def _run_one(out: Path, dataset: "Dataset", detector: "Detector") -> bool:
-    from ..evaluate.bench import run_detector
+def _few(count: Any, dataset: "Dataset", good: "Mapping[str, GoodPhotos]") -> str | None:
+    """Return a sentence on the categories that have fewer good photos than are to be drawn."""
+    counts = {name: len(good[dataset.name][name]) for name in dataset.categories}
+    few = {name: found for name, found in counts.items() if type(count) is int and found < count}
+    if not few:
+        return None
+    shown = ", ".join(f"{found} of {name}" for name, found in [*few.items()][:3])
+    return (
+        f"{dataset.name} has fewer than {count} photos in train/good ({shown}"
+        f"{', …' if len(few) > 3 else ''}); all of them are learned."
+    )
 
+
+def _run_one(
+    out: Path, dataset: "Dataset", opened: "Detector | Learner", good: "GoodPhotos"
+) -> bool:
+    from ..evaluate.bench import run_detector
+    from ..evaluate.detectors.protocol import Learner
+
+    detector: Detector | Learner = opened
     title = f"{escape(dataset.name)} · {escape(detector.name)}"
     with progress_bar(title, len(dataset.samples)) as move:
         try:
+            if isinstance(detector, Learner):
+                detector = detector.learned(dataset, good)
             run = run_detector(out, dataset, detector, lambda row: move(advance=1))
         except RunFolderError:
             raise
@@ -201,7 +258,7 @@ def _report(
     out: Path, resamples: int, pixel_threshold: float, sbert: str | None, published: bool
 ) -> bool:
     """Make the tables and print the results; return whether no image failed."""
-    from ..evaluate.bench import read_detector_runs
+    from ..evaluate.bench import holds_bench, read_detector_runs
     from ..evaluate.confusion import read_verdicts
     from ..evaluate.plots import draw_sweeps
     from ..evaluate.published import published_values
@@ -211,15 +268,18 @@ def _report(
     from ..evaluate.tables import all_tables
     from ..report.write_report import write_report
 
+    score = partial(
+        score_run, resamples=resamples, pixel_threshold=pixel_threshold, sbert_model=sbert
+    )
+    if report_curves(out, partial(score, resamples=1)) and not holds_bench(out):
+        return True
     values, counts = [], []
     runs = read_detector_runs(out)
     theirs = {run.dataset for run in runs if is_published(run.dataset, run.root)}
     known = published_values() if published or theirs else ()
     with console.status("Scoring …"):
         for run in runs:
-            of_run, counts_of_run = score_run(
-                run, resamples=resamples, pixel_threshold=pixel_threshold, sbert_model=sbert
-            )
+            of_run, counts_of_run = score(run)
             values += of_run
             counts += counts_of_run
         written = write_tables(out, values, counts, known) + draw_sweeps(values, out)

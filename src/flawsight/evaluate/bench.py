@@ -5,6 +5,7 @@ OUT/DATASET/DETECTOR/              a run folder: run.json, inspections.jsonl, ma
 OUT/traces/                        responses with their attention, shared between settings
 OUT/answers/                       answers of endpoints
 OUT/tables.md, tables.tex, metrics.csv
+OUT/learning-curve/                the same once more, of a learning curve
 """
 
 import json
@@ -91,6 +92,11 @@ def run_detector(
             else:
                 on_row(_add(run, image, stamp, outcome))
     return DetectorRun(dataset.name, detector.name, folder, dataset.samples, dataset.root)
+
+
+def holds_bench(out: Path) -> bool:
+    """Whether a folder has runs of detectors, besides those of a learning curve."""
+    return any(out.glob("*/truth.jsonl"))
 
 
 def read_detector_runs(out: Path) -> list[DetectorRun]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CalibrationError, MissingExtraError
+from .learning_curve import FALSE_ALARMS, PROMISED, CurvePoint
+from .learning_curve import SHOWN as SHOWN_OF_CURVE
 from .metric_values import METRICS, MetricValue
 
 SHOWN = ("pixel_auroc", "pixel_aupr")
@@ -39,6 +41,22 @@ def draw_sweeps(values: Iterable[MetricValue], folder: Path) -> list[Path]:
         if swept and one.group == "macro" and one.metric in SHOWN and one.value is not None:
             points[one.dataset][swept[1], one.metric].append((float(swept[2]), one))
     return [_draw_sweep(dataset, points[dataset], folder) for dataset in sorted(points)]
+
+
+def draw_learning_curves(points: Sequence[CurvePoint], folder: Path) -> list[Path]:
+    """Plot each metric against the number of good photos, one picture per data set.
+
+    Args:
+        points: of `curve_points`.
+        folder: for ``learning-curve-DATASET.png``.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
+    return [
+        _draw_learning_curve(dataset, [one for one in points if one.dataset == dataset], folder)
+        for dataset in dict.fromkeys(point.dataset for point in points)
+    ]
 
 
 def draw_histogram(
@@ -86,6 +104,44 @@ def new_figure(width: float, height: float) -> Any:
     except ImportError as error:
         raise MissingExtraError("matplotlib", "bench") from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _draw_learning_curve(dataset: str, points: Sequence[CurvePoint], folder: Path) -> Path:
+    known = [one for one in points if one.value is not None]
+    metrics = [m for m in SHOWN_OF_CURVE if m != PROMISED and any(one.metric == m for one in known)]
+    columns = max(1, min(3, len(metrics)))
+    rows = max(1, -(-len(metrics) // columns))
+    figure = new_figure(3.6 * columns, 0.6 + 2.7 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    ticks = sorted({one.photos for one in known})
+    detectors = list(dict.fromkeys(one.detector for one in known))
+    for panel, metric in zip(panels, metrics, strict=False):
+        for index, detector in enumerate(detectors):
+            for shown, style in ((metric, "o-"), (PROMISED, "s:")):
+                if shown == PROMISED and metric != FALSE_ALARMS:
+                    continue
+                curve = [one for one in known if (one.detector, one.metric) == (detector, shown)]
+                values = np.array([(p.photos, 100 * (p.value or 0), 100 * (p.deviation or 0))
+                                   for p in curve]).reshape(-1, 3)  # fmt: skip
+                at, height, spread = values.T
+                label = f"{detector}: promised" if shown == PROMISED else detector
+                panel.plot(at, height, style, color=f"C{index}", label=label)
+                panel.fill_between(at, height - spread, height + spread, alpha=0.2)
+        panel.set_title(SHOWN_OF_CURVE[metric], fontsize="medium")
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(ticks, [f"{one:.3g}" for one in ticks])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+        panel.set_ylabel("%")
+        panel.set_xlabel("good photos")
+        if metric == FALSE_ALARMS or len(detectors) > 1:
+            panel.legend(fontsize="x-small")
+    for panel in panels[len(metrics) :]:
+        panel.set_visible(False)
+    figure.suptitle(f"{dataset}: mean over draws; band: standard deviation")
+    path = folder / f"learning-curve-{re.sub(r'[^A-Za-z0-9_.-]+', '-', dataset)}.png"
+    figure.savefig(path, dpi=110)
+    return path
 
 
 def _draw_sweep(dataset: str, curves: _Curves, folder: Path) -> Path:

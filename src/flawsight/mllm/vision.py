@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..inspection import Trace
+from ..inspection import PatchEvidence, Trace
 from .encode import PromptBatch
 from .load import MLLM
 from .patch_features import EvidenceReader, PatchReader, Read, read_patches
@@ -35,16 +35,20 @@ def read_images(mllm: MLLM, prompts: PromptBatch, reader: PatchReader[Read]) -> 
 
 def look(mllm: MLLM, prompts: PromptBatch, reader: EvidenceReader) -> list[Trace]:
     """Return the traces of images that the model is not asked about; see `read_images`."""
-    return [
-        Trace(
-            text="",
-            token_spans=(),
-            image_attention=grid.to_map(torch.zeros(0, grid.tokens)),
-            question_attention=torch.zeros(0, len(prompts.anomaly_tokens)),
-            anomaly_tokens=prompts.anomaly_tokens,
-            answer_margin=0.0,
-            asked=False,
-            patches=patches,
-        )
-        for grid, patches in zip(prompts.grids, read_images(mllm, prompts, reader), strict=True)
-    ]
+    found = read_images(mllm, prompts, reader)
+    return [unasked(prompts, index, patches) for index, patches in enumerate(found)]
+
+
+def unasked(prompts: PromptBatch, index: int, patches: PatchEvidence) -> Trace:
+    """Return the trace of the `index`-th image of prompts, without a response."""
+    grid = prompts.grids[index]
+    return Trace(
+        text="",
+        token_spans=(),
+        image_attention=grid.to_map(torch.zeros(0, grid.tokens)),
+        question_attention=torch.zeros(0, len(prompts.anomaly_tokens)),
+        anomaly_tokens=prompts.anomaly_tokens,
+        answer_margin=0.0,
+        asked=False,
+        patches=patches,
+    )

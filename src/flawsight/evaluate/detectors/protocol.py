@@ -1,10 +1,11 @@
 """The interface of every detector under comparison: image files in, predictions out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from ...data.dataset import Dataset
 from ...errors import FlawsightError
 from ...inspection import FloatArray
 
@@ -58,6 +59,22 @@ class Detector(Protocol):
 
         Raises:
             FlawsightError: if every image would fail.
+        """
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A system that learns from good photos of each product before it is a detector."""
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+
+    def learned(self, dataset: Dataset, good: Mapping[str, Sequence[Path]]) -> Detector:
+        """Return the detector of a data set, by good photos of each of its categories.
+
+        Raises:
+            FlawsightError: if there are none, or they cannot be used.
         """
 
 

@@ -2,6 +2,8 @@
 
     flawsight                                    the bundled model, preset default
     flawsight:MODEL,preset=paper,tau_t=0.4       any model; any setting
+    flawsight:reference=16,seed=3                with good photos drawn from train/good, or all
+    flawsight:reference=line3.reference          with those of flawsight learn
     vlm:MODEL,max_new_tokens=8192                any chat VLM of transformers, answers only
     openai:MODEL,base_url=http://…/v1,budget=5   any OpenAI-compatible endpoint
     run:FOLDER                                   the predictions of any other program
@@ -17,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SettingsError
+from ...reference.learn import SEEN_WITH
+from ...reference.memory import Reference
 from ...settings import Settings, parse_override, preset
-from .protocol import Detector
+from .protocol import Detector, Learner
 
 KINDS = ("flawsight", "vlm", "openai", "run", "texture")
 _LOAD = ("adapter", "device", "dtype", "attention")
-_NOT_SETTINGS = ("name", "prompt_photos", *_LOAD)
+_NOT_SETTINGS = ("name", "prompt_photos", "reference", *_LOAD)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ def parse_spec(text: str, bit_depth: int | None = None, prompt_photos: Sequence[
     return Spec(text, kind, argument or None, options | dict(map(parse_override, pairs)))
 
 
-def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector:
-    """Load the detector that a spec describes.
+def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector | Learner:
+    """Load the detector that a spec describes, or what learns to be one.
 
     Args:
         spec: parsed.
@@ -112,6 +116,7 @@ def needs_model(spec: Spec) -> bool:
     """
     if spec.kind == "flawsight":
         _settings({k: v for k, v in spec.options.items() if k not in _NOT_SETTINGS})
+        _check_reference(spec)
     elif spec.kind == "vlm":
         needed_argument(spec, "model")
     return spec.kind in ("flawsight", "vlm")
@@ -141,21 +146,55 @@ def needed_argument(spec: Spec, what: str) -> str:
     return spec.argument
 
 
-def _open_flawsight(spec: Spec, options: dict[str, Any], traces: Path, batch_size: int) -> Detector:
+def learns(spec: Spec) -> bool:
+    """Whether the detector learns from good photos of the data set."""
+    return spec.options.get("reference") == "all" or type(spec.options.get("reference")) is int
+
+
+def _check_reference(spec: Spec) -> None:
+    """Make sure that the option "reference" is a number of photos, "all", or a file."""
+    given = spec.options.get("reference")
+    if (type(given) is int and given < 1) or not isinstance(given, int | str | None):
+        raise SettingsError(
+            f"{spec.text!r}: reference is {given}; give a number of good photos, all, or the file "
+            "of flawsight learn."
+        )
+    if isinstance(given, str) and given != "all":
+        Reference.load(given)
+
+
+def _open_flawsight(
+    spec: Spec, options: dict[str, Any], traces: Path, batch_size: int
+) -> Detector | Learner:
     from ...inspector import Inspector
     from ...mllm.prompt_photos import hash_prompt_photos, read_prompt_photos
     from ...refine.attention_prior import load_prior
     from ...runs.trace_store import TraceFolder
+    from .few_shot import FlawsightLearner
     from .flawsight import FlawsightDetector
 
     load, photos = load_options(options), options.pop("prompt_photos", ())
+    given = options.pop("reference", None)
     settings = _settings(options)
     photos = read_prompt_photos([photos] if isinstance(photos, str) else photos, settings.bit_depth)
     mllm = load_shared(spec.argument, load)
     prior = load_prior(mllm.folder, mllm.sha256) if settings.attention_prior else None
-    store = TraceFolder(traces, mllm, settings, prior, None, hash_prompt_photos(photos))
+    if learns(spec):
+        seen = Settings(**{name: getattr(settings, name) for name in SEEN_WITH})
+        return FlawsightLearner(
+            spec.name, mllm, settings, batch_size, prior, _features(spec.argument, load, seen),
+            traces, None if given == "all" else given, settings.seed, photos,
+        )  # fmt: skip
+    reference = None if given is None else Reference.load(given)
+    store = TraceFolder(traces, mllm, settings, prior, reference, hash_prompt_photos(photos))
     inspector = Inspector(
-        mllm, settings, batch_size, prior=prior, trace_store=store, prompt_photos=photos
+        mllm,
+        settings,
+        batch_size,
+        prior=prior,
+        reference=reference,
+        trace_store=store,
+        prompt_photos=photos,
     )
     return FlawsightDetector(spec.name, inspector)
 
@@ -179,3 +218,11 @@ def load_shared(model: str | None, options: tuple[tuple[str, Any], ...]) -> Any:
     from ...mllm.load import load_mllm
 
     return load_mllm(model, **dict(options))
+
+
+@lru_cache(maxsize=1)
+def _features(model: str | None, options: tuple[tuple[str, Any], ...], seen: Settings) -> Any:
+    """Return the features of images that all references of a model share."""
+    from .compared_traces import SharedFeatures
+
+    return SharedFeatures(load_shared(model, options), seen)
