@@ -23,10 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class Flawsight(AnomalibModule):
-    """A zero-shot model; nothing is fitted.
+    """A zero-shot model, or with a reference a few-shot one; nothing is fitted.
 
     >>> from anomalib.engine import Engine
     >>> Engine().test(model=Flawsight(), datamodule=MVTecAD("MVTecAD", "bottle"))
+    >>> Engine().test(model=Flawsight(reference="bottle.reference"), datamodule=…)
 
     A batch gets pred_score (B,) in [0, 1], pred_label (B,), anomaly_map (B, 1, height, width) in
     [0, 1], pred_mask of that shape, and explanation, B texts. The batch's tensors are inspected,
@@ -41,7 +42,8 @@ class Flawsight(AnomalibModule):
             the labelled validation images. Predicted labels and masks stay flawsight's.
         evaluator: see anomalib.
         visualizer: see anomalib.
-        **options: `settings`, `adapter`, `device`, `threshold` … of `Inspector.from_pretrained`.
+        **options: `settings`, `reference`, `adapter`, `device`, `threshold` … of
+            `Inspector.from_pretrained`.
     """
 
     def __init__(
@@ -104,8 +106,9 @@ class Flawsight(AnomalibModule):
 
     @property
     def learning_type(self) -> LearningType:
-        """Zero-shot."""
-        return LearningType.ZERO_SHOT
+        """Zero-shot, or few-shot with a reference of good photos."""
+        few = self.inspector.reference is not None
+        return LearningType.FEW_SHOT if few else LearningType.ZERO_SHOT
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
