@@ -2,14 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-IMAGES ?= samples
-OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+IMAGES ?= samples/*.jpg
+OUT := $(or $(OUT),runs/demo-$(shell date +%Y%m%d-%H%M%S))
 
 .PHONY: demo test test-slow test-anomalib test-ray benchmarks lint format lock clean
 
-demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path.
+demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path; then learn from good ones.
 	@# Exit code 1: some images could not be inspected, which its output says.
 	$(VENV)/bin/flawsight inspect "$(IMAGES)" --out "$(OUT)" || test $$? -eq 1
+	$(VENV)/bin/flawsight learn samples/learn/good --out "$(OUT)-learned/milled-face.reference"
+	$(VENV)/bin/flawsight inspect samples/learn/new --out "$(OUT)-learned/run" \
+	  --reference "$(OUT)-learned/milled-face.reference" --explain defective
 
 test: $(VENV)/.installed-test  ## Run the whole test suite.
 	$(VENV)/bin/python -m pytest

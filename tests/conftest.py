@@ -51,7 +51,7 @@ LAYOUTS = [
 @pytest.fixture(scope="session")
 def answered_samples() -> list[Path]:
     """The sample images that the bundled model answers for; it ends some responses too early."""
-    paths = find_images([Path(__file__).parents[1] / "samples"])
+    paths = find_images([Path(__file__).parents[1] / "samples/*.jpg"])
     outcomes = Inspector.from_pretrained(device="cpu").inspect_batch(paths)
     answered = [
         path

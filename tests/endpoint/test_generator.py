@@ -26,7 +26,7 @@ from helpers.chat_server import ChatServer, all_decoded, chat_server, decoded
 from helpers.checkpoints import photo
 from helpers.generating import generate
 
-SAMPLES = find_images([Path(__file__).parents[2] / "samples"])[:3]
+SAMPLES = find_images([Path(__file__).parents[2] / "samples/*.jpg"])[:3]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from flawsight.io.find_images import find_images
 from flawsight.mllm import processor
 from flawsight.mllm.load import DEFAULT_MODEL
 
-SAMPLES = find_images([Path(__file__).parents[2] / "samples"])
+SAMPLES = find_images([Path(__file__).parents[2] / "samples/*.jpg"])
 # The command itself, but for its console script, which in 5.17 also imports the undeclared
 # `requests` for another command.
 SERVE = "import typer; from transformers.cli.serve import Serve; typer.run(Serve)"

@@ -32,7 +32,7 @@ from flawsight.prompt import INSTRUCTION, QUESTION
 from flawsight.settings import PRESETS
 from helpers.chat_server import ChatServer, chat_server
 
-SAMPLES = find_images([Path(__file__).parents[2] / "samples"])
+SAMPLES = find_images([Path(__file__).parents[2] / "samples/*.jpg"])
 KEY = "sk-very-secret"
 
 
