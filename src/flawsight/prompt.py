@@ -30,17 +30,8 @@ def user_message(question: str = QUESTION, photos: int = 0) -> list[dict[str, An
         question: put to the model.
         photos: how many photos of good parts there are.
     """
-    content: list[dict[str, Any]] = [{"type": "image"}]
-    if photos:
-        said = NORMAL_PHOTO if photos == 1 else NORMAL_PHOTOS.format(photos)
-        content = [
-            {"type": "text", "text": said},
-            *({"type": "image"} for _ in range(photos)),
-            {"type": "text", "text": QUERIED_IMAGE},
-            {"type": "image"},
-        ]
-    content.append({"type": "text", "text": f"{question} {INSTRUCTION}"})
-    return [{"role": "user", "content": content}]
+    text = {"type": "text", "text": f"{question} {INSTRUCTION}"}
+    return [{"role": "user", "content": [*_images(photos), text]}]
 
 
 def anomaly_word_spans(question: str) -> list[tuple[int, int]]:
@@ -52,26 +43,28 @@ def anomaly_word_spans(question: str) -> list[tuple[int, int]]:
 
 
 def choice_message(
-    question: str, options: Mapping[str, str], references: int = 0
+    question: str, options: Mapping[str, str], photos: int = 0
 ) -> list[dict[str, Any]]:
-    """Return the chat with a multiple-choice question: one user turn, the images first.
+    """Return the chat with a multiple-choice question, and the images as in `user_message`.
 
     Args:
-        question: about the last image.
+        question: about the image.
         options: letter → text.
-        references: images of good parts before it.
+        photos: how many photos of good parts there are.
     """
-    lines = [question, *(f"{letter}. {text}" for letter, text in options.items())]
-    if references:
-        good = "photo shows a good part" if references == 1 else "photos show good parts"
-        first = "first" if references == 1 else f"first {references}"
-        lines.insert(
-            0,
-            f"The {first} {good}, for comparison. The last photo shows the part to inspect; the "
-            "question is about it.",
-        )
-    else:
-        lines.insert(0, "The photo shows a part to inspect.")
-    text = "\n".join([*lines, CHOICE_INSTRUCTION])
-    images = [{"type": "image"}] * (references + 1)
-    return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
+    lines = [f"{letter}. {text}" for letter, text in options.items()]
+    text = {"type": "text", "text": "\n".join([question, *lines, CHOICE_INSTRUCTION])}
+    return [{"role": "user", "content": [*_images(photos), text]}]
+
+
+def _images(photos: int) -> list[dict[str, Any]]:
+    """Return the parts of a message before its question."""
+    if not photos:
+        return [{"type": "image"}]
+    said = NORMAL_PHOTO if photos == 1 else NORMAL_PHOTOS.format(photos)
+    return [
+        {"type": "text", "text": said},
+        *({"type": "image"} for _ in range(photos)),
+        {"type": "text", "text": QUERIED_IMAGE},
+        {"type": "image"},
+    ]

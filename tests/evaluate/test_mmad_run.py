@@ -1,7 +1,5 @@
 """MMAD's questions reach the model as they are, and a run is resumed."""
 
-import base64
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from flawsight.evaluate.mmad.mmad_run import read_mmad_runs, run_responder
 from flawsight.evaluate.mmad.open_responder import check_answers, open_responder
 from flawsight.evaluate.mmad.responder import ChoicePrompt
 from flawsight.mllm.load import load_mllm
-from helpers.chat_server import ChatServer, chat_server
+from helpers.chat_server import ChatServer, all_decoded, chat_server
 from helpers.checkpoints import photo
 from helpers.command_line import flawsight
 from helpers.families import write_chat_vlm
@@ -187,12 +185,12 @@ def test_an_endpoint_gets_the_images_in_order_and_is_paid_once(
     assert len(server.requests) == 10
     body = server.requests[0]
     parts = body["messages"][0]["content"]
-    assert [part["type"] for part in parts] == ["image_url", "image_url", "text"]
-    files = [base64.b64decode(part["image_url"]["url"].partition(",")[2]) for part in parts[:2]]
-    sent = [Image.open(io.BytesIO(file)).tobytes() for file in files]
+    kinds = [part["type"] for part in parts]
+    assert kinds == ["text", "image_url", "text", "image_url", "text"]
+    sent = [image.tobytes() for image in all_decoded(body)]
     first = questions.images[0]
     assert sent == [Image.open(path).tobytes() for path in (*first.templates, first.image)]
-    assert "Is there a defect?\nA. Yes.\nB. No.\n" in parts[2]["text"]
+    assert "Is there a defect?\nA. Yes.\nB. No.\n" in parts[4]["text"]
     assert (body["max_tokens"], body["temperature"]) == (16, 0)
     # Other questions about the same images are other requests, and none is sent twice.
     run_responder(tmp_path / "b", questions, responder(), ignore)

@@ -104,12 +104,16 @@ def test_the_prompt_says_which_photo_is_which(folders: dict[str, Path]) -> None:
     processor = mllm.processor
     text = processor.apply_chat_template(chat(2), tokenize=False, add_generation_prompt=True)
     assert text.count("<|image_pad|>") == 3
-    for words in ("first 2 photos show good parts", "last photo", "Where is the defect?\nA. Upper "
-                  "left.\nB. Centre.", "letter of the right option"):  # fmt: skip
+    for words in (
+        "first 2 images show normal samples",
+        "queried image:",
+        "Where is the defect?\nA. Upper left.\nB. Centre.",
+        "letter of the right option",
+    ):
         assert words in text
     [alone] = chat(0)
     assert [part["type"] for part in alone["content"]] == ["image", "text"]
-    assert "good" not in alone["content"][1]["text"]
+    assert "normal" not in alone["content"][1]["text"]
 
 
 def test_reasoning_that_the_template_begins_is_part_of_the_answer(

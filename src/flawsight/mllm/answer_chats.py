@@ -7,7 +7,7 @@ import torch
 from PIL.Image import Image
 
 from ..errors import ImageError, ModelError
-from .encode import special_tokens
+from .encode import chat_text, special_tokens
 from .generate import respond
 from .load import MLLM
 
@@ -35,7 +35,9 @@ def answer_chats(
             template leaves out images.
     """
     processor = mllm.processor
-    texts = [_prompt(processor, chat) for chat in chats]
+    # Qwen's templates then number the images.
+    prompts = [chat_text(processor, chat, add_vision_id=True) for chat in chats]
+    texts, openings = map(list, zip(*prompts, strict=True))
     try:
         with mllm.tokenizing:
             inputs = processor(
@@ -51,8 +53,6 @@ def answer_chats(
             pairs = zip(chats, images, strict=True)
             return [answer_chats(mllm, [c], [i], max_new_tokens)[0] for c, i in pairs]
         return [ImageError(f"The model's processor cannot take the images: {error}")]
-    # The chat template may begin the reasoning, which the answer must show.
-    openings = ["<think>" if text.rstrip().endswith("<think>") else "" for text in texts]
     try:
         with mllm.lock:
             ids, _ = respond(mllm, inputs, max_new_tokens, opening=openings[0])
@@ -65,12 +65,3 @@ def answer_chats(
         ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     return [opening + answer for opening, answer in zip(openings, answers, strict=True)]
-
-
-def _prompt(processor: Any, chat: list[dict[str, Any]]) -> str:
-    # Qwen's templates then number the images. Others do not know the option.
-    known = {"add_vision_id": True} if "add_vision_id" in str(processor.chat_template) else {}
-    text: str = processor.apply_chat_template(
-        chat, tokenize=False, add_generation_prompt=True, **known
-    )
-    return text

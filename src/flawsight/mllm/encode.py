@@ -112,9 +112,16 @@ def chat_prompt(
         photos: of good parts, see `user_message`.
         **options: of its chat template; one that it does not know has no effect.
     """
+    return chat_text(processor, user_message(question, photos), **options)
+
+
+def chat_text(
+    processor: Any, messages: Sequence[dict[str, Any]], **options: Any
+) -> tuple[str, str]:
+    """Return the text of any chat's prompt, as `chat_prompt` does."""
     known = {name: value for name, value in options.items() if name in str(processor.chat_template)}
     text: str = processor.apply_chat_template(
-        user_message(question, photos), tokenize=False, add_generation_prompt=True, **known
+        messages, tokenize=False, add_generation_prompt=True, **known
     )
     return text, "<think>" if text.rstrip().endswith("<think>") else ""
 
