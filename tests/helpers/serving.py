@@ -1,6 +1,7 @@
 """A stand-in for the Inspector, and a service that runs it in a process of its own.
 
-As a program: `python serving.py STORE FILES PORT SECONDS SLOTS DEADLINE`.
+As a program:
+`python serving.py STORE FILES PORT SECONDS SLOTS DEADLINE [PRODUCT=REFERENCE …]`.
 """
 
 import base64
@@ -132,6 +133,7 @@ def serving(
     file_bytes: int | None = None,
     files: Path | None = None,
     deadline: float = 60.0,
+    references: Mapping[str, Path] = {},
 ) -> Iterator[Service]:
     """Start the service. No file of it may exceed `file_bytes`, as on a full disk."""
     files = files or Path(store) / "files"
@@ -141,6 +143,7 @@ def serving(
         port = probe.getsockname()[1]
     options = map(str, (store, files, port, seconds, slots, deadline))
     command = [sys.executable, __file__, *options]
+    command += [f"{product}={file}" for product, file in references.items()]
     with log_path.open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
     if file_bytes is not None:
@@ -196,14 +199,21 @@ def _main() -> None:
     from flawsight.serve.server import serve_app
     from flawsight.serve.store import Store
 
-    store, files, port, seconds, slots, deadline = sys.argv[1:]
+    store, files, port, seconds, slots, deadline, *products = sys.argv[1:]
+    learned = {name: Path(file) for name, _, file in (one.partition("=") for one in products)}
+    options = {}
+    if learned:
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from helpers.good_photos import references_of
+
+        options["references"] = references_of(**learned)
 
     def slowly(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
         time.sleep(float(seconds))
         return inspect_batch(images)
 
     limits = Limits(slots=int(slots), images=min(8, int(slots)), rate=0, deadline=float(deadline))
-    app = create_app(slowly, BATCH, Store(store, Path(files)), limits)
+    app = create_app(slowly, BATCH, Store(store, Path(files)), limits, **options)
     serve_app(app, "127.0.0.1", int(port), limits)
 
 

@@ -76,6 +76,27 @@ def test_what_waits_goes_together() -> None:
     assert run(scenario).batches == [[1], [2, 3, 4], [5, 6]]
 
 
+def test_a_batch_is_of_one_product_and_the_longest_wait_goes_first() -> None:
+    async def scenario(batcher: Batcher, model: Model) -> None:
+        other = Model()
+        other.gate, other.batches = model.gate, model.batches
+        first = asyncio.create_task(batcher.inspect(images(1)))
+        await until(lambda: model.batches == [[1]])
+        later = [
+            asyncio.create_task(batcher.inspect(images(*widths), using))
+            for widths, using in (
+                ((20, 21), other), ((2, 3), model), ((22, 23), other), ((4,), None),
+            )
+        ]  # fmt: skip
+        await asyncio.sleep(0)
+        model.gate.set()
+        results = await asyncio.gather(first, *later)
+        sizes = [[r.image_size[1] for r in one if isinstance(r, Inspection)] for one in results]
+        assert sizes == [[1], [20, 21], [2, 3], [22, 23], [4]]
+
+    assert run(scenario).batches == [[1], [20, 21, 22], [2, 3, 4], [23]]
+
+
 def test_a_cancelled_image_leaves_the_queue_and_is_not_inspected() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
         running = asyncio.create_task(batcher.inspect(images(1)))

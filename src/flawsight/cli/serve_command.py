@@ -9,6 +9,7 @@ import typer
 
 from ..errors import MissingExtraError
 from . import options
+from .product_files import load_calibrations, named_files
 from .shell import console, explained, share_memory_pools
 
 
@@ -25,10 +26,27 @@ def serve(
     prior: options.Prior = None,
     prompt_photo: options.PromptPhotos = None,
     threshold: options.Threshold = None,
-    calibration: Annotated[
-        Path | None,
+    reference: Annotated[
+        list[str] | None,
         typer.Option(
-            help="Calibration file of flawsight calibrate; its thresholds apply by product."
+            metavar="[NAME=]FILE",
+            help="Reference of flawsight learn, for the product NAME; repeatable. Default name: "
+            "the file's.",
+        ),
+    ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="With references, the photos to explain in words: always, defective or never. "
+            "Default: always."
+        ),
+    ] = None,
+    calibration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Calibration file of flawsight calibrate; its thresholds apply by product. With "
+            "several references, one per product NAME.",
         ),
     ] = None,
     host: Annotated[
@@ -81,6 +99,8 @@ def serve(
 
         flawsight serve --calibration calibration.json
 
+        flawsight serve --reference bolt=line3.reference --reference nut=line4.reference
+
         curl -F images=@part.jpg http://127.0.0.1:8000/v1/inspect
 
     SIGTERM finishes the running batch and refuses waiting images. More in docs/serve.md.
@@ -92,6 +112,7 @@ def serve(
             from ..serve.app import create_app
             from ..serve.limits import Limits
             from ..serve.public_address import PublicAddress
+            from ..serve.references import load_references
             from ..serve.server import serve_app
             from ..serve.store import Store
         except ModuleNotFoundError as error:
@@ -102,25 +123,27 @@ def serve(
         )  # fmt: skip
         public = PublicAddress(root_path=root_path, origin=public_origin)
         tokens = read_tokens(host, token_file, os.environ)
-        settings = options.parse_settings(preset, set_, bit_depth=bit_depth)
+        overrides = [*(set_ or []), *([] if explain is None else [f"explain={explain}"])]
+        settings = options.parse_settings(preset, overrides, bit_depth=bit_depth)
         good = options.read_photos(prompt_photo, settings.bit_depth)
+        files_of_references = named_files(reference or [], "--reference")
+        calibrations = load_calibrations(calibration or [], list(files_of_references))
         opened = Store(store, files)
 
         def load() -> Any:
-            from ..inspector import Inspector
+            from .served_inspectors import load_inspectors
 
-            return Inspector.from_pretrained(
-                model, settings=settings,
-                adapter=adapter, calibration=options.load_calibration(calibration), prior=prior,
-                threshold=threshold, batch_size=batch_size, device=device, dtype=dtype,
-                attention=attention, prompt_photos=good,
+            return load_inspectors(
+                load_references(files_of_references), calibrations, model, settings=settings,
+                adapter=adapter, prior=prior, threshold=threshold, batch_size=batch_size,
+                device=device, dtype=dtype, attention=attention, prompt_photos=good,
             )  # fmt: skip
 
         # Load in a thread that ends, and torch's OpenMP workers with it. If they stayed, there
         # would be more workers than cores, which slows the model by a third (docs/performance.md).
         with console.status("Loading the model …"), ThreadPoolExecutor(1) as loading:
-            inspector = loading.submit(load).result()
-        calibrated = inspector.calibration
+            inspector, references = loading.submit(load).result()
+        calibrated = None if references.products else inspector.calibration
         app = create_app(
             inspector.inspect_batch,
             inspector.batch_size,
@@ -134,5 +157,6 @@ def serve(
                 "bit_depth": inspector.settings.bit_depth,
             },
             public,
+            references,
         )
         serve_app(app, host, port, limits)

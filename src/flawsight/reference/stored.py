@@ -95,7 +95,11 @@ class StoredReference:
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})[_ABOUT])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {
+                    # The file stays mapped otherwise, and changes with it.
+                    name: file.get_tensor(name).clone()
+                    for name in file.keys()  # noqa: SIM118
+                }
         except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
             raise LearnError(
                 f"{path} is no readable reference ({error}); make one with flawsight learn."

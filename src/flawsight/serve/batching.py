@@ -2,6 +2,8 @@
 
 There is no timer. While the model is busy, images gather in the queue; while it is idle, an image
 is taken at once. So batches grow with the load, and a single request never waits for others.
+
+A batch is of one product, that of the image that has waited longest: each has its own reference.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 
 from PIL import Image
 
@@ -21,7 +24,6 @@ from ..io.images import Photo
 Outcome = Inspection | FlawsightError
 InspectBatch = Callable[[Sequence[Image.Image | Photo]], list[Outcome]]
 _log = logging.getLogger(__name__)
-
 
 # Bytes per second below which a body holds no slot, and seconds before that is judged.
 _SLOWEST, _GRACE = 4096, 0.5
@@ -61,10 +63,11 @@ class Batcher:
     """The worker that runs the model, and the bounded queue in front of it.
 
     Args:
-        inspect_batch: `Inspector.inspect_batch`; runs in a thread of its own, one call at a time.
+        inspect_batch: `Inspector.inspect_batch`, unless images come with another one.
         batch_size: images per batch.
         slots: images in flight at most: being uploaded, waiting, or with the model.
         on_batch: called with the size and the seconds of each batch.
+        run: calls an `inspect_batch`, in a thread of its own, one at a time.
     """
 
     def __init__(
@@ -73,15 +76,17 @@ class Batcher:
         batch_size: int,
         slots: int,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+        run: "Callable[[InspectBatch, Sequence[Image.Image]], list[Outcome]] | None" = None,
     ) -> None:
         self.slots = slots
         self.closed = False
         self._inspect_batch = inspect_batch
         self._batch_size = batch_size
         self._on_batch = on_batch
+        self._run_batch = inspect_separately if run is None else run
         self._batch_seconds = 1.0
         self._admissions: set[Admission] = set()
-        self._waiting: dict[asyncio.Future[Outcome], Image.Image] = {}
+        self._waiting: dict[asyncio.Future[Outcome], tuple[InspectBatch, Image.Image]] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "model")
@@ -129,12 +134,20 @@ class Batcher:
         """Whether the worker runs and accepts images."""
         return not self.closed and not self._worker.done()
 
-    async def inspect(self, images: Sequence[Image.Image]) -> list[Outcome]:
-        """Inspect images; if cancelled, those that still wait leave the queue at once."""
+    async def inspect(
+        self, images: Sequence[Image.Image], inspect_batch: InspectBatch | None = None
+    ) -> list[Outcome]:
+        """Inspect images; if cancelled, those that still wait leave the queue at once.
+
+        Args:
+            images: of one request.
+            inspect_batch: with which; None is the batcher's own.
+        """
+        using = self._inspect_batch if inspect_batch is None else inspect_batch
         if self.closed:
             return [_stopping() for _ in images]
         outcomes: list[asyncio.Future[Outcome]] = [self._loop.create_future() for _ in images]
-        self._waiting.update(zip(outcomes, images, strict=True))
+        self._waiting |= {one: (using, image) for one, image in zip(outcomes, images, strict=True)}
         self._wake.set()
         try:
             return await asyncio.gather(*outcomes)
@@ -168,12 +181,12 @@ class Batcher:
                     return
                 self._wake.clear()
                 await self._wake.wait()
-            batch = list(self._waiting)[: self._batch_size]
-            images = [self._waiting.pop(outcome) for outcome in batch]
+            using = next(iter(self._waiting.values()))[0]
+            alike = (one for one, (other, _) in self._waiting.items() if other == using)
+            batch = list(islice(alike, self._batch_size))
+            images = [self._waiting.pop(outcome)[1] for outcome in batch]
             began = time.perf_counter()
-            results = await self._loop.run_in_executor(
-                self._thread, inspect_separately, self._inspect_batch, images
-            )
+            results = await self._loop.run_in_executor(self._thread, self._run_batch, using, images)
             self._batch_seconds = time.perf_counter() - began
             self._on_batch(len(batch), self._batch_seconds)
             for outcome, result in zip(batch, results, strict=True):

@@ -20,6 +20,7 @@ class Limits:
     burst: int = 100  # requests that one address may make at once
     connections: int = 512  # open at once; above it, those that wait for their client are closed
     head_seconds: float = 10.0  # for the head of a request to arrive
+    good_photos: int = 128  # of a reference that is changed; all are learned again
     keep: int = 100_000  # unreviewed inspections in the store; older ones are deleted
     page_bytes: int = 4 << 20  # of JSON per page of inspections; a larger inspection comes alone
 

@@ -14,13 +14,14 @@ from jinja2 import Environment, PackageLoader
 from ..report.write_report import VIEWER
 
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_OWN = ("page.js", "references.js", "page.css", "icon.svg")
 
 
 def add_page(app: FastAPI) -> None:
     """Serve the pages. Their files are read once, at the start."""
     own, shared = files("flawsight.serve") / "static", files("flawsight.report") / "static"
     served = {"/": own / "index.html"}
-    served |= {f"/static/{name}": own / name for name in ("page.js", "page.css", "icon.svg")}
+    served |= {f"/static/{name}": own / name for name in _OWN}
     served |= {f"/static/{name}": shared / name for name in (*VIEWER, "charts.js", "viewer.css")}
     for path, file in served.items():
         _add(app, path, file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])

@@ -142,6 +142,23 @@ def inspect_bounded(
     return results
 
 
+def good_photo(
+    image: Image.Image, budget: PixelBudget, pixels: int, bit_depth: int | None
+) -> Image.Image:
+    """Return a photo as RGB as it would be inspected, to be learned from.
+
+    Raises:
+        ImageError: if it is damaged, or shows one flat colour.
+    """
+    if image.width * image.height <= pixels:
+        with budget.hold(image.width * image.height):
+            return prepare_photo(image, bit_depth=bit_depth).image
+    made = _reduced(image, budget, pixels, bit_depth)
+    if isinstance(made, ImageError):
+        raise made
+    return made[0].image
+
+
 def _reduced(
     image: Image.Image, budget: PixelBudget, pixels: int, bit_depth: int | None
 ) -> tuple[Photo, ImageSize] | ImageError:

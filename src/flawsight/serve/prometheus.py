@@ -1,9 +1,12 @@
 """The metrics at /metrics for Prometheus, and the middleware that counts requests."""
 
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .references import Product
 
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
@@ -35,6 +38,26 @@ class Metrics:
             "flawsight_images_in_flight", "Images being uploaded, waiting or with the model.",
             registry=registry,
         )  # fmt: skip
+
+        self.changes = Counter(
+            "flawsight_reference_changes", "Photos added to references or forgotten, or failures.",
+            ("product", "outcome"), registry=registry,
+        )  # fmt: skip
+        self._photos = Gauge(
+            "flawsight_reference_photos", "Good photos of a product's reference.", ("product",),
+            registry=registry,
+        )  # fmt: skip
+        self._reference = Gauge(
+            "flawsight_reference_info", "The reference in use, by its hash.",
+            ("product", "sha256"), registry=registry,
+        )  # fmt: skip
+
+    def show_references(self, products: Iterable[Product]) -> None:
+        """Show the references as they are now."""
+        self._reference.clear()
+        for product in products:
+            self._photos.labels(product.name).set(len(product.ids))
+            self._reference.labels(product.name, product.sha256).set(1)
 
     def on_batch(self, size: int, seconds: float) -> None:
         """Count a batch."""

@@ -9,6 +9,10 @@ from .database import InspectionRow
 
 # No control characters: names end up in databases, headers and pages.
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+PRODUCT = (
+    "Product that the images show. It chooses the reference of good photos, or the threshold; "
+    "if there are references, it must be one of theirs, and may be left out if there is but one."
+)
 File = Literal["map.png", "map.npz", "overlay.png", "photo.jpg", "thumb.jpg"]
 
 
@@ -23,7 +27,7 @@ class InspectRequest(BaseModel, extra="forbid"):
     """The JSON form of a request."""
 
     images: list[UploadedImage] = Field(min_length=1)
-    product: Label | None = None
+    product: Label | None = Field(None, description=PRODUCT)
 
 
 class ErrorDetail(BaseModel):
@@ -74,7 +78,9 @@ class InspectionBody(BaseModel, extra="allow"):
     )
     pred_label: bool
     pred_score: float
-    answer: str | None = Field(description="None if the model was not asked (setting explain).")
+    answer: str | None = Field(
+        description="Yes or No; null if the model was not asked, and there is no explanation."
+    )
     answer_forced: bool = Field(
         False, description="Whether the response gave no Yes or No; `answer` is then the likelier."
     )
@@ -90,6 +96,12 @@ class InspectionBody(BaseModel, extra="allow"):
     )
     warnings: list[str] = Field([], description="What is wrong with the photo, in sentences.")
     tokens: list[Token]
+    reference_sha256: str | None = Field(
+        None, description="Hash of the reference of good photos; null if there was none."
+    )
+    threshold: float | None = Field(
+        None, description="Of that reference or the product's calibration, for pred_score."
+    )
     seconds: float
     review: Review | None
     files: dict[File, str] = Field(
@@ -122,6 +134,41 @@ class ReviewRequest(BaseModel, extra="forbid"):
     """Whether the verdict of the service is right."""
 
     verdict: Literal["right", "wrong"]
+
+
+class GoodPhotoBody(BaseModel):
+    """A photo of a reference."""
+
+    id: str
+    name: str
+    score: float | None = Field(
+        description="Of this photo in comparison with the others; null if it is the only one."
+    )
+
+
+class ReferenceBody(BaseModel):
+    """The good photos that a product is compared with."""
+
+    product: str
+    sha256: str
+    threshold: float | None = Field(description="A part is defective if its score is above it.")
+    calibrated: bool = Field(
+        description="Whether that is a calibration's; the photos can then not be changed."
+    )
+    most: int = Field(description="Photos that a changed reference may have.")
+    photos: list[GoodPhotoBody]
+
+
+class ReferencesBody(BaseModel):
+    """All references of the service."""
+
+    references: list[ReferenceBody]
+
+
+class GoodPhotoRequest(BaseModel, extra="forbid"):
+    """The photo to learn: that of an inspection of this product, reviewed as good."""
+
+    inspection: str = Field(pattern="^[0-9a-f]{32}$")
 
 
 class Status(BaseModel):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -13,10 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError, StoreError
 from ..localize import judged
-from .batching import Batcher, Outcome
+from .batching import Batcher, InspectBatch, Outcome
 from .database import InspectionRow
 from .limits import Limits
 from .photo_memory import ByteBudget, PixelBudget, inspected_size, with_enlarged_regions
+from .references import References
 from .store import NewInspection, Store
 from .store_errors import SLOW
 from .stored_maps import shrink_map
@@ -36,6 +37,23 @@ class Failure:
     error: FlawsightError
 
 
+@dataclass(frozen=True)
+class Line:
+    """How the images of one request are inspected.
+
+    Attributes:
+        product: that they show, or None.
+        inspect_batch: with the product's reference; None is the service's own.
+        threshold: in place of the inspector's, or None.
+        about: stored with every inspection.
+    """
+
+    product: str | None
+    inspect_batch: InspectBatch | None
+    threshold: float | None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """The parts of a running service."""
@@ -49,17 +67,25 @@ class Service:
     listing: CapacityLimiter  # of pages of inspections read at once
     pixels: PixelBudget  # decoded at once
     held: ByteBudget  # of bodies and responses
+    references: References  # of good photos, by product
+    changing: asyncio.Lock  # of the references
 
     async def inspect(
-        self, request: Request, deadline: float | None
+        self, request: Request, deadline: float | None, product: str | None = None
     ) -> list[InspectionRow | Failure]:
         """Inspect the images of a request and store the results.
+
+        Args:
+            request: whose body has not been read.
+            deadline: in seconds.
+            product: of its address; the body may name one too.
 
         Raises:
             BusyError: if the queue or the memory is full or the service is stopping.
             TimeoutError: if the deadline passes before the model answers.
             ClientDisconnect: if the client disconnects before.
             StoreError: if the results cannot be stored; then none is acknowledged.
+            HTTPException: if the body is malformed, or the product unknown.
         """
         clock = asyncio.get_running_loop().time
         end = clock() + min(deadline or self.limits.deadline, self.limits.deadline)
@@ -75,10 +101,11 @@ class Service:
             arrived = False
             try:
                 async with asyncio.timeout_at(end):
-                    uploads, product = await read_uploads(request, self.limits, receive)
+                    uploads, named = await read_uploads(request, self.limits, receive)
                     arrived = True
+                    line = self._line(product, named)
                     admission.take(len(uploads))
-                    results = await self._run(request, uploads, product)
+                    results = await self._run(request, uploads, line)
             except TimeoutError as error:
                 if arrived:
                     raise
@@ -104,38 +131,52 @@ class Service:
         asking = asyncio.create_task(to_thread.run_sync(question, *arguments, limiter=limiter))
         return await answer(asking, self.limits.deadline)
 
+    def _line(self, product: str | None, named: str | None) -> Line:
+        """Return how the images of a request are inspected, by the products that it names."""
+        if product is not None and named not in (None, product):
+            raise HTTPException(422, "The address and the body name different products.")
+        product = named if product is None else product
+        if not self.references.products:
+            return Line(product, None, self.thresholds.get(product or ""))
+        # Whatever is learned meanwhile, its images keep this one.
+        known = self.references.of_request(product)
+        about = {"reference_sha256": known.sha256, "threshold": known.threshold}
+        return Line(known.name, known.inspect_batch, None, about)
+
     async def _run(
-        self, request: Request, uploads: list[Upload], product: str | None
+        self, request: Request, uploads: list[Upload], line: Line
     ) -> list[NewInspection | Failure]:
         """Run the model on the images that can be opened; they are freed on return."""
         opened = await to_thread.run_sync(
             lambda: [open_upload(upload, self.limits) for upload in uploads]
         )
         images = [image for image in opened if isinstance(image, Image.Image)]
-        outcomes = iter(await unless_disconnected(request, self.batcher.inspect(images)))
+        inspecting = self.batcher.inspect(images, line.inspect_batch)
+        outcomes = iter(await unless_disconnected(request, inspecting))
         return [
             Failure(upload.name, image)
             if isinstance(image, FlawsightError)
-            else self._record(upload, image.format or "", next(outcomes), product)
+            else self._record(upload, image.format or "", next(outcomes), line)
             for upload, image in zip(uploads, opened, strict=True)
         ]
 
     def _record(
-        self, upload: Upload, photo_format: str, outcome: Outcome, product: str | None
+        self, upload: Upload, photo_format: str, outcome: Outcome, line: Line
     ) -> NewInspection | Failure:
         if isinstance(outcome, FlawsightError):
             return Failure(upload.name, outcome)
-        threshold = self.thresholds.get(product or "")
-        if threshold is not None:
-            outcome = with_enlarged_regions(judged(outcome, outcome.pred_score > threshold))
+        about = dict(self.about) | dict(line.about)
+        if line.threshold is not None:
+            outcome = with_enlarged_regions(judged(outcome, outcome.pred_score > line.threshold))
+            about["threshold"] = line.threshold
         inspected = inspected_size(outcome.image_size, self.limits.inspected_pixels)
         return NewInspection(
             photo=upload.content,
             # A camera's multi-picture file is a JPEG with a preview behind it.
             photo_format="JPEG" if photo_format == "MPO" else photo_format,
             name=upload.name,
-            product=product,
-            content=outcome.to_json() | {"inspected_size": list(inspected)} | dict(self.about),
+            product=line.product,
+            content=outcome.to_json() | {"inspected_size": list(inspected)} | about,
             arrays={
                 "anomaly_map": shrink_map(outcome.anomaly_map),
                 "token_maps": outcome.token_maps,

@@ -1,8 +1,8 @@
 "use strict";
-/* The page at /: upload, the view of the report, reviews, history. All text goes through textContent;
+/* The page at /: upload, the view of the report, reviews, references, history. All text goes through textContent;
  * only this service is contacted, by relative paths: a proxy may serve it below any path. */
 (() => {
-  const { charts, el, inspectionView, verdict, verdictClass, score } = globalThis.flawsight;
+  const { charts, el, inspectionView, verdict, verdictClass, score, references } = globalThis.flawsight;
   const PAGE = 100;
   const status = el("p", { role: "status" });
   const shown = el("section", { "aria-label": "Inspection" });
@@ -41,7 +41,10 @@
       if (product.value.trim()) form.append("product", product.value.trim());
       const { results } = await call("v1/inspect", { method: "POST", body: form });
       const inspected = results.filter((result) => !result.error);
-      past.unshift(...inspected);
+      if (inspected.some((one) => filter.value && one.product !== filter.value)) {
+        filter.value = "";
+        await search();
+      } else past.unshift(...inspected);
       list();
       if (inspected.length) await open(inspected[0].id);
       return results.filter((result) => result.error)
@@ -70,9 +73,31 @@
         }),
       }, word === "right" ? "Right" : "Wrong"));
     }
+    const one = past.find((other) => other.id === id);
+    const reference = good.of(one.product);
+    if (view.label === false && good.canAdd(one.product, id)) {
+      review.append(el("button", {
+        type: "button",
+        onclick: () => attempt("Learning …", async () => {
+          const said = await good.add(one.product, id);
+          await open(id);
+          return said;
+        }),
+      }, "Add to the reference"));
+    }
     const article = inspectionView(view);
-    shown.replaceChildren(article, review);
+    shown.replaceChildren(article, ...[comparison(one, reference), review].filter(Boolean));
     article.querySelector("h2").focus();
+  }
+
+  /** Say what an inspection was compared with; null if with nothing. */
+  function comparison(one, reference) {
+    if (!one.reference_sha256) return null;
+    const changed = reference?.sha256 !== one.reference_sha256;
+    return el("p", { class: "sv-compared" },
+      `Compared with good photos of ${one.product}: defective above ${score(one.threshold)}. `,
+      changed ? "The reference has changed since. " : "",
+      one.answer == null ? "The model was not asked for words." : "");
   }
 
   /** The thumbnail of an inspection, reused when the list is rebuilt. */
@@ -107,24 +132,54 @@
 
   /** Plot the scores in the table, and try other thresholds on them. */
   function plot() {
+    const mixed = !filter.value && filter.options.length > 2; // each product has its own threshold
+    if (mixed) return plots.replaceChildren();
     const wasClosed = plots.firstChild?.open === false;
-    const shown = charts(past.map((one) => ({ ...one, label: one.review?.true_label })), 0.5, tried);
+    const own = good.of(filter.value)?.threshold ?? good.only()?.threshold ?? 0.5;
+    const shown = charts(past.map((one) => ({ ...one, label: one.review?.true_label })), own, tried);
     if (shown) shown.open = !wasClosed;
-    plots.replaceChildren(...[shown].filter(Boolean));
+    return plots.replaceChildren(...[shown].filter(Boolean));
   }
 
   async function older() {
     const before = next ? `&before=${next}` : "";
-    const page = await call(`v1/inspections?limit=${PAGE}${before}`);
+    const only = filter.value ? `&product=${encodeURIComponent(filter.value)}` : "";
+    const page = await call(`v1/inspections?limit=${PAGE}${before}${only}`);
     past.push(...page.inspections);
     next = page.next;
     list();
   }
 
+  /** Load the newest page of the history again. */
+  async function search() {
+    past.length = 0;
+    next = null;
+    await older();
+  }
+
+  /** Load the references; with any, the product is chosen among theirs. */
+  async function begin() {
+    const known = (await good.load()).map((one) => one.product);
+    if (known.length) {
+      const choice = el("select", { "aria-label": "Product" }, ...known.map((name) => el("option", {}, name)));
+      if (known.length > 1) choice.prepend(el("option", { value: "", selected: true }, "Choose one"));
+      product.replaceWith(choice);
+      product = choice;
+    }
+    filter.append(...known.map((name) => el("option", {}, name)));
+    filter.parentElement.hidden = known.length < 2;
+    await older();
+  }
+
+  const good = references(call, attempt);
+  const filter = el("select", {
+    "aria-label": "Show", onchange: () => attempt("Loading …", search),
+  },
+    el("option", { value: "" }, "All products"));
   const pick = (attributes) => el("input", {
     type: "file", accept: "image/*", onchange: (event) => upload([...event.target.files]), ...attributes,
   });
-  const product = el("input", { maxlength: 200, autocomplete: "off" });
+  let product = el("input", { maxlength: 200, autocomplete: "off" });
   plots.addEventListener("input", (event) => { tried = Number(event.target.value); });
   const drop = el("div", { class: "sv-drop" },
     el("label", {}, "Photos (or drop them here)", pick({ multiple: true })),
@@ -138,13 +193,14 @@
     });
   }
   const head = ["", "Photo", "Verdict", "Score", "Review", "Product", "Time"];
-  document.getElementById("page").append(drop, status, shown,
+  document.getElementById("page").append(drop, status, shown, good.section,
     el("section", { "aria-label": "History" },
       el("h2", {}, "History"),
+      el("label", { class: "sv-filter", hidden: true }, "Show ", filter),
       plots,
       el("div", { class: "sv-scroll" }, el("table", { class: "sv-history" },
         el("thead", {}, el("tr", {}, ...head.map((name) =>
           (name ? el("th", { scope: "col" }, name) : el("td"))))), rows)),
       more));
-  attempt("Loading …", older);
+  attempt("Loading …", begin);
 })();
