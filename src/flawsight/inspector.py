@@ -312,18 +312,12 @@ class Inspector:
             outcome: Inspection | FlawsightError
             try:
                 outcome = localize(
-                    trace,
-                    size,
-                    self.settings,
-                    threshold=self.threshold,
-                    region_rule=self.region_rule,
-                    prior=self._prior_density,
-                    good=self.good_patches,
-                    photo=image,
+                    trace, size, self.settings, threshold=self.threshold,
+                    region_rule=self.region_rule, prior=self._prior_density,
+                    good=self.good_patches, photo=image,
                     image=str(given) if isinstance(given, str | Path) else None,
-                    trace_seconds=traced.seconds,
-                    warnings=warnings,
-                )
+                    trace_seconds=traced.seconds, warnings=warnings,
+                )  # fmt: skip
             except AnswerError as error:
                 outcome = error
             yield image, outcome

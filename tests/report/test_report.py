@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +17,7 @@ from flawsight.report.view import MAP_SIDE, view_of
 from flawsight.report.write_report import ONE_FILE_UP_TO, THUMBS, VIEWS, write_report
 from flawsight.runs.read import read_rows
 from helpers.made_runs import TEXT, TOKENS, make_run, token_maps, token_rows
-
-
-class Page(HTMLParser):
-    """The elements of a page and its blocks of JSON."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.json: dict[str, dict] = {}
-        self._id: str | None = None
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        is_json = dict(attrs).get("type") == "application/json"
-        self._id = dict(attrs)["id"] if is_json else None
-
-    def handle_data(self, data: str) -> None:
-        if self._id:
-            self.json[self._id] = json.loads(data)
-            self._id = None
+from helpers.report_pages import Page
 
 
 def cells(grid: dict) -> np.ndarray:
