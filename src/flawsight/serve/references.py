@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 
 from ..errors import LearnError
 from ..reference.file import load_reference
-from ..reference.memory import GoodPhoto, Reference
+from ..reference.memory import Reference
+from ..reference.stored import GoodPhoto
 from .batching import InspectBatch
 from .reference_files import digest_of, replace_reference
 
