@@ -4,7 +4,7 @@ from typing import Any
 
 from ..mllm.patch_features import depth_of
 
-# Of the bundled model, by image AUROC on one half of real photos (docs/log.md, 92).
+# Of the bundled model, by image AUROC on one half of real photos (docs/log.md, 94).
 _BUNDLED_DEPTH, _BUNDLED = 4, (1, 3)
 
 

@@ -26,7 +26,7 @@ def patch_vectors(features: Tensor) -> Tensor:
 
     Features of each block are those of the patch and the mean of its neighbourhood in equal parts,
     centred, and scaled to length 1, so that blocks count alike. Either part alone is better
-    on some sets of real photos and much worse on others (docs/log.md, 93).
+    on some sets of real photos and much worse on others (docs/log.md, 94).
 
     Args:
         features: (blocks, h, w, d).
