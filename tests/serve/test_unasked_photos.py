@@ -11,8 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from flawsight.inspection import Inspection
+from flawsight.reference.file import save_reference
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
+from flawsight.serve.reference_files import digest_of
+from flawsight.serve.references import References
 from flawsight.serve.store import Store
 from helpers.compared_runs import NAMES, SIZE, inspected, reference
 from helpers.serving import BATCH, picture
@@ -66,6 +69,34 @@ def test_they_are_answered_stored_and_shown(client: TestClient) -> None:
             assert arrays["token_maps"].shape == (0, 6, 8)
     (region,) = defective["regions"]
     assert region["good"]["photo"] == NAMES[1]
+
+
+def test_the_view_brings_the_good_photos_pictures(tmp_path: Path) -> None:
+    known = reference()
+
+    class Taught:
+        threshold = 0.5
+
+        def inspect_batch(self, images: Sequence[Any]) -> list[Inspection]:
+            return [inspected(known, True, asked=False) for _ in images]
+
+    file = tmp_path / "a.reference"
+    save_reference(known, file)
+    references = References(
+        {"bolt M6 ü": (file, digest_of(file), known)}, lambda *_: known, lambda *_: Taught()
+    )
+    store = Store(str(tmp_path / "store"))
+    app = create_app(Taught().inspect_batch, BATCH, store, Limits(rate=0), references=references)
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        one = inspect(client)[0]
+        view = client.get(f"/v1/inspections/{one['id']}/view").json()
+        assert list(view["pictures"]) == list(NAMES)
+        (region,) = view["regions"]
+        url = view["pictures"][region["good"]["photo"]]
+        answer = client.get(f"/{url}")
+        assert answer.status_code == 200
+        assert answer.content == known.photos[1].picture
+    assert References({}, lambda *_: known, lambda *_: Taught()).pictures("gone") == {}
 
 
 def test_a_product_s_threshold_turns_them(client: TestClient) -> None:

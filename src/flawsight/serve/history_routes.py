@@ -84,7 +84,10 @@ def add_history(app: FastAPI) -> None:
         row = await row_of(app, id)
         service: Service = app.state.service
         folder = service.store.files.folder(id)
-        content = await to_thread.run_sync(render_view, folder, row, limiter=service.rendering)
+        pictures = service.references.pictures(row.product)
+        content = await to_thread.run_sync(
+            render_view, folder, row, pictures, limiter=service.rendering
+        )
         return json_of(service, content)
 
     @app.get(

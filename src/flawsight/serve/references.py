@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from PIL import Image
 from starlette.exceptions import HTTPException
@@ -61,6 +62,13 @@ class Product:
     ids: tuple[str, ...]
     scores: tuple[float, ...]
     calibrated: bool
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """URLs of the photos' pictures by the photos' names, relative to the page at /."""
+        at = f"v1/references/{quote(self.name, safe='')}/photos"
+        photos = self.reference.photos
+        return {photo.name: f"{at}/{id}" for photo, id in zip(photos, self.ids, strict=True)}
 
     def photo(self, id: str) -> GoodPhoto:
         """Return a photo of the reference.
@@ -120,6 +128,11 @@ class References:
         if name not in self._products:
             raise HTTPException(422, f"There is no product {name!r}; use {self._known()}.")
         return self._products[name]
+
+    def pictures(self, name: str | None) -> dict[str, str]:
+        """Return `Product.pictures` of a product; none if there is no such product any more."""
+        product = self._products.get(name or "")
+        return {} if product is None else product.pictures
 
     def named(self, name: str) -> Product:
         """Return a product of a path.

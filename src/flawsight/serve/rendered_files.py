@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,10 @@ def _render(folder: Path, row: InspectionRow, what: File) -> bytes:
     return _png(Image.fromarray((anomaly_map * 65535).round().astype(np.uint16)))
 
 
-def render_view(folder: Path, row: InspectionRow) -> bytes:
+def render_view(folder: Path, row: InspectionRow, pictures: Mapping[str, str]) -> bytes:
     """Return the view of an inspection as JSON, see report/view.py.
 
-    Its photo is relative to the page at /.
+    Its photo is relative to the page at /, and so are the pictures of good photos by their names.
 
     Raises:
         StoreError: if its files are gone or damaged.
@@ -90,7 +91,7 @@ def render_view(folder: Path, row: InspectionRow) -> bytes:
         photo = f"v1/inspections/{row.id}/photo.jpg"
         view = view_of(
             content, row.id, photo, arrays["anomaly_map"], arrays["token_maps"],
-            label=row.true_label,
+            label=row.true_label, pictures=pictures,
         )  # fmt: skip
         return json.dumps(view, allow_nan=False).encode()
 
