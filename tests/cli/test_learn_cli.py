@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from flawsight import Reference
-from flawsight.reference.file import load_reference
 from flawsight.runs.read import read_description, read_rows
 from helpers.command_line import flawsight
 from helpers.good_parts import part, write_parts
@@ -30,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_says_what_the_photos_promise(folder: Path) -> None:
     output = (folder / "output.txt").read_text()
-    reference = load_reference(folder / "a.reference")
+    reference = Reference.load(folder / "a.reference")
     assert [photo.name for photo in reference.photos] == [f"{n:03}.png" for n in range(6)]
     assert "Learned 6 photos" in output
     assert f"Threshold {reference.threshold():.3f}: at most 14.3% of good parts" in output
@@ -47,6 +46,7 @@ def test_a_defective_photo_among_the_good_ones_is_named(folder: Path, tmp_path: 
     code, output = flawsight("learn", folder / "a.reference", tmp_path, "--out", out, *SMALL)
     assert code == 0
     assert "spoilt.png  unlike the others" in output
+    assert "spoilt.png" in (tmp_path / "b.reference.html").read_text()
     assert "--forget 'spoilt.png'" in output
     code, output = flawsight("learn", "--add-to", out, "--forget", "spoilt.png", *SMALL)
     assert code == 0
@@ -63,7 +63,7 @@ def test_photos_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> No
     assert code == 1
     assert "broken.png is not an image" in output
     assert "y/good/001.png shows the same pixels as x/good/001.png" in output
-    assert [one.name for one in load_reference(out).photos] == ["x/good/000.png", "x/good/001.png"]
+    assert [one.name for one in Reference.load(out).photos] == ["x/good/000.png", "x/good/001.png"]
     code, output = flawsight("learn", tmp_path / "x/good/broken.png", "--out", out, *SMALL)
     assert code == 2
     assert "None of the photos can be read." in output
@@ -79,7 +79,7 @@ def test_inspect_says_and_records_what_was_used(folder: Path, tmp_path: Path) ->
     rows = {Path(row["image"]).stem: row for row in read_rows(out)}
     assert [rows[name]["pred_label"] for name in ("020", "022", "023")] == [False, False, True]
     assert [row["answer"] is None for row in rows.values()] == [True, True, False]
-    reference = load_reference(folder / "a.reference")
+    reference = Reference.load(folder / "a.reference")
     about = read_description(out)
     assert about["reference_sha256"] == reference.sha256
     assert about["settings"]["explain"] == "defective"
@@ -142,7 +142,7 @@ def test_a_calibration_goes_on_from_a_reference(folder: Path, tmp_path: Path) ->
                              *settings)  # fmt: skip
     assert code == 0, output
     values = json.loads(found.read_text())
-    assert values["reference_sha256"] == load_reference(folder / "a.reference").sha256
+    assert values["reference_sha256"] == Reference.load(folder / "a.reference").sha256
     use = ("inspect", folder / "new", "--calibration", found)
     assert flawsight(*use, *settings, "--out", tmp_path / "run")[0] == 0
     assert read_description(tmp_path / "run")["threshold"] == values["thresholds"]["all"]

@@ -104,7 +104,7 @@ def test_it_inspects_as_an_inspector_of_each_product_does(
         for image, expected in zip(own, alone(list(own)), strict=True):
             assert found[image].pred_score == pytest.approx(expected.pred_score, abs=1e-5)
             assert found[image].pred_label == expected.pred_label
-            assert found[image].explanation == expected.explanation
+            assert (found[image].explanation or "") == expected.explanation
             np.testing.assert_allclose(
                 found[image].anomaly_map, expected.anomaly_map, atol=2e-4, rtol=0
             )

@@ -30,7 +30,10 @@ def learn(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write. Default: good.reference, or that of --add-to."),
+        typer.Option(
+            help="File to write; a page about it gets the same name with .html. Default: "
+            "good.reference, or that of --add-to."
+        ),
     ] = None,
     add_to: Annotated[
         Path | None, typer.Option(help="Reference to which to add the photos.")
@@ -164,24 +167,28 @@ def _short_names(images: Sequence[Path]) -> dict[Path, str]:
 def _sum_up(reference: "Reference", out: Path, sizes: dict[str, tuple[int, int]]) -> None:
     """Print what the photos promise, their own scores, and what is wrong with them."""
     from ..reference.advice import concerns, odd_photos
+    from ..report.reference_page import write_reference_page
 
+    odd = odd_photos(reference)
     count = len(reference.photos)
     photos = "1 photo" if count == 1 else f"{count} photos"
     say(f"Learned {photos}: {escape(str(out))} ({out.stat().st_size / 1e6:.1f} MB)")
     if reference.scores:
         say(_promise(reference))
-        odd = set(odd_photos(reference))
         ranked = sorted(
             zip(reference.scores, (photo.name for photo in reference.photos), strict=True),
             reverse=True,
         )
-        say("Score of each photo against the others, highest first:")
+        say("Score of each photo against the others; look at the highest, which must be good, too:")
         for score, name in ranked[:_SHOWN]:
             note = "  [yellow]unlike the others[/]" if name in odd else ""
             say(f"  {score:.3f}  {escape(name)}{note}")
         if rest := ranked[_SHOWN:]:
             say(f"  … {len(rest)} more, down to {rest[-1][0]:.3f}")
     warn(concerns(reference, sizes))
+    page = out.with_name(f"{out.name}.html")
+    write_reference_page(reference, page, odd)
+    say(f"Page: {escape(str(page))}")
 
 
 def _promise(reference: "Reference") -> str:

@@ -1,6 +1,6 @@
 """What the photos of a reference say about themselves, before anything is inspected with them.
 
-The limits were chosen on real photos of seven products (docs/learn.md).
+The limits were chosen on real photos of six products with the bundled model.
 """
 
 import io
@@ -20,16 +20,16 @@ from .memory import Reference
 
 # A photo is odd if its distance lies this many scaled MADs above the median of all. A MAD of less
 # than a share of the median counts as that share.
-ODD, _LEAST_SPREAD = 3.0, 0.03
+ODD, _LEAST_SPREAD = 2.5, 0.03
 _MAD_TO_STD = 1.4826
 # Fewer photos have no median to rely on.
 _LEAST = 5
 # Another photo lies farther off than far places of the same photo do: no two parts are alike. Of
 # homogeneous surfaces that is true, too; but there any two patches are alike, by this share of the
 # distance of unrelated ones.
-_UNLIKE, _STRUCTURED = 1.1, 0.6
+_UNLIKE, _STRUCTURED = 1.1, 0.65
 # Two groups: distances between them, as a multiple of those within them.
-_APART = 1.5
+_APART = 1.4
 # Photos are much darker or brighter, smaller or larger, or of another shape, by these factors.
 _LIGHT, _SIZE, _ASPECT = 0.7, 0.5, 0.8
 _NAMED = 3

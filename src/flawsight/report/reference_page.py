@@ -15,7 +15,8 @@ from ..inspection import FloatArray
 from ..io.files import write_atomically
 from ..io.overlay import draw_overlay, encode_jpeg
 from ..real.anomaly_map import HALF, upsample
-from ..reference.memory import GoodPhoto, Reference
+from ..reference.memory import Reference
+from ..reference.stored import GoodPhoto
 from .write_report import data_url, policy_hash
 
 # Photos that are shown at most, the odd ones and those of the highest scores.
