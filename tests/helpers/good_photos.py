@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from flawsight.errors import FlawsightError
-from flawsight.inspection import Inspection
+from flawsight.inspection import GoodPlace, Inspection, Region
 from flawsight.io.images import Photo, prepare_image
 from flawsight.reference.file import save_reference
 from flawsight.reference.memory import Reference
@@ -70,10 +70,16 @@ class Inspecting:
     def inspect(self, image: Image.Image) -> Inspection:
         distances, _ = self.reference.compare(vectors_of(image))
         score = self.reference.score(distances * max(self.reference.usual, 1e-30))
+        height, width = image.height, image.width
+        place = GoodPlace(self.reference.photos[0].name, (2, 2, 12, 10))
+        region = Region(
+            (height, width), (0, 0, width, height), width * height, 0.25, (0, width * height),
+            good=place,
+        )  # fmt: skip
         return replace(
             stand_in(image), pred_score=score, pred_label=score > self.threshold, answer=None,
             explanation="", tokens=(), disagreements=(), evidence={"reference": score},
-            token_maps=np.zeros((0, 2, 3), np.float32),
+            regions=(region,), token_maps=np.zeros((0, 2, 3), np.float32),
         )  # fmt: skip
 
 

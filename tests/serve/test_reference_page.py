@@ -53,7 +53,12 @@ def test_a_photo_is_compared_learned_and_removed(
         assert "Defective" in page.locator(".fs-verdict").inner_text()
         compared = page.locator(".sv-compared")
         assert "good photos of bolt & Schraube" in compared.inner_text()
-        assert "not asked for words" in compared.inner_text()
+        assert (
+            "Not asked: the reference calls it defective" in page.locator(".fs-view").inner_text()
+        )
+        # What it should look like, beside the only region.
+        expect(page.locator(".fs-compare canvas")).to_have_count(2)
+        expect(page.locator(".fs-compare")).to_contain_text("0.png")
         adding = page.get_by_role("button", name="Add to the reference")
         assert adding.count() == 0  # before the review
         page.get_by_role("button", name="Wrong").click()

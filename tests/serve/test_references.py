@@ -99,7 +99,11 @@ def test_each_product_is_judged_by_its_own_reference(start: Start, files: dict[s
             {"reference": round(one["pred_score"], 6)},
         )
         assert client.get(f"/v1/inspections/{one['id']}").json() == one
-        assert client.get(f"/v1/inspections/{one['id']}/view").json()["tokens"] == []
+        view = client.get(f"/v1/inspections/{one['id']}/view").json()
+        assert view["tokens"] == []
+        good = load_reference(files[product]).photos[0]
+        assert view["regions"][0]["good"]["photo"] == good.name
+        assert client.get(f"/{view['pictures'][good.name]}").content == good.picture
     found = client.get("/v1/inspections?product=nut").json()["inspections"]
     assert [one["product"] for one in found] == ["nut", "nut"]
 
@@ -183,7 +187,7 @@ def test_a_good_photo_is_added_and_forgotten_again(start: Start, files: dict[str
     assert answer.status_code == 200, answer.text
     after = of(client, "bolt")
     assert answer.json() == after
-    assert [one["name"] for one in after["photos"]][4:] == ["new.png"]
+    assert [one["name"] for one in after["photos"]][4:] == [f"{id}/new.png"]
     assert after["sha256"] != before["sha256"]
     expected = learn(
         load_reference(files["bolt"].with_name("bolt.reference.before")), [("new.png", odd)]
@@ -228,10 +232,15 @@ def test_only_photos_that_were_reviewed_as_good_of_the_product_are_learned(
         answer = add(client, product, id)
         assert answer.status_code == status
         assert words in said(answer)
-    # A photo of the same name and other content gets a name of its own.
+    # No two photos share a name, and none is learned twice.
     assert add(client, "bolt", twice).status_code == 200
     again = add(client, "bolt", reviewed(client, part(63), "bolt"))
-    assert [one["name"] for one in again.json()["photos"]][4:] == ["new.png", "new.png (2)"]
+    names = [one["name"] for one in again.json()["photos"]]
+    assert [name.rpartition("/")[2] for name in names[4:]] == ["new.png"] * 2
+    assert len({*names}) == 6
+    for name in names[4:]:
+        answer = add(client, "bolt", name.partition("/")[0])
+        assert (answer.status_code, "already" in said(answer)) == (422, True)
     assert files["nut"].read_bytes() == before[1]
 
 
@@ -316,7 +325,7 @@ def test_changes_at_once_are_made_one_after_the_other(start: Start, files: dict[
     assert running == [0, 1]
     shown = of(client, "bolt")
     names = [one["name"] for one in shown["photos"]]
-    assert sorted(names[3:]) == ["new.png", "new.png (2)", "new.png (3)", "new.png (4)"]
+    assert sorted(names[3:]) == sorted(f"{id}/new.png" for id in ids)
     assert load_reference(files["bolt"]).sha256 == shown["sha256"]
 
 

@@ -43,7 +43,8 @@ async def add_photo(service: Service, product: str, row: InspectionRow) -> Produ
 
     def add() -> Product:
         image = _photo(service, row)
-        name = row.name or row.id
+        # Regions name the good photo that they should look like, so no two ever share a name.
+        name = f"{row.id}/{row.name or 'photo'}"
         return service.references.add(product, name, image, service.limits.good_photos)
 
     return await _alone(service, add)

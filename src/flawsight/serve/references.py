@@ -150,7 +150,7 @@ class References:
 
         Args:
             name: of the product.
-            photo_name: of the photo; if it is taken, a number is added.
+            photo_name: of the photo, which no other one ever gets.
             image: upright RGB.
             most: photos of the new reference.
 
@@ -160,10 +160,9 @@ class References:
         """
         product = self._changeable(name)
         _check_count(len(product.ids) + 1, most)
-        taken = {photo.name for photo in product.reference.photos}
-        names = (f"{photo_name} ({number})" for number in range(2, len(taken) + 3))
-        free = photo_name if photo_name not in taken else next(n for n in names if n not in taken)
-        return self._replace(product, self._learn(product.reference, [(free, image)], ()))
+        if any(photo.name == photo_name for photo in product.reference.photos):
+            raise LearnError("This photo is in the reference already.")
+        return self._replace(product, self._learn(product.reference, [(photo_name, image)], ()))
 
     def forget(self, name: str, photo_id: str, most: int) -> Product:
         """Learn a product's photos again without one of them; see `add`.

@@ -96,8 +96,7 @@
     const changed = reference?.sha256 !== one.reference_sha256;
     return el("p", { class: "sv-compared" },
       `Compared with good photos of ${one.product}: defective above ${score(one.threshold)}. `,
-      changed ? "The reference has changed since. " : "",
-      one.answer == null ? "The model was not asked for words." : "");
+      changed ? "The reference has changed since." : "");
   }
 
   /** The thumbnail of an inspection, reused when the list is rebuilt. */

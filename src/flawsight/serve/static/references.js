@@ -7,7 +7,6 @@
   function references(call, attempt) {
     let known = [];
     const unfolded = new Set(); // products
-    const added = new Map(); // photos by inspection
     const section = el("section", { "aria-label": "References", hidden: true });
     const at = (product) => `v1/references/${encodeURIComponent(product)}`;
     const of = (product) => known.find((one) => one.product === product);
@@ -25,14 +24,13 @@
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ inspection }),
       }));
-      added.set(inspection, changed.photos.at(-1).id);
       return `Added. ${said(changed)}`;
     }
 
-    /** Return whether an inspection's photo can be added, as far as this page knows. */
+    /** Return whether an inspection's photo can be added; those that were are called ID/NAME. */
     function canAdd(product, inspection) {
       const one = of(product);
-      const there = one?.photos.some((photo) => photo.id === added.get(inspection));
+      const there = one?.photos.some((photo) => photo.name.startsWith(`${inspection}/`));
       return Boolean(one) && !one.calibrated && !there;
     }
 
