@@ -20,7 +20,7 @@ from .memory import Reference
 
 # A photo is odd if its distance lies this many scaled MADs above the median of all. A MAD of less
 # than a share of the median counts as that share.
-ODD, _LEAST_SPREAD = 2.5, 0.03
+ODD, _LEAST_SPREAD = 3.0, 0.03
 _MAD_TO_STD = 1.4826
 # Fewer photos have no median to rely on.
 _LEAST = 5
