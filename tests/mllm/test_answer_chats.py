@@ -11,10 +11,10 @@ from transformers import AutoModelForImageTextToText
 
 from flawsight.errors import ImageError, ModelError
 from flawsight.mllm.answer_chats import answer_chats
-from flawsight.mllm.load import MLLM, load_mllm
+from flawsight.mllm.load import MLLM
 from flawsight.prompt import choice_message
 from helpers.checkpoints import photo
-from helpers.families import begin_with_think, stock_processor, teach, write_chat_vlm
+from helpers.families import begin_with_think, load_or_skip, stock_processor, teach, write_chat_vlm
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3", "internvl", "llava_onevision", "glm4v"]
 OPTIONS = {"A": "Upper left.", "B": "Centre."}
@@ -36,7 +36,7 @@ def photos() -> list[Image.Image]:
 
 
 def load(folder: Path) -> MLLM:
-    return load_mllm(folder, device="cpu", any_family=True)
+    return load_or_skip(folder, any_family=True)
 
 
 def chat(shots: int, question: str = "Where is the defect?") -> list[dict[str, Any]]:

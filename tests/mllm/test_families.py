@@ -45,7 +45,14 @@ from flawsight.settings import PRESETS
 from helpers import family_table
 from helpers.chat_server import chat_server
 from helpers.checkpoints import photo, write_json
-from helpers.families import FAMILIES, begin_with_think, stock_processor, teach, write_chat_vlm
+from helpers.families import (
+    FAMILIES,
+    begin_with_think,
+    load_or_skip,
+    stock_processor,
+    teach,
+    write_chat_vlm,
+)
 from helpers.generating import generate
 
 SETTINGS = replace(PRESETS["paper"], image_grid=None, image_tokens=None, max_new_tokens=6)
@@ -117,13 +124,7 @@ def stock(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> 
 
 
 def load(folder: Path, adapter: Path | None = None) -> MLLM:
-    """Load it; skip the test if this version of transformers alone cannot prepare its images."""
-    try:
-        return load_mllm(folder, adapter=adapter, device="cpu")
-    except ModelError as error:
-        if str(error).endswith("need torchvision: install it."):
-            pytest.skip("this version of transformers needs torchvision for its images")
-        raise
+    return load_or_skip(folder, adapter=adapter)
 
 
 @pytest.fixture(scope="module")
