@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -69,6 +70,12 @@ def test_a_run_of_other_pictures_is_named(run: Path) -> None:
         path.write_text(json.dumps(about | {"good_pictures": damaged}))
         rows = read_rows(run)
         low = [row | {"pred_label": False} for row in rows]
+        with pytest.raises(RunFolderError, match=r"good_pictures in .* are damaged"):
+            rows_by_threshold(run, low, 0.0)
+    path.write_text(json.dumps(about))
+    low = [row | {"pred_label": False} for row in read_rows(run)]
+    for value in (np.nan, np.inf, -1):
+        np.savez(run / low[0]["nearest_good"], nearest_good=np.full((12, 16, 3), value))
         with pytest.raises(RunFolderError, match=r"good_pictures in .* are damaged"):
             rows_by_threshold(run, low, 0.0)
     path.write_text(json.dumps(about | {"good_pictures": "a"}))

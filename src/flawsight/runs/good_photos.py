@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import RunFolderError
 from ..inspection import FloatArray, GoodPicture
 from ..io.files import slug, sync_files, write_atomically, writing_to
@@ -70,7 +72,8 @@ def read_pictures(folder: Path, about: dict[str, Any], nearest: FloatArray) -> l
         isinstance(one, dict) and is_name(one.get("name")) and is_size(one.get("size"))
         for one in listed
     )
-    if not sound or not ((nearest >= 0).all() and (nearest[..., 0] < len(listed)).all()):
+    inside = np.isfinite(nearest).all() and (nearest >= 0).all()
+    if not sound or not inside or (nearest[..., 0] >= len(listed)).any():
         raise RunFolderError(
             f"The good_pictures in {folder / 'run.json'} are damaged; inspect the images again "
             "into a new run folder."
