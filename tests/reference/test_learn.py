@@ -1,5 +1,6 @@
 """Learning from photos, and inspecting with what was learned, on the bundled model."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from flawsight.errors import LearnError, SettingsError
 from flawsight.inspector import Inspector
@@ -145,3 +147,13 @@ def test_features_are_those_of_an_inspection(tiny_mllm: MLLM, tokens: int | None
         for image, values in ((new, settings), (sized, exact))
     ]
     assert torch.equal(*pixels)
+
+
+def test_the_most_typical_photos_go_into_the_prompt(taught: Inspector) -> None:
+    reference = taught.reference
+    assert reference is not None
+    ranked = sorted(zip(reference.scores, reference.photos, strict=True), key=lambda one: one[0])
+    for image, (_, best) in zip(reference.typical(2), ranked, strict=False):
+        assert image.tobytes() == Image.open(io.BytesIO(best.picture)).tobytes()
+    with pytest.raises(LearnError, match="6 photos, fewer than the 7"):
+        reference.typical(7)

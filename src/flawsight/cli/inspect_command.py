@@ -73,6 +73,14 @@ def inspect(
     seed: options.Seed = 0,
     prior: options.Prior = None,
     prompt_photo: options.PromptPhotos = None,
+    reference_prompt: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How many photos of the reference to show the model before each photo, the most "
+            "typical first.",
+        ),
+    ] = 0,
     reference: options.Reference = None,
     explain: Annotated[
         Explain | None,
@@ -144,12 +152,16 @@ def inspect(
     """
     with explained():
         settings = options.parse_settings(preset, set_, seed, bit_depth, explain)
+        known = options.load_reference(reference)
+        if reference_prompt and known is None:
+            raise SettingsError("--reference-prompt needs a --reference, whose photos it shows.")
+        shown = known.typical(reference_prompt) if known else ()
         inspector_options = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
             "attention": attention, "settings": settings,
-            "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth),
+            "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth) + shown,
             "batch_size": batch_size, "threshold": threshold, "category": category,
-            "prior": prior, "reference": options.load_reference(reference),
+            "prior": prior, "reference": known,
             "false_alarm_rate": false_alarm_rate,
             "calibration": options.load_calibration(calibration, category),
             "generator": _served(generator, generator_model, model),

@@ -5,6 +5,7 @@ usually lie from good ones, how good photos score, and which of the photos is an
 """
 
 import hashlib
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
+from PIL.Image import open as open_image
 from torch import Tensor
 
 from ..calibration import conformal_threshold
@@ -74,6 +77,22 @@ class Reference(StoredReference):
         if len(self.photos) < 2:
             return []
         return [self.score(photo.distances) for photo in self.photos]
+
+    def typical(self, count: int) -> tuple[Image, ...]:
+        """Return the photos that are nearest to the others as RGB images, the nearest first.
+
+        Raises:
+            LearnError: if there are fewer than `count`.
+        """
+        if count > len(self.photos):
+            raise LearnError(
+                f"The reference has {len(self.photos)} photos, fewer than the {count} for the "
+                "prompt (--reference-prompt)."
+            )
+        nearest = sorted(self.photos, key=lambda photo: image_distance(photo.distances))
+        return tuple(
+            open_image(io.BytesIO(photo.picture)).convert("RGB") for photo in nearest[:count]
+        )
 
     @property
     def sha256(self) -> str:
