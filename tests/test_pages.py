@@ -47,7 +47,9 @@ NOT_RUN = {
         "flawsight serve --model Qwen/…",
         "flawsight train --preset paper-3b…",
         "flawsight doctor photos/ --preset paper --model Qwen/Qwen2.5-VL…",
-        "flawsight doctor photos/ --preset paper --model Qwen/Qwen3-VL…",
+        "flawsight inspect photos/ --prompt-photo…",
+        "flawsight bench --protocol mmad…",
+        "flawsight bench --data half.csv…",
         "flawsight inspect photos/ --preset paper --model Qwen/…",
         "flawsight calibrate photos/good --false-alarm-rate 0.05 --preset…",
         "flawsight inspect new/ --calibration…",
@@ -102,8 +104,9 @@ NOT_RUN = {
         "flawsight train --data corrections…",
         "flawsight serve --adapter…",
     ],
-    "does not end; its calibration is made and read by the README's commands": [
-        "flawsight serve --calibration…"
+    "does not end; its files are made and read by the commands of docs/learn.md": [
+        "flawsight serve --calibration…",
+        "flawsight serve --reference…",
     ],
 }
 
@@ -122,6 +125,7 @@ PHOTOS = {
     "README.md": ["my/photos", "my/good"],
     "docs/benchmark.md": [*LINE3, "photos/good/line3", "photos/new"],
     "docs/exports.md": ["photos"],
+    "docs/learn.md": ["my/photos", "my/good", "my/more-good"],
     "docs/paper.md": ["photos/good"],
     "docs/predictions.md": ["photos/good", "photos/bad"],
     "docs/serve.md": ["photos/good"],
