@@ -24,7 +24,7 @@ _NAME = re.compile(r"(.*) · (\d+|all) good(?:, draw \d+)?")
 CURVE = (
     "image_auroc", "image_balanced_accuracy", "pixel_auroc", "pixel_aupr", "pixel_aupro",
 )  # fmt: skip
-# Measured beside the metrics of a bench.
+# Measured in addition to the metrics of a bench.
 FALSE_ALARMS, PROMISED = "false_alarms", "promised"
 SHOWN = {name: METRICS[name] for name in CURVE[:2]} | {
     FALSE_ALARMS: "false alarms",
