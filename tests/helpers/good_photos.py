@@ -13,7 +13,6 @@ from PIL import Image
 from flawsight.errors import FlawsightError
 from flawsight.inspection import GoodPlace, Inspection, Region
 from flawsight.io.images import Photo, prepare_image
-from flawsight.reference.file import save_reference
 from flawsight.reference.memory import Reference
 from flawsight.serve.references import References, load_references
 from helpers.serving import stand_in
@@ -86,7 +85,7 @@ class Inspecting:
 def write_reference(path: Path, brightness: int = 100, count: int = 4) -> Reference:
     photos = [(f"line/{index}.png", part(index, brightness)) for index in range(count)]
     reference = learn(None, photos)
-    save_reference(reference, path)
+    reference.save(path)
     return reference
 
 

@@ -18,7 +18,6 @@ from flawsight.errors import CalibrationError, LearnError
 from flawsight.reference import memory as memory_module
 from flawsight.reference.compare import image_distance, on_scale
 from flawsight.reference.coreset import greedy_coreset
-from flawsight.reference.file import load_reference, save_reference
 from flawsight.reference.memory import Reference
 
 MADE_WITH = {"blocks": (1,), "settings": {"image_tokens": 225}, "model_sha256": "abc"}
@@ -140,8 +139,8 @@ def test_more_patches_than_the_largest_are_represented(monkeypatch: pytest.Monke
 
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
     reference = reference_of(some_vectors(3))
-    save_reference(reference, tmp_path / "line" / "3.reference")
-    loaded = load_reference(tmp_path / "line" / "3.reference")
+    reference.save(tmp_path / "line" / "3.reference")
+    loaded = Reference.load(tmp_path / "line" / "3.reference")
     assert torch.equal(loaded.vectors, reference.vectors)
     assert np.array_equal(loaded.places, reference.places)
     assert loaded.sha256 == reference.sha256
@@ -175,14 +174,14 @@ def damaged(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize("which", range(9))
 def test_a_damaged_file_is_refused(which: int, tmp_path: Path) -> None:
     path = tmp_path / "a.reference"
-    save_reference(reference_of(some_vectors(2)), path)
+    reference_of(some_vectors(2)).save(path)
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         about = file.metadata()
     save_file({k: v.contiguous() for k, v in damaged(load_file(path))[which].items()}, path, about)
     with pytest.raises(LearnError, match=r"damaged .*learn the photos again"):
-        load_reference(path)
+        Reference.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"{}", b"\x80\x04."])
@@ -190,12 +189,12 @@ def test_another_file_is_no_reference(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.reference"
     path.write_bytes(content)
     with pytest.raises(LearnError, match="no readable reference"):
-        load_reference(path)
+        Reference.load(path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(LearnError, match="no readable reference"):
-        load_reference(path)
+        Reference.load(path)
     with pytest.raises(LearnError, match="There is no reference"):
-        load_reference(tmp_path / "b.reference")
+        Reference.load(tmp_path / "b.reference")
 
 
 def test_what_does_not_fit_is_said() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flawsight.reference.file import load_reference
+from flawsight.reference.memory import Reference
 from helpers.browsing import NEEDS_CHROMIUM, opened
 from helpers.good_photos import part, png, write_reference
 from helpers.serving import serving
@@ -90,7 +90,7 @@ def test_a_photo_is_compared_learned_and_removed(
         assert page.locator(".fs-plot").count() == 0  # one threshold would be of no use to both
         page.get_by_label("Show", exact=True).select_option("nut")
         expect(rows).to_have_count(1)
-        threshold = load_reference(files["nut"]).threshold()
+        threshold = Reference.load(files["nut"]).threshold()
         shown = float(page.get_by_label("Try a threshold").input_value())
         assert shown == pytest.approx(threshold, abs=0.0025)
         page.get_by_label("Product", exact=True).select_option("bolt & Schraube")

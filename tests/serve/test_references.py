@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from flawsight.errors import LearnError, StoreError
-from flawsight.reference.file import load_reference, save_reference
+from flawsight.reference.memory import Reference
 from flawsight.serve.access_tokens import AccessTokens
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
@@ -86,14 +86,14 @@ def test_each_product_is_judged_by_its_own_reference(start: Start, files: dict[s
     client = start(references_of(**files))
     shown = client.get("/v1/references").json()["references"]
     hashes = {one["product"]: one["sha256"] for one in shown}
-    assert hashes == {name: load_reference(file).sha256 for name, file in files.items()}
+    assert hashes == {name: Reference.load(file).sha256 for name, file in files.items()}
     for product, brightness, defective in (
         ("bolt", 100, False), ("bolt", 200, True), ("nut", 200, False), ("nut", 100, True),
     ):  # fmt: skip
         one = inspected(client, part(50, brightness), product)
         assert (one["pred_label"], one["product"]) == (defective, product)
         assert one["reference_sha256"] == hashes[product]
-        assert one["threshold"] == load_reference(files[product]).threshold()
+        assert one["threshold"] == Reference.load(files[product]).threshold()
         assert (one["answer"], one["evidence"]) == (
             None,
             {"reference": round(one["pred_score"], 6)},
@@ -101,7 +101,7 @@ def test_each_product_is_judged_by_its_own_reference(start: Start, files: dict[s
         assert client.get(f"/v1/inspections/{one['id']}").json() == one
         view = client.get(f"/v1/inspections/{one['id']}/view").json()
         assert view["tokens"] == []
-        good = load_reference(files[product]).photos[0]
+        good = Reference.load(files[product]).photos[0]
         assert view["regions"][0]["good"]["photo"] == good.name
         assert client.get(f"/{view['pictures'][good.name]}").content == good.picture
     found = client.get("/v1/inspections?product=nut").json()["inspections"]
@@ -190,9 +190,9 @@ def test_a_good_photo_is_added_and_forgotten_again(start: Start, files: dict[str
     assert [one["name"] for one in after["photos"]][4:] == [f"{id}/new.png"]
     assert after["sha256"] != before["sha256"]
     expected = learn(
-        load_reference(files["bolt"].with_name("bolt.reference.before")), [("new.png", odd)]
+        Reference.load(files["bolt"].with_name("bolt.reference.before")), [("new.png", odd)]
     )
-    assert load_reference(files["bolt"]).sha256 == after["sha256"] == expected.sha256
+    assert Reference.load(files["bolt"]).sha256 == after["sha256"] == expected.sha256
     assert [one["score"] for one in after["photos"]] == pytest.approx(expected.scores)
     assert files["bolt"].with_name("bolt.reference.before").read_bytes() == bytes_before
     later = inspected(client, part(61, 140), "bolt")
@@ -205,11 +205,11 @@ def test_a_good_photo_is_added_and_forgotten_again(start: Start, files: dict[str
     assert 'flawsight_reference_photos{product="bolt"} 5.0' in text
     assert 'flawsight_reference_changes_total{outcome="added",product="bolt"} 1.0' in text
     # The other product is as it was.
-    assert of(client, "nut")["sha256"] == load_reference(files["nut"]).sha256
+    assert of(client, "nut")["sha256"] == Reference.load(files["nut"]).sha256
 
     assert client.delete(url).json()["sha256"] == before["sha256"]
     assert client.delete(url).status_code == 404
-    assert load_reference(files["bolt"]).sha256 == before["sha256"]
+    assert Reference.load(files["bolt"]).sha256 == before["sha256"]
 
 
 def test_only_photos_that_were_reviewed_as_good_of_the_product_are_learned(
@@ -326,7 +326,7 @@ def test_changes_at_once_are_made_one_after_the_other(start: Start, files: dict[
     shown = of(client, "bolt")
     names = [one["name"] for one in shown["photos"]]
     assert sorted(names[3:]) == sorted(f"{id}/new.png" for id in ids)
-    assert load_reference(files["bolt"]).sha256 == shown["sha256"]
+    assert Reference.load(files["bolt"]).sha256 == shown["sha256"]
 
 
 def test_a_failed_change_leaves_everything_as_it_was(
@@ -408,9 +408,9 @@ def test_a_kill_at_any_step_leaves_a_whole_file(tmp_path: Path) -> None:
             finally:
                 os._exit(0)
         killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        found.append((killed, load_reference(file).sha256))
+        found.append((killed, Reference.load(file).sha256))
         backup = file.with_name(file.name + ".before")
-        assert not backup.exists() or load_reference(backup).sha256 == old.sha256
+        assert not backup.exists() or Reference.load(backup).sha256 == old.sha256
     # Bytes, name, and two syncs of each of the two files; then nothing is left to kill.
     assert [sha for _, sha in found] == [old.sha256] * 6 + [new.sha256] * 2
     assert [killed for killed, _ in found] == [True] * 8
@@ -421,7 +421,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     write_reference(file)
     new = learn(None, [("a", part(8)), ("b", part(9))])
     digest = replace_reference(new, file, digest_of(file))
-    assert (digest, load_reference(file).sha256) == (digest_of(file), new.sha256)
+    assert (digest, Reference.load(file).sha256) == (digest_of(file), new.sha256)
     with pytest.raises(StoreError, match="another program"):
         replace_reference(new, file, "")
 
@@ -429,8 +429,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 def test_a_file_written_over_changes_no_reference_in_memory(tmp_path: Path) -> None:
     file = tmp_path / "bolt.reference"
     first = write_reference(file)
-    read = load_reference(file)
-    save_reference(learn(None, [("a", part(8)), ("b", part(9))]), tmp_path / "other")
+    read = Reference.load(file)
+    learn(None, [("a", part(8)), ("b", part(9))]).save(tmp_path / "other")
     with file.open("r+b") as opened:
         opened.write(bytes(file.stat().st_size))
     assert read.sha256 == first.sha256

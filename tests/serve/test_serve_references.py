@@ -12,8 +12,8 @@ from flawsight.cli import app as cli
 from flawsight.cli.product_files import files_of_products, named_files
 from flawsight.errors import ServeError
 from flawsight.inspector import Inspector
-from flawsight.reference.file import load_reference, save_reference
 from flawsight.reference.learn import learn
+from flawsight.reference.memory import Reference
 from flawsight.settings import PRESETS
 from helpers.good_photos import part, png, write_reference
 
@@ -27,7 +27,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("learned") / "line3.reference"
     inspector = Inspector.from_pretrained(device="cpu", settings=SETTINGS)
     photos = [(f"{seed}.png", part(seed, width=96)) for seed in range(3)]
-    save_reference(learn(inspector.mllm, photos, SETTINGS), path)
+    learn(inspector.mllm, photos, SETTINGS).save(path)
     return path
 
 
@@ -61,7 +61,7 @@ def test_parts_are_judged_without_words_and_a_photo_is_learned(serve: Any, file:
 
         one = inspected(10)
         assert (one["answer"], one["explanation"], one["tokens"]) == (None, "", [])
-        reference = load_reference(file)
+        reference = Reference.load(file)
         assert one["reference_sha256"] == reference.sha256
         assert one["threshold"] == max(reference.scores)
         assert client.get(f"/v1/inspections/{one['id']}/view").json()["answer"] is None
@@ -74,11 +74,11 @@ def test_parts_are_judged_without_words_and_a_photo_is_learned(serve: Any, file:
         inspector = Inspector.from_pretrained(device="cpu", settings=SETTINGS)
         photos = [(f"{seed}.png", part(seed, width=96)) for seed in (0, 1, 2, 10)]
         expected = learn(inspector.mllm, photos, SETTINGS)
-        assert changed.json()["sha256"] == expected.sha256 == load_reference(copy).sha256
+        assert changed.json()["sha256"] == expected.sha256 == Reference.load(copy).sha256
         assert inspected(10)["pred_score"] < 0.01
         again = client.post("/v1/references/nut/photos", json=body)
         assert (again.status_code, "already" in again.text) == (422, True)
-        assert load_reference(file).sha256 == reference.sha256
+        assert Reference.load(file).sha256 == reference.sha256
 
 
 def test_faults_at_the_start_are_told_in_clear_words(serve: Any, file: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from flawsight.inspection import Inspection
-from flawsight.reference.file import save_reference
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
 from flawsight.serve.reference_files import digest_of
@@ -81,7 +80,7 @@ def test_the_view_brings_the_good_photos_pictures(tmp_path: Path) -> None:
             return [inspected(known, True, asked=False) for _ in images]
 
     file = tmp_path / "a.reference"
-    save_reference(known, file)
+    known.save(file)
     references = References(
         {"bolt M6 ü": (file, digest_of(file), known)}, lambda *_: known, lambda *_: Taught()
     )

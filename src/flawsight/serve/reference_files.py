@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ..errors import LearnError, StoreError
 from ..io.files import sync_files, write_atomically
-from ..reference.file import save_reference
 from ..reference.memory import Reference
 
 BACKUP = ".before"
@@ -53,7 +52,7 @@ def replace_reference(reference: Reference, file: Path, known: str) -> str:
         backup = file.with_name(file.name + BACKUP)
         write_atomically(backup, content)
         sync_files([backup])
-        save_reference(reference, file)
+        reference.save(file)
         sync_files([file])
     except FileNotFoundError as error:
         raise StoreError(f"{file} is gone; put it back, or restart the service.") from error

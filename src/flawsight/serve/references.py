@@ -11,7 +11,6 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 from ..errors import LearnError
-from ..reference.file import load_reference
 from ..reference.memory import Reference
 from ..reference.stored import GoodPhoto
 from .batching import InspectBatch
@@ -231,7 +230,7 @@ def load_references(files: Mapping[str, Path]) -> dict[str, ReadFile]:
     Raises:
         LearnError: if one cannot be read.
     """
-    return {name: (file, digest_of(file), load_reference(file)) for name, file in files.items()}
+    return {name: (file, digest_of(file), Reference.load(file)) for name, file in files.items()}
 
 
 def _none(name: Any, *_: Any) -> Any:
