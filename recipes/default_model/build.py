@@ -28,7 +28,8 @@ SPECIAL = [
     "<|video_pad|>",
 ]
 FORM = ["<think>", "</think>", "<answer>", "</answer>"]
-PATCH_SIZE = 8
+PATCH_SIZE = 14
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the source's
 MERGE_SIZE = 2
 
 CHAT_TEMPLATE = (
@@ -70,39 +71,53 @@ def build_processor(tokenizer: Qwen2Tokenizer, image_side: int) -> ImageProcesso
     """Scale every image to the area of `image_side`², keeping its aspect."""
     area = {"shortest_edge": image_side**2, "longest_edge": image_side**2}
     image_processor = Qwen2VLImageProcessorPil(
-        patch_size=PATCH_SIZE, merge_size=MERGE_SIZE, size=area
+        patch_size=PATCH_SIZE,
+        merge_size=MERGE_SIZE,
+        size=area,
+        image_mean=IMAGE_MEAN,
+        image_std=IMAGE_STD,
     )
     return ImageProcessor(image_processor, tokenizer, chat_template=CHAT_TEMPLATE)
 
 
+def _vision_of(sizes: dict[str, int]) -> dict[str, Any]:
+    """Return the configuration of a vision encoder that holds a DINOv2's blocks."""
+    depth, width = sizes["vision_layers"], sizes["vision_width"]
+    return {
+        "depth": depth,
+        "hidden_size": width,
+        "out_hidden_size": sizes["width"],
+        "intermediate_size": 4 * width,
+        "num_heads": width // sizes["vision_head_size"],
+        "hidden_act": "gelu",
+        "patch_size": PATCH_SIZE,
+        "spatial_merge_size": MERGE_SIZE,
+        # One window holds any image that fits the language model.
+        "window_size": PATCH_SIZE * MERGE_SIZE * 128,
+        "fullatt_block_indexes": list(range(depth)),
+    }
+
+
 def build_model(
-    tokenizer: Qwen2Tokenizer,
-    *,
-    width: int,
-    vision_width: int,
-    vision_layers: int,
-    vision_head_size: int,
-    window_size: int,
-    text_layers: int,
-    head_size: int,
-    key_value_heads: int,
-    mlp_ratio: int,
+    tokenizer: Qwen2Tokenizer, sizes: dict[str, int]
 ) -> Qwen2_5_VLForConditionalGeneration:
     """Initialise a small `Qwen2_5_VLForConditionalGeneration` with random weights.
 
-    Departs from Qwen2.5-VL in size, in smaller patches and windows, and in `rope_theta` 20, which
-    suits short sequences. The vision layers attend within windows only; the language model attends
-    to the whole image.
+    Departs from Qwen2.5-VL in size, in the encoder's activation and full attention, which are those
+    of DINOv2, and in `rope_theta` 20, which suits short sequences.
+
+    sizes: `model` in config.yaml.
     """
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
+    head_size, width = sizes["head_size"], sizes["width"]
     rotary = head_size // 2
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": width,
-        "intermediate_size": mlp_ratio * width,
-        "num_hidden_layers": text_layers,
+        "intermediate_size": sizes["mlp_ratio"] * width,
+        "num_hidden_layers": sizes["text_layers"],
         "num_attention_heads": width // head_size,
-        "num_key_value_heads": key_value_heads,
+        "num_key_value_heads": sizes["key_value_heads"],
         "max_position_embeddings": 2048,
         "rope_parameters": {
             "rope_type": "default",
@@ -113,20 +128,9 @@ def build_model(
         "eos_token_id": ids["<|im_end|>"],
         "pad_token_id": ids["<|endoftext|>"],
     }
-    vision = {
-        "depth": vision_layers,
-        "hidden_size": vision_width,
-        "out_hidden_size": width,
-        "intermediate_size": mlp_ratio * vision_width,
-        "num_heads": vision_width // vision_head_size,
-        "patch_size": PATCH_SIZE,
-        "spatial_merge_size": MERGE_SIZE,
-        "window_size": window_size,
-        "fullatt_block_indexes": [],
-    }
     config = Qwen2_5_VLConfig(
         text_config=text,
-        vision_config=vision,
+        vision_config=_vision_of(sizes),
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],

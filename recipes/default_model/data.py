@@ -6,18 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from conversation import Pair, Piece, draw_question, draw_verdict, respond, respond_swapped
-from pool import DEFECT_COUNTS, Pool
+from build import MERGE_SIZE
+from conversation import Piece, draw_question, draw_verdict, respond, respond_swapped
+from encode_pool import EncodedPair, EncodedPool
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from flawsight.mllm.processor import ImageProcessor
 from flawsight_surfaces import TRAIN_DEFECTS, render_pair
 from flawsight_surfaces.features.feature_table import FEATURES
-
-# (rows, columns) of the patch grid, about 225 patches each; square twice as often as the rest.
-GRIDS = [(15, 15), (15, 15), (12, 18), (18, 12), (10, 22), (22, 10), (13, 17), (17, 13)]
-SCALES = [0.7, 0.85, 1.0]  # rendered side / side of the model's input
 
 
 @dataclass(frozen=True)
@@ -29,22 +26,6 @@ class TrainingBatch:
 
     inputs: dict[str, Tensor]
     weights: Tensor
-
-
-def render_pairs(rng: np.random.Generator, pairs: int, image_side: int) -> list[Pair]:
-    """Render `pairs` pairs of one aspect ratio and scale."""
-    rows, columns = GRIDS[rng.integers(len(GRIDS))]
-    scale = rng.choice(SCALES) * image_side / 15
-    size = (round(rows * scale), round(columns * scale))
-    return [
-        render_pair(
-            rng,
-            size,
-            difficulty=rng.uniform() ** 0.5,
-            defects=int(rng.choice(DEFECT_COUNTS[0], p=DEFECT_COUNTS[1])),
-        )
-        for _ in range(pairs)
-    ]
 
 
 def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
@@ -61,30 +42,28 @@ SUBJECTS = [*FEATURES, *TRAIN_DEFECTS]
 
 
 class PairBatches(Dataset[TrainingBatch]):
-    """Batch number i, drawn from a pool or rendered, and encoded; the same in any process.
+    """Batch number i, drawn from the encoded pool; the same in any process.
 
     A batch asks either for verdicts only or for anything else; its texts have similar lengths.
     """
 
     def __init__(
-        self, processor: ImageProcessor, pool: Pool, settings: dict[str, Any], pairs: int
+        self, processor: ImageProcessor, pool: EncodedPool, config: dict[str, Any], pairs: int
     ) -> None:
-        self.processor, self.pool, self.pairs = processor, pool, pairs
-        self.config, self.image_side = settings["language"], settings["image_side"]
+        self.processor, self.pool, self.config, self.pairs = processor, pool, config, pairs
 
     def __getitem__(self, index: int) -> TrainingBatch:
-        config = self.config
-        rng = np.random.default_rng([config["seed"], index])
-        if rng.random() < config["fresh_share"]:
-            pairs = render_pairs(rng, self.pairs, self.image_side)
-        else:
-            pairs = self.pool.draw(rng, self.pairs)
-        return self.encode(pairs, rng, verdicts=rng.random() < config["verdict_share"])
+        rng = np.random.default_rng([self.config["seed"], index])
+        drawn = self.pool.draw(rng, self.pairs)
+        return self.encode(drawn, rng, verdicts=rng.random() < self.config["verdict_share"])
 
-    def encode(self, pairs: list[Pair], rng: np.random.Generator, verdicts: bool) -> TrainingBatch:
-        """Encode pairs of one image size, each with one question for both images."""
+    def encode(
+        self, drawn: list[EncodedPair], rng: np.random.Generator, verdicts: bool
+    ) -> TrainingBatch:
+        """Encode pairs, each with one question for both images."""
         prompts, responses = [], []
-        for pair in pairs:
+        for each in drawn:
+            pair = each.pair
             question = draw_verdict(rng) if verdicts else draw_question(pair, SUBJECTS, rng)
             swapped = verdicts and rng.random() < self.config["swapped_share"]
             wording = int(rng.integers(2**32))
@@ -95,49 +74,42 @@ class PairBatches(Dataset[TrainingBatch]):
                     if swapped
                     else respond(question, sample, stream)
                 )
-                prompts.append(question.text)
+                prompts.append(self._encode_prompt(question.text, each.grid))
                 responses.append(self._encode_response(list(pieces)))
-        return self._collate([s.image for pair in pairs for s in pair], prompts, responses)
+        return self._collate(drawn, prompts, responses)
+
+    def _encode_prompt(self, question: str, grid: tuple[int, int, int]) -> list[int]:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        one = self.processor.image_token
+        text = text.replace(one, one * (grid[1] * grid[2] // MERGE_SIZE**2))
+        ids: list[int] = self.processor.tokenizer(text)["input_ids"]
+        return ids
 
     def _collate(
         self,
-        images: list[Any],
-        questions: list[str],
+        drawn: list[EncodedPair],
+        prompts: list[list[int]],
         responses: list[tuple[list[int], list[float]]],
     ) -> TrainingBatch:
         """Left-pad the prompts and right-pad the responses: all responses begin in one column."""
         tokenizer = self.processor.tokenizer
-        texts = [
-            self.processor.apply_chat_template(
-                [
-                    {
-                        "role": "user",
-                        "content": [{"type": "image"}, {"type": "text", "text": question}],
-                    }
-                ],
-                tokenize=False,
-                add_generation_prompt=True,
+        before, after = max(map(len, prompts)), max(len(ids) for ids, _ in responses)
+        ids = torch.full((len(prompts), before + after), tokenizer.pad_token_id)
+        weights = torch.zeros(len(responses), after)
+        for row, (prompt, (response, own)) in enumerate(zip(prompts, responses, strict=True)):
+            ids[row, before - len(prompt) : before + len(response)] = torch.tensor(
+                prompt + response
             )
-            for question in questions
-        ]
-        prompt = self.processor(
-            images=images, text=texts, padding=True, padding_side="left", return_tensors="pt"
-        )
-        length = max(len(ids) for ids, _ in responses)
-        ids = torch.full((len(responses), length), tokenizer.pad_token_id)
-        weights = torch.zeros(len(responses), length)
-        for row, (token_ids, token_weights) in enumerate(responses):
-            ids[row, : len(token_ids)] = torch.tensor(token_ids)
-            weights[row, : len(token_ids)] = torch.tensor(token_weights)
-        real = (ids != tokenizer.pad_token_id).long()
+            weights[row, : len(own)] = torch.tensor(own)
         inputs = {
-            "input_ids": torch.cat([prompt["input_ids"], ids], dim=1),
-            "attention_mask": torch.cat([prompt["attention_mask"], real], dim=1),
-            "mm_token_type_ids": torch.cat(
-                [prompt["mm_token_type_ids"], torch.zeros_like(ids)], dim=1
-            ),
-            "pixel_values": prompt["pixel_values"],
-            "image_grid_thw": prompt["image_grid_thw"],
+            "input_ids": ids,
+            "attention_mask": (ids != tokenizer.pad_token_id).long(),
+            "mm_token_type_ids": (ids == self.processor.image_token_id).long(),
+            "pixel_values": torch.cat([each.features.flatten(0, 1) for each in drawn]).float(),
+            "image_grid_thw": torch.tensor([each.grid for each in drawn for _ in each.pair]),
         }
         return TrainingBatch(inputs, weights)
 

@@ -1,6 +1,7 @@
-"""The command line and the processes of a training; each process takes a share of every batch.
+"""What every training shares: command line, processes, learning rate, checkpoint.
 
-Two processes with one thread each are faster than one with two: the matrices are small.
+Each process takes a share of every batch. Two processes with one thread each are faster than one
+with two: the matrices are small.
 """
 
 import os
@@ -8,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -50,3 +52,16 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     sizes = [gradient.numel() for gradient in gradients]
     for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
         gradient.copy_(mean.view_as(gradient))
+
+
+def rate(step: int, config: dict[str, Any]) -> float:
+    """Return the factor on both learning rates: linear warm-up, plateau, linear decay to 0."""
+    warm_up = (step + 1) / config["warmup_steps"]
+    decay = (config["steps"] - step) / (config["decay_share"] * config["steps"])
+    return float(min(1.0, warm_up, decay))
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint atomically."""
+    torch.save(state, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)

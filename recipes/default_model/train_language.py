@@ -1,30 +1,29 @@
-"""Stage 2: train the language model on the frozen vision encoder, with text only. No mask, no map.
+"""Stage 3: train the language model on the encoded pool, with text only. No mask, no map.
 
-The language model begins with random weights. The output folder holds model, the model folder, and
-log.jsonl, the curve. Rerun the same command to resume from the last checkpoint; the weights are the
-same as without the interruption.
+The language model and the encoder's merger begin with random weights; the encoder stays as it is.
+The output folder holds model, the model folder, and log.jsonl, the curve. Rerun the same command to
+resume from the last checkpoint; the weights are the same as without the interruption.
 """
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-import encoder  # noqa: F401 registers flash_by_length
 import numpy as np
 import torch
 import yaml
 from build import build_model, build_processor, build_tokenizer, save
 from data import PairBatches, TrainingBatch, corpus
+from encode_pool import EncodedPool
 from muon import Muon
-from parallel import average_gradients, run
-from pool import Pool
+from parallel import average_gradients, rate, run, save_checkpoint
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
@@ -45,30 +44,26 @@ def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.opti
     ]
 
 
-def rate(step: int, config: dict[str, Any]) -> float:
-    """Return the factor on both learning rates: linear warm-up, plateau, linear decay to 0."""
-    warm_up = (step + 1) / config["warmup_steps"]
-    decay = (config["steps"] - step) / (config["decay_share"] * config["steps"])
-    return float(min(1.0, warm_up, decay))
+class CachedEncoder(nn.Module):
+    """In place of the vision encoder: its merger alone, on features that are already there."""
 
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.merger = visual.merger
+        self.spatial_merge_size, self.dtype = visual.spatial_merge_size, visual.dtype
 
-def read_encoder(path: Path) -> dict[str, Tensor]:
-    """Return the weights of the vision encoder of stage 1, without its head."""
-    learned = load_file(path).items()
-    return {name.removeprefix("visual."): w for name, w in learned if name.startswith("visual.")}
+    def forward(self, features: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        """Merge (patches, width) features, those of one image token side by side."""
+        return BaseModelOutputWithPooling(pooler_output=self.merger(features))
 
 
 def loss_of(model: Any, batch: TrainingBatch) -> Tensor:
-    """Return the weighted mean cross-entropy of the response tokens.
-
-    Products are computed in bfloat16, sums and weights kept in float32.
-    """
+    """Return the weighted mean cross-entropy of the response tokens."""
     length = batch.weights.shape[1]
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = model(**batch.inputs, logits_to_keep=length + 1).logits[:, :-1]
+    logits = model(**batch.inputs, logits_to_keep=length + 1).logits[:, :-1]
     targets = batch.inputs["input_ids"][:, -length:]
     losses: Tensor = nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), reduction="none"
+        logits.flatten(0, 1), targets.flatten(), reduction="none"
     )
     return (losses * batch.weights.flatten()).sum() / batch.weights.sum()
 
@@ -112,14 +107,8 @@ def validate(folder: Path, pairs: int) -> dict[str, float]:
     }
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write the checkpoint atomically."""
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
-
-
 def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
-    """Run stage 2, as one of `world_size` processes."""
+    """Run stage 3, as one of `world_size` processes."""
     settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
     config = settings["language"]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -129,11 +118,12 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
     texts = corpus(np.random.default_rng(config["seed"]), pairs=config["corpus_pairs"])
     tokenizer = build_tokenizer(texts, config["vocab_size"])
     processor = build_processor(tokenizer, settings["image_side"])
-    model = build_model(tokenizer, **settings["model"])
-    model.model.visual.load_state_dict(read_encoder(arguments.encoder))
-    model.model.visual.requires_grad_(False)
-    # One product for all windows; for short sequences plain products are faster than SDPA.
-    model.set_attn_implementation({"text_config": "eager", "vision_config": "flash_by_length"})
+    model: Any = build_model(tokenizer, settings["model"])
+    visual = model.model.visual
+    visual.load_state_dict(load_file(arguments.encoder), strict=False)
+    model.model.visual = CachedEncoder(visual)
+    # For short sequences plain products are faster than SDPA.
+    model.set_attn_implementation({"text_config": "eager"})
     optimizers = make_optimizers(model, config)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, "
@@ -152,7 +142,9 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
 
     loader = DataLoader(
         Subset(
-            PairBatches(processor, Pool(arguments.pool), settings, config["pairs"] // world_size),
+            PairBatches(
+                processor, EncodedPool(arguments.pool), config, config["pairs"] // world_size
+            ),
             range(
                 start * world_size + rank,
                 (arguments.stop_after or steps) * world_size,
@@ -192,7 +184,9 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
                 "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             }
             save_checkpoint(checkpoint, state)
+            model.model.visual, cached = visual, model.model.visual
             save(arguments.out / "model", model, processor)
+            model.model.visual = cached
         if rank == 0 and config["validate_every"] and done % config["validate_every"] == 0:
             scores = validate(arguments.out / "model", config["validation_pairs"])
             row |= {key: round(score, 3) for key, score in scores.items()}
@@ -204,6 +198,6 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=Path, required=True, help="folder of pool.py")
+    parser.add_argument("--pool", type=Path, required=True, help="folder of encode_pool.py")
     parser.add_argument("--encoder", type=Path, required=True, help="of stage 1")
     run(train, parser)
