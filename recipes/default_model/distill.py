@@ -62,10 +62,12 @@ class Images(Dataset[Tensor]):
 def draw_size(rng: np.random.Generator, patches: tuple[int, int]) -> tuple[int, int]:
     """Draw a height and a width in pixels, of whole image tokens.
 
-    patches: the least and the most patches along a side of the square of the same area.
+    patches: the least and the most patches along a side of the square of the same area; most are
+        small.
     """
     token = PATCH_SIZE * MERGE_SIZE
-    side = rng.uniform(*patches) * PATCH_SIZE
+    least, most = patches
+    side = (least + (most - least) * rng.random() ** 2) * PATCH_SIZE
     aspect = 2 ** (rng.uniform(-1, 1) * (rng.random() < 0.5))
     height, width = (max(1, round(side * a / token)) for a in (aspect**0.5, aspect**-0.5))
     return height * token, width * token
@@ -162,8 +164,8 @@ def validation_images(photos: Sequence[Path]) -> list[Tensor]:
     batches = []
     for height, width in ((252, 308), (420, 420)):
         kept = [Image.open(photo).convert("RGB") for photo in photos[-HELD_OUT:]]
-        images = [crop_of(photo, height, width, rng) for photo in kept[:6]]
-        for index in range(6):
+        images = [crop_of(photo, height, width, rng) for photo in kept[:3]]
+        for index in range(3):
             family = families[index % len(families)]
             images.append(render_pair(rng, (height, width), family=family)[1].image)
         batches.append(normalised(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255))
