@@ -79,21 +79,25 @@ def load_encoder(path: Path, settings: dict[str, Any]) -> Any:
     return visual.requires_grad_(False)
 
 
-@torch.inference_mode()
-def encode(visual: Any, images: list[NDArray[np.uint8]], rng: np.random.Generator) -> Tensor:
-    """Return the features of images before the merger, one after the other; varied alike."""
+def varied_alike(images: list[NDArray[np.uint8]], rng: np.random.Generator) -> list[Tensor]:
+    """Give images one random gain and gamma; some become gray: (3, H, W) each, normalised."""
     gain = torch.from_numpy(rng.uniform(0.9, 1.1, (3, 1, 1)).astype(np.float32))
     gain *= float(rng.uniform(0.75, 1.2))
     gamma, gray = float(rng.uniform(0.75, 1.33)), rng.random() < 0.15
-    packed, grids = [], []
+    varied = []
     for image in images:
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1) / 255
         pixels = (pixels * gain).clamp(0, 1) ** gamma
-        pixels = pixels.mean(0).expand(3, -1, -1) if gray else pixels
-        packed.append(patches_of(normalised(pixels)[None]))
-        grids.append([1, image.shape[0] // PATCH_SIZE, image.shape[1] // PATCH_SIZE])
-    encoded = visual(torch.cat(packed), grid_thw=torch.tensor(grids))
-    features: Tensor = encoded.last_hidden_state
+        varied.append(normalised(pixels.mean(0).expand(3, -1, -1) if gray else pixels))
+    return varied
+
+
+@torch.inference_mode()
+def encode(visual: Any, images: list[Tensor]) -> Tensor:
+    """Return the features of normalised images before the merger, one after the other."""
+    grid = [[1, *(side // PATCH_SIZE for side in image.shape[1:])] for image in images]
+    patches = torch.cat([patches_of(image[None]) for image in images])
+    features: Tensor = visual(patches, grid_thw=torch.tensor(grid)).last_hidden_state
     return features
 
 
@@ -112,7 +116,7 @@ def encode_part(part: Path, encoder: Path, folder: Path, settings: dict[str, Any
     features = open_memmap(unfinished, "w+", np.float16, (int(starts[-1]), width))
     for index, pair in enumerate(pairs):
         rng = np.random.default_rng([88, int(part.stem), index])
-        encoded = encode(visual, [sample.image for sample in pair], rng)
+        encoded = encode(visual, varied_alike([sample.image for sample in pair], rng))
         features[starts[index] : starts[index + 1]] = encoded.numpy()
     entries = [
         (int(start), (_without_pixels(pair[0]), _without_pixels(pair[1])), grid)
