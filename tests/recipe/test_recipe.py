@@ -17,16 +17,7 @@ import train_encoder
 import train_language
 import yaml
 from build import build_model, build_processor, build_tokenizer
-from conversation import (
-    PLACES,
-    Question,
-    draw_question,
-    draw_verdict,
-    inspection,
-    respond,
-    respond_swapped,
-)
-from data import SUBJECTS
+from conversation import PLACES
 from encoder import (
     _angles,
     _distinct,
@@ -39,7 +30,6 @@ from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
 from parallel import average_gradients, processes
 from PIL import Image
-from pool import _flipped
 from safetensors.torch import load_file
 from torch import multiprocessing
 from train_encoder import MEAN, STD
@@ -48,11 +38,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from flawsight.errors import AnswerError
 from flawsight.inspection import Inspection
 from flawsight.inspector import Inspector
-from flawsight.mllm.contradiction import contradicts, telling_sentence
-from flawsight.mllm.response import follows_form, parse_response
-from flawsight.prompt import INSTRUCTION
-from flawsight_surfaces import SurfaceSample, render_pair
-from flawsight_surfaces.words import place_word
+from flawsight_surfaces import render_pair
 from helpers.exact_environment import ExactEnvironment
 
 RECIPE = Path(__file__).parents[2] / "recipes/default_model"
@@ -291,25 +277,6 @@ def test_heads_begin_by_attending_to_a_neighbour(untrained: Any) -> None:
         assert rows[head, 2, 2].argmax() == 6 * (2 + down) + 2 + right
 
 
-@pytest.mark.parametrize("across", [False, True])
-@pytest.mark.parametrize("down", [False, True])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_a_flipped_image_keeps_its_facts(across: bool, down: bool, transposed: bool) -> None:
-    rng = np.random.default_rng(4)
-    for _ in range(6):
-        _, sample = render_pair(rng, (96, 96), defects=2)
-        flipped = _flipped(sample, sample.image, across, down, transposed)
-        for before, after in zip(sample.defects, flipped.defects, strict=True):
-            marked = np.repeat(before.mask[..., None], 3, axis=2).astype(np.uint8)
-            mask = _flipped(sample, marked, across, down, transposed).image[..., 0] > 0
-            rows, columns = np.nonzero(mask)
-            # A centroid on the border of two places may fall to either.
-            if all(
-                abs(3 * (c.mean() + 0.5) / 96 - b) > 0.02 for c in (rows, columns) for b in (1, 2)
-            ):
-                assert after.place == place_word(mask)
-
-
 def test_facts_are_those_of_the_image() -> None:
     samples = [s for _ in range(8) for s in render_pair(np.random.default_rng(5), (96, 96))]
     facts = facts_of(samples)
@@ -320,53 +287,6 @@ def test_facts_are_those_of_the_image() -> None:
         for region in sample.defects:
             place = int(facts.place[row, KINDS.index(region.kind)])
             assert place < 0 or PLACES[place] == region.place
-
-
-def text_of(question: Question, sample: SurfaceSample, seed: int) -> str:
-    return "".join(piece for piece, _ in respond(question, sample, np.random.default_rng(seed)))
-
-
-def test_verdicts_follow_the_form_and_tell_the_truth() -> None:
-    rng = np.random.default_rng(0)
-    for seed in range(40):
-        for sample in render_pair(rng, (64, 64), defects=2):
-            text = text_of(inspection(), sample, seed)
-            assert follows_form(text)
-            response = parse_response(text)
-            assert response.answer == ("Yes" if sample.label else "No")
-            reasoning = text[slice(*response.reasoning)]
-            assert not contradicts(reasoning, response.answer)
-            sentence = telling_sentence(reasoning, response.answer)
-            for region in sample.defects:
-                assert f"{region.kind} in the {region.place}" in sentence
-                assert (region.tone or "") in sentence
-            for feature in sample.features:
-                assert feature.kind in reasoning
-
-
-def test_a_question_and_its_wording_are_the_same_for_both_images_of_a_pair() -> None:
-    rng = np.random.default_rng(1)
-    abouts = set()
-    for seed in range(150):
-        pair = render_pair(rng, (64, 64), difficulty=0.0)
-        question = draw_question(pair, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
-        abouts.add(question.about)
-        normal, defective = (text_of(question, sample, seed) for sample in pair)
-        assert (INSTRUCTION in question.text) == ("<think>" in normal)
-        if question.about == "verdict":
-            first = [text[: text.index("There ")] for text in (normal, defective)]
-            assert first[0] == first[1]
-        if question.about == "presence" and question.subject == pair[1].defect:
-            assert parse_response(normal).answer == "No"
-            assert parse_response(defective).answer == "Yes"
-    assert len(abouts) >= 5
-
-
-def test_with_a_swapped_reasoning_only_the_answer_counts() -> None:
-    normal, defective = render_pair(np.random.default_rng(2), (64, 64))
-    pieces = list(respond_swapped(inspection(), normal, defective, np.random.default_rng(3)))
-    assert [piece for piece, weight in pieces if weight] == ["No"]
-    assert f"{defective.defect} in the {defective.place}" in "".join(p for p, _ in pieces)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 20), (20, 8)])
