@@ -96,7 +96,7 @@ def render_part(
         for _ in range(settings["pairs"]):
             photo = None
             if photos and rng.random() < settings["photo_share"]:
-                photo = photos[rng.integers(len(photos))]
+                photo = photos[int(rng.integers(len(photos)))]
             for sample in draw_pair(rng, settings["areas"], photo):
                 pixels.write(sample.image.tobytes())
                 none = np.zeros((0, 0, 3), np.uint8)
