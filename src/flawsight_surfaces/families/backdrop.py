@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, near, shade, smoothstep
-from ..drawing.photos import photo_part
+from ..drawing.photo_part import photo_part
 from ..drawing.shapes import box
 from ..drawing.surface import Field, Floats, Surface
 from . import textures

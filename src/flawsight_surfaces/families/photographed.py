@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..drawing.draw import Draw
-from ..drawing.photos import photo_part
+from ..drawing.photo_part import photo_part
 from ..drawing.surface import Surface
 
 
