@@ -282,11 +282,14 @@ def _things(sample: SurfaceSample) -> list[_Thing]:
 def _opening(sample: SurfaceSample, wording: int) -> Iterator[Piece]:
     """`This shows a gray casting on a background. `"""
     family = family_named(sample.family)
-    several = bool(family.items and sample.count and sample.count > 1)
+    counted = bool(family.items and sample.count and sample.count > 1)
+    # Items that are all there is to see are several although one of them is cut off.
+    several = counted or (sample.several and sample.count is None and family.items == family.noun)
     noun = plural(family.items or "") if several else f"{family.made_of} {family.noun}".strip()
     words = " ".join(word for word in (sample.color, noun) if word)
+    many = number(sample.count or 0) if counted else "several"
     yield _OPENINGS[wording], TEMPLATE
-    yield f" {number(sample.count or 0) if several else article(words)} {words}", FACT
+    yield f" {many if several else article(words)} {words}", FACT
     yield " on a background" if sample.background else "", FACT
     yield ". ", TEMPLATE
 

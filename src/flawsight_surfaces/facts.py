@@ -72,6 +72,13 @@ def color_of(placed: Placed, image: NDArray[np.uint8]) -> str | None:
     return color_word(image[step][shown])
 
 
+def shows_several(placed: Placed) -> bool:
+    """Whether more than one item of the family is in view, whole or not."""
+    own = [i for i, item in enumerate(placed.surface.items[:254], 1) if not item.feature]
+    pixels = np.bincount(placed.numbers.ravel(), minlength=256)
+    return sum(pixels[i] >= _LEAST for i in own) > 1
+
+
 def count_of(placed: Placed, regions: Sequence[DefectRegion]) -> int | None:
     """The number of items that the family shows, None if one is cut off or hidden."""
     items = placed.surface.items

@@ -13,7 +13,15 @@ from .drawing.camera import draw_camera
 from .drawing.draw import Draw
 from .drawing.geometry import View, draw_view, window
 from .drawing.surface import Field, Surface
-from .facts import color_of, count_of, features_of, is_even, locate, union_of
+from .facts import (
+    color_of,
+    count_of,
+    features_of,
+    is_even,
+    locate,
+    shows_several,
+    union_of,
+)
 from .families.backdrop import cut_out
 from .families.family_table import FAMILIES, PHOTO_FAMILIES, TRAIN_FAMILIES, Family, family_named
 from .features.add_features import add_feature, add_features
@@ -141,6 +149,7 @@ def render_pair(
             color,
             count_of(placed, found),
             placed.background,
+            shows_several(placed),
             even and not found,
         )
         for image, found in ((first, ()), (second, regions))

@@ -11,6 +11,7 @@ from conversation import (
     draw_question,
     draw_verdict,
     inspection,
+    plural,
     respond,
     respond_swapped,
 )
@@ -19,7 +20,7 @@ from data import SUBJECTS
 from flawsight.mllm.contradiction import contradicts, telling_sentence
 from flawsight.mllm.response import follows_form, parse_response
 from flawsight.prompt import INSTRUCTION
-from flawsight_surfaces import SurfaceSample, render_pair
+from flawsight_surfaces import SurfaceSample, family_named, render_pair
 
 HUES = {"red": 0, "orange": 30, "brown": 25, "yellow": 57, "green": 120, "blue": 220,
         "purple": 285, "pink": 335}  # fmt: skip
@@ -77,7 +78,13 @@ def pairs() -> list[tuple[SurfaceSample, SurfaceSample]]:
     rng = np.random.default_rng(8)
     photo = rng.integers(0, 256, (30, 40, 3), np.uint8)
     return [
-        render_pair(rng, (84, 96), defects=1 + number % 3, photo=photo if number % 5 == 0 else None)
+        render_pair(
+            rng,
+            (84, 96),
+            defects=1 + number % 3,
+            features=0 if number % 2 else None,
+            photo=photo if number % 5 == 0 else None,
+        )
         for number in range(300)
     ]
 
@@ -163,3 +170,15 @@ def test_a_response_without_defects_describes_only_what_is_true(
             described += 1
             assert sample.background
     assert described > 20
+
+
+def test_more_than_one_thing_is_said_in_the_plural(
+    pairs: list[tuple[SurfaceSample, SurfaceSample]],
+) -> None:
+    seen = 0
+    for sample, _ in pairs:
+        family = family_named(sample.family)
+        if family.items == family.noun and sample.several:
+            seen += 1
+            assert re.search(rf"\b{plural(family.noun)}\b", text_of(inspection(), sample, 0))
+    assert seen > 8
