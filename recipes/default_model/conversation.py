@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flawsight.prompt import INSTRUCTION, QUESTION
-from flawsight_surfaces import FAMILIES, DefectRegion, Feature, SurfaceSample
+from flawsight_surfaces import DefectRegion, Feature, SurfaceSample, family_named
 
 VERDICT = 4.0
 PLACE = 2.0
@@ -32,6 +32,7 @@ _BELONGS = (", as there should be", ", as intended", " by design")
 _WRONG = (", which should not be there", ", out of place there")
 # Kinds that are not counted; those in the plural need no article either.
 _MASS = {"dust", "engraving", "shading", "soiling", "text"}
+_DIRT = {"dust", "soiling", "watermark", "crumbs"}
 # In reading order; places along an edge or across the image come last.
 PLACES = (
     "upper left", "upper center", "upper right", "middle left", "center", "middle right",
@@ -39,9 +40,7 @@ PLACES = (
     "along the left edge", "along the right edge", "across the center", "down the center",
 )  # fmt: skip
 _DEFECTIVE = (" The part is defective.", " So it is not as it should be.", "")
-_SOUND = (
-    " wrong: all is as it should be.", " wrong from edge to edge.", " out of the ordinary.",
-)  # fmt: skip
+_SOUND = (" wrong: all is as it should be.", " out of the ordinary.")
 _VERDICTS = (
     "Is there any defect in the image?",
     "Are there any anomalies in the image?",
@@ -101,7 +100,7 @@ def draw_question(pair: Pair, kinds: Sequence[str], rng: np.random.Generator) ->
     if draw < 0.7 and there:
         subject = there[int(rng.integers(len(there)))]
         return Question(f"Where is the {subject}?", "location", subject)
-    items = FAMILIES[normal.family].items
+    items = family_named(normal.family).items
     if draw < 0.78 and items and normal.count:
         return Question(f"How many {plural(items)} are there?", "number")
     if draw < 0.85 and normal.color:
@@ -148,10 +147,26 @@ def _verdict(
     else:
         yield "There is", TEMPLATE
         yield " nothing", VERDICT
-        yield _SOUND[end], TEMPLATE
+        described = _description_of_sound(sample) if end == 2 else ""
+        yield described or _SOUND[end % 2], FACT if described else TEMPLATE
     yield "</think><answer>", TEMPLATE
     yield "Yes" if sample.label else "No", FACT
     yield "</answer>", TEMPLATE
+
+
+def _description_of_sound(sample: SurfaceSample) -> str:
+    """Return what is true of a part without defects, or nothing if no sentence is sure to be."""
+    family = family_named(sample.family)
+    clean = not any(feature.kind in _DIRT for feature in sample.features)
+    if family.items and sample.count and sample.count > 1:
+        which = "both" if sample.count == 2 else f"all {number(sample.count)}"
+        if sample.count < len(_NUMBERS):
+            return f" wrong: {which} {plural(family.items)} are as they should be."
+    if sample.even:
+        return " wrong: the surface is even and clean."
+    if sample.background and family.made_of and not family.items:
+        return f" wrong: the {family.noun} is whole{' and clean' if clean else ''}."
+    return ""
 
 
 def _presence(
@@ -249,8 +264,15 @@ def _reading_order(feature: Feature) -> tuple[int, str]:
 
 
 def _defects(regions: Sequence[DefectRegion]) -> list[_Thing]:
-    """List the defects, the largest first."""
-    return [_Thing(region.kind, region.tone, region.place) for region in regions]
+    """List the defects, the largest first; those of one kind in one place are one thing."""
+    groups: dict[tuple[str, str], list[DefectRegion]] = {}
+    for region in regions:
+        groups.setdefault((region.kind, region.place), []).append(region)
+    things = []
+    for (kind, place), alike in groups.items():
+        tones = {region.tone for region in alike}
+        things.append(_Thing(kind, tones.pop() if len(tones) == 1 else None, place, len(alike)))
+    return things
 
 
 def _things(sample: SurfaceSample) -> list[_Thing]:
@@ -259,12 +281,15 @@ def _things(sample: SurfaceSample) -> list[_Thing]:
 
 def _opening(sample: SurfaceSample, wording: int) -> Iterator[Piece]:
     """`This shows a gray casting on a background. `"""
-    family = FAMILIES[sample.family]
-    several = bool(family.items and sample.count and sample.count > 1)
+    family = family_named(sample.family)
+    counted = bool(family.items and sample.count and sample.count > 1)
+    # Items that are all there is to see are several although one of them is cut off.
+    several = counted or (sample.several and sample.count is None and family.items == family.noun)
     noun = plural(family.items or "") if several else f"{family.made_of} {family.noun}".strip()
     words = " ".join(word for word in (sample.color, noun) if word)
+    many = number(sample.count or 0) if counted else "several"
     yield _OPENINGS[wording], TEMPLATE
-    yield f" {number(sample.count or 0) if several else article(words)} {words}", FACT
+    yield f" {many if several else article(words)} {words}", FACT
     yield " on a background" if sample.background else "", FACT
     yield ". ", TEMPLATE
 

@@ -14,7 +14,13 @@
 """
 
 from .defects.defect_table import DEFECTS, TEST_DEFECTS, TRAIN_DEFECTS
-from .families.family_table import FAMILIES, TEST_FAMILIES, TRAIN_FAMILIES, VALIDATION_FAMILIES
+from .families.family_table import (
+    FAMILIES,
+    TEST_FAMILIES,
+    TRAIN_FAMILIES,
+    VALIDATION_FAMILIES,
+    family_named,
+)
 from .pairs import render_pair
 from .sample import DefectRegion, Feature, SurfaceSample
 
@@ -29,5 +35,6 @@ __all__ = [
     "DefectRegion",
     "Feature",
     "SurfaceSample",
+    "family_named",
     "render_pair",
 ]

@@ -14,7 +14,8 @@ from .words import color_word, span_words
 
 # Marks without a place of their own.
 _EVERYWHERE = (
-    "shading", "dust", "soiling", "tool marks", "watermark", "machining lines", "chamfer",
+    "shading", "dust", "crumbs", "soiling", "tool marks", "watermark", "machining lines",
+    "chamfer",
 )  # fmt: skip
 _LEAST = 12  # pixels: less of a feature is not reported
 
@@ -50,16 +51,32 @@ def union_of(regions: Sequence[DefectRegion], shape: tuple[int, ...]) -> Mask:
     return union
 
 
-def color_of(placed: Placed, image: NDArray[np.uint8], monochrome: bool) -> str | None:
+def is_even(placed: Placed, image: NDArray[np.uint8]) -> bool:
+    """Whether one material of about one brightness fills the image (H, W, 3)."""
+    surface = placed.surface
+    if placed.region is not None or surface.pattern or surface.items or surface.marks:
+        return False
+    height, width = (side // 8 * 8 for side in image.shape[:2])
+    luma = image[:height, :width].mean(axis=2)
+    blocks = luma.reshape(8, height // 8, 8, width // 8).mean(axis=(1, 3))
+    return float(np.ptp(blocks)) < 30
+
+
+def color_of(placed: Placed, image: NDArray[np.uint8]) -> str | None:
     """The color word of the surface or part in the final image (H, W, 3)."""
-    if monochrome:
-        return "gray"
     own = [i for i, item in enumerate(placed.surface.items, 1) if item.feature]
     step = np.s_[::3, ::3]
     shown = ~np.isin(placed.numbers[step], own)
     if placed.region is not None:
         shown &= placed.region[step]
     return color_word(image[step][shown])
+
+
+def shows_several(placed: Placed) -> bool:
+    """Whether more than one item of the family is in view, whole or not."""
+    own = [i for i, item in enumerate(placed.surface.items[:254], 1) if not item.feature]
+    pixels = np.bincount(placed.numbers.ravel(), minlength=256)
+    return sum(pixels[i] >= _LEAST for i in own) > 1
 
 
 def count_of(placed: Placed, regions: Sequence[DefectRegion]) -> int | None:

@@ -4,17 +4,26 @@ from dataclasses import replace
 from itertools import count
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .defect_regions import find_regions
 from .defects.apply_defects import apply_defects
 from .defects.defect_table import DEFECTS, suitable
 from .drawing.camera import draw_camera
 from .drawing.draw import Draw
-from .drawing.geometry import View, draw_view
+from .drawing.geometry import View, draw_view, window
 from .drawing.surface import Field, Surface
-from .facts import color_of, count_of, features_of, locate, union_of
+from .facts import (
+    color_of,
+    count_of,
+    features_of,
+    is_even,
+    locate,
+    shows_several,
+    union_of,
+)
 from .families.backdrop import cut_out
-from .families.family_table import FAMILIES, TRAIN_FAMILIES, Family
+from .families.family_table import FAMILIES, PHOTO_FAMILIES, TRAIN_FAMILIES, Family, family_named
 from .features.add_features import add_feature, add_features
 from .sample import SurfaceSample
 
@@ -43,6 +52,7 @@ def _draw_surfaces(
     difficulty: float,
     defects: int,
     features: int,
+    photo: NDArray[np.uint8] | None,
 ) -> tuple[View, Surface, Surface, list[tuple[str, Field]]]:
     """(view, perfect surface, with defects, kind and alpha of each), drawn until one fits."""
     kinds = suitable(family.material) if defect is None else [defect]
@@ -50,7 +60,7 @@ def _draw_surfaces(
         if attempt == 5:
             kinds = suitable(family.material)
         view = draw_view(rng, *size, difficulty)
-        draw = Draw(rng, *view.canvas)
+        draw = Draw(rng, *view.canvas, photo)
         perfect = _perfect(draw, family, defect, features)
         fitting = [kind for kind in kinds if perfect.items or not DEFECTS[kind].of_items]
         if not fitting:
@@ -70,6 +80,7 @@ def render_pair(
     difficulty: float = 1.0,
     defects: int = 1,
     features: int | None = None,
+    photo: NDArray[np.uint8] | None = None,
 ) -> tuple[SurfaceSample, SurfaceSample]:
     """Render the same surface, light and camera without and with defects: (normal, defective).
 
@@ -84,6 +95,8 @@ def render_pair(
             faint ones too and a noisy camera.
         defects: how many, 1..4; fewer if there is no room.
         features: how many benign features at most; None for 0..3, fewer at low difficulty.
+        photo: (h, w, 3) RGB of any size and content, without defects that matter: the background
+            of what lies on one, or if no family is named in half the cases the surface itself.
 
     Raises:
         ValueError: if the named defect does not occur on the material of the named family.
@@ -94,14 +107,17 @@ def render_pair(
             for n in TRAIN_FAMILIES
             if defect is None or FAMILIES[n].material in DEFECTS[defect].materials
         ]
+        if photo is not None:  # a surface, or what lies before it
+            lying = [n for n in names if FAMILIES[n].material in ("part", "organic")]
+            names = list(PHOTO_FAMILIES) if rng.random() < 0.5 or not lying else lying
         family = names[rng.integers(len(names))]
-    chosen = FAMILIES[family]
+    chosen = family_named(family)
     if defect is not None and chosen.material not in DEFECTS[defect].materials:
         raise ValueError(f"A {defect} does not occur on a {family} surface.")
     if features is None:
         features = int(rng.binomial(3, 0.5 * difficulty))
     view, surface, with_defects, layers = _draw_surfaces(
-        rng, size, chosen, defect, difficulty, defects, features
+        rng, size, chosen, defect, difficulty, defects, features, photo
     )
     draw = Draw(rng, *size)
     binary = chosen.binary and draw.chance(0.5)
@@ -111,14 +127,17 @@ def render_pair(
     if not binary and not 0.07 < float(normal.mean()) < 0.94:  # nobody keeps such a photo
         camera = draw_camera(draw, 0.0)
         normal = camera.expose(seen)
-    defective = camera.expose(view.image(with_defects.image))
+    changed = window(np.any([alpha > 0 for _, alpha in layers], axis=0), 4)
+    seen = seen.copy()
+    seen[changed] = view.image(with_defects.image, changed)
+    defective = camera.expose(seen)
     regions = find_regions(normal, defective, layers, camera, difficulty)
     seed = int(rng.integers(2**32))
     first = camera.develop(np.random.default_rng(seed), normal)
     second = camera.develop(np.random.default_rng(seed + int(camera.fresh)), defective)
     placed = locate(surface, view)
     gray = camera.monochrome
-    color = color_of(placed, first, gray and not binary)
+    color, even = color_of(placed, first), is_even(placed, first)
     normal_sample, defective_sample = (
         SurfaceSample(
             image,
@@ -130,6 +149,8 @@ def render_pair(
             color,
             count_of(placed, found),
             placed.background,
+            shows_several(placed),
+            even and not found,
         )
         for image, found in ((first, ()), (second, regions))
     )

@@ -47,6 +47,8 @@ class SurfaceSample:
     color: str | None = None  # of the surface or part, if one word is clearly true
     count: int | None = None  # of the items that the family shows, see Family.items
     background: bool = False  # whether the background of the part is visible
+    several: bool = False  # whether more than one of these items is in view, whole or not
+    even: bool = False  # one material of one brightness fills the image, and nothing lies on it
 
     @property
     def defect(self) -> str | None:

@@ -24,11 +24,17 @@ COLORS = (
 
 
 def place_word(mask: Mask) -> str:
-    """The cell of a 3x3 grid that holds the centroid of a non-empty (H, W) mask."""
+    """The cell of a 3x3 grid that holds the centroid of a non-empty (H, W) mask.
+
+    If less than a quarter of the mask lies there, as with a ring, the cell that holds most of it.
+    """
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     row = min(2, int(3 * (rows.mean() + 0.5) / height))
     column = min(2, int(3 * (columns.mean() + 0.5) / width))
+    cells = np.bincount(6 * rows // (2 * height) * 3 + 6 * columns // (2 * width), minlength=9)
+    if 4 * cells[3 * row + column] < len(rows):
+        row, column = divmod(int(cells.argmax()), 3)
     if row == column == 1:
         return "center"
     return f"{_ROWS[row]} {_COLUMNS[column]}"

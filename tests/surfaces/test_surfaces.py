@@ -17,10 +17,12 @@ from flawsight_surfaces import (
     TRAIN_FAMILIES,
     VALIDATION_FAMILIES,
     SurfaceSample,
+    family_named,
     render_pair,
 )
 from flawsight_surfaces.defects.defect_table import suitable
 from flawsight_surfaces.drawing.geometry import draw_view
+from flawsight_surfaces.families.family_table import PHOTO_FAMILIES
 from flawsight_surfaces.features.feature_table import FEATURES
 from flawsight_surfaces.words import COLORS, TONES, color_word, place_word, tone_word
 
@@ -70,13 +72,22 @@ def _difference(normal: SurfaceSample, defective: SurfaceSample) -> np.ndarray:
     return np.abs(normal.image.astype(int) - defective.image.astype(int)).mean(axis=2)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def _photo() -> np.ndarray:
+    """A picture that no family draws: magenta, with green stripes."""
+    photo = np.full((60, 80, 3), (200, 30, 180), np.uint8)
+    photo[:, ::8] = (30, 220, 40)
+    return photo
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *PHOTO_FAMILIES])
 def test_every_suitable_defect_renders_on_every_family(family: str) -> None:
     size = (67, 101)
-    kinds = [name for name, d in DEFECTS.items() if FAMILIES[family].material in d.materials]
+    material = family_named(family).material
+    kinds = [name for name, d in DEFECTS.items() if material in d.materials]
+    photo = _photo() if family in PHOTO_FAMILIES else None
     for number, defect in enumerate(kinds):
         rng = np.random.default_rng(number)
-        normal, defective = render_pair(rng, size, family=family, defect=defect)
+        normal, defective = render_pair(rng, size, family=family, defect=defect, photo=photo)
         _check(normal, defective, size)
         assert defective.family == family
         # Thin parts have no room for things of which one could be missing.
@@ -125,6 +136,35 @@ def test_any_size_and_difficulty(
         assert (first.tone, first.place) == (second.tone, second.place)
 
 
+def test_photos_are_surfaces_and_backgrounds_and_defects_on_them_are_exact() -> None:
+    families, magenta = [], {"surface": 0, "background": 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        twins = render_pair(rng, (96, 112), difficulty=0.0, photo=_photo())
+        _check(*twins, (96, 112))
+        if twins[0].family in PHOTO_FAMILIES:
+            change, mask = _difference(*twins), Image.fromarray(twins[1].gt_mask).convert("L")
+            wide = np.asarray(mask.filter(ImageFilter.MaxFilter(25)))
+            assert change[wide == 0].max(initial=0) <= 6
+        red, green, blue = (twins[0].image[..., c].astype(int) for c in range(3))
+        shown = float(((red > green + 60) & (blue > green + 60)).mean()) > 0.15
+        families.append(twins[0].family)
+        magenta["surface" if families[-1] in PHOTO_FAMILIES else "background"] += shown
+    on_photos = sum(family in PHOTO_FAMILIES for family in families)
+    assert 20 < on_photos < 40
+    assert magenta["surface"] > 0.5 * on_photos  # others are in black and white
+    assert magenta["background"] > 8
+
+
+def test_a_part_of_a_view_is_the_part_of_the_whole_view() -> None:
+    rng = np.random.default_rng(0)
+    box = np.s_[30:90, 101:]
+    for _ in range(8):
+        view = draw_view(rng, 150, 200, 1.0)
+        surface = rng.random((*view.canvas, 3), dtype=np.float32)
+        assert np.array_equal(view.image(surface)[box], view.image(surface, box))
+
+
 def test_even_hard_defects_change_the_image() -> None:
     rng = np.random.default_rng(5)
     for _ in range(60):
@@ -143,8 +183,8 @@ def test_splits_are_disjoint_and_cover_all() -> None:
     splits = [*TRAIN_FAMILIES, *VALIDATION_FAMILIES, *TEST_FAMILIES]
     assert len(splits) == len(set(splits))
     assert set(splits) == set(FAMILIES)
-    assert len(VALIDATION_FAMILIES) == 7
-    assert len(TEST_FAMILIES) == 14
+    assert len(VALIDATION_FAMILIES) == 9
+    assert len(TEST_FAMILIES) == 16
 
 
 def test_every_family_suits_some_defects() -> None:
@@ -161,6 +201,12 @@ def test_place_word(row: int, column: int, word: str) -> None:
     mask = np.zeros((60, 60), np.bool_)
     mask[row, column] = True
     assert place_word(mask) == word
+
+
+def test_a_ring_is_placed_where_it_is_and_not_in_its_middle() -> None:
+    mask = np.zeros((60, 60), np.bool_)
+    mask[5:55, 5:10] = mask[5:55, 50:55] = mask[50:55, 5:55] = True
+    assert place_word(mask) != "center"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ def apply_defects(
     for attempt in range(4 * number + 8):
         if len(drawn) == number or (drawn and attempt > 4 * number):
             break
-        kind = kinds[draw.integers(len(kinds))]
+        # Other kinds than before: what is said of an image names each kind once.
+        fresh = [kind for kind in kinds if kind not in {name for name, _ in drawn}] or kinds
+        kind = fresh[draw.integers(len(fresh))]
         layer = _draw(draw, surface, kind, difficulty, shown)
         seen = view.field(np.clip(layer.alpha, 0, 1))
         mask = visible_mask(seen)

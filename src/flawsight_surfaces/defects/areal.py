@@ -48,10 +48,13 @@ def pit(canvas: Canvas) -> Layer:
 
 
 def hole(canvas: Canvas) -> Layer:
-    """A torn opening on what lies behind."""
+    """A torn or round opening on what lies behind."""
     radius = canvas.radius(0.04)
     paint = canvas.surface.under
-    distance = canvas.blob(radius, canvas.uniform(0.12, 0.4), 1.6)
+    rough, stretch = canvas.uniform(0.12, 0.4), 1.6
+    if canvas.chance(0.3):  # drilled or punched, where none belongs
+        rough, stretch = 0.03, 1.2
+    distance = canvas.blob(radius, rough, stretch)
     if paint is None:
         paint = _away(canvas, 0.6 + 0.4 * canvas.contrast(), 0.9)
     return Layer(canvas.disc(distance, radius), paint)

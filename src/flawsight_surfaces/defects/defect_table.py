@@ -26,22 +26,22 @@ class Defect:
     of_items: bool = False
 
 
-_OTHER = _on("metal coated stone wood soft fabric sheet part board organic")
+_OTHER = _on("metal coated stone wood soft fabric sheet part board organic photo")
 _ALL = _OTHER | _on("tracks")
 
 
 def _of_an_item(draw: Callable[[Canvas, Item], Layer]) -> Defect:
     on_canvas = partial(of_items.of_an_item, draw)
-    return Defect(on_canvas, _OTHER, of_outline=True, of_items=True)
+    return Defect(on_canvas, _OTHER - _on("photo"), of_outline=True, of_items=True)
 
 
 DEFECTS: dict[str, Defect] = {
     "scratch": Defect(linear.scratch, _ALL - _on("fabric")),
     "scuff": Defect(linear.scuff, _OTHER - _on("fabric")),
-    "crack": Defect(linear.crack, _ALL - _on("fabric sheet soft")),
-    "cut": Defect(linear.cut, _on("soft fabric sheet coated wood board organic tracks")),
+    "crack": Defect(linear.crack, _ALL - _on("fabric sheet soft photo")),
+    "cut": Defect(linear.cut, _on("photo soft fabric sheet coated wood board organic tracks")),
     "fibre": Defect(linear.fibre, _ALL),
-    "crease": Defect(linear.crease, _on("soft fabric sheet metal")),
+    "crease": Defect(linear.crease, _on("photo soft fabric sheet metal")),
     "dent": Defect(
         partial(areal.relief, sign=-1.0, rough=0.12), _ALL - _on("fabric board stone tracks")
     ),
@@ -54,11 +54,11 @@ DEFECTS: dict[str, Defect] = {
     "corrosion patch": Defect(areal.corrosion, _on("metal coated part board tracks")),
     "smear": Defect(areal.smear, _OTHER),
     "worn patch": Defect(areal.worn_patch, _ALL - _on("stone board tracks")),
-    "burn": Defect(areal.burn, _on("wood soft fabric sheet coated board organic")),
+    "burn": Defect(areal.burn, _on("wood soft fabric sheet coated board organic photo")),
     "bubble": Defect(areal.bubble, _on("coated sheet soft stone part organic")),
     "chip": Defect(areal.chip, _on("stone coated wood part organic board tracks"), at_rim=True),
     "missing piece": Defect(areal.missing_piece, _ALL, at_rim=True),
-    "misprint": Defect(areal.misprint, _on("sheet fabric board tracks")),
+    "misprint": Defect(areal.misprint, _on("sheet fabric board tracks photo")),
     "missing component": _of_an_item(of_items.missing),
     "extra component": _of_an_item(of_items.extra),
     "misplaced component": _of_an_item(of_items.misplaced),
@@ -75,6 +75,7 @@ DEFECTS: dict[str, Defect] = {
     "droplet": Defect(foreign.droplet, _OTHER - _on("fabric")),
     "swarf": Defect(foreign.swarf, _on("metal coated part board tracks")),
     "foreign particle": Defect(foreign.particle, _ALL),
+    "foreign patch": Defect(foreign.patch, _ALL),
     "fingerprint": Defect(foreign.fingerprint, _on("metal coated part sheet board")),
     "residue": Defect(foreign.residue, _OTHER),
     "run": Defect(foreign.run, _on("coated stone wood part board")),

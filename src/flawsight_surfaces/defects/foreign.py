@@ -65,6 +65,22 @@ def particle(canvas: Canvas) -> Layer:
     return Layer(np.maximum(body, 0.8 * dark), np.clip(image, 0, 1))
 
 
+def patch(canvas: Canvas) -> Layer:
+    """A piece of another material, with a texture of its own and a rough or sharp outline."""
+    radius = canvas.radius(0.08)
+    distance = canvas.blob(radius, canvas.uniform(0.05, 0.5))
+    size = max(1.5, radius * canvas.uniform(0.08, 0.7))
+    if canvas.chance(0.5):
+        texture = canvas.fractal(size, 3, 0.8)
+    else:
+        texture = canvas.smooth((size, size * canvas.uniform(1, 8)))
+    first = canvas.gray(0.02, 0.98, 0.06) if canvas.chance(0.4) else canvas.color(value=(0.1, 1))
+    second = first * canvas.uniform(0.3, 1.2, 3).astype(np.float32)
+    second = canvas.recolored(second, 0.3, value=(0.1, 1.0))
+    paint = mix(np.clip(first, 0, 1), np.clip(second, 0, 1), smoothstep(-1, 1, texture))
+    return Layer(canvas.disc(distance, radius, canvas.uniform(0, 0.2)), paint)
+
+
 def fingerprint(canvas: Canvas) -> Layer:
     """The fine bent ridges that a finger leaves."""
     radius = max(8.0, canvas.radius(0.05))

@@ -51,8 +51,12 @@ def scuff(canvas: Canvas) -> Layer:
 
 
 def crack(canvas: Canvas) -> Layer:
-    """A jagged dark line, with a branch or two."""
+    """A jagged dark line, with a branch or two; at times a hair-line, or one right across."""
     length, width, angle = _length(canvas), canvas.line_width(), _angle(canvas)
+    if canvas.chance(0.35):
+        width = max(1.0, 0.5 * width)
+    if canvas.chance(0.3):
+        length, angle = 1.8 * length, canvas.axis(0.2)
     points = canvas.path(length, 0.9, 0.55, angle)
     alpha = canvas.stroke(points, _taper(canvas, len(points), width))
     for _ in range(canvas.integers(0, 3)):

@@ -10,12 +10,16 @@ from ..drawing.fields import LUMA, mix, shade, smoothstep
 from ..drawing.stamps import footprint, labels, lay, transformed, turned
 from ..drawing.surface import Field, Item, Stamp
 
+_PRINT = ("text", "logo", "engraving", "print")  # no components
+
 
 def _pick(canvas: Canvas) -> Item | None:
     """An item that is whole in view, of a group of at least three if there is one."""
     height, width = canvas.shape
     whole = []
     for item in canvas.surface.items:
+        if item.kind in _PRINT:
+            continue
         h, w = item.stamp.alpha.shape
         inside = item.top > 0 and item.left > 0 and item.top + h < height and item.left + w < width
         if inside and (canvas.shown is None or bool(canvas.shown[item.box].all())):

@@ -49,14 +49,17 @@ def deformation(canvas: Canvas) -> Layer:
 
 
 def break_(canvas: Canvas) -> Layer:
-    """The part is broken across: a rough gap in which the background shows."""
-    v, _ = canvas.turned(canvas.uniform(0, math.pi))
+    """The part is broken across: a rough gap, at times a wedge, in which the background shows."""
+    v, u = canvas.turned(canvas.uniform(0, math.pi))
     row, column = canvas.center
     at = float(v[int(row), int(column)])
     rough = canvas.fractal(canvas.unit * 0.2, 5, 0.65) * 0.03
     half = canvas.uniform(0.008, 0.03 + 0.02 * (1 - canvas.difficulty))
     spread = 1 + 0.4 * canvas.fractal(canvas.unit * 0.25, 2)
-    gap = np.abs(v - at + rough) - half * np.clip(spread, 0.3, 2)
+    if canvas.chance(0.4):  # two pieces turned apart
+        half *= canvas.uniform(1, 2)
+        spread = spread + canvas.sign() * canvas.uniform(0.5, 3) * u
+    gap = np.abs(v - at + rough) - half * np.clip(spread, 0.3, 2.5)
     under, dark = canvas.surface.under, canvas.image * 0.2
     alpha = smoothstep(0.8 / canvas.unit, -0.8 / canvas.unit, gap)
     return Layer(alpha, dark if under is None else mix(under, dark, 0.3))

@@ -35,6 +35,8 @@ class Camera:
     cell: float = 1.0
     colored: bool = False
     fresh: bool = False
+    shot: bool = False  # the noise is stronger where it is bright, as that of photons
+    sharpened: int = 0  # percent, as phones and industrial cameras do
     levels: int = 0
     jpeg_quality: int | None = None
 
@@ -75,6 +77,8 @@ class Camera:
             planes = 3 if self.colored and not self.monochrome else 1
             draw = Draw(rng, *exposed.shape[:2])
             grain = np.stack([draw.smooth(self.cell) for _ in range(planes)], axis=2)
+            if self.shot:
+                grain *= np.sqrt(light.mean(axis=2, keepdims=True)) * np.float32(1.4)
             values = values + grain * np.float32(255 * self.grain)
         if self.levels:
             step = np.float32(255 / (self.levels - 1))
@@ -82,6 +86,9 @@ class Camera:
         pixels: NDArray[np.uint8] = np.clip(values + np.float32(0.5), 0, 255).astype(np.uint8)
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
+        if self.sharpened:
+            unsharp = ImageFilter.UnsharpMask(1.2, self.sharpened, 0)
+            pixels = np.asarray(Image.fromarray(pixels).filter(unsharp))
         if self.jpeg_quality is not None:
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "JPEG", quality=self.jpeg_quality)
@@ -112,7 +119,7 @@ def _curve(draw: Draw, harsh: float) -> Field:
     t = np.arange(1024, dtype=np.float32) / 255
     exposure = draw.uniform(0.8, 1.15)
     if draw.chance(0.35 * harsh):
-        exposure = draw.uniform(0.55, 1.5)
+        exposure = math.exp(draw.uniform(math.log(0.28), math.log(1.6)))
     t = np.clip(t * np.float32(exposure), 0, 1) ** np.float32(
         math.exp(draw.normal(0, 0.25 * harsh))
     )
@@ -126,8 +133,10 @@ def draw_camera(draw: Draw, difficulty: float, binary: bool = False) -> Camera:
     harsh = difficulty * float(draw.random() < 0.45)
 
     balance = 1 + draw.uniform(-0.05, 0.05, 3).astype(np.float32)
-    if draw.chance(0.25 * difficulty):  # warm or cold light that nobody has corrected
-        balance *= 1 + np.float32(draw.uniform(-0.2, 0.2)) * np.array([1, 0.1, -1], np.float32)
+    if draw.chance(0.35 * difficulty):  # warm or cold light that nobody has corrected
+        balance *= 1 + np.float32(draw.uniform(-0.25, 0.25)) * np.array([1, 0.1, -1], np.float32)
+    if draw.chance(0.15 * difficulty):  # the green or pink of some lamps
+        balance *= 1 + np.float32(draw.uniform(-0.12, 0.12)) * np.array([-1, 1, -1], np.float32)
     light = _lamp(draw, harsh)
     curve = _curve(draw, harsh)
     if binary:
@@ -143,18 +152,21 @@ def draw_camera(draw: Draw, difficulty: float, binary: bool = False) -> Camera:
     if draw.chance(0.12 * difficulty):
         blur = draw.unit / 192 * draw.uniform(0.9, 2.0)
     motion = int(draw.unit / 192 * draw.integers(3, 8)) if draw.chance(0.1 * difficulty) else 1
+    noisiest = 0.07 if draw.chance(0.12) else 0.035
     return Camera(
         shade(balance, light),
         curve,
-        monochrome=draw.chance(0.3),
+        monochrome=draw.chance(0.25),
         saturation=float(draw.uniform(0.4, 1.3)) if draw.chance(0.4) else 1.0,
         blur=float(blur),
         motion=(motion, int(draw.integers(2))),
         reduced=float(reduced),
-        grain=float(difficulty * draw.uniform(0, 0.035) * draw.chance(0.7)),
+        grain=float(difficulty * draw.uniform(0, noisiest) * draw.chance(0.7)),
         cell=float(reduced if reduced > 1 else draw.choice([1.0, 1.0, 1.6])),
         colored=draw.chance(0.4),
         fresh=draw.chance(0.5),
+        shot=draw.chance(0.5),
+        sharpened=int(draw.integers(40, 160)) if draw.chance(0.2 * difficulty) else 0,
         levels=int(draw.integers(14, 40)) if draw.chance(0.05 * difficulty) else 0,
         jpeg_quality=int(draw.integers(40, 96))
         if draw.chance(0.3 * min(1.0, 2 * difficulty))

@@ -8,6 +8,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .surface import Field, Way
@@ -17,10 +18,17 @@ class Draw:
     """A random generator and the size of the image that it draws.
 
     Lengths are in pixels unless said to be in units, where 1 unit = the shorter image side.
+    photo: (h, w, 3) of any size, which some backgrounds and surfaces are made of; most have none.
     """
 
-    def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
-        self.rng, self.height, self.width = rng, height, width
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        height: int,
+        width: int,
+        photo: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.rng, self.height, self.width, self.photo = rng, height, width, photo
         self.unit = min(height, width)
         self.tall, self.wide = height / self.unit, width / self.unit  # in units
         self.pixel = 1 / self.unit  # its size in units

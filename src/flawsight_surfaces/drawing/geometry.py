@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 
 from .surface import Field, Mask
 
+Box = tuple[slice, slice]  # rows and columns of an image
+
 
 def bounds(mask: Mask) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of a non-empty mask (H, W), ends excluded."""
@@ -46,16 +48,28 @@ class View:
         ImageDraw.Draw(plane).polygon([tuple(corner) for corner in inner.tolist()], fill=1)
         return np.asarray(plane)
 
-    def _seen(self, pixels: NDArray[np.uint8], mode: Image.Resampling) -> NDArray[np.uint8]:
+    def _seen(
+        self, pixels: NDArray[np.uint8], mode: Image.Resampling, box: Box | None = None
+    ) -> NDArray[np.uint8]:
         if self.coefficients is None:
-            return pixels
-        size, how = self.size[::-1], Image.Transform.PERSPECTIVE
-        return np.asarray(Image.fromarray(pixels).transform(size, how, self.coefficients, mode))
+            return pixels if box is None else pixels[box]
+        coefficients, (height, width) = self.coefficients, self.size
+        if box is not None:
+            top, bottom, _ = box[0].indices(height)
+            left, right, _ = box[1].indices(width)
+            height, width = bottom - top, right - left
+            matrix = np.reshape([*coefficients, 1.0], (3, 3))
+            matrix = matrix @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+            coefficients = tuple((matrix / matrix[2, 2]).ravel()[:8].tolist())
+        size, how = (width, height), Image.Transform.PERSPECTIVE
+        return np.asarray(Image.fromarray(pixels).transform(size, how, coefficients, mode))
 
-    def image(self, surface: Field) -> NDArray[np.uint8]:
-        """An RGB surface (h, w, 3) in [0, 1] as seen, (H, W, 3) in 0..255."""
+    def image(self, surface: Field, box: Box | None = None) -> NDArray[np.uint8]:
+        """An RGB surface (h, w, 3) in [0, 1] as seen, (H, W, 3) in 0..255, or a box of that."""
+        if self.coefficients is None and box is not None:
+            surface, box = surface[box], None
         pixels = (surface * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-        return self._seen(pixels, Image.Resampling.BICUBIC)
+        return self._seen(pixels, Image.Resampling.BICUBIC, box)
 
     def field(self, field: Field) -> Field:
         """A field (h, w) in [0, 1] as seen, (H, W)."""

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ..drawing.draw import Draw
 from ..drawing.fields import mix, near, shade, smoothstep
+from ..drawing.photo_part import photo_part
 from ..drawing.shapes import box
 from ..drawing.surface import Field, Floats, Surface
 from . import textures
@@ -19,8 +20,10 @@ _TABLES = (
 
 def backdrop(draw: Draw) -> Field:
     """A background (H, W, 3)."""
+    if draw.photo is not None and draw.chance(0.7):
+        return photo_part(draw, 0.3) * np.float32(draw.uniform(0.5, 1.0))
     kind = draw.random()
-    kinds = ((0.4, _even), (0.55, _table), (0.7, _out_of_focus), (0.8, _belt), (0.88, _grid))
+    kinds = ((0.4, _even), (0.55, _table), (0.7, out_of_focus), (0.8, _belt), (0.88, _grid))
     return next((make for share, make in kinds if kind < share), _parted)(draw)
 
 
@@ -76,7 +79,7 @@ def _parted(draw: Draw) -> Field:
     return mix(_even(draw), _even(draw), beyond)
 
 
-def _out_of_focus(draw: Draw) -> Field:
+def out_of_focus(draw: Draw) -> Field:
     """Machines, lamps and hands far behind, blurred."""
     scale = 4
     rows, columns = draw.height // scale + 2, draw.width // scale + 2

@@ -257,3 +257,52 @@ def cable_end(draw: Draw) -> Surface:
         body = mix(body, paint, shapes.solid(d - core, draw.unit))
         body = mix(body, strands, shapes.solid(d - 0.6 * core, draw.unit))
     return place(draw, back, np.clip(body, 0, 1), r - size)
+
+
+def transistor(draw: Draw) -> Surface:
+    """A black package with a metal tab and three leads, on a table or a perforated board."""
+    image = backdrop(draw)
+    y, x = draw.axes()
+    if draw.chance(0.6):
+        ground, copper = draw.color((0.06, 0.45), (0.2, 0.7), (0.3, 0.7)), components.solder(draw)
+        image = shade(ground, 1 + 0.03 * draw.smooth(draw.unit * 0.1))
+        pitch = np.float32(draw.uniform(0.1, 0.16))
+        r = np.hypot((y / pitch) % 1 - 0.5, (x / pitch) % 1 - 0.5) * pitch
+        image = mix(image, copper, shapes.solid(r - 0.36 * pitch, draw.unit))
+        image = mix(image, draw.gray(0.0, 0.1), shapes.solid(r - 0.18 * pitch, draw.unit))
+    under, unit = image.copy(), draw.unit
+    tall, wide = draw.uniform(0.2, 0.32) * unit, draw.uniform(0.26, 0.4) * unit
+    lead = components.pin(unit * draw.uniform(0.3, 0.42), wide * 0.11, components.solder(draw))
+    row, column = draw.height / 2 + draw.normal(0, 3), draw.width / 2 + draw.normal(0, 3)
+    feet = [(row + 0.2 * unit, column + i * 0.3 * wide) for i in (-1, 0, 1)]
+    items = lay_all(image, lead, feet, "lead")
+    top = row - 0.5 * tall
+    py, px = y * unit + draw.height / 2 - top, x * unit + draw.width / 2 - column
+    tab = shapes.box(py + 0.55 * tall, px, 0.6 * tall, wide, 2)
+    tab = np.maximum(tab, 0.12 * wide - np.hypot(py + 0.55 * tall, px))
+    case = shapes.box(py - 0.1 * tall, px, tall, wide, 2)
+    metal = shade(draw.gray(0.5, 0.9), 1 + 0.05 * draw.smooth(unit * 0.05))
+    image = mix(image, np.clip(metal, 0, 1), shapes.solid(tab))
+    black = draw.gray(0.05, 0.25, 0.02)
+    light = 1 + 0.08 * draw.smooth(unit / 80) + 0.4 * shapes.line(case + 3, 2)
+    image = mix(image, np.clip(shade(black, light), 0, 1), shapes.solid(case))
+    words = hardware.printed(lettering.text(0.2 * tall, lettering.words(draw)), draw.gray(0.5, 0.9))
+    lay(image, words, (top + 0.1 * tall, column), "text")
+    whole = np.maximum(shapes.solid(np.minimum(case, tab)), covered(items, draw.shape))
+    return Surface(image, whole, under, items=items, countable=True)
+
+
+def wafer(draw: Draw) -> Surface:
+    """A dark round slice with a lattice of equal dies."""
+    back = backdrop(draw)
+    v, u = draw.turned(draw.axis(0.03))
+    size = draw.uniform(0.4, 0.62)
+    tall, wide = draw.uniform(0.05, 0.12, 2).astype(np.float32)
+    b, a = (v / tall) % 1 - 0.5, (u / wide) % 1 - 0.5
+    base = draw.color((0.5, 0.8), (0.05, 0.6), (0.15, 0.6))
+    light = 1 + draw.uniform(0, 0.25) * np.sin(b * draw.uniform(5, 30)) * np.sin(a * 12)
+    light = light + draw.uniform(0, 0.3) * (np.abs(b - 0.15) + np.abs(a + 0.1) < 0.25)
+    street = (0.5 - np.maximum(np.abs(b), np.abs(a))) * min(tall, wide)
+    body = mix(shade(base, light), base * 1.6, smoothstep(1.5 * draw.pixel, 0.0, street))
+    sheen = 1 + draw.uniform(0, 0.4) * (v + u) + 0.05 * draw.smooth(draw.unit * 0.4)
+    return place(draw, back, np.clip(shade(body, sheen), 0, 1), np.hypot(v, u) - size)

@@ -14,6 +14,7 @@ from . import (
     mechanics,
     parts,
     patterned,
+    photographed,
     sets,
     textures,
     tracks,
@@ -47,6 +48,9 @@ FAMILIES: dict[str, Family] = {
     "ground metal": Family(machined.ground_metal, "metal", "metal"),
     "milled face": Family(machined.milled_face, "metal", "metal"),
     "streaked block": Family(machined.streaked_block, "metal", "metal", "block"),
+    "sintered face": Family(machined.sintered_face, "metal", "sintered metal"),
+    "ferrite tile": Family(machined.ferrite_tile, "stone", "ferrite", "tile"),
+    "tube": Family(machined.tube, "metal", "metal", "tube"),
     "rolled strip": Family(machined.rolled_strip, "metal", "metal", "strip"),
     "rail": Family(machined.rail, "metal", "metal", "rail"),
     "threaded rod": Family(machined.threaded_rod, "metal", "metal", "rod"),
@@ -60,6 +64,7 @@ FAMILIES: dict[str, Family] = {
     "marble": Family(textures.marble, "stone", "marble"),
     "granite": Family(textures.granite, "stone", "granite"),
     "concrete": Family(textures.concrete, "stone", "concrete"),
+    "asphalt": Family(textures.asphalt, "stone", "asphalt"),
     "ceramic": Family(textures.ceramic, "stone", "ceramic"),
     "speckled flooring": Family(textures.speckled_flooring, "stone", "stone", "floor"),
     "tiled": Family(patterned.tiled_wall, "stone", "ceramic", "wall"),
@@ -69,6 +74,7 @@ FAMILIES: dict[str, Family] = {
     "parquet": Family(coverings.parquet, "wood", "wood", "floor"),
     "leather": Family(textures.leather, "soft", "leather"),
     "rubber": Family(textures.rubber, "soft", "rubber"),
+    "foam": Family(textures.foam, "soft", "foam"),
     "ribbed rubber": Family(patterned.ribbed_rubber, "soft", "rubber", "mat"),
     "tyre tread": Family(coverings.tyre_tread, "soft", "rubber", "tread"),
     "felt": Family(textures.felt, "fabric", "felt", "cloth"),
@@ -77,6 +83,7 @@ FAMILIES: dict[str, Family] = {
     "denim": Family(patterned.denim, "fabric", "fabric", "cloth"),
     "carpet": Family(patterned.carpet, "fabric", "fabric", "carpet"),
     "striped cloth": Family(patterned.striped_cloth, "fabric", "fabric", "cloth"),
+    "printed cloth": Family(patterned.printed_cloth, "fabric", "printed fabric", "cloth"),
     "wicker": Family(coverings.wicker, "fabric", "woven bands", "mat"),
     "rope": Family(coverings.rope, "fabric", "fibre", "rope"),
     "zipper": Family(coverings.zipper, "fabric", "fabric", "zipper", "tooth"),
@@ -103,6 +110,8 @@ FAMILIES: dict[str, Family] = {
     "pin connector": Family(boards.pin_connector, "board", "plastic", "connector", "pin"),
     "lamp panel": Family(boards.lamp_panel, "board", "plastic", "panel", "lamp"),
     "solar cell": Family(boards.solar_cell, "board", "silicon", "solar cell"),
+    "wafer": Family(boards.wafer, "board", "silicon", "wafer"),
+    "transistor": Family(boards.transistor, "board", "resin", "transistor", "lead"),
     "cable bundle": Family(boards.cable_bundle, "coated", "plastic", "cable"),
     "cable end": Family(boards.cable_end, "part", "plastic", "cable"),
     "machined disc": Family(parts.machined_disc, "part", "metal", "disc"),
@@ -115,11 +124,13 @@ FAMILIES: dict[str, Family] = {
     "lids": Family(sets.lids, "part", "plastic", "lid", "lid"),
     "buttons": Family(sets.buttons, "part", "plastic", "button", "button"),
     "housing": Family(goods.housing, "part", "plastic", "housing"),
+    "brush": Family(goods.brush, "part", "plastic", "brush", "tuft"),
     "bottle mouth": Family(parts.bottle_mouth, "part", "glass", "bottle"),
     "bottle": Family(goods.bottle, "part", "glass", "bottle"),
     "lens": Family(goods.lens, "part", "glass", "lens"),
     "cube": Family(parts.cube, "part", "plastic", "block"),
     "block": Family(goods.block, "part", "plastic", "block"),
+    "held block": Family(goods.held_block, "part", "plastic", "block"),
     "pill": Family(parts.pill, "organic", "powder", "tablet"),
     "capsule": Family(parts.capsule, "organic", "gelatine", "capsule"),
     "gel capsules": Family(sets.gel_capsules, "organic", "gelatine", "capsule", "capsule"),
@@ -130,17 +141,33 @@ FAMILIES: dict[str, Family] = {
     "cracker": Family(food.cracker, "organic", "dough", "cracker"),
     "chocolate bar": Family(food.chocolate_bar, "organic", "chocolate", "bar"),
     "fruit": Family(food.fruit, "organic", "skin", "fruit"),
+    "toast": Family(food.toast, "organic", "bread", "slice"),
+    "kernel": Family(food.kernel, "organic", noun="kernel"),
+    "egg": Family(food.egg, "organic", noun="egg"),
+    "snacks": Family(food.snacks, "organic", "dough", "snack", "snack"),
+}
+
+# Drawn only if a photo is given.
+PHOTO_FAMILIES: dict[str, Family] = {
+    "photographed scene": Family(photographed.photographed_scene, "photo", noun="scene"),
+    "photographed surface": Family(photographed.photographed_surface, "photo"),
 }
 
 # Held out as a whole: scores on them measure how well unseen surfaces are judged.
 VALIDATION_FAMILIES: tuple[str, ...] = (
     "marble", "denim", "perforated sheet", "moulded cap", "threaded rod", "pin connector", "fruit",
+    "foam", "toast",
 )  # fmt: skip
 TEST_FAMILIES: tuple[str, ...] = (
     "cast metal", "leather", "knitted fabric", "striped cloth", "hex nut", "capsule",
     "milled face", "brick wall", "parquet", "carton", "toy brick", "chip package", "bearing",
-    "cracker",
+    "cracker", "transistor", "egg",
 )  # fmt: skip
 TRAIN_FAMILIES: tuple[str, ...] = tuple(
     name for name in FAMILIES if name not in VALIDATION_FAMILIES + TEST_FAMILIES
 )
+
+
+def family_named(name: str) -> Family:
+    """The family of a name, also one that is made of a photo."""
+    return FAMILIES[name] if name in FAMILIES else PHOTO_FAMILIES[name]

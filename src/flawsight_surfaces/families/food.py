@@ -6,8 +6,9 @@ import numpy as np
 
 from ..drawing import shapes
 from ..drawing.draw import Draw
-from ..drawing.fields import along, away, brighten, lit, mix, shade, smoothstep
-from ..drawing.surface import Field, Surface
+from ..drawing.fields import along, away, brighten, bulge, lit, mix, shade, smoothstep
+from ..drawing.stamps import arranged, gather, turned
+from ..drawing.surface import Field, Stamp, Surface
 from .backdrop import backdrop, place
 
 
@@ -94,3 +95,87 @@ def fruit(draw: Draw) -> Surface:
         stalk = smoothstep(0.14, 0.07, np.hypot(v + 0.05, (u - 0.1) * 1.2))
         body = mix(body, draw.color((0.06, 0.2), (0.3, 0.6), (0.15, 0.4)), stalk)
     return place(draw, back, np.clip(body, 0, 1), distance, 0.03)
+
+
+def toast(draw: Draw) -> Surface:
+    """A slice of bread: a brown crust round a pale crumb full of holes."""
+    back = backdrop(draw)
+    v, u = draw.turned(draw.normal(0, 0.2))
+    tall, wide = draw.uniform(0.55, 0.8), draw.uniform(0.5, 0.8)
+    wobble = 0.012 * draw.smooth(draw.unit * 0.2)
+    distance = shapes.box(v, u, tall, wide, draw.uniform(0.06, 0.2)) + wobble
+    pores = smoothstep(0.8, 1.8, draw.fractal(draw.unit * draw.uniform(0.02, 0.05), 3, 0.8))
+    light = 1 - draw.uniform(0.1, 0.35) * pores + 0.06 * draw.fractal(draw.unit * 0.2, 3)
+    crumb = draw.color((0.07, 0.13), (0.15, 0.5), (0.6, 0.95))
+    crust = draw.color((0.04, 0.09), (0.5, 0.8), (0.3, 0.65))
+    body = mix(crumb, crust, smoothstep(-0.05, -0.01, distance))
+    roast = smoothstep(-0.5, 1.5, draw.fractal(draw.unit * 0.3, 3)) * draw.uniform(0, 0.7)
+    body = shade(mix(body, crust, roast), light)
+    return place(draw, back, np.clip(body, 0, 1), distance)
+
+
+def kernel(draw: Draw) -> Surface:
+    """A shelled nut or bean: smooth and pale to brown, with faint lines from end to end."""
+    back = backdrop(draw)
+    if draw.chance(0.5):  # a sheet of strongly colored paper
+        paper = draw.color(saturation=(0.4, 1), value=(0.3, 1))
+        back = shade(paper, 1 + 0.02 * draw.smooth(draw.unit * 0.3))
+    v, u = draw.turned(draw.uniform(0, 2 * math.pi))
+    size, ratio, bend = draw.uniform(0.2, 0.38), draw.uniform(0.5, 0.95), draw.uniform(0, 0.3)
+    waist = draw.uniform(0, 0.3) * np.exp(-((u / (0.4 * size)) ** 2)) * draw.chance(0.4)
+    v = v + bend * (u * u / size - 0.5 * size)
+    r = np.hypot(v / (ratio * (1 - waist)), u) + 0.012 * draw.smooth(draw.unit * 0.2)
+    skin = draw.color((0.03, 0.13), (0.15, 0.75), (0.35, 0.95))
+    lines = draw.streaks(draw.unit * 0.5, draw.unit / 40, 0.0)
+    lines = lines * draw.uniform(0, 0.08) + 0.04 * draw.fractal(draw.unit * 0.1, 3)
+    lamp = draw.way()
+    light = 1.05 - 0.35 * (r / size) ** 2 + 0.25 * along(v, u, lamp) / size + lines
+    body = shade(skin, light)
+    shine = smoothstep(0.4, 0.0, away(v / size, u / size, lamp, 0.4))
+    body = brighten(body, shine * draw.uniform(0, 0.35))
+    pale = draw.color((0.08, 0.13), (0.1, 0.35), (0.75, 0.98))
+    worn = smoothstep(0.3, 1.5, draw.fractal(draw.unit * 0.2, 3)) * draw.uniform(0, 0.5)
+    return place(draw, back, np.clip(mix(body, pale, worn), 0, 1), r - size, 0.01)
+
+
+def egg(draw: Draw) -> Surface:
+    """An egg, plain or speckled."""
+    back = backdrop(draw)
+    v, u = draw.turned(draw.uniform(0, 2 * math.pi))
+    size, ratio = draw.uniform(0.28, 0.4), draw.uniform(0.7, 0.85)
+    r = np.hypot(v / (ratio * (1 - 0.25 * u / size)), u)
+    shell = draw.color((0.04, 0.12), (0.0, 0.5), (0.6, 1.0))
+    grain = draw.smooth(draw.unit / 100)
+    lamp = draw.way()
+    light = 1.05 - 0.4 * (r / size) ** 2 + 0.25 * along(v, u, lamp) / size + 0.015 * grain
+    body = shade(shell, light)
+    freckles = smoothstep(1.2, 1.9, draw.smooth(draw.unit * draw.uniform(0.01, 0.03)))
+    brown = draw.color((0.02, 0.1), (0.3, 0.7), (0.2, 0.5))
+    body = mix(body, brown, freckles * np.float32(draw.choice([0.0, 0.0, 0.4, 0.8])))
+    return place(draw, back, np.clip(body, 0, 1), r - size, 0.02)
+
+
+def snacks(draw: Draw) -> Surface:
+    """Puffs, rings, bent tubes and short noodles, all of one kind."""
+    centers, pitch = arranged(draw, (0.2, 0.6))
+    dough = draw.color((0.03, 0.15), (0.3, 0.85), (0.45, 0.98))
+    turn, wide = draw.uniform(0.8, 3.3), draw.uniform(0.12, 0.28)
+    ridges, rough = draw.choice([0, 0, 8, 14]), draw.uniform(0, 0.15)
+
+    def snack() -> Stamp:
+        size = pitch * draw.uniform(0.75, 0.9)
+        y, x = shapes.sheet(size, size, 3)
+        phi, r = np.arctan2(y, x), np.hypot(y, x) / (size / 2)
+        middle, open_ = 1 - wide, np.abs(phi) - turn
+        across = np.hypot(r - middle, np.maximum(open_, 0) * r) / wide
+        piece = draw.sized(*y.shape)
+        bumps = piece.fractal(max(2.0, size * 0.12), 3)
+        light = 0.5 + 0.6 * bulge(across) + 0.15 * along(y, x, draw.way()) / size + rough * bumps
+        if ridges:
+            light = light + 0.12 * np.sin((r - middle) / wide * ridges)
+        distance = (across - 1 + 0.3 * rough * bumps) * wide * size / 2
+        tint = dough * draw.uniform(0.9, 1.1, 3).astype(np.float32)
+        shadow = 0.4 * shapes.solid(distance - 1.5, 0.3)
+        return turned(draw, Stamp(shapes.solid(distance), shade(tint, light), shadow))
+
+    return gather(backdrop(draw), centers, snack, "snack")

@@ -9,8 +9,8 @@ from ..drawing import hardware, lettering, shapes
 from ..drawing.draw import Draw
 from ..drawing.fields import away, bell, brighten, bulge, lit, mix, near, shade, smoothstep
 from ..drawing.stamps import corners, lay, lay_all
-from ..drawing.surface import Surface
-from .backdrop import backdrop, place
+from ..drawing.surface import Item, Stamp, Surface
+from .backdrop import backdrop, out_of_focus, place
 
 
 def carton(draw: Draw) -> Surface:
@@ -144,3 +144,57 @@ def lens(draw: Draw) -> Surface:
         shine = smoothstep(draw.uniform(0.08, 0.25), 0.02, glint) * draw.uniform(0.2, 0.7)
         body = brighten(body, shine)
     return place(draw, back, np.clip(body, 0, 1), (r - 1) * size)
+
+
+def held_block(draw: Draw) -> Surface:
+    """A plain block of one strong color, held from above by an arm before blurred machines."""
+    back = out_of_focus(draw).copy()
+    v, u = draw.shifted(draw.turned(draw.normal(0, 0.05)), 0.12)
+    size, lean, rise = draw.uniform(0.2, 0.5), draw.uniform(-0.15, 0.15), draw.uniform(-0.05, 0.1)
+    tall = size * draw.uniform(0.8, 1.25)
+    dark = draw.gray(0.02, 0.25)
+    at = 0.0
+    for step in range(3):  # the arm: a cup, a rod, a bracket
+        at -= draw.uniform(0.04, 0.15)
+        wide = draw.uniform(0.03, 0.08) * (1 if step < 2 else 3)
+        arm = np.maximum(np.abs(u) - wide, np.abs(v - at + tall / 2) - 0.1)
+        tone = dark if draw.chance(0.7) else draw.gray(0.4, 0.8)
+        back = mix(back, shade(tone, 1 - 0.5 * np.abs(u / wide)), shapes.solid(arm, draw.unit))
+    front = shapes.box(v, u, tall, size, 0.008)
+    swept = front
+    for move in np.linspace(0, 1, 7, dtype=np.float32)[1:]:
+        moved = shapes.box(v + rise * move, u - lean * move, tall, size, 0.008)
+        swept = np.minimum(swept, moved)
+    light = np.where(front < 0, np.float32(1), np.float32(draw.uniform(0.5, 0.95)))
+    light = light + draw.uniform(-0.2, 0.2) * v + 0.02 * draw.smooth(draw.unit * 0.02)
+    paint = draw.color(saturation=(0.5, 1.0), value=(0.4, 1.0))
+    return place(draw, np.clip(back, 0, 1), np.clip(shade(paint, light), 0, 1), swept)
+
+
+def brush(draw: Draw) -> Surface:
+    """A brush from the front: tufts of bristles in rows on a plastic head."""
+    back = backdrop(draw)
+    y, x = draw.axes()
+    pitch = draw.uniform(0.09, 0.16)
+    rows, columns = int(draw.integers(2, 6)), int(draw.integers(3, 6))
+    tall, wide = (rows + 0.6) * pitch, (columns + 0.6) * pitch
+    tall, wide = min(tall, 0.92 * draw.tall), min(wide, 0.92 * draw.wide)
+    distance = shapes.box(y, x, tall, wide, 0.4 * pitch)
+    plastic = draw.color(saturation=(0, 0.9), value=(0.3, 1))
+    surface = place(draw, back, shade(plastic, 1 + 0.03 * draw.smooth(draw.unit * 0.1)), distance)
+    paints = [draw.color(saturation=(0, 0.9), value=(0.4, 1)) for _ in range(3)]
+    size = pitch * draw.unit * draw.uniform(0.75, 0.98)
+    ty, _, r = shapes.round_sheet(size)
+    items: list[Item] = []
+    for row, column in np.ndindex(rows, columns):
+        fibres = draw.sized(*ty.shape).smooth(max(1.0, size / 14))
+        light = 0.75 + 0.3 * fibres - 0.3 * r * r
+        body = np.clip(shade(paints[column % 3], light), 0, 1)
+        stamp = Stamp(shapes.solid((r - 1 + 0.06 * fibres) * size / 2), body)
+        center = (
+            draw.height / 2 + (row - (rows - 1) / 2) * pitch * draw.unit,
+            draw.width / 2 + (column - (columns - 1) / 2) * pitch * draw.unit,
+        )
+        item = lay(surface.image, stamp, center, "tuft", column % 3)
+        items += [item] if item else []
+    return replace(surface, items=tuple(items), countable=len(items) <= 12)

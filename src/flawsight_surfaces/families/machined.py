@@ -232,3 +232,50 @@ def rough_casting(draw: Draw) -> Surface:
     light = 0.85 + lit(relief, draw.uniform(0, 6.3), draw.uniform(0.08, 0.2))
     light += np.float32(draw.uniform(0.1, 0.3)) * (inset > wall)
     return Surface(shade(draw.gray(0.25, 0.7), light))
+
+
+def sintered_face(draw: Draw) -> Surface:
+    """A pressed powder face: light and dark grains of strong contrast, without a direction."""
+    light = np.full(draw.shape, 1.0, np.float32)
+    for _ in range(draw.integers(1, 3)):
+        size = draw.uniform(1.2, 4.0) * draw.unit / 192
+        light += draw.uniform(0.08, 0.28) * np.tanh(1.5 * draw.smooth(size))
+    pores = smoothstep(1.2, 2.2, draw.smooth(draw.uniform(1.5, 4) * draw.unit / 192))
+    light -= draw.uniform(0, 0.5) * pores
+    light += draw.uniform(0, 0.08) * draw.smooth(draw.unit * 0.4)
+    return Surface(shade(_steel(draw, 0.3, 0.75), light))
+
+
+def ferrite_tile(draw: Draw) -> Surface:
+    """A dull tile between dark rims: fine lines along it, clouds, one part brighter."""
+    upright = draw.chance(0.5)
+    y, x = draw.axes()
+    v = x if upright else y
+    angle = math.pi / 2 if upright else 0.0
+    light = 1 + draw.uniform(0.05, 0.2) * draw.streaks(draw.unit * 2, draw.unit / 110, angle)
+    light += draw.uniform(0, 0.2) * draw.streaks(draw.unit * 3, draw.unit / 12, angle)
+    light += draw.uniform(0.03, 0.15) * draw.smooth(draw.unit * 0.5)
+    light += draw.uniform(0, 0.06) * draw.smooth(1.0)
+    half = float(np.abs(v).max()) * draw.uniform(0.75, 1.1)
+    light -= draw.uniform(0, 0.5) * (v / half) ** 2
+    rim = np.abs(np.abs(v) - half * draw.uniform(0.88, 0.97))
+    light -= draw.uniform(-0.4, 0.4) * smoothstep(0.012, 0.004, rim)
+    back = np.broadcast_to(draw.gray(0.0, 0.08, 0.01), (*draw.shape, 3))
+    uneven = 0.006 * draw.fractal(draw.unit * 0.05, 3, 0.8)
+    base = draw.gray(0.1, 0.5, 0.02)
+    return place(draw, back, np.clip(shade(base, light), 0, 1), np.abs(v) - half + uneven)
+
+
+def tube(draw: Draw) -> Surface:
+    """A plain round bar or tube, drawn or polished, with brown oil on it as it comes."""
+    back, v, u, half = _shaft(draw)
+    t = np.clip(v / half, -1, 1)
+    light = _round(v, half, draw)
+    for _ in range(draw.integers(0, 3)):  # mirrored bands along it
+        light = light + draw.uniform(-0.35, 0.35) * bell(t - draw.uniform(-0.8, 0.8), 0.1)
+    light = light * (1 + draw.uniform(0.01, 0.06) * np.sin(u * draw.uniform(60, 400)))
+    light = light + draw.uniform(0, 0.05) * draw.smooth(draw.unit * 0.04)
+    body = shade(_steel(draw, 0.4, 0.9), light)
+    oil = smoothstep(-0.2, 1.8, draw.fractal(draw.unit * 0.25, 3)) * draw.uniform(0, 0.5)
+    body = mix(body, draw.color((0.05, 0.12), (0.3, 0.7), (0.2, 0.6)), oil)
+    return place(draw, back, np.clip(body, 0, 1), np.abs(v) - half, 0.03)

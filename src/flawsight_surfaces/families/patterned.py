@@ -176,3 +176,32 @@ def printed_label(draw: Draw) -> Surface:
     tall = np.where(letters > 0.6, 0.2, 0.35)
     cover = stem * (b > tall) * (b < 0.75) * (letters > 0.15)
     return Surface(mix(shade(sheet, 1 + 0.015 * draw.smooth(draw.unit * 0.2)), ink, cover))
+
+
+def printed_cloth(draw: Draw) -> Surface:
+    """Cloth with a motif that repeats: dots, flowers, diamonds, checks or waves."""
+    ground = draw.color(saturation=(0.0, 0.9), value=(0.15, 0.98))
+    v, u = _wobbled(draw, draw.uniform(0, 0.02))
+    period = draw.uniform(0.07, 0.3)
+    kind = draw.integers(5)
+    row = np.floor(v / period)
+    b, a = _lattice(v, u + 0.5 * period * (row % 2) * (kind < 3), period)
+    r, phi = np.hypot(b, a), np.arctan2(b, a)
+    petals = int(draw.integers(3, 8))
+    distance = (
+        r - 0.3,
+        r - 0.3 * (0.7 + 0.3 * np.cos(petals * phi + row)),
+        np.abs(b) + np.abs(a) - 0.35,
+        np.minimum(np.abs(b), np.abs(a)) - 0.12,
+        np.abs(b + 0.15 * np.sin(a * 2 * math.pi)) - 0.15,
+    )[kind]
+    ink = draw.color(saturation=(0.0, 1.0), value=(0.1, 1.0))
+    edge = 0.8 / (draw.unit * period)
+    image = mix(ground, ink, smoothstep(edge, -edge, distance))
+    if draw.chance(0.5):
+        other = draw.color(value=(0.1, 1.0))
+        image = mix(image, other, smoothstep(edge, -edge, r - draw.uniform(0.06, 0.15)))
+    folds = draw.fractal(draw.unit * draw.uniform(0.2, 0.6), 2)
+    weave = np.sin(v * 300) * np.sin(u * 300)
+    light = 1 + draw.uniform(0, 0.12) * folds + 0.04 * weave + 0.03 * draw.smooth(1.5)
+    return Surface(shade(image, light))

@@ -210,3 +210,23 @@ def speckled_flooring(draw: Draw) -> Surface:
     picked = chips[(value * 5).astype(np.intp)]
     amount = smoothstep(0.5, 0.38, near + 0.12 * draw.smooth(draw.unit / 60))
     return Surface(mix(base, picked, amount * draw.uniform(0.4, 1.0)))
+
+
+def asphalt(draw: Draw) -> Surface:
+    """Stones of several grays bound in dark tar, or washed concrete."""
+    near, second, value = draw.cells(max(3.0, draw.unit * draw.uniform(0.012, 0.05)), 1.0)
+    stone = smoothstep(0.02, 0.25, second - near)
+    light = 0.5 + 0.6 * stone * (0.5 + value) + 0.1 * draw.smooth(draw.unit / 120)
+    light += draw.uniform(0, 0.15) * draw.fractal(draw.unit * 0.4, 3)
+    return Surface(shade(draw.gray(0.15, 0.6, 0.03), light))
+
+
+def foam(draw: Draw) -> Surface:
+    """A sponge or foamed plastic: open pores of many sizes."""
+    base = draw.color(saturation=(0.0, 0.8), value=(0.2, 0.98))
+    light = np.ones(draw.shape, np.float32)
+    for share in (1.0, 0.4):
+        size = draw.unit * draw.uniform(0.03, 0.07) * share
+        pores = smoothstep(0.5, 1.6, draw.fractal(size, 2))
+        light -= draw.uniform(0.15, 0.4) * pores
+    return Surface(shade(base, light + 0.05 * draw.smooth(draw.unit / 120)))

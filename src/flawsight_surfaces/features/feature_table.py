@@ -29,7 +29,7 @@ class Benign:
 
 
 _HARD = _on("metal coated part wood board stone")
-_ALL = _HARD | _on("soft fabric sheet organic tracks")
+_ALL = _HARD | _on("soft fabric sheet organic tracks photo")
 
 FEATURES: dict[str, Benign] = {
     "bore": Benign(_HARD | _on("sheet soft"), hardware.hole, size=(0.05, 0.13), least=2),
@@ -45,19 +45,20 @@ FEATURES: dict[str, Benign] = {
     "logo": Benign(_ALL, hardware.logo, size=(0.1, 0.2), single=True),
     "bar code": Benign(_HARD | _on("sheet"), hardware.barcode, size=(0.12, 0.2), single=True),
     "matrix code": Benign(_HARD | _on("sheet"), hardware.matrix_code, single=True),
-    "seam": Benign(_ALL - _on("organic stone board"), mark=marks.seam),
+    "seam": Benign(_ALL - _on("organic stone board photo"), mark=marks.seam),
     "weld bead": Benign(_on("metal"), mark=marks.weld_bead),
     "ridge": Benign(_on("metal coated soft sheet part"), mark=marks.ridge),
     "stripe": Benign(_on("metal coated sheet soft fabric"), mark=marks.stripe),
     "scale": Benign(_on("metal coated sheet"), mark=marks.scale_marks),
     "machining lines": Benign(_on("metal part"), mark=marks.machining_lines),
     "tool marks": Benign(_on("metal part"), mark=marks.tool_marks),
-    "edge": Benign(_ALL - _on("part organic"), mark=marks.edge),
+    "edge": Benign(_ALL - _on("part organic photo"), mark=marks.edge),
     "chamfer": Benign(_on("part"), mark=marks.chamfer),
     "clamp": Benign(_on("part board"), mark=marks.clamp, outside=True),
     "thread run": Benign(_on("fabric"), mark=marks.thread_run),
     "knot": Benign(_on("wood"), mark=marks.knot),
     "shading": Benign(_ALL, mark=marks.grain_patch),
+    "crumbs": Benign(_on("organic"), mark=marks.crumbs, outside=True),
     "dust": Benign(_ALL, mark=marks.dust),
     "soiling": Benign(_ALL, mark=marks.soiling),
     "watermark": Benign(_ALL - _on("fabric"), mark=marks.watermark),

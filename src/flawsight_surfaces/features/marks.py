@@ -149,6 +149,28 @@ def dust(draw: Draw, surface: Surface) -> Drawn:
     return mix(surface.image, pale, where * draw.uniform(0.15, 0.3)), where
 
 
+def crumbs(draw: Draw, surface: Surface) -> Drawn:
+    """Bits of what lies there that have fallen on the table beside it."""
+    where = np.zeros(draw.shape, np.float32)
+    if surface.region is None or not (surface.region < 0.02).any():
+        return surface.image, where
+    y, x = draw.axes()
+    for _ in range(draw.integers(3, 16)):
+        size = draw.uniform(0.004, 0.014)
+        row, column = draw.uniform(-0.5, 0.5, 2) * (draw.tall, draw.wide)
+        top, left = (int((c + s / 2 - 2 * size) * draw.unit) for c, s in
+                     ((row, draw.tall), (column, draw.wide)))  # fmt: skip
+        span = int(4 * size * draw.unit) + 3
+        box = np.s_[max(0, top) : max(0, top + span), max(0, left) : max(0, left + span)]
+        across = (x[box] - np.float32(column)) * draw.uniform(0.6, 1.6)
+        r = np.hypot(y[box] - np.float32(row), across)
+        where[box] = np.maximum(where[box], smoothstep(size + draw.pixel, size - draw.pixel, r))
+    where *= surface.region < 0.02
+    inside = surface.image[surface.region > 0.9]
+    paint = inside.mean(axis=0) if len(inside) else draw.gray(0.2, 0.8)
+    return mix(surface.image, paint * np.float32(draw.uniform(0.7, 1.1)), where), where
+
+
 def soiling(draw: Draw, surface: Surface) -> Drawn:
     """Clouds of grime or oil without an edge, often drawn out along an axis."""
     cloud = draw.fractal(draw.unit * draw.uniform(0.2, 0.6), 3)
