@@ -29,10 +29,12 @@ Pair = tuple[SurfaceSample, SurfaceSample]
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _OPENINGS = ("This shows", "The image shows", "Here one sees")
 _BELONGS = (", as there should be", ", as intended", " by design")
+_HARMLESS = (", which does no harm", ", which is harmless", ", as usual")
 _WRONG = (", which should not be there", ", out of place there")
 # Kinds that are not counted; those in the plural need no article either.
 _MASS = {"dust", "engraving", "shading", "soiling", "text"}
 _DIRT = {"dust", "soiling", "watermark", "crumbs"}
+_INCIDENTAL = _DIRT | {"shading", "shadow", "highlight"}  # nobody put them there
 # In reading order; places along an edge or across the image come last.
 PLACES = (
     "upper left", "upper center", "upper right", "middle left", "center", "middle right",
@@ -139,7 +141,9 @@ def _verdict(
     yield "<think>", TEMPLATE
     yield from _opening(sample, opening)
     if sample.features:
-        yield from _there_is(_features(sample), _BELONGS[belongs])
+        incidental = all(feature.kind in _INCIDENTAL for feature in sample.features)
+        ending = (_HARMLESS if incidental else _BELONGS)[belongs]
+        yield from _there_is(_features(sample), ending)
         yield ". ", TEMPLATE
     if sample.label:
         yield from _there_is(_defects(sample.defects), _WRONG[wrong % 2], VERDICT)

@@ -76,7 +76,7 @@ def shows_several(placed: Placed) -> bool:
     """Whether more than one item of the family is in view, whole or not."""
     own = [i for i, item in enumerate(placed.surface.items[:254], 1) if not item.feature]
     pixels = np.bincount(placed.numbers.ravel(), minlength=256)
-    return sum(pixels[i] >= _LEAST for i in own) > 1
+    return sum(int(pixels[i]) >= _LEAST for i in own) > 1
 
 
 def count_of(placed: Placed, regions: Sequence[DefectRegion]) -> int | None:

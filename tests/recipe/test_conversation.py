@@ -59,7 +59,8 @@ def test_a_question_and_its_wording_are_the_same_for_both_images_of_a_pair() -> 
         assert (INSTRUCTION in question.text) == ("<think>" in normal)
         if question.about == "verdict":
             first = [text[: text.index("There ")] for text in (normal, defective)]
-            assert first[0] == first[1]
+            if pair[0].count == pair[1].count:  # one of nine lamps may be missing
+                assert first[0] == first[1]
         if question.about == "presence" and question.subject == pair[1].defect:
             assert parse_response(normal).answer == "No"
             assert parse_response(defective).answer == "Yes"
@@ -182,3 +183,16 @@ def test_more_than_one_thing_is_said_in_the_plural(
             seen += 1
             assert re.search(rf"\b{plural(family.noun)}\b", text_of(inspection(), sample, 0))
     assert seen > 8
+
+
+def test_dust_and_light_are_called_harmless_and_not_intended(
+    pairs: list[tuple[SurfaceSample, SurfaceSample]],
+) -> None:
+    seen = 0
+    for number, (sample, _) in enumerate(pairs):
+        if {feature.kind for feature in sample.features} & {"dust", "shadow"}:
+            reasoning = text_of(inspection(), sample, number)
+            if len(sample.features) == 1:
+                seen += 1
+                assert re.search(r", (which does no harm|which is harmless|as usual)\.", reasoning)
+    assert seen > 3

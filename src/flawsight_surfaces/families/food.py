@@ -178,4 +178,5 @@ def snacks(draw: Draw) -> Surface:
         shadow = 0.4 * shapes.solid(distance - 1.5, 0.3)
         return turned(draw, Stamp(shapes.solid(distance), shade(tint, light), shadow))
 
-    return gather(backdrop(draw), centers, snack, "snack")
+    kinds = [snack() for _ in range(4)]
+    return gather(backdrop(draw), centers, lambda: kinds[draw.integers(4)], "snack")
