@@ -80,15 +80,12 @@ def load_encoder(path: Path, settings: dict[str, Any]) -> Any:
 
 
 def varied_alike(images: list[NDArray[np.uint8]], rng: np.random.Generator) -> list[Tensor]:
-    """Give images one random gain and gamma; some become gray: (3, H, W) each, normalised."""
-    gain = torch.from_numpy(rng.uniform(0.9, 1.1, (3, 1, 1)).astype(np.float32))
-    gain *= float(rng.uniform(0.75, 1.2))
-    gamma, gray = float(rng.uniform(0.75, 1.33)), rng.random() < 0.15
+    """Make images brighter or darker, all alike, which no text tells: (3, H, W), normalised."""
+    gain, gamma = float(rng.uniform(0.85, 1.1)), float(rng.uniform(0.85, 1.18))
     varied = []
     for image in images:
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1) / 255
-        pixels = (pixels * gain).clamp(0, 1) ** gamma
-        varied.append(normalised(pixels.mean(0).expand(3, -1, -1) if gray else pixels))
+        varied.append(normalised((pixels * gain).clamp(0, 1) ** gamma))
     return varied
 
 
