@@ -39,7 +39,7 @@ from facts import KINDS, facts_of
 from muon import Muon, orthogonalize
 from parallel import average_gradients, processes
 from PIL import Image
-from pool import _flipped
+from pool import _flipped, render_part
 from safetensors.torch import load_file
 from torch import multiprocessing
 from train_encoder import MEAN, STD
@@ -100,13 +100,18 @@ def at_tiny_size(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the README's commands have run, at a tiny size."""
-    folder = tmp_path_factory.mktemp("checkout")
+def checkout(folder: Path) -> Path:
+    """Copy the recipe into a folder, at a tiny size."""
     copy = shutil.copytree(RECIPE, folder / "recipes/default_model")
     settings = yaml.safe_load((RECIPE / "config.yaml").read_text())
     (copy / "config.yaml").write_text(yaml.safe_dump(at_tiny_size(settings)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the README's commands have run."""
+    folder = checkout(tmp_path_factory.mktemp("checkout"))
     commands = re.findall(r"^    (.*)$", (RECIPE / "README.md").read_text(), flags=re.MULTILINE)
     assert commands[0].startswith("python -m venv")
     (extra,) = re.findall(r"^pip install .*'\.\[(\w+)\]'$", commands[1])
@@ -165,7 +170,6 @@ def test_language_training_resumed_gives_the_weights_of_training_uninterrupted(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [{}, {"grow_from": "SMALL/encoder.safetensors"}])
 def test_encoder_training_resumed_gives_the_weights_of_training_uninterrupted(
     recipe: Path, inputs: dict[str, str]
@@ -178,7 +182,11 @@ def test_encoder_training_resumed_gives_the_weights_of_training_uninterrupted(
     assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
 
 
-def test_the_encoder_begins_with_the_function_of_the_small_one(recipe: Path) -> None:
+def test_the_encoder_begins_with_the_function_of_the_small_one(tmp_path: Path) -> None:
+    recipe = checkout(tmp_path)
+    (recipe / "POOL").mkdir()
+    render_part(0, recipe / "POOL", TINY["pool"]["pairs"], TINY["image_side"])
+    train(recipe, "SMALL")
     path = recipe / "recipes/default_model/config.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["encoder"] |= {"steps": 1, "muon_lr": 0.0, "adamw_lr": 0.0}
