@@ -18,6 +18,7 @@ from flawsight.inspector import Inspector
 from flawsight.io.find_images import find_images
 from flawsight.mllm.load import MLLM, load_mllm
 from helpers.browsing import CHROMIUM
+from helpers.bundled import FEW
 from helpers.checkpoints import (
     FIRST_REAL_SPECIAL,
     REAL_VOCABULARY,
@@ -50,9 +51,9 @@ LAYOUTS = [
 
 @pytest.fixture(scope="session")
 def answered_samples() -> list[Path]:
-    """The sample images that the bundled model answers for; it ends some responses too early."""
+    """The sample images that the bundled model answers for with `FEW`; some it ends too early."""
     paths = find_images([Path(__file__).parents[1] / "samples/*.jpg"])
-    outcomes = Inspector.from_pretrained(device="cpu").inspect_batch(paths)
+    outcomes = Inspector.from_pretrained(device="cpu", settings=FEW).inspect_batch(paths)
     answered = [
         path
         for path, outcome in zip(paths, outcomes, strict=True)

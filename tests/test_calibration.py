@@ -33,6 +33,7 @@ from flawsight.runs.normal_scores import category_of_path, read_normal_scores
 from flawsight.runs.read import read_rows
 from flawsight.settings import Settings
 from flawsight_surfaces import render_pair
+from helpers.bundled import FEW_OPTIONS
 
 MODEL = {"name": "some", "sha256": "a" * 64}
 
@@ -186,7 +187,7 @@ def test_from_photos_to_calibrated_verdicts(tmp_path: Path) -> None:
         Image.fromarray(sample.image).save(photos / f"{index}.png")
     out = tmp_path / "c.json"
     # Whatever is above a flat map is a region.
-    any_region = ("--set", "region_threshold=0.2", "--set", "region_peak=0.2")
+    any_region = (*FEW_OPTIONS, "--set", "region_threshold=0.2", "--set", "region_peak=0.2")
     strict = ("--false-alarm-rate", 0.01)
     code, output = flawsight("calibrate", photos, *any_region, *strict, "--out", out)
     assert code == 2

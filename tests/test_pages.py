@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.bundled import FEW_OPTIONS
 from helpers.exact_environment import ROOT, ExactEnvironment
 from helpers.training import SMALL
 
@@ -119,6 +120,10 @@ MORE = {
     "python examples": ["--steps", "1"],
 }
 
+# These get few image tokens, but for a page whose Python has the settings of the default preset.
+INSPECTING = tuple(f"flawsight {verb}" for verb in ("inspect", "learn", "calibrate", "prior"))
+FULL_SIZE = "docs/benchmark.md"
+
 # The folders of photos that a page speaks of; "good" or "bad" in a name says which they hold.
 LINE3 = ["photos/line3/good", "photos/line3/bad"]
 PHOTOS = {
@@ -191,6 +196,8 @@ def prepare(
             continue
         line = shlex.join(words)
         more = [word for begins, add in MORE.items() if line.startswith(begins) for word in add]
+        if line.startswith(INSPECTING) and page != FULL_SIZE:
+            more += FEW_OPTIONS
         lots.setdefault(",".join(installed), []).append(shlex.join([*words, *more]))
     for extras in lots.keys() - environments:
         environments[extras] = ExactEnvironment(folder / f".venv {extras}", extras)
@@ -227,10 +234,10 @@ def test_an_environment_holds_its_extras_and_no_others(tmp_path: Path) -> None:
         "test": "pytest",
     }  # fmt: skip
     code = "import importlib.util as i, sys; print(*filter(i.find_spec, sys.argv[1:]))"
-    for extras, held in ("", []), ("bench,train", ["bench", "train"]), ("serve", ["serve"]):
+    for extras, held in ("", []), ("serve", ["serve"]), ("bench,train", ["bench", "train"]):
         environment = ExactEnvironment(tmp_path / f"of {extras}", extras)
         python = environment.bin / "python"
         command = [python, "-c", code, *brought.values()]
         found = subprocess.check_output(command, env=environment.environ, text=True).split()
         assert found == [brought[extra] for extra in held]
-        subprocess.run([sys.executable, "-m", "pip", "--python", python, "check"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, "check"], check=True)

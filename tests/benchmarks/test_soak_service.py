@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,17 @@ import serve_load
 from soak_service import COLUMNS, Soak, soak_service
 
 from flawsight.serve.open_database import DATABASE
-from helpers import serving
+
+TESTS = Path(__file__).parents[1]
+# A service with a stand-in for the model: the folder of the tests, the store and the port.
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from helpers.serving import serve
+store = Path(sys.argv[2])
+serve(store, store / "files", int(sys.argv[3]), 0.01, 32, 60.0)
+"""
 
 
 @pytest.mark.slow
@@ -21,7 +32,7 @@ def test_a_soak_meets_every_fault_and_names_what_is_lost(monkeypatch: pytest.Mon
 
     def popen_stand_in(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
         store, port = (command[command.index(name) + 1] for name in ("--store", "--port"))
-        program = [sys.executable, serving.__file__, store, port, "0.01", "32"]
+        program = [sys.executable, "-c", PROGRAM, str(TESTS), store, port]
         return popen([*command[: command.index(sys.executable)], *program], **options)
 
     def lose_before_the_last_start(soak: Soak) -> None:

@@ -1,12 +1,11 @@
 """A whole training: its files, how it resumes, and that more processes change nothing."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,9 @@ from flawsight.mllm.prompt_photos import hash_prompt_photos
 from flawsight.refine.attention_prior import FILE, encode_prior, measure_prior
 from flawsight.runs.read import read_description
 from helpers.checkpoints import photo
+from helpers.forked import Forked, ranks
 from helpers.training import INSPECTION, make_photos, mixed_score, read, run, weights
 
-TESTS = Path(__file__).parents[1]
 OUTCOMES = [
     Outcome(True, 0.9, True, False),
     Outcome(True, None, False, False),
@@ -99,11 +98,9 @@ def test_a_resumed_training_ends_in_the_same_bits(
     assert torch.load(out / "checkpoint.pt")["step"] == 2
     torch.manual_seed(99)
     run(tiny_checkpoint, photos, out, save_every=2)
-    run(tiny_checkpoint, photos, tmp_path / "whole", save_every=2)
-    expected = weights(tmp_path / "whole")
+    expected = weights(finished)
     assert all(torch.equal(value, expected[name]) for name, value in weights(out).items())
-    assert (out / "metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
-    assert all(torch.equal(value, expected[name]) for name, value in weights(finished).items())
+    assert (out / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
 
 
 def test_good_photos_belong_to_a_training(
@@ -150,21 +147,11 @@ def test_two_processes_make_the_update_of_one(
     tiny_checkpoint: Path, photos: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     settings = settings | {"steps": 2}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", str(port), str(TESTS / "helpers/training.py"), str(tiny_checkpoint),
-        str(photos), str(tmp_path / "two"), json.dumps(settings),
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": _source_path()}
-    finished = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    log = tmp_path / "log"
+    training = partial(run, tiny_checkpoint, photos, tmp_path / "two", **settings)
+    with ranks(log, training) as processes:
+        for process in processes:
+            assert process.wait(600) == 0, log.read_text()
     run(tiny_checkpoint, photos, tmp_path / "one", **settings)
     adapters = [
         load_file(tmp_path / name / "last/adapter_model.safetensors") for name in ("one", "two")
@@ -188,24 +175,11 @@ def test_mixed_precision_with_checkpointing_and_features_on_disk(
     settings = {
         "mixed_precision": "bf16", "gradient_checkpointing": True, "features": "disk", "steps": 2,
     }  # fmt: skip
-    command = [
-        sys.executable,
-        str(TESTS / "helpers/training.py"),
-        str(tiny_checkpoint),
-        str(photos),
-    ]
-    environment = os.environ | {"PYTHONPATH": _source_path()}
-    subprocess.run(
-        [*command, str(tmp_path / "run"), json.dumps(settings)], env=environment, check=True
-    )
+    log = tmp_path / "log"
+    process = Forked(log, partial(run, tiny_checkpoint, photos, tmp_path / "run", **settings))
+    assert process.wait(600) == 0, log.read_text()
     assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
     assert len(list((tmp_path / "run/features").glob("*.safetensors"))) > 2
-
-
-def _source_path() -> str:
-    import flawsight
-
-    return os.pathsep.join([str(Path(flawsight.__file__).parent.parent), str(TESTS)])
 
 
 def test_mlps_that_run_again_change_no_bit(

@@ -11,7 +11,12 @@ from flawsight.evaluate.ablation import ablation_specs
 from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight_surfaces import render_pair
+from helpers.bundled import FEW_TOKENS
 from helpers.command_line import flawsight
+
+DETECTORS = (
+    "--detector", f"flawsight:image_tokens={FEW_TOKENS},name=flawsight", "--detector", "texture",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -27,8 +32,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_bench_writes_tables_goes_on_and_makes_them_again(photos: Path, tmp_path: Path) -> None:
-    arguments = ["--data", photos, "--detector", "flawsight", "--detector", "texture",
-                 "--resamples", "20"]  # fmt: skip
+    arguments = ["--data", photos, *DETECTORS, "--resamples", "20"]
     code, output = flawsight("bench", *arguments, "--out", tmp_path / "run")
     assert code == 0
     assert "AUROC" in output
@@ -49,7 +53,7 @@ def test_a_bench_writes_tables_goes_on_and_makes_them_again(photos: Path, tmp_pa
 
 
 def test_own_photos_are_summed_up_on_one_screen(photos: Path, tmp_path: Path) -> None:
-    arguments = ("--data", photos, "--detector", "flawsight", "--detector", "texture")
+    arguments = ("--data", photos, *DETECTORS)
     code, output = flawsight("bench", *arguments, "--resamples", 9, "--out", tmp_path / "o")
     assert code == 0
     lines = output.splitlines()
@@ -83,7 +87,7 @@ def test_a_published_data_set_comes_with_published_values(
 
 def test_a_broken_image_is_counted_and_makes_exit_code_1(photos: Path, tmp_path: Path) -> None:
     (photos / "bad/0.png").write_bytes(b"no image")
-    code, output = flawsight("bench", "--data", photos, "--out", tmp_path / "run")
+    code, output = flawsight("bench", "--data", photos, *DETECTORS, "--out", tmp_path / "run")
     assert code == 1
     assert "1 failed" in output
 

@@ -6,6 +6,7 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from PIL import Image
 from flawsight.mllm.contradiction import disagreement_sentence
 from flawsight.report.view import FORCED
 from flawsight.runs.read import read_rows
-from flawsight.settings import preset
 from flawsight_surfaces import render_pair
+from helpers.bundled import FEW, FEW_OPTIONS
 from helpers.command_line import flawsight
+from helpers.forked import Forked, command
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
 def test_inspect_prints_one_line_per_image_and_the_path_of_the_report(
     photos: Path, tmp_path: Path
 ) -> None:
-    code, output = flawsight("inspect", photos, "--out", tmp_path / "run")
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", *FEW_OPTIONS)
     assert code == 0
     for row in read_rows(tmp_path / "run"):
         line = next(line for line in output.splitlines() if Path(row["image"]).name in line)
@@ -42,13 +44,15 @@ def test_inspect_prints_one_line_per_image_and_the_path_of_the_report(
     assert str(tmp_path / "run/report.html") in output
     about = json.loads((tmp_path / "run/run.json").read_text())
     assert len(about["model"]["sha256"]) == 64
-    assert about["settings"] == preset("default").to_json()
+    assert about["settings"] == FEW.to_json()
     assert {"torch", "transformers", "python"} <= set(about["versions"])
 
 
 def test_a_response_without_an_answer_is_forced_and_counted(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    code, output = flawsight("inspect", photos, "--out", out, "--set", "max_new_tokens=6")
+    code, output = flawsight(
+        "inspect", photos, "--out", out, *FEW_OPTIONS, "--set", "max_new_tokens=6"
+    )
     assert code == 0
     rows = list(read_rows(out))
     assert all(row["answer_forced"] and row["explanation"] for row in rows)
@@ -67,13 +71,13 @@ def test_a_12_bit_photo_is_judged_as_in_8_bits_once_its_bit_depth_is_given(
         twelve = np.rint(grey * 4095.0 / 255).astype(np.uint16)
         Image.fromarray(twelve).save(photos / f"{path.stem}-12.png")
     dark, right = tmp_path / "dark", tmp_path / "right"
-    code, output = flawsight("inspect", photos, "--out", dark)
+    code, output = flawsight("inspect", photos, "--out", dark, *FEW_OPTIONS)
     assert code == 0
     assert "4 photos have warnings" in output
     warned = {Path(row["image"]).stem for row in read_rows(dark) if row["warnings"]}
     assert warned == {f"{index}-12" for index in range(4)}
     assert "If the camera has 12 bits" in (dark / "report.html").read_text()
-    code, output = flawsight("inspect", photos, "--out", right, "--bit-depth", "12")
+    code, output = flawsight("inspect", photos, "--out", right, "--bit-depth", "12", *FEW_OPTIONS)
     assert code == 0
     assert "warnings" not in output
     rows = {Path(row["image"]).stem: row for row in read_rows(right)}
@@ -81,7 +85,7 @@ def test_a_12_bit_photo_is_judged_as_in_8_bits_once_its_bit_depth_is_given(
         eight, twelve = rows[f"{index}-8"], rows[f"{index}-12"]
         assert eight["pred_score"] == pytest.approx(twelve["pred_score"], abs=1e-5)
         assert twelve["warnings"] == []
-    code, output = flawsight("inspect", photos, "--out", dark, "--bit-depth", "12")
+    code, output = flawsight("inspect", photos, "--out", dark, "--bit-depth", "12", *FEW_OPTIONS)
     assert code == 2
     assert "settings.bit_depth None, now 12" in output
 
@@ -90,7 +94,7 @@ def test_inspect_says_what_disagrees_with_a_verdict_by_threshold(
     photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    code, output = flawsight("inspect", photos, "--out", out, "--threshold", 0)
+    code, output = flawsight("inspect", photos, "--out", out, "--threshold", 0, *FEW_OPTIONS)
     assert code == 0
     flagged = 0
     for row in read_rows(out):
@@ -104,9 +108,10 @@ def test_inspect_says_what_disagrees_with_a_verdict_by_threshold(
 
 
 def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) -> None:
-    flawsight("inspect", photos / "0.png", "--out", tmp_path / "run")
+    out = ("--out", tmp_path / "run", *FEW_OPTIONS)
+    flawsight("inspect", photos / "0.png", *out)
     first = read_rows(tmp_path / "run")
-    code, output = flawsight("inspect", photos, "--out", tmp_path / "run")
+    code, output = flawsight("inspect", photos, *out)
     assert code == 0
     assert "1 were done before" in output
     assert read_rows(tmp_path / "run")[:1] == first
@@ -115,7 +120,7 @@ def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) ->
 
 def test_a_broken_image_makes_exit_code_1_and_stops_nothing(photos: Path, tmp_path: Path) -> None:
     (photos / "1.png").write_bytes(b"no image")
-    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", "--quiet")
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", "--quiet", *FEW_OPTIONS)
     assert code == 1
     assert "1 failed" in output
     assert sum("error" in row for row in read_rows(tmp_path / "run")) == 1
@@ -125,7 +130,7 @@ def test_a_broken_image_makes_exit_code_1_and_stops_nothing(photos: Path, tmp_pa
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_the_batch_size_changes_no_result(batch_size: int, photos: Path, tmp_path: Path) -> None:
     for name, size in (("one", batch_size), ("all", 4)):
-        flawsight("inspect", photos, "--out", tmp_path / name, "--batch-size", size)
+        flawsight("inspect", photos, "--out", tmp_path / name, "--batch-size", size, *FEW_OPTIONS)
     one, other = read_rows(tmp_path / "one"), read_rows(tmp_path / "all")
     for a, b in zip(one, other, strict=True):
         assert a["explanation"] == b["explanation"]
@@ -189,33 +194,32 @@ def test_help_works_and_shows_examples(verb: list[str]) -> None:
 def test_a_stopped_command_keeps_what_is_finished(
     stop: signal.Signals, photos: Path, tmp_path: Path
 ) -> None:
-    for index in range(4, 40):
+    count, run = 16, tmp_path / "run"
+    for index in range(4, count):
         (photos / f"{index}.png").write_bytes((photos / "0.png").read_bytes())
-    command = [
-        sys.executable, "-u", "-m", "flawsight", "inspect", str(photos),
-        "--out", str(tmp_path / "run"), "--batch-size", "1",
-    ]  # fmt: skip
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while not process.stdout.readline().startswith(("good", "DEFECTIVE")):
-            pass
+    log = tmp_path / "log"
+    words = ("inspect", str(photos), "--out", str(run), "--batch-size", "1", *FEW_OPTIONS)
+    process = Forked(log, command, *words)
+    try:
+        rows = run / "inspections.jsonl"
+        while not rows.exists() or not rows.stat().st_size:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
         process.send_signal(stop)
-        process.stdout.read()
-        message = process.stderr.read()
-    assert process.returncode == 130
+        assert process.wait(300) == 130, log.read_text()
+    finally:
+        process.kill()
+    message = log.read_text()
     assert "run the same command again" in message
     assert "Traceback" not in message
-    finished = read_rows(tmp_path / "run")
-    assert 1 <= len(finished) < 40
-    assert (tmp_path / "run/report.html").exists()
-    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", "--quiet")
+    finished = read_rows(run)
+    assert 1 <= len(finished) < count
+    assert (run / "report.html").exists()
+    code, output = flawsight("inspect", photos, "--out", run, "--quiet", *FEW_OPTIONS)
     assert code == 0
     assert f"{len(finished)} were done before" in output
-    assert read_rows(tmp_path / "run")[: len(finished)] == finished
-    assert len(read_rows(tmp_path / "run")) == 40
+    assert read_rows(run)[: len(finished)] == finished
+    assert len(read_rows(run)) == count
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from flawsight.runs.read import read_rows
+from helpers.bundled import FEW_OPTIONS
 from helpers.command_line import flawsight
 
 NAMES = [
@@ -28,7 +29,7 @@ def test_photos_of_any_name_are_inspected_reported_and_exported(tmp_path: Path) 
     for name in names:
         Image.radial_gradient("L").resize((40, 30)).save(folder / name)
     run = tmp_path / "run"
-    code, output = flawsight("inspect", folder, "--out", run)
+    code, output = flawsight("inspect", folder, "--out", run, *FEW_OPTIONS)
     assert code == 0, output
     assert "零件_01.png" in output
     assert {Path(row["image"]).name for row in read_rows(run)} == names

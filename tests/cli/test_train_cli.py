@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from flawsight.cli import app
+from helpers.bundled import FEW_OPTIONS
 from helpers.training import SMALL, make_photos
 
 
@@ -47,7 +48,13 @@ def test_train_leaves_an_adapter_for_inspect_and_goes_on(photos: Path, tmp_path:
     assert about["inspection"]["max_new_tokens"] == 40
     assert about["data"]["sources"] == [str(photos)]
     code, output = flawsight(
-        "inspect", photos / "bad/0.png", "--adapter", out / "best", "--out", tmp_path / "inspected"
+        "inspect",
+        photos / "bad/0.png",
+        "--adapter",
+        out / "best",
+        "--out",
+        tmp_path / "inspected",
+        *FEW_OPTIONS,
     )
     assert "1 images" in output
     before = (out / "checkpoint.pt").stat().st_mtime_ns

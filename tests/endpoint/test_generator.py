@@ -22,6 +22,7 @@ from flawsight.mllm.load import MLLM
 from flawsight.mllm.replay import replay
 from flawsight.runs.read import read_description, read_rows
 from flawsight.settings import PRESETS, Settings
+from helpers.bundled import FEW, FEW_OPTIONS
 from helpers.chat_server import ChatServer, all_decoded, chat_server, decoded
 from helpers.checkpoints import photo
 from helpers.generating import generate
@@ -31,7 +32,7 @@ SAMPLES = find_images([Path(__file__).parents[2] / "samples/*.jpg"])[:3]
 
 @pytest.fixture(scope="module")
 def inspector() -> Inspector:
-    return Inspector.from_pretrained(device="cpu")
+    return Inspector.from_pretrained(device="cpu", settings=FEW)
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ def test_the_command_says_what_it_says_without_a_server(
     paths = [str(path) for path in answered_samples[:3]]
     for name, more in (("own", []), ("served", ["--generator", server.base_url])):
         more = more and [*more, "--generator-model", "bundled"]
-        result = CliRunner().invoke(app, ["inspect", *paths, "--out", str(tmp_path / name), *more])
+        result = CliRunner().invoke(
+            app, ["inspect", *paths, "--out", str(tmp_path / name), *FEW_OPTIONS, *more]
+        )
         assert result.exit_code == 0, result.output
     own, served = read_rows(tmp_path / "own"), read_rows(tmp_path / "served")
     for row, other in zip(own, served, strict=True):
@@ -69,7 +72,7 @@ def test_the_command_says_what_it_says_without_a_server(
     assert len(server.requests) == len(served)
     request = server.requests[0]
     assert request["model"] == "bundled"
-    assert request["max_tokens"] == PRESETS["default"].max_new_tokens
+    assert request["max_tokens"] == FEW.max_new_tokens
     assert read_description(tmp_path / "served")["generator"] == {
         "url": server.base_url,
         "model": "bundled",
@@ -80,7 +83,7 @@ def test_a_failed_request_is_one_image_s_and_a_refusal_is_all_s(
     server: ChatServer, inspector: Inspector, answered_samples: list[Path]
 ) -> None:
     generator = ServedGenerator(server.base_url, "bundled", retries=0, concurrency=1)
-    served = Inspector(inspector.mllm, generator=generator)
+    served = Inspector(inspector.mllm, FEW, generator=generator)
     server.faults.extend(["", "500", "malformed"])
     first, *failed = served.inspect_batch(answered_samples[:3])
     assert isinstance(first, Inspection)
@@ -95,7 +98,7 @@ def test_an_image_token_in_a_text_is_that_image_s_error(
 ) -> None:
     token = inspector.mllm.processor.image_token
     with chat_server(lambda _: f"<think>{token}</think><answer>Yes</answer>") as running:
-        served = Inspector(inspector.mllm, generator=ServedGenerator(running.base_url, "any"))
+        served = Inspector(inspector.mllm, FEW, generator=ServedGenerator(running.base_url, "any"))
         [outcome] = served.inspect_batch(SAMPLES[:1])
     assert isinstance(outcome, AnswerError)
 

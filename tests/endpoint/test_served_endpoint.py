@@ -22,7 +22,8 @@ from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.io.find_images import find_images
 from flawsight.mllm import processor
-from flawsight.mllm.load import DEFAULT_MODEL
+from flawsight.settings import Settings
+from helpers.bundled import FEW, FEW_TOKENS, copy_of_few_tokens
 
 SAMPLES = find_images([Path(__file__).parents[2] / "samples/*.jpg"])
 # The command itself, but for its console script, which in 5.17 also imports the undeclared
@@ -34,7 +35,7 @@ SERVE = "import typer; from transformers.cli.serve import Serve; typer.run(Serve
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the bundled model, called "bundled"."""
     folder = tmp_path_factory.mktemp("served")
-    model = Path(shutil.copytree(DEFAULT_MODEL, folder / "bundled"))
+    model = copy_of_few_tokens(folder / "bundled")
     # The stock processor needs torchvision; a checkpoint may bring its own.
     shutil.copy(processor.__file__, model / "processor.py")
     config = json.loads((model / "processor_config.json").read_text())
@@ -89,15 +90,16 @@ def test_the_answers_are_those_of_the_inspector(
     spec = f"openai:bundled,base_url={base_url},timeout=120,price_in=1,price_out=10,budget=1"
     detector = open_detector(parse_spec(spec), tmp_path, 1)
     found = detector.predict(answered_samples)
-    expected = Inspector.from_pretrained(device="cpu")(answered_samples)
+    settings = Settings(image_tokens=FEW_TOKENS)  # its verdict is the answer
+    expected = Inspector.from_pretrained(device="cpu", settings=settings)(answered_samples)
     for outcome, inspection in zip(found, expected, strict=True):
         assert isinstance(outcome, Prediction), outcome
         assert outcome.explanation == inspection.explanation
         assert outcome.pred_label == inspection.pred_label
         assert outcome.contradiction == inspection.contradiction
         counts = outcome.details["input_tokens"], outcome.details["output_tokens"]
-        # The image's 225 tokens, give or take its aspect, and the question's.
-        assert 225 < counts[0] < 300
+        # The image's tokens, give or take its aspect, and the question's.
+        assert FEW_TOKENS < counts[0] < FEW_TOKENS + 75
         assert outcome.details["cost"] == pytest.approx((counts[0] + 10 * counts[1]) / 1e6)
     assert {outcome.pred_label for outcome in found if isinstance(outcome, Prediction)} == {
         True,
@@ -108,9 +110,9 @@ def test_the_answers_are_those_of_the_inspector(
 def test_its_texts_replayed_here_are_the_inspections_made_here(
     base_url: str, answered_samples: list[Path]
 ) -> None:
-    own = Inspector.from_pretrained(device="cpu")
+    own = Inspector.from_pretrained(device="cpu", settings=FEW)
     generator = ServedGenerator(base_url, "bundled")
-    served = Inspector(own.mllm, prior=own.prior, generator=generator)
+    served = Inspector(own.mllm, FEW, prior=own.prior, generator=generator)
     for inspection, expected in zip(
         served(answered_samples[:4]), own(answered_samples[:4]), strict=True
     ):

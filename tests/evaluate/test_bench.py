@@ -34,12 +34,13 @@ from flawsight.runs.read import read_array
 from flawsight.runs.trace_store import TraceFolder, load_trace, save_trace
 from flawsight.settings import PRESETS
 from flawsight_surfaces import render_pair
+from helpers.bundled import FEW, FEW_PAPER
 from helpers.generating import generate
 
 
 @pytest.fixture(scope="module")
 def inspector() -> Inspector:
-    return Inspector.from_pretrained(device="cpu", batch_size=3)
+    return Inspector.from_pretrained(device="cpu", settings=FEW, batch_size=3)
 
 
 @pytest.fixture
@@ -143,13 +144,13 @@ def test_the_detector_gives_the_inspections_and_generates_once(
     images = [sample.image for sample in dataset.samples[:3]]
 
     def detector(**values: object) -> FlawsightDetector:
-        settings = replace(PRESETS["paper"], **values)
+        settings = replace(FEW_PAPER, **values)
         store = TraceFolder(tmp_path / "traces", inspector.mllm, settings, None)
         return FlawsightDetector(
             "flawsight", Inspector(inspector.mllm, settings, trace_store=store)
         )
 
-    alone = Inspector(inspector.mllm, replace(PRESETS["paper"], selection="vanilla"))
+    alone = Inspector(inspector.mllm, replace(FEW_PAPER, selection="vanilla"))
     predictions = detector(selection="vanilla").predict(images)
     for prediction, inspection in zip(predictions, alone(images), strict=True):
         assert isinstance(prediction, Prediction)

@@ -23,9 +23,10 @@ from flawsight.evaluate.detectors.chat_vlm import ChatVLMDetector
 from flawsight.evaluate.detectors.protocol import Prediction
 from flawsight.evaluate.detectors.spec import open_detector, parse_spec
 from flawsight.inspector import Inspector
-from flawsight.mllm.load import DEFAULT_MODEL, MLLM, load_mllm
+from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.prompt import user_message
 from flawsight.settings import Settings
+from helpers.bundled import copy_of_few_tokens
 from helpers.checkpoints import photo, write_json
 from helpers.families import begin_with_think, stock_processor, teach, write_chat_vlm
 
@@ -141,12 +142,13 @@ def test_a_batch_is_answered_as_one_at_a_time_and_each_image_counts(
     assert len({prediction.explanation for prediction in alone}) > 1
 
 
-def test_its_answers_are_the_inspectors(answered_samples: list[Path]) -> None:
+def test_its_answers_are_the_inspectors(answered_samples: list[Path], tmp_path: Path) -> None:
     images = answered_samples
-    vlm = detector(load(DEFAULT_MODEL), max_new_tokens=512)
+    model = copy_of_few_tokens(tmp_path / "model")
+    vlm = detector(load(model), max_new_tokens=512)
     # The checkpoint's own resolution: a plain chat knows nothing of flawsight's.
     settings = Settings(image_tokens=None)
-    inspector = Inspector.from_pretrained(device="cpu", settings=settings)
+    inspector = Inspector.from_pretrained(model, device="cpu", settings=settings)
     for prediction, inspection in zip(vlm.predict(images), inspector(images), strict=True):
         assert isinstance(prediction, Prediction)
         assert prediction.explanation == inspection.explanation

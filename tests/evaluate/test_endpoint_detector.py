@@ -29,7 +29,7 @@ from flawsight.io.find_images import find_images
 from flawsight.io.images import read_image
 from flawsight.mllm.encode import encode_prompts
 from flawsight.prompt import INSTRUCTION, QUESTION
-from flawsight.settings import PRESETS
+from helpers.bundled import FEW_PAPER
 from helpers.chat_server import ChatServer, chat_server
 
 SAMPLES = find_images([Path(__file__).parents[2] / "samples/*.jpg"])
@@ -88,7 +88,7 @@ def predictions(outcomes: list[Prediction | FlawsightError]) -> list[Prediction]
 def test_the_scores_are_those_of_the_inspector(
     tmp_path: Path, answered_samples: list[Path]
 ) -> None:
-    inspector = Inspector.from_pretrained(device="cpu", settings=PRESETS["paper"])
+    inspector = Inspector.from_pretrained(device="cpu", settings=FEW_PAPER)
     expected = inspector(list(answered_samples))
     model, tokenizer = inspector.mllm.model, inspector.mllm.processor.tokenizer
 

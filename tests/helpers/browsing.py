@@ -26,3 +26,17 @@ def opened(browser: Any, address: str, own: tuple[str, ...], **options: Any) -> 
     yield page
     context.close()
     assert faults == []
+
+
+def check_access(page: Any) -> None:
+    """Check that a page does not scroll sideways, and that axe finds no serious fault in it."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe").Axe()
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, "scrolls sideways"
+    found = axe.run(page).response["violations"]
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    assert not serious, [
+        (fault["id"], node["html"], node["failureSummary"])
+        for fault in serious
+        for node in fault["nodes"]
+    ]

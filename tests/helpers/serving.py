@@ -1,18 +1,12 @@
-"""A stand-in for the Inspector, and a service that runs it in a process of its own.
-
-As a program:
-`python serving.py STORE FILES PORT SECONDS SLOTS DEADLINE [PRODUCT=REFERENCE …]`.
-"""
+"""A stand-in for the Inspector, and a service that runs it in a process of its own."""
 
 import base64
 import http.client
 import io
 import json
-import os
 import resource
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +20,7 @@ from PIL import Image
 
 from flawsight.errors import FlawsightError
 from flawsight.inspection import Inspection, ReasoningToken
+from helpers.forked import Forked
 
 BATCH = 4
 
@@ -92,7 +87,7 @@ def not_ready(client: Any, says: str) -> None:
 
 @dataclass
 class Service:
-    process: "subprocess.Popen[bytes]"
+    process: "Forked | subprocess.Popen[bytes]"
     port: int
 
     def request(
@@ -141,11 +136,8 @@ def serving(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = map(str, (store, files, port, seconds, slots, deadline))
-    command = [sys.executable, __file__, *options]
-    command += [f"{product}={file}" for product, file in references.items()]
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+    log_path.touch()
+    process = Forked(log_path, serve, store, files, port, seconds, slots, deadline, references)
     if file_bytes is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     service = Service(process, port)
@@ -193,29 +185,31 @@ def serving_here(
             thread.join()
 
 
-def _main() -> None:
+def serve(
+    store: Path | str,
+    files: Path,
+    port: int,
+    seconds: float,
+    slots: int,
+    deadline: float,
+    references: Mapping[str, Path] = {},
+) -> None:
+    """Serve in this process, until a signal stops it."""
     from flawsight.serve.app import create_app
     from flawsight.serve.limits import Limits
     from flawsight.serve.server import serve_app
     from flawsight.serve.store import Store
 
-    store, files, port, seconds, slots, deadline, *products = sys.argv[1:]
-    learned = {name: Path(file) for name, _, file in (one.partition("=") for one in products)}
     options = {}
-    if learned:
-        sys.path.insert(0, str(Path(__file__).parents[1]))
+    if references:
         from helpers.good_photos import references_of
 
-        options["references"] = references_of(**learned)
+        options["references"] = references_of(**references)
 
     def slowly(images: Sequence[Image.Image]) -> list[Inspection | FlawsightError]:
-        time.sleep(float(seconds))
+        time.sleep(seconds)
         return inspect_batch(images)
 
-    limits = Limits(slots=int(slots), images=min(8, int(slots)), rate=0, deadline=float(deadline))
-    app = create_app(slowly, BATCH, Store(store, Path(files)), limits, **options)
-    serve_app(app, "127.0.0.1", int(port), limits)
-
-
-if __name__ == "__main__":
-    _main()
+    limits = Limits(slots=slots, images=min(8, slots), rate=0, deadline=deadline)
+    app = create_app(slowly, BATCH, Store(str(store), files), limits, **options)
+    serve_app(app, "127.0.0.1", port, limits)

@@ -1,7 +1,5 @@
-"""A small training, for tests in this process and, run as a script, in others."""
+"""A small training."""
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,8 +99,3 @@ def run(
 def weights(out: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(out / "checkpoint.pt")["weights"]
     return state
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    run(*map(Path, sys.argv[1:4]), **json.loads(sys.argv[4]))

@@ -117,7 +117,7 @@ def test_trl_logs_our_rewards_of_the_policy_it_trains(
     from peft import LoraConfig
 
     mllm = load_mllm(device="cpu")
-    set_image_tokens(mllm.processor, 100)
+    set_image_tokens(mllm.processor, 49)
     spy, consistency = Spy(mllm), ConsistencyReward(mllm, consistency=CONSISTENCY, batch_size=3)
     arguments = paper_arguments(IMAGES, CANDIDATES, batch_size=4)
     trainer = trl.GRPOTrainer(

@@ -28,6 +28,7 @@ from flawsight.refine.attention_prior import (
 from flawsight.runs.describe import describe
 from flawsight.runs.read import read_description
 from flawsight.settings import PRESETS, Settings
+from helpers.bundled import FEW_OPTIONS, FEW_TOKENS
 from helpers.checkpoints import photo
 from helpers.command_line import flawsight
 from helpers.traces import RESPONSE, make_trace
@@ -142,13 +143,13 @@ def test_prior_measures_a_model_on_photos(tmp_path: Path) -> None:
     for index, one in enumerate(photos):
         one.save(tmp_path / f"{index}.png")
     code, output = flawsight(
-        "prior", tmp_path, "--device", "cpu", "--out", tmp_path / "made" / FILE
+        "prior", tmp_path, "--device", "cpu", "--out", tmp_path / "made" / FILE, *FEW_OPTIONS
     )
     assert code == 0, output
     prior = load_prior(tmp_path / "made", mllm.sha256)
     assert prior is not None
     # Preset default sees images at their aspect.
-    found = Inspector(mllm, Settings()).inspect_batch(photos)
+    found = Inspector(mllm, Settings(image_tokens=FEW_TOKENS)).inspect_batch(photos)
     maps = [
         torch.from_numpy(one.token_maps).mean(0)
         for one in found
@@ -194,7 +195,7 @@ def test_inspect_takes_another_prior(tmp_path: Path) -> None:
     photo(90, 60).save(tmp_path / "0.png")
     mine = AttentionPrior(some_prior().density, None, 3, load_mllm(DEFAULT_MODEL).sha256)
     (tmp_path / "mine.npz").write_bytes(encode_prior(mine))
-    options = ("--device", "cpu", "--out", tmp_path / "run")
+    options = ("--device", "cpu", "--out", tmp_path / "run", *FEW_OPTIONS)
     code, output = flawsight(
         "inspect", tmp_path / "0.png", "--prior", tmp_path / "mine.npz", *options
     )

@@ -18,6 +18,7 @@ from flawsight.refine.attention_prior import AttentionPrior, divide_by_prior
 from flawsight.refine.crops import inspect_crops, merge_crops, merge_scores, suspect_crops
 from flawsight.runs.trace_store import load_trace, save_trace
 from flawsight.settings import PRESETS, Settings
+from helpers.bundled import FEW_PAPER, FEW_TOKENS
 from helpers.checkpoints import photo
 from helpers.generating import generate
 from helpers.reference import assert_same
@@ -108,13 +109,13 @@ def test_crops_count_in_the_score_only_if_asked_and_never_in_the_answer() -> Non
     assert localize(plain, (30, 40), settings).pred_score == first.pred_score
 
 
-@pytest.mark.parametrize(("share", "tokens"), [(1.0, 225), (0.44, 99), (1e-9, 1)])
+@pytest.mark.parametrize(("share", "tokens"), [(1.0, FEW_TOKENS), (0.44, 16), (1e-9, 1)])
 def test_the_response_to_the_whole_is_replayed_on_crops(
     tmp_path: Path, share: float, tokens: int
 ) -> None:
     mllm = load_mllm(DEFAULT_MODEL)
     images = [photo(120, 120), photo(80, 160, seed=3)]
-    settings = replace(PAPER, crops=2, crop_token_share=share)
+    settings = replace(FEW_PAPER, crops=2, crop_token_share=share)
     first = generate(mllm, images, settings)
     traces = inspect_crops(mllm, images, first, settings)
     for image, trace, plain in zip(images, traces, first, strict=True):
@@ -138,9 +139,9 @@ def test_the_response_to_the_whole_is_replayed_on_crops(
 
 def test_if_crops_count_the_verdict_goes_by_the_score() -> None:
     mllm = load_mllm(DEFAULT_MODEL)
-    settings = replace(PAPER, crops=2, score_crops=True)
+    settings = replace(FEW_PAPER, crops=2, score_crops=True)
     photos = [photo(60, 90, seed=seed) for seed in range(12)]
-    by_answer, by_score = Inspector(mllm, PAPER), Inspector(mllm, settings)
+    by_answer, by_score = Inspector(mllm, FEW_PAPER), Inspector(mllm, settings)
     assert (by_answer.threshold, by_score.threshold) == (None, 0.5)
     assert Inspector(mllm, settings, threshold=0.7).threshold == 0.7
     for inspection in by_score(photos):

@@ -15,6 +15,7 @@ from flawsight.runs.cluster import ImageInspector, fetch
 from flawsight.runs.parquet import StorageFolder, drop_rows, read_parquet_rows, rows_table
 from flawsight.runs.read import read_array, read_description, read_rows
 from flawsight.settings import PRESETS
+from helpers.bundled import FEW_PAPER
 from helpers.good_parts import part
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
@@ -30,7 +31,7 @@ def test_the_actor_writes_a_run_that_is_read_and_refuses_another(tmp_path: Path)
     }
     options = {"device": "cpu", "batch_size": 2}
     out = tmp_path / "run"
-    actor = ImageInspector(out=str(out), settings=PRESETS["paper"], **options)
+    actor = ImageInspector(out=str(out), settings=FEW_PAPER, **options)
     table = actor(batch)
     (out / "rows").mkdir()
     parquet.write_table(table, out / "rows/0.parquet")
@@ -47,8 +48,8 @@ def test_the_actor_writes_a_run_that_is_read_and_refuses_another(tmp_path: Path)
             found = read_array(out, rows[name], "anomaly_map")
             np.testing.assert_allclose(found, outcome.anomaly_map, atol=1e-3)
             assert not was_replaced(rows[name], name)
-    assert read_description(out)["settings"] == PRESETS["paper"].to_json()
-    ImageInspector(out=str(out), settings=PRESETS["paper"], **options)
+    assert read_description(out)["settings"] == FEW_PAPER.to_json()
+    ImageInspector(out=str(out), settings=FEW_PAPER, **options)
     with pytest.raises(RunFolderError, match="other settings"):
         ImageInspector(out=str(out), settings=PRESETS["default"], **options)
 

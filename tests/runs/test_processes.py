@@ -1,7 +1,6 @@
 """One run folder from the processes that `accelerate launch` starts."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -22,8 +21,9 @@ from flawsight.runs.batch import inspect_into
 from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
-from flawsight.settings import PRESETS
 from flawsight_surfaces import render_pair
+from helpers.bundled import FEW, FEW_OPTIONS
+from helpers.forked import command, ranks
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -69,22 +69,17 @@ def contents(run: Path) -> dict[str, Any]:
 
 def test_two_processes_write_the_run_of_one_even_when_killed(photos: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    options = ["--batch-size", "2", "--device", "cpu"]
+    options = ["--batch-size", "2", "--device", "cpu", *FEW_OPTIONS]
     result = CliRunner().invoke(app, ["inspect", str(photos), "--out", str(one), *options])
     assert result.exit_code == 1, result.output
 
-    with subprocess.Popen(
-        launched(photos, "--out", two, *options),
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    ) as killed:  # fmt: skip
-        assert killed.stdout is not None
+    log = tmp_path / "log"
+    with ranks(log, command, "inspect", str(photos), "--out", str(two), *options) as processes:
         ends = time.monotonic() + 120
         while not (two / "inspections.rank-1.jsonl").exists():
-            assert killed.poll() is None, killed.stdout.read()
+            assert processes[1].poll() is None, log.read_text()
             assert time.monotonic() < ends
             time.sleep(0.02)
-        os.killpg(killed.pid, signal.SIGKILL)
     before = {row["image"]: row for row in read_rows(two) if "error" not in row}
     assert before
 
@@ -111,7 +106,7 @@ def test_two_processes_write_the_run_of_one_even_when_killed(photos: Path, tmp_p
 def test_processes_take_the_batches_of_one(photos: Path, tmp_path: Path) -> None:
     """In one process after another: the same batches have the same bits."""
     images = find_images([photos])
-    inspector = Inspector.from_pretrained(device="cpu", batch_size=2)
+    inspector = Inspector.from_pretrained(device="cpu", batch_size=2, settings=FEW)
     whole = RunFolder(tmp_path / "whole", describe(inspector))
     inspect_into(whole, inspector, images)
     runs = [RunFolder(tmp_path / "parts", describe(inspector), rank) for rank in range(3)]
@@ -126,7 +121,7 @@ def test_processes_take_the_batches_of_one(photos: Path, tmp_path: Path) -> None
 def test_the_same_run_twice_has_the_same_bits(
     photos: Path, tmp_path: Path, temperature: float
 ) -> None:
-    settings = replace(PRESETS["default"], temperature=temperature, seed=3)
+    settings = replace(FEW, temperature=temperature, seed=3)
     images = find_images([photos])
     for name in ("one", "two"):
         inspector = Inspector.from_pretrained(device="cpu", batch_size=4, settings=settings)

@@ -18,7 +18,7 @@ from flawsight.io.files import slug
 from flawsight.report.write_report import write_report
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
-from flawsight.settings import preset
+from helpers.bundled import FEW_OPTIONS, FEW_PAPER
 from helpers.command_line import flawsight
 
 ABOUT = {"model": {"name": "m"}}
@@ -98,7 +98,7 @@ def test_predictions_of_other_bytes_are_refused(run: Path, photos: list[Path]) -
 def test_a_trace_is_of_the_bytes(tmp_path: Path, photos: list[Path]) -> None:
     from flawsight.runs.trace_store import TraceFolder
 
-    inspector = Inspector.from_pretrained(device="cpu", settings=preset("paper"))
+    inspector = Inspector.from_pretrained(device="cpu", settings=FEW_PAPER)
     store = TraceFolder(tmp_path / "traces", inspector.mllm, inspector.settings, None)
     inspector = Inspector(inspector.mllm, inspector.settings, trace_store=store)
     image = str(photos[1])
@@ -113,10 +113,10 @@ def test_inspect_says_that_it_inspected_a_replaced_photo_again(
     tmp_path: Path, photos: list[Path]
 ) -> None:
     out = tmp_path / "out"
-    assert flawsight("inspect", *photos[:2], "--out", out)[0] == 0
+    assert flawsight("inspect", *photos[:2], "--out", out, *FEW_OPTIONS)[0] == 0
     before = read_rows(out)
     replace(photos[1])
-    code, output = flawsight("inspect", *photos[:2], "--out", out)
+    code, output = flawsight("inspect", *photos[:2], "--out", out, *FEW_OPTIONS)
     assert code == 0
     assert "1 were done before" in output
     assert "1 photo had been replaced since: latest.png; inspected again." in output

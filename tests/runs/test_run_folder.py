@@ -19,13 +19,14 @@ from flawsight.runs.batch import inspect_into
 from flawsight.runs.describe import describe
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
-from flawsight.settings import PRESETS, Settings
+from flawsight.settings import Settings
 from flawsight_surfaces import render_pair
+from helpers.bundled import FEW
 
 
 @pytest.fixture(scope="module")
 def inspector() -> Inspector:
-    return Inspector.from_pretrained(device="cpu", batch_size=3)
+    return Inspector.from_pretrained(device="cpu", settings=FEW, batch_size=3)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_other_settings_are_refused_and_change_nothing(
     run = tmp_path / "run"
     inspect_into(RunFolder(run, describe(inspector)), inspector, photos[:1])
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    other = Settings.from_json(PRESETS["default"].to_json() | change)
+    other = Settings.from_json(FEW.to_json() | change)
     with pytest.raises(RunFolderError, match=next(iter(change))):
         RunFolder(run, describe(Inspector(inspector.mllm, other)))
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -30,6 +30,7 @@ from flawsight.serve.access_tokens import AccessTokens
 from flawsight.serve.app import create_app
 from flawsight.serve.limits import Limits
 from flawsight.serve.store import Query, Store
+from helpers.bundled import FEW
 from helpers.serving import BATCH, as_json, inspect_batch, picture
 
 TOKEN = "a-token-of-the-tests"
@@ -64,7 +65,7 @@ def form(*contents: bytes) -> list[tuple[str, tuple[str, bytes]]]:
 
 @pytest.fixture(scope="module")
 def inspector() -> Inspector:
-    return Inspector.from_pretrained(device="cpu", batch_size=BATCH)
+    return Inspector.from_pretrained(device="cpu", settings=FEW, batch_size=BATCH)
 
 
 def test_results_are_the_inspectors(
@@ -394,13 +395,13 @@ def test_broken_input_is_never_the_services_fault(
     client = make()
     statuses = {client.post("/v1/inspect", files=form(picture(20))).status_code}
     open_files = len(os.listdir("/proc/self/fd"))
-    for content in broken_images(400):
+    for content in broken_images(140):
         answer = client.post("/v1/inspect", content=as_json(content, picture(20)), headers=JSON)
         statuses.add(answer.status_code)
         assert "Traceback" not in answer.text
         assert "id" in answer.json()["results"][1], "a broken image spoiled a good one"
     assert statuses == {200}
-    for content in broken_images(100):
+    for content in broken_images(56):
         statuses.add(client.post("/v1/inspect", files=form(content)).status_code)
     for body, kind in broken_requests():
         answer = client.post("/v1/inspect", content=body, headers={"Content-Type": kind})

@@ -131,7 +131,7 @@ def test_many_idle_connections_at_the_default_limits(tmp_path: Path) -> None:
 def test_bodies_that_drip_deny_nobody(tmp_path: Path) -> None:
     """More of them than slots and connections; the first to come are closed."""
     body = as_json(PHOTO)
-    limits = {"connections": 40, "slots": 8, "images": 8, "deadline": 6.0}
+    limits = {"connections": 40, "slots": 8, "images": 8, "deadline": 4.0}
     with serving_here(tmp_path, **limits) as port, contextlib.ExitStack() as stack:
         dripping = []
         for _ in range(60):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.bundled import FEW_OPTIONS
+
 # The verb itself; in place of a server, one photo in a thread of the model's.
 PROGRAM = """
 import os, sys
@@ -24,7 +26,7 @@ def serve_app(*_):
 
 flawsight.serve.app.create_app = lambda inspect_batch, *_: found.append(inspect_batch)
 flawsight.serve.server.serve_app = serve_app
-app(["serve", "--device", "cpu", "--store", sys.argv[1]])
+app(["serve", "--device", "cpu", "--store", *sys.argv[1:]])
 """
 
 
@@ -32,7 +34,7 @@ def threads_with(workers: int, store: Path) -> int:
     # numpy's own workers are no part of this.
     own = {"OMP_NUM_THREADS": str(workers), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(store)],
+        [sys.executable, "-c", PROGRAM, str(store), *FEW_OPTIONS],
         env=os.environ | own,
         capture_output=True,
         text=True,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from helpers.browsing import NEEDS_CHROMIUM, opened
+from helpers.browsing import NEEDS_CHROMIUM, check_access, opened
 from helpers.serving import picture, serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
@@ -114,19 +114,6 @@ def test_the_api_reference_needs_no_script(page: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_serious_fault(browser: Any, home: str, scheme: str, width: int) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe").Axe()
-
-    def check(page: Any) -> None:
-        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, "scrolls sideways"
-        found = axe.run(page).response["violations"]
-        serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-        assert not serious, [
-            (fault["id"], node["html"], node["failureSummary"])
-            for fault in serious
-            for node in fault["nodes"]
-        ]
-
     size = {"width": width, "height": 844}
     # The page's own policy would keep axe out.
     for page in opened(
@@ -135,6 +122,6 @@ def test_axe_finds_no_serious_fault(browser: Any, home: str, scheme: str, width:
         upload(page, photo(23, "with-a-name-as-long-as-cameras-give-them-0000001.png"))
         page.get_by_role("button", name="Right").click()
         page.wait_for_selector("button[aria-pressed=true] >> text=Right")
-        check(page)
+        check_access(page)
         page.goto(f"{home}docs")
-        check(page)
+        check_access(page)

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from helpers.bundled import FEW_OPTIONS
 from helpers.exact_environment import ExactEnvironment
 from helpers.training import SMALL
 
@@ -37,7 +38,11 @@ def serving(line: str, environment: ExactEnvironment, folder: Path) -> Iterator[
     words = [environment.bin / "python", "-m", *shlex.split(line), "--port", port]
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            [*words, "--device", "cpu"], cwd=folder, env=environment.environ, stdout=log, stderr=log
+            [*words, "--device", "cpu", *FEW_OPTIONS],
+            cwd=folder,
+            env=environment.environ,
+            stdout=log,
+            stderr=log,
         )
     try:
         end = time.monotonic() + 300
