@@ -63,6 +63,8 @@ def _run(
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.update(environment)
+    # What a shell runs in the background ignores SIGINT, and so does all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     target(*arguments)
 
 
