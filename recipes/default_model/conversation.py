@@ -41,6 +41,8 @@ PLACES = (
     "lower left", "lower center", "lower right", "along the upper edge", "along the lower edge",
     "along the left edge", "along the right edge", "across the center", "down the center",
 )  # fmt: skip
+CELLS = PLACES[:9]
+LOOK = "Look closely in the {}."
 _DEFECTIVE = (" The part is defective.", " So it is not as it should be.", "")
 _SOUND = (" wrong: all is as it should be.", " out of the ordinary.")
 _VERDICTS = (
@@ -73,11 +75,18 @@ def inspection() -> Question:
     return Question(f"{QUESTION} {INSTRUCTION}", "verdict")
 
 
-def draw_verdict(rng: np.random.Generator) -> Question:
-    """Draw a question for the verdict; five out of six are flawsight's own."""
-    if rng.random() < 5 / 6:
-        return inspection()
-    return Question(f"{rng.choice(_VERDICTS)} {INSTRUCTION}", "verdict")
+def draw_verdict(pair: Pair, rng: np.random.Generator) -> Question:
+    """Draw a question for the verdict; five out of six are flawsight's own.
+
+    A fifth says where to look, more often than not where the defect is. The good image of the pair
+    gets the same question: where to look tells nothing about the verdict.
+    """
+    asked = QUESTION if rng.random() < 5 / 6 else str(rng.choice(_VERDICTS))
+    if rng.random() < 0.2:
+        there = [region.place for region in pair[1].defects if region.place in CELLS]
+        place = there[0] if there and rng.random() < 0.6 else str(rng.choice(CELLS))
+        asked = f"{asked} {LOOK.format(place)}"
+    return Question(f"{asked} {INSTRUCTION}", "verdict")
 
 
 def draw_question(pair: Pair, kinds: Sequence[str], rng: np.random.Generator) -> Question:

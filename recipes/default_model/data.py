@@ -32,7 +32,7 @@ def corpus(rng: np.random.Generator, pairs: int) -> Iterator[str]:
     """Yield texts for the tokenizer: questions about `pairs` rendered pairs, and the responses."""
     for _ in range(pairs):
         pair = render_pair(rng, (64, 64), defects=int(rng.integers(1, 4)))
-        for question in (draw_verdict(rng), draw_question(pair, SUBJECTS, rng)):
+        for question in (draw_verdict(pair, rng), draw_question(pair, SUBJECTS, rng)):
             yield question.text
             for sample in pair:
                 yield "".join(text for text, _ in respond(question, sample, rng))
@@ -64,7 +64,7 @@ class PairBatches(Dataset[TrainingBatch]):
         prompts, responses = [], []
         for each in drawn:
             pair = each.pair
-            question = draw_verdict(rng) if verdicts else draw_question(pair, SUBJECTS, rng)
+            question = draw_verdict(pair, rng) if verdicts else draw_question(pair, SUBJECTS, rng)
             swapped = verdicts and rng.random() < self.config["swapped_share"]
             wording = int(rng.integers(2**32))
             for index, sample in enumerate(pair):

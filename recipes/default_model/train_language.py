@@ -7,6 +7,7 @@ resume from the last checkpoint; the weights are the same as without the interru
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,14 @@ from flawsight_surfaces import VALIDATION_FAMILIES, render_pair
 
 
 def make_optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embeddings, the patch convolution, norms, biases."""
+    """Muon for the hidden matrices, AdamW for the merger, embeddings, norms and biases.
+
+    The merger's first matrix is so large that making it orthogonal would take most of a step.
+    """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        hidden = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
+        hidden = parameter.ndim == 2 and not re.search("merger|embed_tokens|lm_head", name)
         (matrices if hidden else others).append(parameter)
     return [
         Muon(matrices, lr=config["muon_lr"], weight_decay=config["weight_decay"]),

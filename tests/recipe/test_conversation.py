@@ -53,7 +53,7 @@ def test_a_question_and_its_wording_are_the_same_for_both_images_of_a_pair() -> 
     abouts = set()
     for seed in range(150):
         pair = render_pair(rng, (64, 64), difficulty=0.0)
-        question = draw_question(pair, SUBJECTS, rng) if seed % 2 else draw_verdict(rng)
+        question = draw_question(pair, SUBJECTS, rng) if seed % 2 else draw_verdict(pair, rng)
         abouts.add(question.about)
         normal, defective = (text_of(question, sample, seed) for sample in pair)
         assert (INSTRUCTION in question.text) == ("<think>" in normal)
@@ -65,6 +65,21 @@ def test_a_question_and_its_wording_are_the_same_for_both_images_of_a_pair() -> 
             assert parse_response(normal).answer == "No"
             assert parse_response(defective).answer == "Yes"
     assert len(abouts) >= 5
+
+
+def test_where_to_look_is_said_to_both_images_and_is_often_wrong() -> None:
+    rng = np.random.default_rng(3)
+    told, right = 0, 0
+    for _ in range(60):
+        pair = render_pair(rng, (64, 64), difficulty=0.0)
+        for _ in range(10):
+            text = draw_verdict(pair, rng).text
+            assert text.endswith(INSTRUCTION)
+            if "Look closely" in text:
+                told += 1
+                right += f"in the {pair[1].defects[0].place}." in text
+    assert 60 < told < 180
+    assert 0.4 < right / told < 0.85
 
 
 def test_with_a_swapped_reasoning_only_the_answer_counts() -> None:
