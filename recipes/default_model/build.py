@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import packed_attention
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -144,6 +145,13 @@ def build_model(
         pad_token_id=ids["<|endoftext|>"],
     )
     return model
+
+
+def build_encoder(sizes: dict[str, int]) -> Any:
+    """Initialise the vision encoder alone, with attention over packed images; see `build_model`."""
+    model: Any = build_model(build_tokenizer([], 280), sizes)
+    model.set_attn_implementation({"vision_config": packed_attention.NAME})
+    return model.model.visual
 
 
 def save(folder: Path, model: Any, processor: ImageProcessor) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import packed_attention  # noqa: F401 registers flash_by_length
 import torch
 import yaml
-from build import IMAGE_MEAN, IMAGE_STD, MERGE_SIZE, PATCH_SIZE, build_model, build_tokenizer
+from build import IMAGE_MEAN, IMAGE_STD, MERGE_SIZE, PATCH_SIZE, build_encoder
 from convert import converted
 from numpy.typing import NDArray
 from parallel import average_gradients, rate, run, save_checkpoint
@@ -30,7 +29,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import Dinov2Model
 
-from flawsight_surfaces import FAMILIES, VALIDATION_FAMILIES, render_pair
+from flawsight_surfaces import TRAIN_FAMILIES, VALIDATION_FAMILIES, render_pair
 
 Pixels = NDArray[np.uint8]
 HELD_OUT = 16  # photos, the last ones, for validation
@@ -52,8 +51,7 @@ class Images(Dataset[Tensor]):
                 photo = Image.open(self.photos[int(rng.integers(len(self.photos)))])
                 drawn.append(crop_of(photo.convert("RGB"), height, width, rng))
             else:
-                families = sorted(set(FAMILIES) - set(VALIDATION_FAMILIES))
-                family = families[int(rng.integers(len(families)))]
+                family = TRAIN_FAMILIES[int(rng.integers(len(TRAIN_FAMILIES)))]
                 pair = render_pair(rng, (height, width), family=family)
                 drawn.append(pair[int(rng.integers(2))].image)
         return torch.stack([normalised(varied(image, rng)) for image in drawn])
@@ -205,9 +203,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
 
     torch.manual_seed(config["seed"])
     source = read_source(arguments.source, settings["model"]["vision_layers"])
-    model: Any = build_model(build_tokenizer([], 280), settings["model"])
-    model.set_attn_implementation({"vision_config": "flash_by_length"})
-    visual = model.model.visual
+    visual = build_encoder(settings["model"])
     visual.load_state_dict(converted(source), strict=False)
     visual.merger.requires_grad_(False)
     for block in visual.blocks:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import packed_attention  # noqa: F401 registers flash_by_length
 import torch
 import yaml
-from build import PATCH_SIZE, build_model, build_tokenizer
+from build import PATCH_SIZE, build_encoder
 from conversation import Pair
 from distill import normalised, patches_of
 from numpy.lib.format import open_memmap
@@ -72,9 +71,7 @@ class EncodedPool:
 
 def load_encoder(path: Path, settings: dict[str, Any]) -> Any:
     """Return the encoder of stage 1, with a merger of random weights."""
-    model: Any = build_model(build_tokenizer([], 280), settings["model"])
-    model.set_attn_implementation({"vision_config": "flash_by_length"})
-    visual = model.model.visual
+    visual = build_encoder(settings["model"])
     visual.load_state_dict(load_file(path), strict=False)
     return visual.requires_grad_(False)
 

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+# The vision encoder passes a batch unsplit to implementations with "flash" in their name.
+NAME = "flash_by_length"
+
 
 def attend_by_length(
     module: nn.Module,
@@ -21,7 +24,6 @@ def attend_by_length(
 ) -> tuple[Tensor, None]:
     """Attend within the sequences of a packed batch.
 
-    The vision encoder passes its windows unsplit to implementations with "flash" in their name.
     query, key, value: (1, heads, N, d); the output: (1, N, heads, d).
     """
     starts, lengths = cu_seq_lens_q[:-1], cu_seq_lens_q.diff()
@@ -36,4 +38,4 @@ def attend_by_length(
     return output, None
 
 
-AttentionInterface.register("flash_by_length", attend_by_length)
+AttentionInterface.register(NAME, attend_by_length)
