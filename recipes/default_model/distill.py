@@ -22,6 +22,7 @@ from convert import converted
 from numpy.typing import NDArray
 from parallel import average_gradients, rate, run, save_checkpoint
 from PIL import Image
+from pool import find_photos
 from safetensors.torch import save_file
 from source_encoder import read_source
 from torch import Tensor, nn
@@ -199,7 +200,7 @@ def train(arguments: argparse.Namespace, rank: int, world_size: int) -> None:
     settings: dict[str, Any] = yaml.safe_load(arguments.config.read_text())
     config = settings["distill"]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    photos = sorted(arguments.photos.rglob("*.jpg"))
+    photos = find_photos(arguments.photos)
 
     torch.manual_seed(config["seed"])
     source = read_source(arguments.source, settings["model"]["vision_layers"])

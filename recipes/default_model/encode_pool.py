@@ -25,8 +25,6 @@ from pool import Pool
 from safetensors.torch import load_file
 from torch import Tensor
 
-from flawsight_surfaces import SurfaceSample
-
 
 @dataclass(frozen=True)
 class EncodedPair:
@@ -112,23 +110,14 @@ def encode_part(part: Path, encoder: Path, folder: Path, settings: dict[str, Any
         rng = np.random.default_rng([88, int(part.stem), index])
         encoded = encode(visual, varied_alike([sample.image for sample in pair], rng))
         features[starts[index] : starts[index + 1]] = encoded.numpy()
+    none = np.zeros((0, 0, 3), np.uint8)
     entries = [
-        (int(start), (_without_pixels(pair[0]), _without_pixels(pair[1])), grid)
+        (int(start), tuple(replace(sample, image=none) for sample in pair), grid)
         for start, pair, grid in zip(starts, pairs, grids, strict=False)
     ]
     (folder / f"{part.stem}.pkl").write_bytes(pickle.dumps(entries))
     features.flush()
     os.replace(unfinished, target)
-
-
-def _without_pixels(sample: SurfaceSample) -> SurfaceSample:
-    none = np.zeros((0, 0), np.bool_)
-    return replace(
-        sample,
-        image=np.zeros((0, 0, 3), np.uint8),
-        gt_mask=none,
-        defects=tuple(replace(region, mask=none) for region in sample.defects),
-    )
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from build import MERGE_SIZE, PATCH_SIZE
 from conversation import PLACES, Pair
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,7 +25,7 @@ from PIL import Image
 from flawsight_surfaces import SurfaceSample, render_pair
 
 DEFECT_COUNTS = ([1, 2, 3, 4], [0.7, 0.2, 0.07, 0.03])  # how many, how often
-CELL = 28  # pixels; the sides of an image are multiples of it
+CELL = PATCH_SIZE * MERGE_SIZE  # pixels; the sides of an image are multiples of it
 # Rendered side / side in the pool, and how often: textures and optics vary in scale.
 SCALES = ([1.0, 0.75, 1.3], [0.6, 0.25, 0.15])
 _PHOTOS = ("*.jpg", "*.jpeg", "*.png")
