@@ -48,8 +48,13 @@ PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_the_documents_parse(page: str) -> None:
+def test_the_commands_of_the_documents_parse(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (ROOT / page).read_text().replace("\\\n", " ")
+    monkeypatch.chdir(tmp_path)
+    for name, content in re.findall(r"(?ms)^```yaml\n# (\S+)\n(.*?)^```", text):
+        (tmp_path / name).write_text(content)
     for line in re.findall(
         r"^    (?:.* -m |\.venv/bin/)?flawsight ([^$\n]*)$", text, flags=re.MULTILINE
     ):

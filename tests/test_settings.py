@@ -113,7 +113,7 @@ def test_a_value_that_makes_no_sense_is_a_settings_error(values):
 
 
 def test_a_misspelt_setting_is_named():
-    with pytest.raises(SettingsError, match=r"tauT, wordsonly\.$"):
+    with pytest.raises(SettingsError, match=r"tauT \(is it tau_t or tau_i\?\), wordsonly\.$"):
         Settings.from_json({"wordsonly": True, "tauT": 0.3})
 
 

@@ -1,8 +1,9 @@
 """Every choice the method leaves open, as one frozen object, saved with every result."""
 
+import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
@@ -172,10 +173,20 @@ class Settings(Refinement, Selection, Generation):
             SettingsError: for a name that is no setting, or a value that it cannot take.
         """
         if unknown := set(values) - {field.name for field in fields(cls)}:
-            named = [f"{n} (now {_RENAMED[n]})" if n in _RENAMED else n for n in sorted(unknown)]
-            raise SettingsError(f"Unknown settings: {', '.join(named)}.")
+            raise SettingsError(unknown_settings(unknown, [field.name for field in fields(cls)]))
         tuples = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **tuples})
+
+
+def unknown_settings(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Return a sentence that names unknown settings, each with the known ones of a near name."""
+    names, named = list(known), []
+    for name in sorted(unknown):
+        near = [one for one in names if one.startswith(name)]
+        near = near or difflib.get_close_matches(name, names)
+        hint = f" (is it {' or '.join(near)}?)" if near else ""
+        named.append(f"{name} (now {_RENAMED[name]})" if name in _RENAMED else name + hint)
+    return f"Unknown settings: {', '.join(named)}."
 
 
 def check_bit_depth(value: Any) -> None:

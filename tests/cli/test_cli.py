@@ -3,22 +3,25 @@
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from flawsight.cli import app
 from flawsight.mllm.contradiction import disagreement_sentence
 from flawsight.report.view import FORCED
 from flawsight.runs.read import read_rows
 from flawsight_surfaces import render_pair
 from helpers.bundled import FEW, FEW_OPTIONS
-from helpers.command_line import flawsight
+from helpers.command_line import flawsight, summary_of
 from helpers.forked import Forked, command
 
 
@@ -127,6 +130,71 @@ def test_a_broken_image_makes_exit_code_1_and_stops_nothing(photos: Path, tmp_pa
     assert len(read_rows(tmp_path / "run")) == 4
 
 
+def test_files_of_one_name_are_told_apart(photos: Path, tmp_path: Path) -> None:
+    for folder in ("left", "right/top"):
+        (photos / folder).mkdir(parents=True)
+        shutil.copy(photos / "0.png", photos / folder)
+    (photos / "left/0.png").write_bytes(b"no image")
+    code, output = flawsight("inspect", photos, "--out", tmp_path / "run", "--json", *FEW_OPTIONS)
+    assert code == 1
+    for name in ("0.png", "left/0.png", "right/top/0.png"):
+        assert sum(f"  {name}  " in line for line in output.splitlines()) == 1
+    summary = summary_of(output)
+    rows = read_rows(tmp_path / "run")
+    assert summary["run"] == str(tmp_path / "run")
+    assert Path(summary["report"]).is_file()
+    assert summary["images"] == len(rows) == 6
+    assert summary["failed"] == 1
+    assert summary["defective"] == sum(bool(row.get("pred_label")) for row in rows)
+    assert summary["good"] == 5 - summary["defective"]
+
+
+def test_json_alone_is_on_the_standard_output(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "good").mkdir()
+    (photos / "bad").mkdir()
+    for index in range(4):
+        (photos / f"{index}.png").rename(photos / ("good", "bad")[index % 2] / f"{index}.png")
+    app(["data", "check", str(photos), "--json"], standalone_mode=False)
+    printed = capsys.readouterr()
+    (report,) = json.loads(printed.out)["data_sets"]
+    assert report["root"] == str(photos)
+    assert sum(count["images"] for count in report["counts"]) == 4
+    assert "Nothing is wrong" in printed.err
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert flawsight("--version") == (0, f"flawsight {version('flawsight')}\n")
+
+
+def test_words_are_completed() -> None:
+    words = {"COMP_WORDS": "flawsight inspect --refer", "COMP_CWORD": "2"}
+    asked = os.environ | words | {"_FLAWSIGHT_COMPLETE": "complete_bash"}
+    script = "from flawsight.cli import app; app(prog_name='flawsight')"
+    output = subprocess.check_output([sys.executable, "-c", script], env=asked, text=True)
+    assert sorted(output.split()) == ["--reference", "--reference-prompt"]
+
+
+def test_warnings_of_libraries_are_kept_off_the_console() -> None:
+    script = """
+import sys
+from flawsight.cli.shell import quiet_libraries
+quiet_libraries()
+import logging, warnings
+warnings.warn("a foreign warning")
+logging.getLogger("PIL.Image").warning("a foreign warning")
+import transformers
+transformers.logging.get_logger("transformers.x").warning("a foreign warning")
+logging.getLogger("flawsight.serve").warning("our own")
+"""
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=plain, text=True, capture_output=True, check=True
+    )
+    assert done.stderr == "our own\n"
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_the_batch_size_changes_no_result(batch_size: int, photos: Path, tmp_path: Path) -> None:
     for name, size in (("one", batch_size), ("all", 4)):
@@ -154,7 +222,8 @@ def test_the_batch_size_changes_no_result(batch_size: int, photos: Path, tmp_pat
         (["{photos}", "--device", "abacus"], "abacus"),
         (["{photos}", "--attention", "eager"], "sdpa"),
         (["{photos}", "--set", "tau"], "NAME=VALUE"),
-        (["{photos}", "--set", "tau=1"], "Unknown settings: tau"),
+        (["{photos}", "--set", "tau=1"], "Unknown settings: tau (is it tau_t or tau_i?)"),
+        (["{photos}", "--set", "guided_fitler=true"], "is it guided_filter?"),
         (["{photos}", "--set", "layers=[9]"], "attention_prior to false"),
         (["{photos}", "--preset", "paper", "--set", "layers=[9]"], "4 layers"),
         (["{photos}", "--set", 'selection="best"'], "vanilla"),

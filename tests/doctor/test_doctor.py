@@ -1,7 +1,6 @@
 """Doctor on models that work, and on planted faults, each of which it names."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from flawsight.mllm.load import MLLM, load_mllm
 from flawsight.settings import Settings
 from helpers.bundled import FEW_OPTIONS, FEW_TOKENS
 from helpers.checkpoints import photo
-from helpers.command_line import flawsight
+from helpers.command_line import flawsight, summary_of
 from helpers.families import teach, write_chat_vlm
 
 SETTINGS = Settings(image_tokens=16, max_new_tokens=40)
@@ -74,7 +73,7 @@ def failed(findings: dict[str, Finding]) -> set[str]:
 
 def test_all_holds_on_the_bundled_model() -> None:
     code, output = flawsight("doctor", "--device", "cpu", "--train", "--json", *FEW_OPTIONS)
-    report = json.loads(output)
+    report = summary_of(output)
     findings = {finding["name"]: finding for finding in report["findings"]}
     assert code == 0
     assert report["ok"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flawsight.cli.inspect_command import line_of
+from flawsight.cli.inspect_output import line_of
 from flawsight.data.dataset import Sample
 from flawsight.errors import RunFolderError
 from flawsight.evaluate.bench import DetectorRun

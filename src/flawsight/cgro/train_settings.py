@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Literal, Self
 
-from ..errors import MissingExtraError, SettingsError
+from ..errors import SettingsError
 from ..settings import PRESETS as INSPECTION_PRESETS
-from ..settings import Settings, check_kinds
+from ..settings import Settings, check_kinds, unknown_settings
 
 # What a number must be, and the settings that must.
 _RANGES: list[tuple[str, Callable[[float], bool], tuple[str, ...]]] = [
@@ -150,7 +148,7 @@ class TrainSettings(Consistency):
             SettingsError: for a name that is no setting, or a value that it cannot take.
         """
         if unknown := set(values) - {f.name for f in fields(self)}:
-            raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}.")
+            raise SettingsError(unknown_settings(unknown, [f.name for f in fields(self)]))
         return replace(self, **values)
 
 
@@ -233,31 +231,3 @@ TRAIN_PRESETS = {
         ),
     ),
 }
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a YAML file of settings; "inspection" holds those of `Settings`.
-
-    Raises:
-        SettingsError: if the file is not readable or holds something else.
-        MissingExtraError: if PyYAML is missing.
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("PyYAML", "train") from error
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"Cannot read the settings in {path}: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not isinstance(values.get("inspection", {}), dict):
-        raise SettingsError(f"{path} must hold NAME: VALUE lines, like candidates: 8.")
-    # YAML reads 1e-5, which has no point, as a string.
-    for setting in fields(TrainSettings):
-        value = values.get(setting.name)
-        if isinstance(value, str) and "float" in str(setting.type):
-            with suppress(ValueError):  # TrainSettings refuses a word
-                values[setting.name] = float(value)
-    return values

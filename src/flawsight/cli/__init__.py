@@ -4,10 +4,14 @@ Exit code 0: all is well; 1: some images failed, or a check found something; 2: 
 file or model; 130: stopped.
 """
 
+from typing import Annotated
+
 import typer
 
+from .. import __version__
 from .bench_command import bench
 from .calibrate_command import calibrate
+from .config_file import configured
 from .data_check_command import check
 from .data_list_command import list_
 from .data_make_command import make
@@ -20,13 +24,12 @@ from .learn_command import learn
 from .prior_command import prior
 from .report_command import report
 from .serve_command import serve
-from .shell import escape_what_the_console_lacks, keep_freed_memory
+from .shell import escape_what_the_console_lacks, keep_freed_memory, quiet_libraries
 from .train_command import train
 
 app = typer.Typer(
     help="Whether, where and why a part is defective, from one multimodal LLM.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -34,18 +37,32 @@ verbs = (
     inspect, learn, doctor, report, bench, calibrate, prior, train, export, serve, labels
 )  # fmt: skip
 for verb in verbs:
-    app.command()(verb)
+    app.command()(configured(verb))
 
 data = typer.Typer(
     help="Check, list, make and mix data sets.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 for verb in (check, list_, make, mix):
-    data.command(verb.__name__.rstrip("_"))(verb)
+    data.command(verb.__name__.rstrip("_"))(configured(verb))
 app.add_typer(data, name="data")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flawsight {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
     """Whether, where and why a part is defective, from one multimodal LLM."""
     escape_what_the_console_lacks()
     keep_freed_memory()
+    quiet_libraries()

@@ -1,6 +1,7 @@
 """`flawsight bench`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from rich.markup import escape
 from ..errors import FlawsightError, RunFolderError, SettingsError
 from . import options
 from .curve_output import curves_of, report_curves
-from .shell import console, errors, explained, progress_bar, say, say_warned, warn
+from .shell import console, errors, explained, print_json, progress_bar, say, say_warned, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +104,7 @@ def bench(
     templates: Annotated[
         str, typer.Option(help="Good photos with mmad: random or similar, as mmad.json lists them.")
     ] = "random",
+    json_: options.Json = False,
 ) -> None:
     """Compare detectors on labelled photos, and write tables with confidence intervals.
 
@@ -127,7 +129,7 @@ def bench(
     from ..metrics.text_overlap import rouge_scorer, sentence_encoder
 
     if protocol != "detection":
-        with explained():
+        with explained(json_):
             if protocol != "mmad":
                 raise SettingsError(f"Unknown --protocol {protocol!r}; use detection or mmad.")
             if ablation:
@@ -139,8 +141,10 @@ def bench(
                 questions = open_questions(data, shots, templates, data_root, limit)
                 complete = ask_questions(out, questions, detector, batch_size, bit_depth)
             complete &= report_mmad(from_ or out)
+            if json_:
+                print_json({"folder": from_ or out, "complete": complete})
         raise typer.Exit(0 if complete else 1)
-    with explained():
+    with explained(json_):
         complete = True
         if sbert is not None:
             sentence_encoder(sbert)  # if it is missing, better now than after the last image
@@ -176,8 +180,11 @@ def bench(
                 out, datasets, good, detector or ["flawsight"], batch_size, bit_depth,
                 prompt_photos, curve,
             )  # fmt: skip
-        sound = _report(out, resamples, pixel_threshold, sbert, published)
-    raise typer.Exit(0 if complete and sound else 1)
+        summary = _report(out, resamples, pixel_threshold, sbert, published)
+        complete &= not any(one["failed"] or one["missing"] for one in summary.get("counts", ()))
+        if json_:
+            print_json({"folder": out, "complete": complete} | summary)
+    raise typer.Exit(0 if complete else 1)
 
 
 def _run(
@@ -256,8 +263,8 @@ def _run_one(
 
 def _report(
     out: Path, resamples: int, pixel_threshold: float, sbert: str | None, published: bool
-) -> bool:
-    """Make the tables and print the results; return whether no image failed."""
+) -> dict[str, Any]:
+    """Make the tables and print the results; return them, but for those of learning curves."""
     from ..evaluate.bench import holds_bench, read_detector_runs
     from ..evaluate.confusion import read_verdicts
     from ..evaluate.plots import draw_sweeps
@@ -272,7 +279,7 @@ def _report(
         score_run, resamples=resamples, pixel_threshold=pixel_threshold, sbert_model=sbert
     )
     if report_curves(out, partial(score, resamples=1)) and not holds_bench(out):
-        return True
+        return {}
     values, counts = [], []
     runs = read_detector_runs(out)
     theirs = {run.dataset for run in runs if is_published(run.dataset, run.root)}
@@ -297,4 +304,13 @@ def _report(
         for table in terminal_tables(all_tables(values, counts, known)):
             console.print(table)
     say(f"All tables: {', '.join(escape(str(path)) for path in written)}")
-    return not any(one.failed or one.missing for one in counts)
+    return {
+        "tables": written,
+        "metrics": [asdict(value) for value in values if value.group == "pooled"],
+        "counts": [asdict(one) for one in counts if one.group == "pooled"],
+        "verdicts": [
+            {"dataset": one.run.dataset, "detector": one.run.detector, **asdict(one.now)}
+            | {"suggested_threshold": one.suggested}
+            for one in verdicts
+        ],
+    }

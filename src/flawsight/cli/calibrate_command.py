@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ..errors import MissingExtraError
 from . import options
-from .shell import console, explained, progress_bar, say, say_left_out, say_warned
+from .shell import console, explained, print_json, progress_bar, say, say_left_out, say_warned
 
 
 def calibrate(
@@ -41,6 +41,7 @@ def calibrate(
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
     seed: options.Seed = 0,
+    json_: options.Json = False,
 ) -> None:
     """Find the threshold that keeps false alarms below a rate, from good parts alone.
 
@@ -55,7 +56,7 @@ def calibrate(
     Photos are inspected into a run folder next to the calibration, with the given model and
     settings. A rate of 0.05 needs 19 images, 0.01 needs 99.
     """
-    with explained():
+    with explained(json_):
         from ..calibration import POOLED, calibrate, check_counts
         from ..evaluate.plots import draw_histogram
         from ..io.files import check_writable
@@ -98,12 +99,22 @@ def calibrate(
         calibration.save(out)
         for name, threshold in calibration.thresholds.items():
             say(
-                f"{escape(name)}: threshold {threshold:.6g} from {calibration.counts[name]} normal "
+                f"{escape(name)}: threshold {threshold:.3g} from {calibration.counts[name]} normal "
                 "images"
             )
         if scores.skipped:
             say(f"{scores.skipped} images failed and were left out.")
         say(f"Calibration: {escape(str(out))}")
+        if json_:
+            print_json(
+                {
+                    "calibration": out,
+                    "false_alarm_rate": false_alarm_rate,
+                    "thresholds": calibration.thresholds,
+                    "images": calibration.counts,
+                    "failed": scores.skipped,
+                }
+            )
         try:
             picture = out.with_name(f"{out.name}.png")
             threshold = calibration.thresholds[POOLED]

@@ -1,6 +1,6 @@
 """`flawsight data check`."""
 
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from . import options
-from .shell import explained, print_counts, progress_bar, say
+from .shell import explained, print_counts, print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from ..data.check import Report
@@ -27,6 +27,7 @@ def check(
         int, typer.Option(min=1, help="Largest number of findings of one kind to print.")
     ] = 20,
     bit_depth: options.BitDepth = None,
+    json_: options.Json = False,
 ) -> None:
     """Count the images of data sets, and find files that would distort a measurement.
 
@@ -45,14 +46,16 @@ def check(
     from ..data.check import check_dataset
     from ..data.open import open_datasets
 
-    found = 0
-    with explained():
+    reports = []
+    with explained(json_):
         for dataset in [d for spec in specs for d in open_datasets(spec, data_root)]:
             with progress_bar(escape(dataset.name), len(dataset.samples)) as move:
                 report = check_dataset(dataset, partial(move, advance=1), bit_depth)
             _print_report(report, limit)
-            found += len(report.findings)
-    raise typer.Exit(1 if found else 0)
+            reports.append(report)
+        if json_:
+            print_json({"data_sets": [asdict(report) for report in reports]})
+    raise typer.Exit(1 if any(report.findings for report in reports) else 0)
 
 
 def _print_report(report: "Report", limit: int) -> None:

@@ -1,6 +1,5 @@
 """`flawsight doctor`."""
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from . import options
-from .shell import console, errors, explained, say, say_left_out
+from .shell import console, explained, print_json, say, say_left_out
 
 _WORDS = {True: "[green]ok[/]    ", False: "[bold red]FAILED[/]", None: "[cyan]note[/]  "}
 
@@ -35,7 +34,7 @@ def doctor(
     train: Annotated[
         bool, typer.Option("--train", help="Check one step of training, too.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """Check whether a model works on this machine: tokens, attention, P(Yes), memory, training.
 
@@ -49,12 +48,11 @@ def doctor(
 
     One line per check: ok, FAILED, or note for what only informs. Exit code 1: a check failed.
     """
-    with explained(), ExitStack() as stack:
+    with explained(json_), ExitStack() as stack:
         if train and adapter is not None:
             raise SettingsError("--train checks a training of the model itself: omit --adapter.")
         settings = options.parse_settings(preset, set_)
-        shown = errors if json_ else console
-        with shown.status("Loading the model …"):
+        with console.status("Loading the model …"):
             from ..doctor.examine import examine, render_photos
             from ..inspector import Inspector
             from ..io.find_images import search_images
@@ -63,7 +61,7 @@ def doctor(
             if photos:
                 found = search_images(photos)
                 paths = list(found.images)
-                say_left_out(found.left_out, shown)
+                say_left_out(found.left_out)
             else:
                 paths = render_photos(Path(stack.enter_context(TemporaryDirectory())))
             inspector = Inspector.from_pretrained(
@@ -71,32 +69,26 @@ def doctor(
                 attention=attention, prompt_photos=prompt_photo or (),
             )  # fmt: skip
         about = describe(inspector)["model"]
-        if not json_:
-            of = "photos" if photos else "rendered photos"
-            say(
-                f"{escape(about['name'])} in {about['dtype']} on {about['device']}, "
-                f"{about['attention']}, preset {preset}, {len(paths)} {of}"
-            )
+        of = "photos" if photos else "rendered photos"
+        say(
+            f"{escape(about['name'])} in {about['dtype']} on {about['device']}, "
+            f"{about['attention']}, preset {preset}, {len(paths)} {of}"
+        )
         findings = []
-        with shown.status("Checking …"):
+        with console.status("Checking …"):
             for finding in examine(inspector, paths, train):
                 findings.append(finding)
-                if not json_:
-                    say(f"{_WORDS[finding.ok]} {finding.name:16} {escape(finding.message)}")
+                say(f"{_WORDS[finding.ok]} {finding.name:16} {escape(finding.message)}")
         failed = sum(finding.ok is False for finding in findings)
+        held = sum(finding.ok is True for finding in findings)
+        say(f"{held} checks hold, {failed} failed.")
         if json_:
             listed = [finding.to_json() for finding in findings]
-            typer.echo(
-                json.dumps(
-                    {
-                        "ok": not failed, "findings": listed, "model": about,
-                        "settings": settings.to_json(), "versions": versions(),
-                        "photos": [path.name for path in paths],
-                    },
-                    ensure_ascii=False,
-                )
+            print_json(
+                {
+                    "ok": not failed, "findings": listed, "model": about,
+                    "settings": settings.to_json(), "versions": versions(),
+                    "photos": [path.name for path in paths],
+                }
             )  # fmt: skip
-        else:
-            held = sum(finding.ok is True for finding in findings)
-            say(f"{held} checks hold, {failed} failed.")
     raise typer.Exit(int(failed > 0))

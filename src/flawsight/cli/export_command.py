@@ -1,5 +1,6 @@
 """`flawsight export`."""
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from . import options
-from .shell import errors, explained, progress_bar, say
+from .shell import errors, explained, print_json, progress_bar, say
 
 
 class Verdict(StrEnum):
@@ -23,7 +24,11 @@ def export(
         Path, typer.Argument(help="Run folder of inspect, or of a detector in a bench.")
     ],
     to: Annotated[
-        str, typer.Option(help="Format: csv, coco, labelstudio, fiftyone, anomalib or masks.")
+        str,
+        typer.Option(
+            help="Format: csv, coco, labelstudio, fiftyone, anomalib, masks, yolo, yolo-boxes or "
+            "voc."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write. Default: below RUN/export.")
@@ -41,6 +46,7 @@ def export(
     photos: Annotated[
         Path | None, typer.Option(help="Folder of the photos. Default: where they were inspected.")
     ] = None,
+    json_: options.Json = False,
 ) -> None:
     """Write a run in the format of another program.
 
@@ -52,7 +58,7 @@ def export(
 
     Exit code 1: some images are left out; the messages say why.
     """
-    with explained():
+    with explained(json_):
         from ..export.write_export import export
 
         with progress_bar("Exporting") as move:
@@ -63,4 +69,6 @@ def export(
         for image, reason in exported.left_out:
             say(f"[yellow]left out[/] {escape(image)}  {escape(reason)}", errors)
         say(f"{exported.images} images: {escape(str(exported.path))}")
+        if json_:
+            print_json(asdict(exported))
     raise typer.Exit(1 if exported.left_out else 0)

@@ -2,31 +2,29 @@
 
 import os
 import signal
-from collections import Counter
-from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from ..errors import SettingsError
+from ..io.files import short_names
 from . import options
+from .inspect_output import count_rows, line_of, say_counts
 from .shell import (
     console,
     explained,
     names_of,
+    print_json,
     progress_bar,
     say,
     say_left_out,
     say_warned,
 )
-
-if TYPE_CHECKING:
-    from ..reference.memory import Reference
 
 
 class Engine(StrEnum):
@@ -130,6 +128,7 @@ def inspect(
         typer.Option(min=1, help="Copies of the model on the cluster. Default: one per GPU."),
     ] = None,
     quiet: Annotated[bool, typer.Option(help="Do not print a line for each image.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """Inspect photos: verdicts, heat maps, reasons and a report.
 
@@ -150,7 +149,7 @@ def inspect(
     Rerun the same command to resume. With another --threshold or --calibration, what is done gets
     new verdicts without the model.
     """
-    with explained():
+    with explained(json_):
         settings = options.parse_settings(preset, set_, seed, bit_depth, explain)
         known = options.load_reference(reference)
         if reference_prompt and known is None:
@@ -171,15 +170,23 @@ def inspect(
 
             if out is None:
                 raise SettingsError("--engine ray needs a run folder: --out FOLDER.")
-            rows = inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
-            failed = _sum_up(rows, reference=inspector_options["reference"])
+            rows = list(
+                inspect_on_ray(paths, out, inspector_options, address=address, actors=actors)
+            )
+            summary: dict[str, Any] = count_rows(rows)
+            say_counts(summary, inspector_options["reference"])
+            say_warned(rows)
             if "://" not in out:
                 say(f"For a report: flawsight report {out}")
+            if json_:
+                print_json({"run": out} | summary)
         else:
             if address is not None or actors is not None:
                 raise SettingsError("--address and --actors belong to --engine ray.")
-            failed = _inspect(paths, out, inspector_options, quiet)
-    raise typer.Exit(1 if failed else 0)
+            summary = _inspect(paths, out, inspector_options, quiet)
+            if json_ and not console.quiet:
+                print_json(summary)
+    raise typer.Exit(1 if summary["failed"] else 0)
 
 
 def _inspect(
@@ -187,8 +194,8 @@ def _inspect(
     given_out: str | None,
     inspector_options: dict[str, Any],
     quiet: bool,
-) -> int:
-    """Inspect and report; return how many images failed."""
+) -> dict[str, Any]:
+    """Inspect and report; return the summary."""
     from ..io.find_images import search_images
     from ..runs.default_folder import NAME, default_folder
     from ..runs.place import check_place
@@ -221,8 +228,8 @@ def _inspect(
     if run.relabelled:
         say(f"{run.relabelled} images in {out} have new verdicts or regions; no model was asked.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    wanted = {str(image) for image in images}
-    done = len(wanted & run.finished)
+    wanted = dict(zip(map(str, images), short_names(images), strict=True))
+    done = len(wanted.keys() & run.finished)
     try:
         total = done + -(-(len(images) - done) // count)
         with progress_bar("Inspecting", total, done) as move:
@@ -230,7 +237,7 @@ def _inspect(
             def on_row(row: dict[str, Any]) -> None:
                 move(advance=1)
                 if not quiet:
-                    say(line_of(row))
+                    say(line_of(row, wanted.get(row["image"])))
 
             inspect_into(run, inspector, images, on_row, rank, count)
         if processes is not None:
@@ -242,8 +249,10 @@ def _inspect(
             processes.destroy_process_group()
     finally:
         report = write_report(out) if main else None
-    rows = (row for row in read_rows(out) if row["image"] in wanted)
-    failed = _sum_up(rows, done, inspector.reference)
+    rows = [row for row in read_rows(out) if row["image"] in wanted]
+    counts = count_rows(rows, done)
+    say_counts(counts, inspector.reference)
+    say_warned(rows)
     say_left_out(found.left_out)
     if run.damaged:
         say(f"{run.damaged} damaged rows were dropped; those of the given photos are made again.")
@@ -251,26 +260,8 @@ def _inspect(
         photos = "1 photo" if len(run.replaced) == 1 else f"{len(run.replaced)} photos"
         say(f"{photos} had been replaced since: {names_of(run.replaced)}; inspected again.")
     say(f"Report: {escape(str(report))}")
-    return failed
-
-
-def line_of(row: dict[str, Any]) -> str:
-    """Return the line of an image: verdict, score, name, and the sentence that tells most."""
-    from ..mllm.contradiction import claim, disagreement_sentence, telling_sentence
-    from ..runs.unasked import unasked_sentence
-
-    name = escape(Path(row["image"]).name)
-    if "error" in row:
-        return f"[red]failed   [/]         {name}  {escape(row['error'])}"
-    verdict = "[red]DEFECTIVE[/]" if row["pred_label"] else "[green]good     [/]"
-    reasoning, answer = row["explanation"], row["answer"]
-    sentence = unasked_sentence(row)
-    if not sentence:
-        sentence = escape(telling_sentence(reasoning, claim(reasoning) or answer))
-    note = disagreement_sentence(row["disagreements"], row["pred_label"], answer)
-    note = " ".join(filter(None, [note, escape(" ".join(row["warnings"]))]))
-    note = f" [yellow]({note})[/]" if note else ""
-    return f"{verdict}  {row['pred_score']:.3f}  {name}  {sentence}{note}".rstrip()
+    left_out = {reason: list(files) for reason, files in found.left_out.items()}
+    return {"run": out, "report": report, **counts, "left_out": left_out}
 
 
 def _served(url: str | None, name: str | None, model: str | None) -> Any:
@@ -299,37 +290,3 @@ def _join_processes(inspector_options: dict[str, Any]) -> Any:
         # For a CPU, accelerate says "cpu:0".
         inspector_options["device"] = "cpu" if state.device.type == "cpu" else str(state.device)
     return state
-
-
-def _sum_up(
-    rows: Iterable[dict[str, Any]], done: int = 0, reference: "Reference | None" = None
-) -> int:
-    """Print how many images are defective, good and failed; return how many failed."""
-    from ..runs.unasked import is_unasked
-
-    rows = list(rows)
-    kinds: Counter[str | bool] = Counter()
-    contradictions = forced = unasked = 0
-    for row in rows:
-        kinds["error" if "error" in row else bool(row.get("pred_label"))] += 1
-        contradictions += bool(row.get("contradiction"))
-        forced += bool(row.get("answer_forced"))
-        unasked += is_unasked(row)
-    say(
-        f"{kinds.total()} images: {kinds[True]} defective, {kinds[False]} good, "
-        f"{kinds['error']} failed{f' ({done} were done before)' if done else ''}."
-    )
-    if reference is not None:
-        photos = len(reference.photos)
-        say(f"Compared with {photos} good photo{'s' * (photos != 1)}.")
-    if unasked:
-        say(f"Of {unasked}, the reference alone gives the verdict; the model was not asked.")
-    say_warned(rows)
-    if contradictions:
-        say(f"Of {contradictions}, verdict, answer and reasoning do not all agree.")
-    if forced:
-        say(
-            f"Of {forced} ({forced / kinds.total():.0%}), the response gave no Yes or No: the "
-            "answer is the likelier of the two after it. If it was cut off, raise max_new_tokens."
-        )
-    return kinds["error"]

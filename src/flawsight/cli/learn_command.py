@@ -1,6 +1,5 @@
 """`flawsight learn`."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +8,9 @@ import typer
 from rich.markup import escape
 
 from ..errors import ImageError, LearnError
+from ..io.files import short_names
 from . import options
-from .shell import console, explained, names_of, progress_bar, say, say_left_out, warn
+from .shell import console, explained, names_of, print_json, progress_bar, say, say_left_out, warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +50,7 @@ def learn(
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
+    json_: options.Json = False,
 ) -> None:
     """Learn from photos of good parts what the product looks like.
 
@@ -66,7 +67,7 @@ def learn(
     16 photos are a good start. They also give the threshold, and thereby a rate of false alarms.
     Exit code 1: photos that could not be read were left out.
     """
-    with explained():
+    with explained(json_):
         from ..io.files import check_writable
         from ..io.find_images import search_images
         from ..reference.stored import SUFFIX
@@ -105,7 +106,9 @@ def learn(
             )
         reference.save(out)
         warn(reader.problems)
-        _sum_up(reference, out, reader.sizes)
+        summary = _sum_up(reference, out, reader.sizes)
+        if json_:
+            print_json(summary | {"failed": reader.failed, "problems": reader.problems})
     raise typer.Exit(1 if reader.failed else 0)
 
 
@@ -121,7 +124,7 @@ class _Reader:
         self.failed = 0
         self.problems: list[str] = []
         self.sizes: dict[str, tuple[int, int]] = {}
-        self._names = _short_names(images)
+        self._names = dict(zip(images, short_names(images), strict=True))
         self._bit_depth = bit_depth
 
     def photos(self) -> "Iterator[tuple[str, Image]]":
@@ -156,16 +159,8 @@ def _known(files: Sequence[str]) -> "Reference | None":
     return Reference.load(files[0])
 
 
-def _short_names(images: Sequence[Path]) -> dict[Path, str]:
-    """Return the names of files, with as many of their folders as tell them apart."""
-    if not images:
-        return {}
-    top = os.path.commonpath([image.parent for image in images])
-    return {image: image.relative_to(top).as_posix() for image in images}
-
-
-def _sum_up(reference: "Reference", out: Path, sizes: dict[str, tuple[int, int]]) -> None:
-    """Print what the photos promise, their own scores, and what is wrong with them."""
+def _sum_up(reference: "Reference", out: Path, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Print what the photos promise, their own scores, and what is wrong; return it."""
     from ..reference.advice import concerns, odd_photos
     from ..report.reference_page import write_reference_page
 
@@ -185,10 +180,23 @@ def _sum_up(reference: "Reference", out: Path, sizes: dict[str, tuple[int, int]]
             say(f"  {score:.3f}  {escape(name)}{note}")
         if rest := ranked[_SHOWN:]:
             say(f"  … {len(rest)} more, down to {rest[-1][0]:.3f}")
-    warn(concerns(reference, sizes))
+    found = list(concerns(reference, sizes))
+    warn(found)
     page = out.with_name(f"{out.name}.html")
     write_reference_page(reference, page, odd)
     say(f"Page: {escape(str(page))}")
+    promised = bool(reference.scores)
+    names = [photo.name for photo in reference.photos]
+    return {
+        "reference": out,
+        "page": page,
+        "photos": len(names),
+        "threshold": reference.threshold() if promised else None,
+        "false_alarm_rate": reference.lowest_rate if promised else None,
+        "scores": dict(zip(names, reference.scores, strict=False)),
+        "unlike_the_others": list(odd),
+        "notes": found,
+    }
 
 
 def _promise(reference: "Reference") -> str:

@@ -22,9 +22,24 @@ Adapter = Annotated[
     str | None, typer.Option(help="Folder or hub name of a LoRA adapter. Default: none.")
 ]
 Preset = Annotated[str, typer.Option(help="Preset of the settings: paper or default.")]
+
+
+def _after_the_file(ctx: typer.Context, given: list[str] | None) -> list[str] | None:
+    """Return the overrides of --config FILE, and then those of the command line."""
+    return [*(ctx.default_map or {}).get("set_", []), *(given or [])] or None
+
+
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Inspection setting to override; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Inspection setting to override; repeatable.",
+        callback=_after_the_file,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the summary as JSON; all else to the standard error.")
 ]
 BitDepth = Annotated[
     int | None,

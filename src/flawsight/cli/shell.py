@@ -2,9 +2,12 @@
 
 import ctypes
 import io
+import json
+import logging
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ..errors import FlawsightError
+from ..io.files import short_names
 
 console = Console()
 errors = Console(stderr=True)
@@ -36,8 +40,12 @@ _KEPT_BYTES = 512 << 20
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """End the command with exit code 2 on a user's error, and with 130 when it is stopped."""
+def explained(as_json: bool = False) -> Iterator[None]:
+    """End the command with exit code 2 on a user's error, and with 130 when it is stopped.
+
+    With `as_json`, all but `print_json` goes to the standard error.
+    """
+    console.stderr = as_json
     try:
         yield
     except FlawsightError as error:
@@ -51,6 +59,12 @@ def explained() -> Iterator[None]:
 def say(text: str, where: Console = console) -> None:
     """Print a line of Rich's markup, neither wrapped nor with coloured numbers."""
     where.print(text, soft_wrap=True, highlight=False)
+
+
+def print_json(summary: Mapping[str, Any]) -> None:
+    """Print a summary as one line of JSON; paths become texts."""
+    # ASCII, which every console has.
+    typer.echo(json.dumps(summary, default=str))
 
 
 def warn(notes: Iterable[str | None]) -> None:
@@ -68,7 +82,10 @@ def say_warned(rows: Iterable[dict[str, Any]]) -> None:
 
 def names_of(paths: Sequence[str]) -> str:
     """Return the names of the first few files, for a line of `say`."""
-    names = [os.path.basename(path.rstrip("/")) + "/" * path.endswith("/") for path in paths]
+    names = [
+        name + "/" * path.endswith("/")
+        for name, path in zip(short_names(paths), paths, strict=True)
+    ]
     return escape(", ".join(names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
 
 
@@ -125,6 +142,15 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+
+
+def quiet_libraries() -> None:
+    """Keep the warnings of libraries, which their own users can act on, off the console."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name in ("PIL", "matplotlib", "torch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def share_memory_pools() -> None:

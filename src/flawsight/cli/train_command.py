@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings, read_config
+from ..cgro.train_settings import TRAIN_PRESETS, TrainSettings
 from ..errors import MissingExtraError, SettingsError
 from ..settings import Settings, parse_override
 from . import options
@@ -91,12 +91,6 @@ def train(
             "and layers. Default: a new one."
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="YAML file with the settings below, and under inspection: those of --set."
-        ),
-    ] = None,
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
     prompt_photo: options.PromptPhotos = None,
@@ -152,7 +146,7 @@ def train(
     with explained():
         given = {name: value for name, value in settings.items() if value is not None}
         model, inspection, chosen = _read_settings(
-            preset, model, adapter, config, options.with_bit_depth(set_, bit_depth), given
+            preset, model, adapter, options.with_bit_depth(set_, bit_depth), given
         )
         specs = [*data, *(validation or [])]
         photos = options.read_photos(prompt_photo, inspection.bit_depth)
@@ -209,11 +203,10 @@ def _read_settings(
     preset: str,
     model: str | None,
     adapter: str | None,
-    config: Path | None,
     overrides: list[str] | None,
     given: dict[str, Any],
 ) -> tuple[str | None, Settings, TrainSettings]:
-    """Return the model and settings: of preset, adapter, config file and flags; later ones win.
+    """Return the model and settings: of preset, adapter and flags; later ones win.
 
     Raises:
         ModelError: if there is no such adapter.
@@ -224,17 +217,16 @@ def _read_settings(
             f"There is no preset {preset!r}; choose one of {', '.join(TRAIN_PRESETS)}."
         )
     start = TRAIN_PRESETS[preset]
-    written = read_config(config) if config else {}
     of_adapter = {}
     if adapter is not None:
         from ..cgro.checkpoint import lora_settings
 
         of_adapter = lora_settings(adapter)
-    of_inspection = written.pop("inspection", {}) | dict(map(parse_override, overrides or []))
+    of_inspection = dict(map(parse_override, overrides or []))
     return (
         start.model if model is None else model,
         Settings.from_json(start.inspection.to_json() | of_inspection),
-        start.settings.changed(of_adapter | written | given),
+        start.settings.changed(of_adapter | given),
     )
 
 

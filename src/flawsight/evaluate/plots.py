@@ -82,7 +82,7 @@ def draw_histogram(
     axes.axvline(
         threshold,
         color="#c0392b",
-        label=f"threshold {threshold:.4g}: {above} of {len(scores)} above",
+        label=f"threshold {threshold:.3g}: {above} of {len(scores)} above",
     )
     axes.set_xlim(low - 0.01 * (high - low), high + 0.01 * (high - low))
     axes.set_xlabel("pred_score of normal images")

@@ -3,10 +3,11 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePath
 
 from ..errors import RunFolderError
 
@@ -80,6 +81,14 @@ def slug(image: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image).stem)[:40]
     # Names need not be valid text: POSIX gives single bytes as surrogates, Windows any surrogate.
     return f"{readable}-{hashlib.sha256(image.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
+def short_names(paths: Sequence[str | PurePath]) -> list[str]:
+    """Return the paths below their common folder, with slashes: files of one name stay apart."""
+    parts = [PurePath(path).parts for path in paths]
+    levels = zip(*(one[:-1] for one in parts), strict=False)
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    return [PurePath(*one[shared:]).as_posix() if one else "" for one in parts]
 
 
 def portable_name(name: str, suffix: str) -> str:

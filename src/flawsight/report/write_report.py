@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -22,7 +22,7 @@ from PIL import Image
 from ..errors import ArrayDeletedError, FlawsightError, ImageError, RunFolderError
 from ..inspection import FloatArray
 from ..io.file_stamp import was_replaced
-from ..io.files import slug, write_atomically, writing_to
+from ..io.files import short_names, slug, write_atomically, writing_to
 from ..io.images import read_image
 from ..io.overlay import MAX_SIDE, draw_overlay, encode_jpeg
 from ..runs.good_photos import find_picture
@@ -86,20 +86,11 @@ def write_report(
             except RunFolderError as error:  # a file of it is damaged
                 row = {"image": row["image"], "error": str(error)}
             items.append(summary_of(row, slug(row["image"]), thumb, label))
-        _shorten_names(items)
+        for item, name in zip(items, short_names([item["path"] for item in items]), strict=True):
+            item["name"] = name
         path = folder / "report.html"
         write_atomically(path, _page(about, items, inlined, pictures).encode())
     return path
-
-
-def _shorten_names(items: list[View]) -> None:
-    """Name each image by its path below the common folder; file names alone may repeat."""
-    parts = [PurePath(item["path"]).parts for item in items]
-    shared = 0
-    while len({one[shared] if shared + 1 < len(one) else None for one in parts} - {None}) == 1:
-        shared += 1
-    for item, one in zip(items, parts, strict=True):
-        item["name"] = "/".join(one[min(shared, len(one) - 1) :])
 
 
 def _inline(

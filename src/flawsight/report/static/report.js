@@ -26,7 +26,7 @@
     + (failed ? `; ${failed} could not be inspected` : "");
   const rule = about.threshold == null
     ? "verdict: the model's answer"
-    : `verdict: defective above ${about.threshold}`
+    : `verdict: defective above ${Number(about.threshold.toFixed(3))}`
       + (about.false_alarm_rate == null ? "" : ` (calibrated, false alarm rate ${about.false_alarm_rate})`);
   const model = about.model ? `Model ${about.model}${about.sha256 ? ` (${about.sha256.slice(0, 12)})` : ""}, ` : "";
   root.append(el("header", { class: "fs-title" },
