@@ -8,19 +8,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy.ndimage import binary_fill_holes, label
 
+from flawsight.data.brush_rle import encode_rle
 from flawsight.errors import ExportError, MissingExtraError
 from flawsight.export.csv_table import COLUMNS
 from flawsight.export.export_regions import MAP_THRESHOLD, regions_with_phrases
 from flawsight.export.items import Item
-from flawsight.export.labelstudio import encode_rle
+from flawsight.export.pascal_voc import PALETTE
+from flawsight.export.region_outline import outline_of
 from flawsight.export.write_export import FORMATS, Exported, export
 from flawsight.io.overlay import draw_overlay
 from flawsight.real.regions import mask_of, regions_of
@@ -212,7 +217,9 @@ def test_label_studio(run: Path, photos: Path, tmp_path: Path) -> None:
         (prediction,) = task["predictions"]
         assert interface.validate_prediction(prediction, return_errors=True) == []
         url = f"/data/local-files/?d=the%20photos/{name.replace(' ', '%20')}"
-        assert task["data"] == {"image": url, "explanation": row["explanation"]}
+        assert task["data"] == {
+            "image": url, "explanation": row["explanation"], "photo": str(photos / name),
+        }  # fmt: skip
         assert prediction["score"] == row["pred_score"]
         verdict, *brushes = prediction["result"]
         assert verdict["value"] == {"choices": ["defective" if row["pred_label"] else "good"]}
@@ -308,6 +315,125 @@ def test_photos_for_anomalib_are_sorted_and_upright(
         np.testing.assert_array_equal(np.asarray(upright), np.rot90(np.asarray(stored), -1))
 
 
+def filled(corners: list[tuple[float, float]], size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """Return the pixels whose centre an outline along the edges of pixels goes around."""
+    crossed = np.zeros(size, int)
+    for (x, y), (other, end) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        assert (x == other) != (y == end)
+        if x == other:
+            crossed[round(min(y, end)) : round(max(y, end)), round(x) :] += 1
+    return crossed % 2 == 1
+
+
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
+def test_an_outline_goes_around_a_region_and_its_holes(mask: np.ndarray[Any, Any]) -> None:
+    labels, count = label(mask, np.ones((3, 3)))
+    for number in range(1, count + 1):
+        region = labels == number
+        np.testing.assert_array_equal(
+            filled(outline_of(region), region.shape), binary_fill_holes(region)
+        )
+
+
+def regions_in_export(run: Path) -> dict[tuple[int, ...], list[np.ndarray[Any, Any]]]:
+    """Return the masks of each photo's regions, holes filled, by the photo's size."""
+    found = {}
+    for row, anomaly_map in results(run):
+        mask = (anomaly_map > np.float32(MAP_THRESHOLD)) & row["pred_label"]
+        labels, count = label(mask, np.ones((3, 3)))
+        found[mask.shape] = [labels == number for number in range(1, count + 1)]
+    return found
+
+
+@pytest.mark.parametrize("to", ["yolo", "yolo-boxes"])
+def test_yolo(to: str, run: Path, tmp_path: Path) -> None:
+    out = export(run, to, tmp_path / "out").path
+    about = yaml.safe_load((out / "data.yaml").read_text())
+    assert about == {"train": "images", "val": "images", "names": {0: "defect"}}
+    files = sorted((out / "images").iterdir())
+    assert len(files) == 3
+    expected = regions_in_export(run)
+    for file in files:
+        with Image.open(file) as image:
+            assert image.getexif().get(0x0112, 1) == 1
+            size = image.height, image.width
+        lines = (out / "labels" / f"{file.stem}.txt").read_text().splitlines()
+        for line, region in zip(lines, expected.pop(size), strict=True):
+            kind, *shares = line.split()
+            assert kind == "0"
+            pairs = np.array(shares, float).reshape(-1, 2) * size[::-1]
+            rows, columns = np.nonzero(region)
+            if to == "yolo":
+                corners = [(x, y) for x, y in pairs.round(3).tolist()]
+                np.testing.assert_array_equal(filled(corners, size), binary_fill_holes(region))
+            else:
+                low, high = pairs[0] - pairs[1] / 2, pairs[0] + pairs[1] / 2
+                np.testing.assert_allclose(low, [columns.min(), rows.min()], atol=1e-3)
+                np.testing.assert_allclose(high, [columns.max() + 1, rows.max() + 1], atol=1e-3)
+    assert not expected
+
+
+@pytest.mark.parametrize("to", ["yolo", "yolo-boxes"])
+def test_ultralytics_reads_yolo(to: str, run: Path, tmp_path: Path) -> None:
+    ultralytics = pytest.importorskip("ultralytics.data", reason="ultralytics is not installed")
+    from ultralytics.data.utils import check_det_dataset
+
+    out = export(run, to, tmp_path / "out").path
+    about = check_det_dataset(str(out / "data.yaml"), autodownload=False)
+    task = "segment" if to == "yolo" else "detect"
+    data = ultralytics.YOLODataset(img_path=about["train"], data=about, task=task, augment=False)
+    expected = {size: len(regions) for size, regions in regions_in_export(run).items()}
+    assert {tuple(one["shape"]): len(one["cls"]) for one in data.labels} == expected
+
+
+def test_pascal_voc(run: Path, tmp_path: Path) -> None:
+    out = export(run, "voc", tmp_path / "out").path
+    assert PALETTE[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
+    assert PALETTE[-3:] == [224, 224, 192]
+    names = (out / "ImageSets/Main/trainval.txt").read_text().split()
+    assert names == (out / "ImageSets/Segmentation/trainval.txt").read_text().split()
+    assert len(names) == 3
+    expected = regions_in_export(run)
+    for name in names:
+        root = ElementTree.parse(out / f"Annotations/{name}.xml").getroot()
+        with Image.open(out / "JPEGImages" / root.findtext("filename", "")) as image:
+            assert image.format == "JPEG"
+            assert image.getexif().get(0x0112, 1) == 1
+            size = image.height, image.width
+        assert [root.findtext(f"size/{side}") for side in ("height", "width", "depth")] == [
+            *map(str, size), "3",
+        ]  # fmt: skip
+        with Image.open(out / f"SegmentationObject/{name}.png") as image:
+            assert (image.mode, image.getpalette()[:6]) == ("P", [0, 0, 0, 128, 0, 0])
+            objects = np.asarray(image)
+        with Image.open(out / f"SegmentationClass/{name}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), objects > 0)
+        found = root.findall("object")
+        for number, (one, region) in enumerate(zip(found, expected.pop(size), strict=True), 1):
+            np.testing.assert_array_equal(objects == number, region)
+            rows, columns = np.nonzero(region)
+            assert one.findtext("name") == "defect"
+            assert [
+                one.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")
+            ] == [str(side + 1) for side in (columns.min(), rows.min(), columns.max(), rows.max())]
+    assert not expected
+
+
+def test_torchvision_reads_pascal_voc(run: Path, tmp_path: Path) -> None:
+    data = pytest.importorskip("torchvision.datasets", reason="torchvision is not installed")
+    export(run, "voc", tmp_path / "VOCdevkit/VOC2012")
+    detection = data.VOCDetection(tmp_path, image_set="trainval")
+    segmentation = data.VOCSegmentation(tmp_path, image_set="trainval")
+    expected = regions_in_export(run)
+    for (image, about), (_, mask) in zip(detection, segmentation, strict=True):
+        regions = expected.pop(image.size[::-1])
+        assert len(about["annotation"].get("object", [])) == len(regions)
+        np.testing.assert_array_equal(
+            np.asarray(mask), sum(regions, np.zeros(mask.size[::-1], int))
+        )
+    assert not expected
+
+
 @given(hnp.arrays(np.float32, (12, 16), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))
 @settings(max_examples=30)
 def test_regions_are_the_runs_own_unless_a_threshold_is_given(
@@ -381,7 +507,7 @@ def test_a_name_that_is_no_unicode_is_exported(to: str, run: Path, photos: Path)
     assert export(run, to).images == 1
 
 
-@pytest.mark.parametrize("to", ["fiftyone", "anomalib"])
+@pytest.mark.parametrize("to", ["fiftyone", "anomalib", "yolo", "yolo-boxes", "voc"])
 def test_moved_photos_are_found_by_their_new_folder(
     to: str, run: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -392,7 +518,7 @@ def test_moved_photos_are_found_by_their_new_folder(
     assert export(run, to, tmp_path / "out", photos=tmp_path / "moved").images == 3
 
 
-@pytest.mark.parametrize("to", ["coco", "masks", "anomalib"])
+@pytest.mark.parametrize("to", ["coco", "masks", "anomalib", "yolo", "voc"])
 def test_a_run_without_maps_says_which_formats_there_are(to: str, run: Path) -> None:
     change(run, *({k: v for k, v in row.items() if k != "anomaly_map"} for row in read_rows(run)))
     if to == "anomalib":

@@ -4,11 +4,12 @@ Paths in a list are relative to the list's folder.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
-from .dataset import Dataset, Sample
+from .dataset import Dataset, Sample, UnusedFile
 from .layouts import DEFECTIVE, NORMAL, SPLITS, check_files, read_table, sort_samples
 from .unused import with_labels
 
@@ -28,7 +29,8 @@ _LABELS = dict.fromkeys(("0", "false", *NORMAL), 0) | dict.fromkeys(("1", "true"
 
 def read_csv(path: Path, name: str) -> list[Dataset]:
     """Read a table with a header: path or image, label, and optionally mask, category, split,
-    class, dataset, reference.
+    class, dataset, reference. Of a table with the column pred_label, as `flawsight export` writes
+    it, rows without a label are not reviewed, and left out.
 
     Returns:
         One data set for each value in the column "dataset", or one called `name`.
@@ -36,7 +38,19 @@ def read_csv(path: Path, name: str) -> list[Dataset]:
     Raises:
         DatasetError: if a column, a label or a file is missing.
     """
-    return _datasets(path, name, list(enumerate(read_table(path), start=2)))
+    rows = list(enumerate(read_table(path), start=2))
+    if not any("pred_label" in row for _, row in rows):
+        return _datasets(path, name, rows)
+    reviewed = [(number, row) for number, row in rows if _text(row, "label")]
+    if not reviewed:
+        raise DatasetError(f"{path} has no label; write good or defective into its column label.")
+    unused = (
+        UnusedFile(path.parent / str(_text(row, "image")), "not read", "not reviewed")
+        for _, row in rows
+        if not _text(row, "label")
+    )
+    first, *others = _datasets(path, name, reviewed)
+    return [replace(first, unused=(*first.unused, *unused)), *others]
 
 
 def read_jsonl(path: Path, name: str) -> list[Dataset]:
@@ -105,7 +119,7 @@ def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
             f"{path}, row {number} must say image (or path) and label; it has "
             f"{', '.join(str(key) for key, value in row.items() if value not in (None, ''))}."
         )
-    label = _LABELS.get(label_text.lower())
+    label = label_of(label_text)
     if label is None:
         raise DatasetError(
             f"{path}, row {number} has the label {label_text!r}; expected 0 (normal) or 1 "
@@ -128,6 +142,11 @@ def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
         mask=path.parent / mask if mask else None,
         reference=_text(row, "reference"),
     )
+
+
+def label_of(text: str) -> int | None:
+    """Return the label that a word or number means, 1 for defective; None if it means none."""
+    return _LABELS.get(text.lower())
 
 
 def _text(row: dict[str, Any], what: str) -> str | None:

@@ -16,21 +16,33 @@ from .layouts import (
     sort_samples,
 )
 from .lists import read_csv, read_jsonl, read_meta
+from .reviewed_tasks import read_tasks
 from .unused import check_sharing, unused_files, with_labels
 
 # The most specific layout first.
 _READERS: tuple[Reader, ...] = (read_visa, read_kolektor, read_vision, read_mvtec, read_good_bad)
-_LISTS = {".json": read_meta, ".csv": read_csv, ".jsonl": read_jsonl}
 # Lists that describe the folder they are in.
 _OWN_LIST, _META = "samples.jsonl", "meta.json"
+
+
+def _read_json(path: Path, name: str) -> list[Dataset]:
+    """Read tasks of Label Studio, which are a list, or a meta.json, which is none."""
+    try:
+        is_list = path.read_bytes().lstrip()[:1] == b"["
+    except OSError as error:
+        raise DatasetError(f"Cannot read {path}: {error}") from error
+    return (read_tasks if is_list else read_meta)(path, name)
+
+
+_LISTS = {".json": _read_json, ".csv": read_csv, ".jsonl": read_jsonl}
 
 
 def open_datasets(spec: str, data_root: Path | None = None) -> list[Dataset]:
     """Open the data sets of a specification.
 
     Args:
-        spec: a known name like "MVTec-AD", NAME=PATH, or the path of a folder, a meta.json, a
-            .csv or a .jsonl.
+        spec: a known name like "MVTec-AD", NAME=PATH, or the path of a folder, a meta.json, tasks
+            of Label Studio, a .csv or a .jsonl.
         data_root: folder of the known data sets; None for the environment variable FLAWSIGHT_DATA.
 
     Returns:
@@ -85,7 +97,10 @@ def _open_path(path: Path, name: str | None) -> list[Dataset]:
     if path.is_file():
         reader = _LISTS.get(path.suffix.lower())
         if reader is None:
-            raise DatasetError(f"{path} is no list of images: give a meta.json, .csv or .jsonl.")
+            raise DatasetError(
+                f"{path} is no list of images: give a meta.json, .csv, .jsonl, or tasks of Label "
+                "Studio."
+            )
         return reader(path, name or (path.parent.name if path.stem == "meta" else path.stem))
     if not path.is_dir():
         raise DatasetError(f"There is nothing at {path}.")

@@ -1,21 +1,18 @@
 """anomalib's Folder: photos sorted by verdict, with masks of the abnormal ones."""
 
-import shutil
 from pathlib import Path
-
-from PIL import ExifTags, Image
 
 from ..errors import ExportError
 from ..io.files import slug
-from ..io.images import read_image
 from ..real.regions import mask_of
 from ..runs.read import bit_depth_of, read_description
 from .export_regions import pixel_threshold
 from .items import Item, Source
 from .mask_images import save_mask
+from .photo_copies import copy_upright
 
 # The suffixes that anomalib's Folder reads.
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".jpg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 class AnomalibWriter:
@@ -34,26 +31,11 @@ class AnomalibWriter:
             raise ExportError("It has no verdict to sort its photo by; use --to masks.")
         stem = slug(item.image)
         if not item.pred_label:
-            _copy(photo, self._out / "normal", stem, self._bit_depth)
+            copy_upright(photo, self._out / "normal" / stem, self._bit_depth, SUFFIXES)
             return
         mask = mask_of(item.anomaly_map(), self._threshold)
-        _copy(photo, self._out / "abnormal", stem, self._bit_depth)
+        copy_upright(photo, self._out / "abnormal" / stem, self._bit_depth, SUFFIXES)
         save_mask(mask, self._out / "masks" / f"{stem}.png")
 
     def finish(self) -> None:
         """Nothing is left to write."""
-
-
-def _copy(photo: Path, folder: Path, stem: str, bit_depth: int | None) -> None:
-    """Copy a photo, or write it upright as a PNG: anomalib ignores EXIF orientation.
-
-    Raises:
-        ImageError: if it cannot be read.
-    """
-    upright = read_image(photo, bit_depth)
-    with Image.open(photo) as file:
-        turned = file.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    if turned or photo.suffix.lower() not in SUFFIXES:
-        upright.save(folder / f"{stem}.png")
-    else:
-        shutil.copyfile(photo, folder / f"{stem}{photo.suffix.lower()}")

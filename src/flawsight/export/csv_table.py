@@ -8,12 +8,15 @@ from .items import Item, Source
 COLUMNS = (
     "image", "pred_label", "pred_score", "answer", "explanation", "contradiction",
     "disagreements", "height", "width", "seconds", "anomaly_map", "overlay", "error", "warnings",
-    "evidence_words", "evidence_crops", "evidence_reference",
+    "evidence_words", "evidence_crops", "evidence_reference", "label",
 )  # fmt: skip
 
 
 class CsvWriter:
-    """A CSV with `COLUMNS`; a failed image is a row with its error."""
+    """A CSV with `COLUMNS`; a failed image is a row with its error.
+
+    The column label is empty: what a reviewer writes there makes the table a data set.
+    """
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
         self._out = out

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
+from ..data.brush_rle import encode_rle
 from ..inspection import Region
-from ..real.regions import Mask
 from .export_regions import regions_with_phrases
 from .items import Item, Source
 
@@ -24,15 +22,14 @@ INTERFACE = """<View>
   <Text name="explanation" value="$explanation"/>
 </View>
 """
-# Bits of a run's length in Label Studio's RLE (thi.ng/rle-pack); a run takes the fewest.
-_LENGTH_BITS = (3, 4, 8, 16)
 
 
 class LabelStudioWriter:
     """A folder with tasks.json and interface.xml, the labelling interface of the project.
 
     A task gives its photo by the URL of Label Studio's local file storage. The storage root must
-    be the folder above the photos' common folder.
+    be the folder above the photos' common folder. The photo's path is in it, too, by which
+    `data.reviewed_tasks` finds it again.
     """
 
     def __init__(self, out: Path, source: Source, map_threshold: float | None) -> None:
@@ -55,7 +52,11 @@ class LabelStudioWriter:
         if item.pred_score is not None:
             prediction["score"] = item.pred_score
         path = quote(f"{self._folder}/{item.name}", errors="surrogateescape")
-        data = {"image": f"/data/local-files/?d={path}", "explanation": item.explanation}
+        data = {
+            "image": f"/data/local-files/?d={path}",
+            "explanation": item.explanation,
+            "photo": str(item.photo),
+        }
         self._tasks.append({"data": data, "predictions": [prediction]})
 
     def finish(self) -> None:
@@ -78,20 +79,3 @@ def _brush(region: Region) -> dict[str, Any]:
         "score": region.score,
         "meta": {"text": [region.phrases]} if region.phrases else {},
     }
-
-
-def encode_rle(mask: Mask) -> list[int]:
-    """Return a mask (height, width) as the bytes of Label Studio's RLE.
-
-    It encodes the mask's RGBA pixels, all four channels being 0 or 255.
-    """
-    values = np.repeat(mask.ravel(), 4)
-    bits = [f"{len(values):032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
-    starts = np.flatnonzero(np.diff(values, prepend=~values[:1]))
-    longest = 2 ** _LENGTH_BITS[-1]
-    for start, length in zip(starts, np.diff(starts, append=len(values)), strict=True):
-        for done in range(0, int(length), longest):
-            run = min(longest, int(length) - done) - 1
-            size = next(index for index, size in enumerate(_LENGTH_BITS) if run < 2**size)
-            bits.append(f"1{size:02b}{run:0{_LENGTH_BITS[size]}b}{255 * int(values[start]):08b}")
-    return np.packbits(np.frombuffer("".join(bits).encode(), np.uint8) - ord("0")).tolist()

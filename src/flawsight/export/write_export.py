@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from .fiftyone_dataset import FiftyOneWriter
 from .items import Item, Source, read_source
 from .labelstudio import LabelStudioWriter
 from .mask_images import MasksWriter
+from .pascal_voc import VocWriter
+from .yolo import YoloWriter
 
 
 class Writer(Protocol):
@@ -52,6 +55,9 @@ FORMATS = {
     "fiftyone": Format(FiftyOneWriter, "fiftyone"),
     "anomalib": Format(AnomalibWriter, "anomalib"),
     "masks": Format(MasksWriter, "masks"),
+    "yolo": Format(YoloWriter, "yolo"),
+    "yolo-boxes": Format(partial(YoloWriter, boxes=True), "yolo-boxes"),
+    "voc": Format(VocWriter, "voc"),
 }
 
 
@@ -104,11 +110,11 @@ def export(
     if out.is_dir() or (out.exists() and not FORMATS[to].is_file):
         raise ExportError(f"{out} exists; remove it, or choose another --out.")
     source = read_source(run, photos, threshold)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     left_out, passed_over = [], 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        writer = FORMATS[to].make(partial, source, map_threshold)
+        writer = FORMATS[to].make(unfinished, source, map_threshold)
         for item in source.items:
             try:
                 if only is not None:
@@ -125,13 +131,13 @@ def export(
             image, reason = left_out[0]
             raise ExportError(f"No image can be exported. {image}: {reason}")
         writer.finish()
-        os.replace(partial, out)
+        os.replace(unfinished, out)
     except OSError as error:
         reason = f"{error.strerror or error}. Free disk space, or choose another --out."
         raise ExportError(f"Cannot write {out}: {reason}") from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        elif partial.is_file():
-            partial.unlink()
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        elif unfinished.is_file():
+            unfinished.unlink()
     return Exported(out, len(source.items) - len(left_out) - passed_over, tuple(left_out))

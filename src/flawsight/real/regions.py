@@ -39,7 +39,7 @@ def regions_of(anomaly_map: FloatArray, threshold: float) -> Iterator[Region]:
             box=(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
             area=int(np.count_nonzero(inside)),
             score=float(anomaly_map[rows, columns][inside].max()),
-            counts=_run_lengths(strip, columns.start * height, height * width),
+            counts=run_lengths(strip, columns.start * height, height * width),
         )
 
 
@@ -54,7 +54,7 @@ def peak_region(anomaly_map: FloatArray, threshold: float) -> Region | None:
     return max(found, key=lambda region: region.score, default=None)
 
 
-def _run_lengths(strip: Mask, before: int, total: int) -> tuple[int, ...]:
+def run_lengths(strip: Mask, before: int, total: int) -> tuple[int, ...]:
     """Return the run lengths, down the columns, of an image that is empty but for a strip."""
     flat = strip.ravel(order="F")
     turns = np.flatnonzero(np.diff(flat, prepend=False, append=False)) + before
