@@ -13,6 +13,7 @@ ROOMS = [
     "errors",
     "prompt",
     "settings",
+    "display",
     "inspection",
     "io",
     "mllm",

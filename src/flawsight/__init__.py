@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .calibration import Calibration
     from .errors import FlawsightError
-    from .inspection import Inspection
+    from .inspection import Inspection, Inspections
     from .inspector import Inspector
     from .reference.memory import Reference
     from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
 __all__ = [
-    "PRESETS", "Calibration", "FlawsightError", "Inspection", "Inspector", "Reference",
-    "Settings", "__version__",
+    "PRESETS", "Calibration", "FlawsightError", "Inspection", "Inspections", "Inspector",
+    "Reference", "Settings", "__version__",
 ]  # fmt: skip
 
 _HOMES = {
     "Calibration": "calibration",
     "FlawsightError": "errors",
     "Inspection": "inspection",
+    "Inspections": "inspection",
     "Inspector": "inspector",
     "PRESETS": "settings",
     "Reference": "reference.memory",

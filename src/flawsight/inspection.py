@@ -11,7 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
+
+from .display import Displayed
+from .errors import FlawsightError
 
 FloatArray = NDArray[np.float32]
 Box = tuple[int, int, int, int]  # (left, top, width, height) in pixels
@@ -215,7 +219,7 @@ class RegionRule:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Displayed):
     """The result for one image.
 
     Attributes:
@@ -256,6 +260,7 @@ class Inspection:
         evidence: what speaks for a defect, each in [0, 1]: "words", by the answer to the image,
             "crops", by the answers to crops, which with `score_crops` are merged into pred_score,
             and "reference", by the distance from good photos, which is pred_score if there is one.
+        photo: the image, if it was handed over in memory to `Inspector`; it is shown, not saved.
     """
 
     image: str | None
@@ -281,6 +286,7 @@ class Inspection:
     )
     good_pictures: tuple[GoodPicture, ...] = ()
     evidence: dict[str, float] = field(default_factory=dict)
+    photo: Image | None = field(default=None, repr=False, compare=False)
 
     @property
     def contradiction(self) -> bool | None:
@@ -317,3 +323,7 @@ class Inspection:
             "region_rule": None if self.region_rule is None else vars(self.region_rule),
             "seconds": round(self.seconds, 4),
         }
+
+
+class Inspections(list[Inspection | FlawsightError], Displayed):
+    """The results of a list of images, in its order; one that failed is its error."""

@@ -19,7 +19,7 @@ from .batches import ImageLike, Outcome, PreparedBatch, TracedBatch, TraceStore
 from .calibration import Calibration
 from .endpoint.generator import ServedGenerator
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
-from .inspection import Inspection, Trace
+from .inspection import Inspection, Inspections, Trace
 from .io.file_stamp import FileStamp, read_stamped
 from .io.images import Photo, prepare_photo
 from .io.overlap import overlapped
@@ -181,8 +181,13 @@ class Inspector:
             false_alarm_rate=false_alarm_rate, generator=generator, prompt_photos=prompt_photos,
         )  # fmt: skip
 
+    def __repr__(self) -> str:
+        rule = "the answer" if self.threshold is None else f"threshold {self.threshold:.3f}"
+        good = "" if self.reference is None else f", {len(self.reference.photos)} good photos"
+        return f"Inspector({self.mllm.name!r} on {self.mllm.device}, {rule}{good})"
+
     @overload
-    def __call__(self, images: list[ImageLike]) -> list[Inspection]: ...
+    def __call__(self, images: list[ImageLike]) -> Inspections: ...
     @overload
     def __call__(self, images: ImageLike) -> Inspection: ...
     def __call__(self, images: Any) -> Any:
@@ -190,25 +195,26 @@ class Inspector:
 
         Args:
             images: path, PIL image, `io.images.Photo`, or uint8/uint16/float array (height, width[,
-                3]); or a list.
+                3]); or a list, whose result has an error in the place of each that failed.
 
         Raises:
-            ImageError: if an image cannot be read or shows one flat colour.
-            AnswerError: if a response holds no Yes or No.
+            ImageError, AnswerError: if the one image cannot be read, or gets no Yes or No.
             ModelError: if the model computes NaN.
         """
         if not isinstance(images, list):
-            return self([images])[0]
-        inspections: list[Inspection] = []
+            (one,) = self([images])
+            if isinstance(one, FlawsightError):
+                raise one
+            return one
+        inspections = Inspections()
 
         def keep(traced: TracedBatch) -> None:
-            for _, outcome in self.localize(traced):
-                if isinstance(outcome, FlawsightError):
-                    raise outcome
+            for photo, outcome in self.localize(traced):
+                if isinstance(outcome, Inspection) and outcome.image is None:
+                    outcome = replace(outcome, photo=photo)
                 inspections.append(outcome)
 
-        starts = range(0, len(images), self.batch_size)
-        batches = [images[start : start + self.batch_size] for start in starts]
+        batches = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
         overlapped(batches, self.prepare, self.trace, keep)
         return inspections
 

@@ -89,7 +89,7 @@ def write_report(
         for item, name in zip(items, short_names([item["path"] for item in items]), strict=True):
             item["name"] = name
         path = folder / "report.html"
-        write_atomically(path, _page(about, items, inlined, pictures).encode())
+        write_atomically(path, report_page(about, items, inlined, pictures).encode())
     return path
 
 
@@ -208,9 +208,23 @@ def _json(value: Any) -> str:
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def _page(
-    run: dict[str, Any], items: list[View], views: list[View], pictures: dict[str, str]
+def report_page(
+    run: dict[str, Any],
+    items: list[View],
+    views: list[View],
+    pictures: dict[str, str],
+    in_frame: bool = False,
 ) -> str:
+    """Return the page of a run.
+
+    Args:
+        run: its run.json; or {"results": True, "open": id of the view that is open, or None}.
+        items: summary of each image.
+        views: of the images, those that are in the page.
+        pictures: URLs of good photos by their names.
+        in_frame: whether the page is the srcdoc of a frame, whose links would lead to the page
+            around it.
+    """
     static = files("flawsight.report") / "static"
     script = "\n".join((static / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     style = (static / "viewer.css").read_text(encoding="utf-8")
@@ -224,6 +238,8 @@ def _page(
         "threshold": run.get("threshold"),
         "false_alarm_rate": (run.get("calibration") or {}).get("false_alarm_rate"),
         "views": VIEWS,
+        "results": bool(run.get("results")),
+        "open": run.get("open"),
     }
     environment = Environment(loader=PackageLoader("flawsight.report"), autoescape=True)
     return environment.get_template("report.html").render(
@@ -231,6 +247,7 @@ def _page(
         script_hash=policy_hash(script),
         style=Markup(style),
         style_hash=policy_hash(style),
+        in_frame=in_frame,
         run=Markup(_json({"about": about, "items": items, "pictures": pictures})),
         views=[(view["id"], Markup(_json(view))) for view in views],
     )

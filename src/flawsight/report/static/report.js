@@ -31,7 +31,8 @@
   const model = about.model ? `Model ${about.model}${about.sha256 ? ` (${about.sha256.slice(0, 12)})` : ""}, ` : "";
   root.append(el("header", { class: "fs-title" },
     el("h1", {}, title),
-    el("p", {}, `${model}${about.created}, flawsight ${about.version}; ${rule}.`)));
+    about.results ? null : el("p", {}, `${model}${about.created}, flawsight ${about.version}; ${rule}.`)));
   root.append(...[charts(items, about.threshold)].filter(Boolean));
+  if (about.open) location.hash = about.open;
   gallery(root, { items, load });
 })();
