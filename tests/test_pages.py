@@ -72,6 +72,10 @@ NOT_RUN = {
         "python benchmarks/soak.py --kills 0 --inspections 10000…",
         "python benchmarks/soak.py --kills 0 --inspections 400 …",
     ],
+    "does not end; tests/watch, tests/cli/test_watch_cli.py": [
+        "pip install 'flawsight[watch]'",
+        "flawsight watch /srv/line3…",
+    ],
     "needs FiftyOne; tests/export": ["import fiftyone…"],
     "needs anomalib; tests/integrations, tests/export": [
         "from anomalib.data import Folder…",

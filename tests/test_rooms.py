@@ -33,6 +33,7 @@ ROOMS = [
     "cgro",
     "doctor",
     "report",
+    "watch",
     "export",
     "serve",
     "integrations",

@@ -60,6 +60,10 @@ class BusyError(FlawsightError):
     """The service can take no more for now."""
 
 
+class WatchError(FlawsightError):
+    """A folder cannot be watched as asked, or a result not be delivered."""
+
+
 class StoreError(FlawsightError):
     """The store of inspections cannot be opened, read or written."""
 

@@ -50,6 +50,17 @@ def run(tmp_path: Path) -> Path:
 # --- Rows
 
 
+def test_of_an_image_with_several_rows_the_last_counts(run: Path) -> None:
+    before = read_rows(run)
+    folder = RunFolder(run, {"model": {"name": "m"}})
+    again = folder.add_row({"image": "/photos/a.png", "pred_score": 0.75}, {})
+    failed = folder.add_error("/photos/b.png", ExportError("gone"))
+    assert read_rows(run) == [again, failed]  # the failure before is dropped, to be tried again
+    folder._lock.release()
+    assert RunFolder(run, {"model": {"name": "m"}}).finished == {"/photos/a.png"}
+    assert before[0]["pred_score"] == 0.5
+
+
 def test_damaged_rows_are_returned_as_errors(run: Path) -> None:
     whole = read_rows(run)
     path = run / "inspections.jsonl"

@@ -26,6 +26,7 @@ from .report_command import report
 from .serve_command import serve
 from .shell import escape_what_the_console_lacks, keep_freed_memory, quiet_libraries
 from .train_command import train
+from .watch_command import watch
 
 app = typer.Typer(
     help="Whether, where and why a part is defective, from one multimodal LLM.",
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 verbs = (
-    inspect, learn, doctor, report, bench, calibrate, prior, train, export, serve, labels
+    inspect, learn, watch, doctor, report, bench, calibrate, prior, train, export, serve, labels
 )  # fmt: skip
 for verb in verbs:
     app.command()(configured(verb))

@@ -34,14 +34,6 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
-class Explain(StrEnum):
-    """Which images the model is asked about."""
-
-    ALWAYS = "always"
-    DEFECTIVE = "defective"
-    NEVER = "never"
-
-
 def inspect(
     paths: Annotated[
         list[str],
@@ -61,10 +53,7 @@ def inspect(
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of images per batch. Default: what fits into memory."),
-    ] = None,
+    batch_size: options.MaxBatchSize = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
@@ -80,29 +69,11 @@ def inspect(
         ),
     ] = 0,
     reference: options.Reference = None,
-    explain: Annotated[
-        Explain | None,
-        typer.Option(
-            help="With a reference, images that the model puts into words: always, those called "
-            "defective, or never. Default: always."
-        ),
-    ] = None,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="With a reference, share of good parts that its threshold may call defective, "
-            "like 0.1. Default: the lowest that its number of photos can promise."
-        ),
-    ] = None,
+    explain: options.Explain = None,
+    false_alarm_rate: options.FalseAlarmRate = None,
     threshold: options.Threshold = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Calibration file, whose threshold applies unless --threshold is given."),
-    ] = None,
-    category: Annotated[
-        str | None,
-        typer.Option(help="Category whose threshold to take from the calibration. Default: all."),
-    ] = None,
+    calibration: options.CalibrationFile = None,
+    category: options.Category = None,
     generator: Annotated[
         str | None,
         typer.Option(

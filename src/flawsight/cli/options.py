@@ -1,5 +1,6 @@
 """Options that several verbs share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,6 +98,42 @@ Reference = Annotated[
     typer.Option(
         help="Reference of flawsight learn, of good parts of this product: it gives score, map and "
         "threshold. Default: none."
+    ),
+]
+MaxBatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of images per batch. Default: what fits into memory."),
+]
+FalseAlarmRate = Annotated[
+    float | None,
+    typer.Option(
+        help="With a reference, share of good parts that its threshold may call defective, "
+        "like 0.1. Default: the lowest that its number of photos can promise."
+    ),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(help="Calibration file, whose threshold applies unless --threshold is given."),
+]
+Category = Annotated[
+    str | None,
+    typer.Option(help="Category whose threshold to take from the calibration. Default: all."),
+]
+
+
+class ExplainWhich(StrEnum):
+    """Which images the model is asked about."""
+
+    ALWAYS = "always"
+    DEFECTIVE = "defective"
+    NEVER = "never"
+
+
+Explain = Annotated[
+    ExplainWhich | None,
+    typer.Option(
+        help="With a reference, images that the model puts into words: always, those called "
+        "defective, or never. Default: always."
     ),
 ]
 DataRoot = Annotated[

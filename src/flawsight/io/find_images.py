@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +43,21 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         ImageError: as `search_images`, which also says what is left out.
     """
     return list(search_images(paths).images)
+
+
+def images_below(folder: str | Path, leave_out: Collection[str] = ()) -> list[str]:
+    """Return the absolute paths of the images that `search_images` finds in a folder, maybe none.
+
+    Args:
+        folder: searched with all below it; the paths are in no order.
+        leave_out: folders to leave out, as real paths.
+
+    Raises:
+        ImageError: if a folder cannot be read.
+    """
+    search = _Search(leave_out)
+    search.walk(os.path.abspath(folder))
+    return search.images
 
 
 def search_images(paths: Iterable[str | Path]) -> Found:
@@ -89,10 +104,10 @@ def search_images(paths: Iterable[str | Path]) -> Found:
 class _Search:
     """The images of one path, and the reason of each file that is left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave_out: Collection[str] = ()) -> None:
         self.images: list[str] = []
         self.left_out: dict[str, str] = {}
-        self._walked: set[str] = set()
+        self._walked = set(leave_out)  # as if they were done
         self._in_run = cache(self._find_run)
 
     def reasons(self) -> str:

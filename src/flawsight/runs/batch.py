@@ -1,19 +1,24 @@
 """Inspect the images that a run lacks, in batches."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from ..batches import PreparedBatch, TracedBatch
 from ..errors import FlawsightError, ImageError
+from ..inspection import Inspection
 from ..inspector import Inspector
+from ..io.file_stamp import FileStamp
 from ..io.overlap import overlapped
 from ..io.overlay import MAX_SIDE
 from .folder import RunFolder
 from .good_photos import save_pictures
 from .read import Row
+
+# (path, stamp and photo unless it could not be read, outcome)
+Keep = Callable[[str, FileStamp | None, Image.Image | None, Inspection | FlawsightError], None]
 
 
 def inspect_into(
@@ -35,17 +40,64 @@ def inspect_into(
         ModelError: if the model is at fault.
         RunFolderError: if the run cannot be written.
     """
-    if inspector.reference is not None:
-        save_pictures(run.folder, inspector.reference)
+    save_good_photos(run, inspector)
     missing = [str(path) for path in images if str(path) not in run.finished]
     size = inspector.batch_size
     starts = range(rank * size, len(missing), processes * size)
-    batches = [missing[start : start + size] for start in starts]
 
-    def prepare(batch: list[str]) -> PreparedBatch:
+    def keep(
+        image: str,
+        stamp: FileStamp | None,
+        photo: Image.Image | None,
+        outcome: Inspection | FlawsightError,
+    ) -> None:
+        if isinstance(outcome, FlawsightError):
+            on_row(run.add_error(image, outcome))
+        else:
+            assert photo is not None
+            on_row(run.add(outcome, photo, stamp))
+
+    inspect_batches(inspector, (missing[start : start + size] for start in starts), keep)
+
+
+def save_good_photos(run: RunFolder, inspector: Inspector) -> None:
+    """Write the pictures of the inspector's reference, if it has one, into the run folder.
+
+    Raises:
+        RunFolderError: if it cannot be written.
+    """
+    if inspector.reference is not None:
+        save_pictures(run.folder, inspector.reference)
+
+
+def inspect_batches(
+    inspector: Inspector,
+    batches: Iterable[Sequence[str]],
+    keep: Keep,
+    *,
+    folders_may_go: bool = False,
+) -> None:
+    """Inspect batches of image files, and hand each outcome to `keep`, in another thread.
+
+    The next batch is taken while the last one is inspected.
+
+    Args:
+        inspector: that inspects.
+        batches: of paths.
+        keep: takes the path, and the file's stamp, its RGB photo and the inspection, or the error.
+        folders_may_go: whether a photo whose folder has gone is an error like others.
+
+    Raises:
+        ImageError: otherwise, if the folder of an image has gone.
+        ModelError: if the model is at fault.
+    """
+
+    def prepare(batch: Sequence[str]) -> PreparedBatch:
         prepared = inspector.prepare(batch)
         for path, read in zip(batch, prepared.images, strict=True):
-            if isinstance(read, ImageError) and _is_gone(os.path.dirname(path)):
+            if folders_may_go or not isinstance(read, ImageError):
+                continue
+            if _is_gone(os.path.dirname(path)):
                 raise ImageError(
                     f"The folder {os.path.dirname(path)} is gone or empty: is its disk or share "
                     "connected? Finished results are kept; run the same command again to resume."
@@ -63,11 +115,7 @@ def inspect_into(
         for image, stamp, (photo, outcome) in zip(
             prepared.given, prepared.stamps, located, strict=True
         ):
-            if isinstance(outcome, FlawsightError):
-                on_row(run.add_error(str(image), outcome))
-            else:
-                assert photo is not None
-                on_row(run.add(outcome, photo, stamp))
+            keep(str(image), stamp, photo, outcome)
 
     overlapped(batches, prepare, inspector.trace, write)
 

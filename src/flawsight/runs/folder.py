@@ -128,18 +128,22 @@ class RunFolder:
         return kept
 
     def add(
-        self, inspection: Inspection, photo: Image.Image, stamp: FileStamp | None = None
+        self,
+        inspection: Inspection,
+        photo: Image.Image,
+        stamp: FileStamp | None = None,
+        details: Row | None = None,
     ) -> Row:
         """Write the inspection of an image file and its RGB photo, and return its row.
 
-        `stamp` is that of the file, None if it is not known.
+        `stamp` is that of the file, None if it is not known; `details` are further fields.
         """
         assert inspection.image is not None
         stem = slug(inspection.image)
         png = io.BytesIO()
         draw_overlay(photo, inspection.anomaly_map).save(png, "PNG", compress_level=3)
         files = {"overlay": f"overlays/{stem}.png", "photo": f"photos/{stem}.jpg"}
-        row = inspection.to_json() | files
+        row = inspection.to_json() | (details or {}) | files
         if stamp is not None:
             row["file"] = stamp.to_json()
         with writing_to(self.folder):

@@ -79,7 +79,9 @@ def bit_depth_of(description: dict[str, Any]) -> int | None:
 
 
 def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
-    """Return the rows in order; those of Parquet files first.
+    """Return the rows in order, one per image; those of Parquet files first.
+
+    Of an image that was inspected again the last row counts, at the place of its first.
 
     In place of a damaged row there is one with an "error": of its image if that can be read, else
     of its line.
@@ -99,7 +101,7 @@ def read_rows(folder: Path, damaged_as_errors: bool = False) -> list[Row]:
     for path in [folder / "inspections.jsonl", *rank_files(folder)]:
         if path.exists():
             rows += _lines(path, damaged_as_errors)
-    return rows
+    return list({row["image"]: row for row in rows}.values())
 
 
 def _lines(path: Path, torn_as_error: bool) -> Iterator[Row]:

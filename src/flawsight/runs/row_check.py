@@ -170,4 +170,5 @@ _RULES: dict[str, Rule] = {
     "overlay": _is_path,
     "photo": _is_path,
     "file": _is_stamp,
+    "source": is_name,
 }
