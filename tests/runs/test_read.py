@@ -70,8 +70,9 @@ def test_damaged_rows_are_returned_as_errors(run: Path) -> None:
     *rows, torn = read_rows(run, damaged_as_errors=True)
     assert rows == whole
     assert torn == {"image": "inspections.jsonl, line 4", "error": "This row is damaged."}
+    other = whole[0] | {"image": "/photos/d.png"}
     with path.open("ab") as file:
-        file.write(b'\n[1]\n{"image": ""}\n\xff\n' + json.dumps(whole[0]).encode())
+        file.write(b'\n[1]\n{"image": ""}\n\xff\n' + json.dumps(other).encode())
     rows = read_rows(run)
     assert [row.get("error") == "This row is damaged." for row in rows] == [
         *[False] * 3, *[True] * 4, False,

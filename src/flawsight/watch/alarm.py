@@ -3,6 +3,7 @@
 A scan finds everything. The words only make it come sooner, so a lost one loses no photo.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,16 +55,16 @@ class FolderEvents:
     hears = True
 
     def __init__(self, folder: Path) -> None:
-        from watchdog.events import FileSystemEventHandler
         from watchdog.observers import Observer
 
         rung = Event()
 
-        class Handler(FileSystemEventHandler):
-            def on_any_event(self, event: Any) -> None:
+        class Handler:
+            def dispatch(self, event: Any) -> None:
                 if event.event_type not in ("opened", "closed_no_write"):  # our own reading
                     rung.set()
 
+        logging.getLogger("watchdog").setLevel(logging.ERROR)  # it warns of being stopped
         self._rung = rung
         self._observer = Observer()
         self._observer.schedule(Handler(), str(folder), recursive=True)
