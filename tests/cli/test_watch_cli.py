@@ -1,6 +1,7 @@
 """`flawsight watch` as a user meets it."""
 
 import io
+import json
 import os
 import signal
 from pathlib import Path
@@ -26,6 +27,7 @@ def test_watch_inspects_what_comes_until_it_is_stopped(tmp_path: Path) -> None:
     folder.mkdir()
     log.touch()
     words = ["watch", str(folder), "--out", str(out), "--move-to", str(tmp_path / "done")]
+    words += ["--json"]
     process = Forked(log, command, *words, *FEW_OPTIONS)
     try:
         wait_until(lambda: "Watching" in log.read_text(), 60, log.read_text)
@@ -44,6 +46,9 @@ def test_watch_inspects_what_comes_until_it_is_stopped(tmp_path: Path) -> None:
         assert Path(row["image"]).parent.name == ("defective" if row["pred_label"] else "good")
         assert Path(row["image"]).is_file()
     assert "2 images: " in printed
+    summary = json.loads(next(one for one in printed.splitlines() if one.startswith("{")))
+    assert summary["images"] == summary["good"] + summary["defective"] == 2
+    assert summary["run"] == str(out)
     assert (out / "report.html").exists()
 
 

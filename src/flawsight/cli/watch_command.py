@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from . import options
-from .shell import console, explained, say
+from .shell import console, explained, print_json, say
 from .watch_view import watch_view
 
 
@@ -66,6 +66,7 @@ def watch(
     prior: options.Prior = None,
     prompt_photo: options.PromptPhotos = None,
     quiet: Annotated[bool, typer.Option(help="Do not print a line for each photo.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """Inspect each photo that comes into a folder, until Ctrl-C or SIGTERM.
 
@@ -80,7 +81,7 @@ def watch(
     A photo is inspected once it is complete. Start the same command again to go on; no photo gets
     a second verdict. More in docs/watch.md.
     """
-    with explained():
+    with explained(json_):
         from ..runs.place import check_place
         from ..watch.hooks import open_hook
         from ..watch.scan_folder import check_folders
@@ -120,6 +121,15 @@ def watch(
         if status.unsent:
             say(f"{status.unsent} defective photos are to be delivered at the next start.")
         say(f"Report: {escape(str(report))}")
+        if json_:
+            print_json(
+                {
+                    "run": out, "report": report, "images": status.done, "good": status.good,
+                    "defective": status.defective, "failed": status.failed,
+                    "done_before": status.before, "undelivered": status.unsent,
+                    "median_delay_seconds": status.usual_delay,
+                }
+            )  # fmt: skip
 
 
 class _StopOnSignal:

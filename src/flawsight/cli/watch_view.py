@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from ..watch.watch_status import WatchStatus
-from .inspect_command import line_of
+from .inspect_output import line_of
 from .shell import console, say
 
 _PER_SECOND = 4
