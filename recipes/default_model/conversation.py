@@ -42,7 +42,7 @@ PLACES = (
     "along the left edge", "along the right edge", "across the center", "down the center",
 )  # fmt: skip
 CELLS = PLACES[:9]
-LOOK = "Look closely in the {}."
+LOOK = "Look closely at the {}."
 _DEFECTIVE = (" The part is defective.", " So it is not as it should be.", "")
 _SOUND = (" wrong: all is as it should be.", " out of the ordinary.")
 _VERDICTS = (
