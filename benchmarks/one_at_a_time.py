@@ -3,9 +3,8 @@
     python benchmarks/one_at_a_time.py [--images 48] [--rounds 5] [--smoke]
 
 The usual way: one image at a time, generate, run everything again in eager attention with
-`output_attentions=True`, copy every matrix to NumPy, and score token by token. It is written here
-with stock transformers, NumPy and SciPy, with the same question and equations, so the maps must be
-equal. Both sides read the same files and end with maps of the photos' size.
+`output_attentions=True`, copy every matrix to NumPy, and score token by token; here with stock
+transformers, NumPy and SciPy and the same equations, so maps must be equal. Both read the same files.
 """
 
 import tempfile
@@ -109,7 +108,8 @@ def main() -> None:
         paths = saved(arguments.images, 3003, Path(name))
 
         def run_ours() -> None:
-            found["ours"] = [(i.explanation, i.anomaly_map) for i in ours(list(paths))]
+            made: list[Any] = ours(list(paths))
+            found["ours"] = [(i.explanation, i.anomaly_map) for i in made]
 
         def run_usual() -> None:
             found["usual"] = [usual(path) for path in paths]

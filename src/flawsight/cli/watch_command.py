@@ -103,8 +103,9 @@ def watch(
             from ..inspector import Inspector
             from ..runs.describe import describe
             from ..runs.folder import RunFolder
-            from ..watch.watch_folder import Plan, WatchStatus
+            from ..watch.watch_folder import Plan
             from ..watch.watch_folder import watch as watch_folder
+            from ..watch.watch_status import WatchStatus
 
             inspector = Inspector.from_pretrained(**given)
             run = RunFolder(out, describe(inspector))

@@ -23,7 +23,7 @@ def scan(folder: Path, leave_out: Collection[str] = ()) -> dict[str, Signature]:
     Raises:
         ImageError: if a folder cannot be read.
     """
-    found = {}
+    found: dict[str, Signature] = {}
     for path in images_below(folder, leave_out):
         try:
             state = os.stat(path)
