@@ -4,7 +4,7 @@
 
 The usual way: one image at a time, generate, run everything again in eager attention with
 `output_attentions=True`, copy every matrix to NumPy, and score token by token; here with stock
-transformers, NumPy and SciPy and the same equations, so maps must be equal. Both read the same files.
+transformers, NumPy and SciPy and the same equations, so maps must be equal, of the same files.
 """
 
 import tempfile
