@@ -3,8 +3,10 @@
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TYPE_CHECKING
 
-from ..runs.read import Row
+if TYPE_CHECKING:
+    from ..runs.read import Row
 
 _LATEST = 100
 
@@ -42,7 +44,7 @@ class WatchStatus:
         delays = list(self.delays)
         return median(delays) if delays else None
 
-    def add(self, row: Row, delay: float) -> None:
+    def add(self, row: "Row", delay: float) -> None:
         """Count a row."""
         self.failed += "error" in row
         if "error" not in row:
