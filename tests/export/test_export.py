@@ -488,7 +488,8 @@ def test_a_broken_row_is_left_out_and_named(to: str, run: Path, tmp_path: Path) 
     rows = read_rows(run)
     (run / rows[0]["anomaly_map"]).write_bytes(b"PK\3\4 torn")
     weird = {"pred_label": "no", "image_size": 3, "anomaly_map": 5, "explanation": ["a"]}
-    change(run, *rows, rows[1] | weird, rows[1] | {"pred_score": float("nan")})
+    nan = {"pred_score": float("nan")}
+    change(run, *rows, rows[1] | weird | {"image": "a"}, rows[1] | nan | {"image": "b"})
     with (run / "inspections.jsonl").open("a") as file:
         file.write('{"image"\n[1]\n{"image": ""}\n{"image": "torn')
     exported = export(run, to, tmp_path / "out")

@@ -28,7 +28,7 @@ _OWN_LIST, _META = "samples.jsonl", "meta.json"
 def _read_json(path: Path, name: str) -> list[Dataset]:
     """Read tasks of Label Studio, which are a list, or a meta.json, which is none."""
     try:
-        is_list = path.read_bytes().lstrip()[:1] == b"["
+        is_list = path.name != _META and path.read_bytes().lstrip()[:1] == b"["
     except OSError as error:
         raise DatasetError(f"Cannot read {path}: {error}") from error
     return (read_tasks if is_list else read_meta)(path, name)
