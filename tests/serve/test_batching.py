@@ -46,7 +46,7 @@ def run(scenario: Callable[[Batcher, Model], Awaitable[Any]], slots: int = 8) ->
     model = Model()
 
     async def within() -> None:
-        batcher = Batcher(model, 3, slots)
+        batcher = Batcher(3, slots)
         try:
             await asyncio.wait_for(scenario(batcher, model), SECONDS)
         finally:
@@ -64,9 +64,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_what_waits_goes_together() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        first = asyncio.create_task(batcher.inspect(images(1)))
+        first = asyncio.create_task(batcher.inspect(images(1), model))
         await until(lambda: model.batches == [[1]])
-        later = [asyncio.create_task(batcher.inspect(images(*w))) for w in ((2, 3), (4,), (5, 6))]
+        later = [
+            asyncio.create_task(batcher.inspect(images(*w), model)) for w in ((2, 3), (4,), (5, 6))
+        ]
         await asyncio.sleep(0)
         model.gate.set()
         results = await asyncio.gather(first, *later)
@@ -80,12 +82,12 @@ def test_a_batch_is_of_one_product_and_the_longest_wait_goes_first() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
         other = Model()
         other.gate, other.batches = model.gate, model.batches
-        first = asyncio.create_task(batcher.inspect(images(1)))
+        first = asyncio.create_task(batcher.inspect(images(1), model))
         await until(lambda: model.batches == [[1]])
         later = [
             asyncio.create_task(batcher.inspect(images(*widths), using))
             for widths, using in (
-                ((20, 21), other), ((2, 3), model), ((22, 23), other), ((4,), None),
+                ((20, 21), other), ((2, 3), model), ((22, 23), other), ((4,), model),
             )
         ]  # fmt: skip
         await asyncio.sleep(0)
@@ -99,10 +101,10 @@ def test_a_batch_is_of_one_product_and_the_longest_wait_goes_first() -> None:
 
 def test_a_cancelled_image_leaves_the_queue_and_is_not_inspected() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        running = asyncio.create_task(batcher.inspect(images(1)))
+        running = asyncio.create_task(batcher.inspect(images(1), model))
         await until(lambda: bool(model.batches))
-        gone = asyncio.create_task(batcher.inspect(images(2, 3)))
-        stays = asyncio.create_task(batcher.inspect(images(4)))
+        gone = asyncio.create_task(batcher.inspect(images(2, 3), model))
+        stays = asyncio.create_task(batcher.inspect(images(4), model))
         await asyncio.sleep(0)
         gone.cancel()
         with suppress(asyncio.CancelledError):
@@ -116,10 +118,10 @@ def test_a_cancelled_image_leaves_the_queue_and_is_not_inspected() -> None:
 
 def test_a_cancelled_image_that_runs_harms_nobody() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        gone = asyncio.create_task(batcher.inspect(images(1)))
+        gone = asyncio.create_task(batcher.inspect(images(1), model))
         await until(lambda: bool(model.batches))
         gone.cancel()
-        stays = asyncio.create_task(batcher.inspect(images(2)))
+        stays = asyncio.create_task(batcher.inspect(images(2), model))
         await asyncio.sleep(0)
         model.gate.set()
         assert isinstance((await stays)[0], Inspection)
@@ -167,16 +169,16 @@ def test_a_body_that_drips_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_stopping_finishes_what_runs_and_refuses_what_waits() -> None:
     async def scenario(batcher: Batcher, model: Model) -> None:
-        parted = asyncio.create_task(batcher.inspect(images(1, 2, 3, 4)))
+        parted = asyncio.create_task(batcher.inspect(images(1, 2, 3, 4), model))
         await until(lambda: bool(model.batches))
-        waits = asyncio.create_task(batcher.inspect(images(5)))
+        waits = asyncio.create_task(batcher.inspect(images(5), model))
         await asyncio.sleep(0)
         batcher.close()
         assert isinstance((await waits)[0], BusyError)
         assert not batcher.alive
         with pytest.raises(BusyError, match="stopping"), batcher.admit():
             pass
-        assert isinstance((await batcher.inspect(images(6)))[0], BusyError)
+        assert isinstance((await batcher.inspect(images(6), model))[0], BusyError)
         model.gate.set()
         kinds = [type(outcome) for outcome in await parted]
         assert kinds == [Inspection, Inspection, Inspection, BusyError]
@@ -201,7 +203,7 @@ def test_nothing_is_lost_or_mixed_up_under_load() -> None:
         model.gate.set()
 
         async def client(width: int) -> bool:
-            task = asyncio.create_task(batcher.inspect(images(width, width + 1000)))
+            task = asyncio.create_task(batcher.inspect(images(width, width + 1000), model))
             await asyncio.sleep(0.0005 * (width % 3))
             if width % 5 == 0:
                 task.cancel()

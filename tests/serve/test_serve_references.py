@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from flawsight.calibration import Calibration
 from flawsight.cli import app as cli
 from flawsight.cli.product_files import files_of_products, named_files
 from flawsight.errors import ServeError
@@ -79,6 +80,74 @@ def test_parts_are_judged_without_words_and_a_photo_is_learned(serve: Any, file:
         again = client.post("/v1/references/nut/photos", json=body)
         assert (again.status_code, "already" in again.text) == (422, True)
         assert Reference.load(file).sha256 == reference.sha256
+
+
+def said(answer: Any) -> str:
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (422, "ServeError")
+    return str(answer.json()["error"]["message"])
+
+
+def test_a_reload_reads_the_reference_again(serve: Any, file: Path) -> None:
+    copy = Path("nut.reference")
+    copy.write_bytes(file.read_bytes())
+    result, app = serve("--reference", copy, "--explain", "never", *SMALL)
+    assert result.exit_code == 0, result.output
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+
+        def inspected() -> Any:
+            files = [("images", ("10.png", png(part(10, width=96))))]
+            return client.post("/v1/inspect", files=files).json()["results"][0]
+
+        old = Reference.load(file)
+        assert inspected()["reference_sha256"] == old.sha256
+        inspector = Inspector.from_pretrained(device="cpu", settings=SETTINGS)
+        photos = [(f"{seed}.png", part(seed, width=96)) for seed in range(10, 13)]
+        new = learn(inspector.mllm, photos, SETTINGS)
+        new.save(copy)
+        assert client.post("/v1/reload").json()["references"] == {"nut": new.sha256}
+        one = inspected()
+        assert (one["reference_sha256"], one["threshold"]) == (new.sha256, max(new.scores))
+        assert one["pred_score"] < 0.01  # it is one of the good photos now
+        whole = copy.read_bytes()
+        copy.write_bytes(whole[:-1000])
+        assert "nut.reference" in said(client.post("/v1/reload"))
+        write_reference(copy)
+        refused = said(client.post("/v1/reload"))
+        assert "nut.reference" in refused
+        assert "another model" in refused
+        assert inspected()["reference_sha256"] == new.sha256
+
+
+def test_a_reload_reads_the_calibration_again(serve: Any) -> None:
+    inspector = Inspector.from_pretrained(device="cpu", settings=SETTINGS)
+    assert inspector.prior is not None
+    made = Calibration(
+        format=2, created="", false_alarm_rate=0.1, thresholds={"all": 0.5, "bolt": 0.3}, counts={},
+        model={"name": "default", "sha256": inspector.mllm.sha256}, settings=SETTINGS.to_json(),
+        prior_sha256=inspector.prior.sha256,
+    )  # fmt: skip
+    file = Path("calibration.json")
+    made.save(file)
+    result, app = serve("--calibration", file, *SMALL)
+    assert result.exit_code == 0, result.output
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+
+        def threshold() -> float:
+            photo = ("10.png", png(part(10, width=96)))
+            answer = client.post("/v1/inspect?product=bolt", files=[("images", photo)])
+            return float(answer.json()["results"][0]["threshold"])
+
+        assert threshold() == 0.3
+        replace(made, thresholds={"all": 0.5, "bolt": 0.6}).save(file)
+        assert client.post("/v1/reload").json()["thresholds"] == {"bolt": 0.6}
+        assert threshold() == 0.6
+        for bad in (
+            replace(made, model={"sha256": "0" * 64}), replace(made, thresholds={"bolt": 0.1}),
+            replace(made, settings={"image_tokens": 9}),
+        ):  # fmt: skip
+            bad.save(file)
+            assert "calibration.json" in said(client.post("/v1/reload"))
+        assert threshold() == 0.6
 
 
 def test_faults_at_the_start_are_told_in_clear_words(serve: Any, file: Path) -> None:

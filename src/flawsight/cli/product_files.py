@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ..calibration import Calibration
 from ..errors import ServeError
 
 # What a path of the API holds, whole and as it is.
@@ -60,21 +59,18 @@ def files_of_products(
     return files
 
 
-def load_calibrations(
-    values: Sequence[str], products: Collection[str]
-) -> dict[str | None, Calibration]:
-    """Return calibrations by product; without products, one at most, of None.
+def calibration_files(values: Sequence[str], products: Collection[str]) -> dict[str | None, Path]:
+    """Return files of calibrations by product; without products, one at most, of None.
 
     Raises:
-        CalibrationError: if one cannot be read.
         ServeError: as `files_of_products`, or if there are several without products.
     """
     if products:
         files = files_of_products(values, products, "--calibration")
-        return {name: Calibration.load(file) for name, file in files.items()}
+        return {name: file for name, file in files.items()}  # noqa: C416 (another type of key)
     if len(values) > 1:
         raise ServeError("Several --calibration need a --reference for each product.")
-    return dict.fromkeys([None], Calibration.load(values[0])) if values else {}
+    return {None: Path(values[0])} if values else {}
 
 
 def _is_bare(value: str) -> bool:

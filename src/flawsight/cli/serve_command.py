@@ -9,7 +9,7 @@ import typer
 
 from ..errors import MissingExtraError
 from . import options
-from .product_files import load_calibrations, named_files
+from .product_files import calibration_files, named_files
 from .shell import console, explained, share_memory_pools
 
 
@@ -49,6 +49,14 @@ def serve(
             "several references, one per product NAME.",
         ),
     ] = None,
+    reload_changed: Annotated[
+        bool,
+        typer.Option(
+            "--reload-changed",
+            help="Reload adapter, references and calibrations when their files change. Without it, "
+            "on SIGHUP and POST /v1/reload.",
+        ),
+    ] = False,
     host: Annotated[
         str, typer.Option(help="Address to bind to. Any but loopback needs a token.")
     ] = "127.0.0.1",
@@ -103,7 +111,8 @@ def serve(
 
         curl -F images=@part.jpg http://127.0.0.1:8000/v1/inspect
 
-    SIGTERM finishes the running batch and refuses waiting images. More in docs/serve.md.
+    SIGTERM finishes the running batch and refuses waiting images; SIGHUP reloads adapter,
+    references and calibrations. More in docs/serve.md.
     """
     share_memory_pools()
     with explained():
@@ -112,7 +121,7 @@ def serve(
             from ..serve.app import create_app
             from ..serve.limits import Limits
             from ..serve.public_address import PublicAddress
-            from ..serve.references import load_references
+            from ..serve.reloading import Reloads
             from ..serve.server import serve_app
             from ..serve.store import Store
         except ModuleNotFoundError as error:
@@ -127,36 +136,46 @@ def serve(
         settings = options.parse_settings(preset, overrides, bit_depth=bit_depth)
         good = options.read_photos(prompt_photo, settings.bit_depth)
         files_of_references = named_files(reference or [], "--reference")
-        calibrations = load_calibrations(calibration or [], list(files_of_references))
+        files_of_calibrations = calibration_files(calibration or [], list(files_of_references))
         opened = Store(store, files)
 
         def load() -> Any:
-            from .served_inspectors import load_inspectors
+            from .served_inspectors import Sources, load_inspectors
 
-            return load_inspectors(
-                load_references(files_of_references), calibrations, model, settings=settings,
-                adapter=adapter, prior=prior, threshold=threshold, batch_size=batch_size,
-                device=device, dtype=dtype, attention=attention, prompt_photos=good,
+            sources = Sources(
+                model=model, settings=settings, threshold=threshold, adapter=adapter, prior=prior,
+                references=files_of_references, calibrations=files_of_calibrations,
+                options={
+                    "batch_size": batch_size, "device": device, "dtype": dtype,
+                    "attention": attention, "prompt_photos": good,
+                },
             )  # fmt: skip
+            return sources, load_inspectors(sources)
 
         # Load in a thread that ends, and torch's OpenMP workers with it. If they stayed, there
         # would be more workers than cores, which slows the model by a third (docs/performance.md).
         with console.status("Loading the model …"), ThreadPoolExecutor(1) as loading:
-            inspector, references = loading.submit(load).result()
-        calibrated = None if references.products else inspector.calibration
+            sources, loaded = loading.submit(load).result()
+
+        def remake() -> Any:
+            from .served_inspectors import reload_inspectors
+
+            nonlocal loaded
+            loaded = reload_inspectors(sources, loaded)
+            return loaded.setup
+
+        setup = loaded.setup
         app = create_app(
-            inspector.inspect_batch,
-            inspector.batch_size,
+            setup.inspect_batch,
+            loaded.inspector.batch_size,
             opened,
             limits,
             tokens,
-            {} if calibrated is None else calibrated.by_category,
-            {
-                "model": inspector.mllm.name,
-                "model_sha256": inspector.mllm.sha256,
-                "bit_depth": inspector.settings.bit_depth,
-            },
+            setup.thresholds,
+            setup.about,
             public,
-            references,
+            setup.references,
+            Reloads(remake, sources.paths, reload_changed) if sources.paths else None,
         )
+        del setup
         serve_app(app, host, port, limits)

@@ -1,11 +1,14 @@
 """A LoRA adapter on a model, also one that names modules as transformers before 4.52 did."""
 
+import copy
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..errors import ModelError
 from .model_folder import adapter_files, check_weights, small_files
@@ -15,6 +18,30 @@ _OLD_NAMES = {
     r"^visual\.": "model.visual.",
     r"^model\.(?!language_model\.|visual\.)": "model.language_model.",
 }
+
+
+@dataclass(frozen=True)
+class BareModel:
+    """A model without an adapter, for other adapters.
+
+    Attributes:
+        network: whose weights are those of the model that it was made of.
+        lines: `checksum_lines` of its files, as they were loaded.
+    """
+
+    network: Any
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, network: Any, lines: tuple[str, ...]) -> Self:
+        """Keep a model that an adapter is about to change."""
+        return cls(with_same_weights(network), lines)
+
+
+def with_same_weights(network: Any) -> Any:
+    """Return a copy of a model's modules around the same tensors."""
+    tensors = chain(network.parameters(), network.buffers())
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
 
 def core(model: Any) -> Any:

@@ -20,13 +20,14 @@ from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, SettingsError
-from .adapter import with_adapter
+from .adapter import BareModel, with_adapter
 from .families.family import Family
 from .families.registry import family_of
 from .model_folder import (
     adapter_files,
     check_weights,
-    hash_files,
+    checksum_lines,
+    hash_lines,
     model_files,
     read_object,
     small_files,
@@ -51,6 +52,7 @@ class MLLM:
         folder: of the adapter, or else of the model.
         lock: held while it runs: Qwen2.5-VL stores the positions of its last prompt.
         tokenizing: held while the tokenizer works: another thread must not change its padding.
+        bare: the model without its adapter, if it was kept.
     """
 
     model: Any  # a transformers or PEFT model
@@ -61,6 +63,7 @@ class MLLM:
     folder: Path
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    bare: BareModel | None = field(default=None, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -89,6 +92,7 @@ def load_mllm(
     dtype: str | None = None,
     attention: Attention = "sdpa",
     any_family: bool = False,
+    keep_bare: bool = False,
 ) -> MLLM:
     """Load a checkpoint in Hugging Face layout, of a family in `families/`.
 
@@ -99,6 +103,7 @@ def load_mllm(
         dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16.
         attention: implementation for all layers; flash attention needs a GPU and its package.
         any_family: load any other chat VLM of transformers too. It answers, but has no trace.
+        keep_bare: keep what `swap_adapter` needs; it takes no memory for weights.
 
     Raises:
         ModelError: if the checkpoint or the adapter cannot be loaded.
@@ -139,17 +144,25 @@ def load_mllm(
     tokenizer = processor.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     network.generation_config = _token_ids_of(network, tokenizer.eos_token_id, folder)
+    lines, bare = checksum_lines(used), None
+    network = _on_device(network, device)
     if adapted is not None:
-        network = with_adapter(network, adapted)
-        used += adapter_files(adapted)
-    try:
-        network = network.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"Cannot use device {device!r}: {error}") from error
+        bare = BareModel.of(network, lines) if keep_bare else None
+        network = _on_device(with_adapter(network, adapted), device)
+        lines += checksum_lines(adapter_files(adapted))
     try_forward(network, inputs, folder)
     # Without its package, flash attention may run as a kernel of the hub, with another name.
     attention = network.config.get_text_config()._attn_implementation
-    return MLLM(network, processor, name, hash_files(used), attention, adapted or folder)
+    return MLLM(
+        network, processor, name, hash_lines(lines), attention, adapted or folder, bare=bare
+    )
+
+
+def _on_device(network: Any, device: str) -> Any:
+    try:
+        return network.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"Cannot use device {device!r}: {error}") from error
 
 
 @contextmanager

@@ -45,11 +45,22 @@ def adapter_files(folder: Path) -> list[Path]:
 
 def hash_files(files: Sequence[Path]) -> str:
     """Return the SHA-256 of the lines that `sha256sum` prints of the files, by their names."""
-    total = hashlib.sha256()
+    return hash_lines(checksum_lines(files))
+
+
+def checksum_lines(files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the lines that `sha256sum` prints of the files, by their names."""
+    lines = []
     for path in files:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{digest}  {path.name}\n".encode())
+        lines.append(f"{digest}  {path.name}\n")
+    return tuple(lines)
+
+
+def hash_lines(lines: Sequence[str]) -> str:
+    """Return the `hash_files` of files with these `checksum_lines`."""
+    total = hashlib.sha256("".join(lines).encode())
     return _BUNDLED_IN_0_1 if total.hexdigest() == _BUNDLED else total.hexdigest()
 
 

@@ -17,21 +17,33 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from .. import __version__
-from ..errors import AnswerError, BusyError, FlawsightError, ImageError, LearnError, StoreError
+from ..errors import (
+    AnswerError,
+    BusyError,
+    FlawsightError,
+    ImageError,
+    LearnError,
+    ServeError,
+    StoreError,
+)
 from . import schemas
 from .access import Guard, error_body, refusal
 from .access_tokens import AccessTokens
 from .answers import file_of, refusals
 from .batching import Batcher, InspectBatch, Outcome, inspect_separately
 from .history_routes import add_history
+from .inspection_setup import Setup
 from .limits import Limits
 from .monitoring import add_monitoring
+from .one_change import alone
 from .page import add_page
 from .photo_memory import ByteBudget, HeldResponse, PixelBudget, inspect_bounded
 from .prometheus import CountRequests, Metrics
 from .public_address import PublicAddress
 from .reference_routes import add_references
 from .references import NO_REFERENCES, References
+from .reload_routes import ReloadOnSignal, add_reload
+from .reloading import Reloader, Reloads, reload_changed
 from .service import Failure, Service
 from .store import Store
 from .uploads import explanation
@@ -68,19 +80,24 @@ def create_app(
     about: Mapping[str, Any] | None = None,
     public: PublicAddress = PublicAddress(),  # noqa: B008
     references: References = NO_REFERENCES,
+    reloads: Reloads | None = None,
 ) -> FastAPI:
     """Make the service.
 
     `inspect_batch` and `batch_size` are the Inspector's, `tokens` are those of `read_tokens`, and
-    `store` is closed with the service. For `thresholds` and `about` see `Service`. If there are
+    `store` is closed with the service. For `thresholds` and `about` see `Setup`. If there are
     `references`, each image is inspected with that of its product instead.
     """
     metrics = Metrics()
+    reloader = Reloader(
+        Setup(inspect_batch, thresholds or {}, about or {}, references), reloads, metrics.on_reload
+    )
+    metrics.show_references(references.products)
+    bit_depth = (about or {}).get("bit_depth")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pixels = PixelBudget(limits.pixels)
-        bit_depth = (about or {}).get("bit_depth")
 
         def run(inspect_batch: InspectBatch, images: Sequence[Image.Image]) -> list[Outcome]:
             bounded = partial(
@@ -88,25 +105,27 @@ def create_app(
             )
             return inspect_separately(bounded, images)
 
-        batcher = Batcher(inspect_batch, batch_size, limits.slots, metrics.on_batch, run)
+        batcher = Batcher(batch_size, limits.slots, metrics.on_batch, run)
         metrics.in_flight.set_function(lambda: batcher.in_flight)
-        app.state.service = Service(
+        app.state.service = service = Service(
             batcher=batcher,
             store=store,
             limits=limits,
-            thresholds=thresholds or {},
-            about=about or {},
+            reloader=reloader,
             rendering=CapacityLimiter(2),
             listing=CapacityLimiter(2),
             pixels=pixels,
             held=ByteBudget(limits.held_bytes),
-            references=references,
             changing=asyncio.Lock(),
         )
-        metrics.show_references(references.products)
-        pruning = asyncio.create_task(_prune(store, limits.keep))
+        tasks = [asyncio.create_task(_prune(store, limits.keep))]
+        if reloads is not None and reloads.by_themselves:
+            watching = reload_changed(reloader, partial(alone, service, reloader.reload))
+            tasks.append(asyncio.create_task(watching))
+        app.state.reload_soon = ReloadOnSignal(app)
         yield
-        pruning.cancel()
+        for task in tasks:
+            task.cancel()
         await batcher.stop()
         store.close()
 
@@ -125,6 +144,7 @@ def create_app(
     _add_inspection(app)
     add_history(app)
     add_references(app)
+    add_reload(app)
     add_monitoring(app)
     add_page(app)
     return app
@@ -210,7 +230,7 @@ def _status(error: Exception) -> int:
         return 504
     if isinstance(error, BusyError | StoreError):
         return 503
-    return 422 if isinstance(error, ImageError | AnswerError | LearnError) else 500
+    return 422 if isinstance(error, ImageError | AnswerError | LearnError | ServeError) else 500
 
 
 def _headers(app: FastAPI, status: int) -> dict[str, str]:

@@ -3,7 +3,8 @@
 There is no timer. While the model is busy, images gather in the queue; while it is idle, an image
 is taken at once. So batches grow with the load, and a single request never waits for others.
 
-A batch is of one product, that of the image that has waited longest: each has its own reference.
+A batch is of one inspector, that of the image that has waited longest: each product has its own
+reference, and a reload makes new ones.
 """
 
 import asyncio
@@ -63,7 +64,6 @@ class Batcher:
     """The worker that runs the model, and the bounded queue in front of it.
 
     Args:
-        inspect_batch: `Inspector.inspect_batch`, unless images come with another one.
         batch_size: images per batch.
         slots: images in flight at most: being uploaded, waiting, or with the model.
         on_batch: called with the size and the seconds of each batch.
@@ -72,7 +72,6 @@ class Batcher:
 
     def __init__(
         self,
-        inspect_batch: InspectBatch,
         batch_size: int,
         slots: int,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
@@ -80,7 +79,6 @@ class Batcher:
     ) -> None:
         self.slots = slots
         self.closed = False
-        self._inspect_batch = inspect_batch
         self._batch_size = batch_size
         self._on_batch = on_batch
         self._run_batch = inspect_separately if run is None else run
@@ -135,19 +133,20 @@ class Batcher:
         return not self.closed and not self._worker.done()
 
     async def inspect(
-        self, images: Sequence[Image.Image], inspect_batch: InspectBatch | None = None
+        self, images: Sequence[Image.Image], inspect_batch: InspectBatch
     ) -> list[Outcome]:
         """Inspect images; if cancelled, those that still wait leave the queue at once.
 
         Args:
             images: of one request.
-            inspect_batch: with which; None is the batcher's own.
+            inspect_batch: an `Inspector`'s.
         """
-        using = self._inspect_batch if inspect_batch is None else inspect_batch
         if self.closed:
             return [_stopping() for _ in images]
         outcomes: list[asyncio.Future[Outcome]] = [self._loop.create_future() for _ in images]
-        self._waiting |= {one: (using, image) for one, image in zip(outcomes, images, strict=True)}
+        self._waiting |= {
+            one: (inspect_batch, image) for one, image in zip(outcomes, images, strict=True)
+        }
         self._wake.set()
         try:
             return await asyncio.gather(*outcomes)

@@ -22,8 +22,10 @@ def add_monitoring(app: FastAPI) -> None:
         """Report that the process is alive."""
         return schemas.Status(status="ok")
 
-    @app.get("/readyz", responses={503: {"model": schemas.ErrorBody}})
-    async def readyz() -> schemas.Status:
+    @app.get(
+        "/readyz", responses={503: {"model": schemas.ErrorBody}}, response_model_exclude_none=True
+    )
+    async def readyz() -> schemas.Readiness:
         """Report whether images can be inspected and stored now."""
         service: Service = app.state.service
         if not service.batcher.alive:
@@ -32,7 +34,8 @@ def add_monitoring(app: FastAPI) -> None:
         if checking is None or checking.done():
             checking = asyncio.create_task(to_thread.run_sync(service.store.check))
         await answer(checking, _READY_SECONDS)
-        return schemas.Status(status="ready")
+        refused = service.reloader.refused
+        return schemas.Readiness(status="ready", reload="refused" if refused else None)
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:

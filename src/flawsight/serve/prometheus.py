@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .inspection_setup import Setup
 from .references import Product
 
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
@@ -51,6 +52,21 @@ class Metrics:
             "flawsight_reference_info", "The reference in use, by its hash.",
             ("product", "sha256"), registry=registry,
         )  # fmt: skip
+
+        self._reloads = Counter(
+            "flawsight_reloads", "Reloads of adapter, references and calibrations.", ("outcome",),
+            registry=registry,
+        )  # fmt: skip
+        self._reload_refused = Gauge(
+            "flawsight_reload_refused", "Whether the latest reload was refused.", registry=registry
+        )
+
+    def on_reload(self, setup: Setup | None) -> None:
+        """Count a reload, and show its references; None was refused."""
+        self._reloads.labels("refused" if setup is None else "done").inc()
+        self._reload_refused.set(setup is None)
+        if setup is not None:
+            self.show_references(setup.references.products)
 
     def show_references(self, products: Iterable[Product]) -> None:
         """Show the references as they are now."""

@@ -171,10 +171,27 @@ class GoodPhotoRequest(BaseModel, extra="forbid"):
     inspection: str = Field(pattern="^[0-9a-f]{32}$")
 
 
+class ReloadBody(BaseModel):
+    """What images are inspected with after a reload."""
+
+    model: str | None
+    model_sha256: str | None
+    thresholds: dict[str, float] = Field(description="Of the calibration, by product.")
+    references: dict[str, str] = Field(description="Hashes of the references, by product.")
+
+
 class Status(BaseModel):
-    """The response of /healthz and /readyz."""
+    """The response of /healthz."""
 
     status: str
+
+
+class Readiness(Status):
+    """The response of /readyz."""
+
+    reload: Literal["refused"] | None = Field(
+        None, description="Whether the latest reload was refused; the log and its answer say why."
+    )
 
 
 def inspection_body(row: InspectionRow, files: dict[File, str] | None = None) -> InspectionBody:

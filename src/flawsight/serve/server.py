@@ -1,4 +1,7 @@
-"""uvicorn with a graceful stop: SIGTERM finishes the running batch and refuses waiting images."""
+"""uvicorn with signals of its own.
+
+SIGTERM finishes the running batch and refuses waiting images; SIGHUP reloads.
+"""
 
 import contextlib
 import logging
@@ -51,6 +54,8 @@ def make_server(app: FastAPI, host: str, port: int, limits: Limits) -> Server:
 def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT."""
     server = make_server(app, host, port, limits)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, lambda *_: getattr(app.state, "reload_soon", lambda: None)())
     # uvicorn raises the signal again when it is done, which must not look like a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,6 +18,7 @@ from .database import InspectionRow
 from .limits import Limits
 from .photo_memory import ByteBudget, PixelBudget, inspected_size, with_enlarged_regions
 from .references import References
+from .reloading import Reloader
 from .store import NewInspection, Store
 from .store_errors import SLOW
 from .stored_maps import shrink_map
@@ -43,15 +44,15 @@ class Line:
 
     Attributes:
         product: that they show, or None.
-        inspect_batch: with the product's reference; None is the service's own.
+        inspect_batch: of the setup in use when the request came, or of its product's reference.
         threshold: in place of the inspector's, or None.
         about: stored with every inspection.
     """
 
     product: str | None
-    inspect_batch: InspectBatch | None
+    inspect_batch: InspectBatch
     threshold: float | None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +62,17 @@ class Service:
     batcher: Batcher
     store: Store
     limits: Limits
-    thresholds: Mapping[str, float]  # by product, instead of the Inspector's
-    about: Mapping[str, Any]  # stored with every inspection: the model's name and hash
+    reloader: Reloader  # and with it the setup in use
     rendering: CapacityLimiter  # of images rendered at once
     listing: CapacityLimiter  # of pages of inspections read at once
     pixels: PixelBudget  # decoded at once
     held: ByteBudget  # of bodies and responses
-    references: References  # of good photos, by product
-    changing: asyncio.Lock  # of the references
+    changing: asyncio.Lock  # of the references and the setup
+
+    @property
+    def references(self) -> References:
+        """The references of good photos in use, by product."""
+        return self.reloader.now.references
 
     async def inspect(
         self, request: Request, deadline: float | None, product: str | None = None
@@ -136,12 +140,14 @@ class Service:
         if product is not None and named not in (None, product):
             raise HTTPException(422, "The address and the body name different products.")
         product = named if product is None else product
-        if not self.references.products:
-            return Line(product, None, self.thresholds.get(product or ""))
-        # Whatever is learned meanwhile, its images keep this one.
-        known = self.references.of_request(product)
+        # Whatever is learned or reloaded meanwhile, its images keep this one.
+        setup = self.reloader.now
+        if not setup.references.products:
+            threshold = setup.thresholds.get(product or "")
+            return Line(product, setup.inspect_batch, threshold, setup.about)
+        known = setup.references.of_request(product)
         about = {"reference_sha256": known.sha256, "threshold": known.threshold}
-        return Line(known.name, known.inspect_batch, None, about)
+        return Line(known.name, known.inspect_batch, None, dict(setup.about) | about)
 
     async def _run(
         self, request: Request, uploads: list[Upload], line: Line
@@ -165,7 +171,7 @@ class Service:
     ) -> NewInspection | Failure:
         if isinstance(outcome, FlawsightError):
             return Failure(upload.name, outcome)
-        about = dict(self.about) | dict(line.about)
+        about = dict(line.about)
         if line.threshold is not None:
             outcome = with_enlarged_regions(judged(outcome, outcome.pred_score > line.threshold))
             about["threshold"] = line.threshold
