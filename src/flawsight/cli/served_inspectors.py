@@ -159,6 +159,7 @@ def _loaded(
         "model": first.mllm.name,
         "model_sha256": first.mllm.sha256,
         "bit_depth": first.settings.bit_depth,
+        "threshold": first.threshold,
     }
     return Loaded(first, Setup(first.inspect_batch, thresholds, about, references))
 

@@ -31,6 +31,8 @@ from .access import Guard, error_body, refusal
 from .access_tokens import AccessTokens
 from .answers import file_of, refusals
 from .batching import Batcher, InspectBatch, Outcome, inspect_separately
+from .drift_routes import add_drift
+from .drift_watch import DriftWatch
 from .history_routes import add_history
 from .inspection_setup import Setup
 from .limits import Limits
@@ -117,8 +119,10 @@ def create_app(
             pixels=pixels,
             held=ByteBudget(limits.held_bytes),
             changing=asyncio.Lock(),
+            drift=DriftWatch(store, limits.keep, metrics.show_drift),
         )
-        tasks = [asyncio.create_task(_prune(store, limits.keep))]
+        running = _prune(store, limits.keep), service.drift.keep_looking()
+        tasks = [asyncio.create_task(one) for one in running]
         if reloads is not None and reloads.by_themselves:
             watching = reload_changed(reloader, partial(alone, service, reloader.reload))
             tasks.append(asyncio.create_task(watching))
@@ -145,6 +149,7 @@ def create_app(
     add_history(app)
     add_references(app)
     add_reload(app)
+    add_drift(app)
     add_monitoring(app)
     add_page(app)
     return app

@@ -1,6 +1,8 @@
 """The only table. A change here needs a migration (migrations/versions)."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Dialect, Float, Index, String, Text, TypeDecorator
@@ -46,6 +48,8 @@ class InspectionRow(Base):
         created_ms: milliseconds since 1970, UTC. A number, because SQLite has no time zones.
         content: `Inspection.to_json`, with the model's name and hash.
         true_label: set by a reviewer, True for defective; None before.
+        threshold, contradiction: those of `content`, for searches.
+        made_with: see `made_with`.
     """
 
     __tablename__ = "inspections"
@@ -53,7 +57,12 @@ class InspectionRow(Base):
         Index("inspections_score", "pred_score"),
         Index("inspections_product", "product", "id"),
         Index("inspections_review", "true_label", "id"),
-    )
+        # All that drift is computed of, so that no content is read.
+        Index(
+            "inspections_drift",
+            "product", "created_ms", "made_with", "threshold", "pred_score", "pred_label",
+        ),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     created_ms: Mapped[int] = mapped_column(BigInteger)
@@ -65,3 +74,12 @@ class InspectionRow(Base):
     content: Mapped[dict[str, Any]] = mapped_column(RowContent)
     true_label: Mapped[bool | None] = mapped_column(Boolean)
     reviewed_ms: Mapped[int | None] = mapped_column(BigInteger)
+    threshold: Mapped[float | None] = mapped_column(Float)
+    contradiction: Mapped[bool | None] = mapped_column(Boolean)
+    made_with: Mapped[str | None] = mapped_column(String(32))
+
+
+def made_with(content: Mapping[str, Any]) -> str:
+    """Return a hash of what the scale of a score depends on: the model and the reference."""
+    named = f"{content.get('model_sha256')}/{content.get('reference_sha256')}"
+    return hashlib.sha256(named.encode()).hexdigest()[:32]

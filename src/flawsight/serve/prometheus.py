@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .drift import Drift
 from .inspection_setup import Setup
 from .references import Product
 
@@ -60,6 +61,34 @@ class Metrics:
         self._reload_refused = Gauge(
             "flawsight_reload_refused", "Whether the latest reload was refused.", registry=registry
         )
+
+        self._drift_distance = Gauge(
+            "flawsight_drift_distance",
+            "Kolmogorov-Smirnov distance of the latest week's scores from the reference weeks'.",
+            ("product",), registry=registry,
+        )  # fmt: skip
+        self._drift_p_value = Gauge(
+            "flawsight_drift_p_value",
+            "Its p-value, corrected for a year of daily looks and the number of products.",
+            ("product",), registry=registry,
+        )  # fmt: skip
+        self._drift_inspections = Gauge(
+            "flawsight_drift_inspections", "Inspections that drift is computed of.",
+            ("product", "weeks"), registry=registry,
+        )  # fmt: skip
+
+    def show_drift(self, drifts: Iterable[Drift]) -> None:
+        """Show drifts in place of earlier ones; products with too few inspections have none."""
+        for gauge in (self._drift_distance, self._drift_p_value, self._drift_inspections):
+            gauge.clear()
+        for drift in drifts:
+            product = drift.product or ""
+            for name, weeks in (("latest", drift.latest), ("reference", drift.reference)):
+                count = 0 if weeks is None else weeks.count
+                self._drift_inspections.labels(product, name).set(count)
+            if drift.distance is not None and drift.p_value is not None:
+                self._drift_distance.labels(product).set(drift.distance)
+                self._drift_p_value.labels(product).set(drift.p_value)
 
     def on_reload(self, setup: Setup | None) -> None:
         """Count a reload, and show its references; None was refused."""

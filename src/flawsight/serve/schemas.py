@@ -100,7 +100,7 @@ class InspectionBody(BaseModel, extra="allow"):
         None, description="Hash of the reference of good photos; null if there was none."
     )
     threshold: float | None = Field(
-        None, description="Of that reference or the product's calibration, for pred_score."
+        None, description="Above which pred_score is defective; null if the answer decides."
     )
     seconds: float
     review: Review | None
@@ -169,6 +169,38 @@ class GoodPhotoRequest(BaseModel, extra="forbid"):
     """The photo to learn: that of an inspection of this product, reviewed as good."""
 
     inspection: str = Field(pattern="^[0-9a-f]{32}$")
+
+
+class WeeksBody(BaseModel):
+    """The scores of some days; `until` is exclusive."""
+
+    since: AwareDatetime
+    until: AwareDatetime
+    count: int
+    defective: float = Field(description="Share that was called defective.")
+    median: float
+    histogram: list[int] = Field(description="Counts of scores in 20 equal bins of [0, 1].")
+
+
+class DriftBody(BaseModel):
+    """The scores of a product's latest week, compared with those of its reference weeks."""
+
+    product: str | None
+    latest: WeeksBody | None
+    reference: WeeksBody | None = Field(
+        description="The first four weeks with the present model, reference and threshold."
+    )
+    distance: float | None = Field(
+        description="Of Kolmogorov and Smirnov, in [0, 1]; null if there are too few inspections."
+    )
+    p_value: float | None = Field(description="Corrected for a year of daily looks.")
+    drifted: bool | None
+
+
+class DriftsBody(BaseModel):
+    """The drift of all products, the busiest first."""
+
+    products: list[DriftBody]
 
 
 class ReloadBody(BaseModel):

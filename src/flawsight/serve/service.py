@@ -15,6 +15,7 @@ from ..errors import FlawsightError, StoreError
 from ..localize import judged
 from .batching import Batcher, InspectBatch, Outcome
 from .database import InspectionRow
+from .drift_watch import DriftWatch
 from .limits import Limits
 from .photo_memory import ByteBudget, PixelBudget, inspected_size, with_enlarged_regions
 from .references import References
@@ -68,6 +69,7 @@ class Service:
     pixels: PixelBudget  # decoded at once
     held: ByteBudget  # of bodies and responses
     changing: asyncio.Lock  # of the references and the setup
+    drift: DriftWatch
 
     @property
     def references(self) -> References:

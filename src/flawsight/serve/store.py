@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Text, cast, delete, func, select
 from sqlalchemy.orm import defer, sessionmaker
 
 from ..errors import StoreError
-from .database import InspectionRow
+from .database import InspectionRow, made_with
 from .open_database import database_url, migrate, open_database
 from .store_errors import Presence, explained
 from .stored_files import Arrays, Files
@@ -85,9 +85,9 @@ class Store:
             database = url.database or ""
             of_sqlite = url.get_backend_name() == "sqlite" and Path(database).is_file()
             self._presence = Presence([files, *([Path(database)] if of_sqlite else [])])
-        self._session = sessionmaker(self._engine, expire_on_commit=False)
+        self.sessions = sessionmaker(self._engine, expire_on_commit=False)
         # Whatever else damage made of an id names no folder, and no page can go on behind it.
-        self._has_id = (
+        self.has_id = (
             InspectionRow.id.op("GLOB")("[0-9a-f]" * 32)
             if self._engine.dialect.name == "sqlite"
             else InspectionRow.id.regexp_match("^[0-9a-f]{32}$")
@@ -113,6 +113,9 @@ class Store:
                 pred_label=new.content["pred_label"],
                 pred_score=new.content["pred_score"],
                 content=_storable(new.content),
+                threshold=new.content.get("threshold"),
+                contradiction=new.content.get("contradiction"),
+                made_with=made_with(new.content),
             )
             for number, new in enumerate(inspections, start=first)
         ]
@@ -121,7 +124,7 @@ class Store:
         with explained():
             for row, new in zip(rows, inspections, strict=True):
                 self.files.write(row.id, new.photo, new.arrays)
-            with self._session.begin() as session:
+            with self.sessions.begin() as session:
                 session.add_all(rows)
         self.check_presence()
         return rows
@@ -129,21 +132,21 @@ class Store:
     def _last_number(self) -> int:
         """Return what the newest id begins with; −1 if the store is empty."""
         table = InspectionRow
-        ids = select(table.id).where(self._has_id, table.id < _LAST_ID)
-        with explained(), self._session() as session:
+        ids = select(table.id).where(self.has_id, table.id < _LAST_ID)
+        with explained(), self.sessions() as session:
             newest = session.scalar(ids.order_by(table.id.desc()).limit(1))
         return -1 if newest is None else int(newest[:12], 16)
 
     def get(self, id: str) -> InspectionRow | None:
         """Return an inspection, or None."""
-        with explained(), self._session() as session:
+        with explained(), self.sessions() as session:
             return session.get(InspectionRow, id)
 
     def search(self, query: Query) -> list[InspectionRow]:
         """Return the inspections that match a query, newest first."""
         table = InspectionRow
         statement = select(table).where(*self._conditions(query)).order_by(table.id.desc())
-        with explained(), self._session() as session:
+        with explained(), self.sessions() as session:
             return list(session.scalars(statement.limit(query.limit)))
 
     def page(self, query: Query, most: int) -> Page:
@@ -156,7 +159,7 @@ class Store:
         found = sizes.where(*self._conditions(query)).order_by(table.id.desc()).limit(query.limit)
         ids: list[str] = []
         total, ended = 0, False
-        with explained(), self._session() as session:
+        with explained(), self.sessions() as session:
             for id, size in session.execute(found):
                 total += size or 0
                 ended = bool(ids) and total > most
@@ -183,13 +186,13 @@ class Store:
             (query.before, table.id.__lt__),
         ]
         return [
-            self._has_id,
+            self.has_id,
             *(condition(value) for value, condition in wanted if value is not None),
         ]
 
     def review(self, id: str, right: bool) -> InspectionRow | None:
         """Mark a verdict right or wrong; return the inspection, or None if the id is unknown."""
-        with explained(), self._session.begin() as session:
+        with explained(), self.sessions.begin() as session:
             row = session.get(InspectionRow, id, with_for_update=True)
             if row is not None:
                 row.true_label = row.pred_label == right
@@ -204,7 +207,7 @@ class Store:
         while True:
             query = Query(reviewed=True, product=product, before=before)
             statement = select(table).options(defer(table.content)).where(*self._conditions(query))
-            with explained(), self._session() as session:
+            with explained(), self.sessions() as session:
                 rows = session.scalars(statement.order_by(table.id.desc()).limit(_PAGE)).all()
             if not rows:
                 return
@@ -218,8 +221,8 @@ class Store:
         """
         table = InspectionRow
         with explained():
-            with self._session.begin() as session:
-                newest = select(table.id).where(self._has_id, table.true_label.is_(None))
+            with self.sessions.begin() as session:
+                newest = select(table.id).where(self.has_id, table.true_label.is_(None))
                 ids = list(session.scalars(newest.order_by(table.id.desc()).offset(keep)))
                 for start in range(0, len(ids), _PAGE):
                     session.execute(delete(table).where(table.id.in_(ids[start : start + _PAGE])))
@@ -241,7 +244,7 @@ class Store:
         swept: set[str] = set()
         for start in range(0, len(candidates), _PAGE):
             ids = candidates[start : start + _PAGE]
-            with explained(), self._session() as session:
+            with explained(), self.sessions() as session:
                 known = session.scalars(select(table.id).where(table.id.in_(ids)))
                 swept |= set(ids).difference(known)
         for id in swept:
@@ -269,7 +272,7 @@ class Store:
         )  # fmt: skip
         with explained():
             self.files.probe()
-            with self._session.begin() as session:
+            with self.sessions.begin() as session:
                 session.add(probe)
                 session.flush()
                 session.delete(probe)

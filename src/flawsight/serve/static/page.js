@@ -2,7 +2,7 @@
 /* The page at /: upload, the view of the report, reviews, references, history. All text goes through textContent;
  * only this service is contacted, by relative paths: a proxy may serve it below any path. */
 (() => {
-  const { charts, el, inspectionView, verdict, verdictClass, score, references } = globalThis.flawsight;
+  const { charts, el, inspectionView, verdict, verdictClass, score, references, drift } = globalThis.flawsight;
   const PAGE = 100;
   const status = el("p", { role: "status" });
   const shown = el("section", { "aria-label": "Inspection" });
@@ -168,9 +168,11 @@
     filter.append(...known.map((name) => el("option", {}, name)));
     filter.parentElement.hidden = known.length < 2;
     await older();
+    await drifts.load();
   }
 
   const good = references(call, attempt);
+  const drifts = drift(call);
   const filter = el("select", {
     "aria-label": "Show", onchange: () => attempt("Loading …", search),
   },
@@ -192,7 +194,7 @@
     });
   }
   const head = ["", "Photo", "Verdict", "Score", "Review", "Product", "Time"];
-  document.getElementById("page").append(drop, status, shown, good.section,
+  document.getElementById("page").append(drop, status, shown, good.section, drifts.section,
     el("section", { "aria-label": "History" },
       el("h2", {}, "History"),
       el("label", { class: "sv-filter", hidden: true }, "Show ", filter),
