@@ -10,6 +10,8 @@
   const more = el("button", { class: "sv-more", type: "button", onclick: () => older() }, "Older");
   const plots = el("div");
   const past = []; // inspections in the table, newest first
+  const damaged = new Set(); // ids of those that the store cannot read
+  const unreadable = el("p", { class: "sv-failed", hidden: true });
   const pictures = new Map();
   let next = null;
   let tried = null; // the threshold that the slider was moved to
@@ -126,6 +128,9 @@
       el("td", {}, one.product ?? "–"),
       el("td", {}, new Date(one.created).toLocaleString()))));
     more.hidden = next == null;
+    unreadable.hidden = !damaged.size;
+    unreadable.textContent = "Damaged in the store, and left out here; restore row and folder from a backup: "
+      + [...damaged].join(", ");
     plot();
   }
 
@@ -145,6 +150,7 @@
     const only = filter.value ? `&product=${encodeURIComponent(filter.value)}` : "";
     const page = await call(`v1/inspections?limit=${PAGE}${before}${only}`);
     past.push(...page.inspections);
+    for (const id of page.damaged) damaged.add(id);
     next = page.next;
     list();
   }
@@ -152,6 +158,7 @@
   /** Load the newest page of the history again. */
   async function search() {
     past.length = 0;
+    damaged.clear();
     next = null;
     await older();
   }
@@ -198,6 +205,7 @@
     el("section", { "aria-label": "History" },
       el("h2", {}, "History"),
       el("label", { class: "sv-filter", hidden: true }, "Show ", filter),
+      unreadable,
       plots,
       el("div", { class: "sv-scroll" }, el("table", { class: "sv-history" },
         el("thead", {}, el("tr", {}, ...head.map((name) =>
