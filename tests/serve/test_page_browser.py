@@ -45,7 +45,7 @@ def tab_to(page: Any, selector: str) -> None:
 
 
 def test_upload_word_review_history(page: Any) -> None:
-    page.get_by_label("Product").fill("bolt")
+    page.get_by_label("Product", exact=True).fill("bolt")
     upload(page, photo(20, "<i>20.png"), photo(21) | {"buffer": b"broken"})
     assert "not an image" in page.get_by_role("status").first.inner_text()
     assert "<b>dark</b>" in page.locator(".fs-words").inner_text()

@@ -31,12 +31,26 @@ from flawsight.io.images import open_image
 from flawsight.real.anomaly_map import upsample
 from flawsight.refine.guided_filter import guided_filter
 from flawsight.serve.app import create_app
-from flawsight.serve.database import Base
+from flawsight.serve.database import Base, made_with
 from flawsight.serve.limits import Limits
 from flawsight.serve.review_labels import LabelCounts, write_labels
+from flawsight.serve.saved_thresholds import SavedThresholds
 from flawsight.serve.store import NewInspection, Query, Store
 from flawsight.serve.stored_files import SWEEP_AGE
 from flawsight.serve.stored_maps import resize_map, shrink_map
+from flawsight.serve.stored_products import (
+    ProductCounts,
+    ThresholdEffect,
+    product_counts,
+    threshold_effect,
+)
+from flawsight.serve.stored_scores import (
+    busiest,
+    first_of,
+    like_the_newest,
+    scores_of,
+    whole_since,
+)
 from helpers.serving import BATCH, inspect_batch, not_ready, picture, stand_in
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -175,6 +189,58 @@ def test_review(store: Store) -> None:
         assert (reviewed.true_label, reviewed.pred_label) == (truth, True)
         assert reviewed.reviewed_ms
     assert store.review("0" * 32, True) is None
+
+
+def test_either_database_answers_what_the_page_asks(store: Store) -> None:
+    def made(width: int, product: str | None, **more: Any) -> str:
+        content = new(width).content | {"model_sha256": "m", "threshold": 0.3} | more
+        return store.add([new(width, product=product, content=content)])[0].id
+
+    # The stand-in scores by the width, in percent, and calls the even ones defective.
+    ids = {width: made(width, "bolt") for width in (20, 31, 38)}
+    ids |= {52: made(52, None), 61: made(61, None, threshold=None)}
+    order = [ids[width] for width in (31, 38, 20, 61, 52)]
+    found = Query(uncertain_first=True)
+    assert [row.id for row in store.search(found)] == order
+    assert [row.id for row in store.page(replace(found, limit=2), 10**9).rows] == order[:2]
+    assert {row.id for row in store.search(Query(contradiction=True))} == {ids[31], ids[61]}
+    for width, right in ((20, False), (31, False), (38, True)):
+        store.review(ids[width], right)
+    back = store.unreview(ids[38])
+    assert back is not None
+    assert (back.true_label, back.reviewed_ms) == (None, None)
+    assert store.unreview("0" * 32) is None
+    assert product_counts(store) == [
+        ProductCounts("bolt", 3, good=1, defective=1), ProductCounts(None, 2, 0, 0)
+    ]  # fmt: skip
+    scale = made_with({"model_sha256": "m"})
+    assert threshold_effect(store, "bolt", scale, 0.35) == ThresholdEffect(
+        inspections=3, defective_before=2, defective_after=1, good=1, defective=1,
+        false_alarms_before=1, false_alarms_after=0, missed_before=1, missed_after=1,
+    )  # fmt: skip
+    assert threshold_effect(store, None, "other", 0.5).inspections == 0
+
+    saved = SavedThresholds(store)
+    for product, threshold in (("bolt", 0.4), (None, 0.5), ("bolt", 0.6), (None, None)):
+        saved.save(product, threshold, scale)
+    again = SavedThresholds(store)
+    again.read()
+    assert [again.of(product, scale) for product in ("bolt", None)] == [0.6, None]
+
+    end = store.search(Query(limit=1))[0].created_ms + 1
+    assert busiest(store, 0, end, 5) == ["bolt", None]
+    assert (busiest(store, 0, end, 1), busiest(store, end, end + 1, 5)) == (["bolt"], [])
+    for product, scores in (("bolt", [0.2, 0.31, 0.38]), (None, [0.61])):
+        alike = like_the_newest(store, product, end)
+        assert alike is not None
+        since = first_of(store, alike, 0)
+        assert since is not None
+        rows = scores_of(store, alike, since, end, 10)
+        assert [row.pred_score for row in rows] == scores
+        assert rows[0].created_ms == since
+    assert like_the_newest(store, "none", end) is None
+    oldest = store.search(Query(reviewed=False))[-1].created_ms
+    assert (whole_since(store, 4), whole_since(store, 3)) == (0, oldest)
 
 
 def test_prune_keeps_the_newest_and_the_reviewed(store: Store) -> None:

@@ -40,12 +40,14 @@ from .monitoring import add_monitoring
 from .one_change import alone
 from .page import add_page
 from .photo_memory import ByteBudget, HeldResponse, PixelBudget, inspect_bounded
+from .product_routes import add_products
 from .prometheus import CountRequests, Metrics
 from .public_address import PublicAddress
 from .reference_routes import add_references
 from .references import NO_REFERENCES, References
 from .reload_routes import ReloadOnSignal, add_reload
 from .reloading import Reloader, Reloads, reload_changed
+from .saved_thresholds import SavedThresholds
 from .service import Failure, Service
 from .store import Store
 from .uploads import explanation
@@ -120,8 +122,12 @@ def create_app(
             held=ByteBudget(limits.held_bytes),
             changing=asyncio.Lock(),
             drift=DriftWatch(store, limits.keep, metrics.show_drift),
+            saved=SavedThresholds(store),
         )
-        running = _prune(store, limits.keep), service.drift.keep_looking()
+        await service.saved.could_read()  # before the first request
+        running = (
+            _prune(store, limits.keep), service.drift.keep_looking(), service.saved.keep_reading()
+        )  # fmt: skip
         tasks = [asyncio.create_task(one) for one in running]
         if reloads is not None and reloads.by_themselves:
             watching = reload_changed(reloader, partial(alone, service, reloader.reload))
@@ -150,6 +156,7 @@ def create_app(
     add_references(app)
     add_reload(app)
     add_drift(app)
+    add_products(app)
     add_monitoring(app)
     add_page(app)
     return app

@@ -1,4 +1,4 @@
-"""The only table. A change here needs a migration (migrations/versions)."""
+"""The tables. A change here needs a migration (migrations/versions)."""
 
 import hashlib
 import json
@@ -77,6 +77,23 @@ class InspectionRow(Base):
     threshold: Mapped[float | None] = mapped_column(Float)
     contradiction: Mapped[bool | None] = mapped_column(Boolean)
     made_with: Mapped[str | None] = mapped_column(String(32))
+
+
+class ThresholdRow(Base):
+    """A threshold that somebody has saved for a product, in place of the one it would have.
+
+    Attributes:
+        product: "" for inspections that name none.
+        threshold: a part is defective if its score is above it.
+        made_with: see `made_with`; it holds for these scores alone.
+    """
+
+    __tablename__ = "thresholds"
+
+    product: Mapped[str] = mapped_column(Text, primary_key=True)
+    threshold: Mapped[float] = mapped_column(Float)
+    made_with: Mapped[str] = mapped_column(String(32))
+    saved_ms: Mapped[int] = mapped_column(BigInteger)
 
 
 def made_with(content: Mapping[str, Any]) -> str:

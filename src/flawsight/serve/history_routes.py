@@ -37,10 +37,15 @@ def add_history(app: FastAPI) -> None:
         max_score: Score = None,
         product: schemas.Label | None = None,
         reviewed: bool | None = None,
+        disagreement: bool | None = None,
+        order: Annotated[
+            Literal["newest", "uncertain"],
+            Query(description="Uncertain first: scores nearest to their threshold, on one page."),
+        ] = "newest",
         before: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> Response:
-        """Search past inspections, newest first, in pages.
+        """Search past inspections, in pages.
 
         A page of large inspections ends before the limit; `next` is null on the last page alone.
         """
@@ -53,6 +58,8 @@ def add_history(app: FastAPI) -> None:
             max_score=max_score,
             product=product,
             reviewed=reviewed,
+            contradiction=disagreement,
+            uncertain_first=order == "uncertain",
             before=before,
             limit=limit,
         )
@@ -108,4 +115,11 @@ def add_history(app: FastAPI) -> None:
         """Mark a verdict right or wrong; the latest review counts."""
         service: Service = app.state.service
         row = await service.ask(service.store.review, id, request.verdict == "right")
+        return json_of(service, row_json(found(row)))
+
+    @app.delete("/v1/inspections/{id}/review", **one)
+    async def unreview(id: Id) -> Response:
+        """Take a review back."""
+        service: Service = app.state.service
+        row = await service.ask(service.store.unreview, id)
         return json_of(service, row_json(found(row)))

@@ -14,7 +14,10 @@ from jinja2 import Environment, PackageLoader
 from ..report.write_report import VIEWER
 
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-_OWN = ("page.js", "references.js", "drift.js", "page.css", "icon.svg")
+_OWN = (
+    "page.js", "references.js", "drift.js", "filters.js", "queue.js", "products.js",
+    "page.css", "icon.svg",
+)  # fmt: skip
 
 
 def add_page(app: FastAPI) -> None:

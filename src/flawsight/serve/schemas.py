@@ -171,6 +171,54 @@ class GoodPhotoRequest(BaseModel, extra="forbid"):
     inspection: str = Field(pattern="^[0-9a-f]{32}$")
 
 
+class ProductBody(BaseModel):
+    """A product: its inspections, those reviewed as good and as defective, and its threshold."""
+
+    product: str | None
+    inspections: int
+    good: int
+    defective: int
+    inspected: bool = Field(description="Whether the service inspects it now.")
+    threshold: float | None = Field(description="In use; null if the answer decides.")
+    saved: bool = Field(description="Whether it was saved here.")
+
+
+class ProductsBody(BaseModel):
+    """All products, those with the most inspections first."""
+
+    products: list[ProductBody]
+
+
+class ThresholdRequest(BaseModel, extra="forbid"):
+    """The threshold of a product; null removes the saved one."""
+
+    product: Label | None = None
+    threshold: float | None = Field(ge=0, le=1)
+
+
+class ThresholdBody(BaseModel):
+    """The threshold in use."""
+
+    product: str | None
+    threshold: float | None
+    saved: bool
+
+
+class EffectBody(BaseModel):
+    """What a threshold would change; before is as inspected, after is by the threshold."""
+
+    threshold: float
+    inspections: int
+    defective_before: int
+    defective_after: int
+    good: int = Field(description="Reviewed as good.")
+    defective: int = Field(description="Reviewed as defective.")
+    false_alarms_before: int
+    false_alarms_after: int
+    missed_before: int
+    missed_after: int
+
+
 class WeeksBody(BaseModel):
     """The scores of some days; `until` is exclusive."""
 

@@ -14,12 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from ..errors import FlawsightError, StoreError
 from ..localize import judged
 from .batching import Batcher, InspectBatch, Outcome
-from .database import InspectionRow
+from .database import InspectionRow, made_with
 from .drift_watch import DriftWatch
 from .limits import Limits
 from .photo_memory import ByteBudget, PixelBudget, inspected_size, with_enlarged_regions
 from .references import References
 from .reloading import Reloader
+from .saved_thresholds import SavedThresholds
 from .store import NewInspection, Store
 from .store_errors import SLOW
 from .stored_maps import shrink_map
@@ -55,6 +56,11 @@ class Line:
     threshold: float | None
     about: Mapping[str, Any]
 
+    @property
+    def threshold_in_use(self) -> float | None:
+        """Above which a score is defective; None if the model's answer decides."""
+        return self.about.get("threshold") if self.threshold is None else self.threshold
+
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
@@ -70,6 +76,7 @@ class Service:
     held: ByteBudget  # of bodies and responses
     changing: asyncio.Lock  # of the references and the setup
     drift: DriftWatch
+    saved: SavedThresholds
 
     @property
     def references(self) -> References:
@@ -142,14 +149,27 @@ class Service:
         if product is not None and named not in (None, product):
             raise HTTPException(422, "The address and the body name different products.")
         product = named if product is None else product
-        # Whatever is learned or reloaded meanwhile, its images keep this one.
+        return self.line_of(product)
+
+    def line_of(self, product: str | None) -> Line:
+        """Return how images of a product are inspected now.
+
+        Raises:
+            HTTPException: if there are references, but none of this product.
+        """
+        # Whatever is learned, reloaded or saved meanwhile, the images of a request keep this.
         setup = self.reloader.now
         if not setup.references.products:
-            threshold = setup.thresholds.get(product or "")
-            return Line(product, setup.inspect_batch, threshold, setup.about)
+            saved = self.saved.of(product, made_with(setup.about))
+            own = setup.thresholds.get(product or "")
+            return Line(
+                product, setup.inspect_batch, own if saved is None else saved, dict(setup.about)
+            )
         known = setup.references.of_request(product)
         about = {"reference_sha256": known.sha256, "threshold": known.threshold}
-        return Line(known.name, known.inspect_batch, None, dict(setup.about) | about)
+        about = dict(setup.about) | about
+        saved = self.saved.of(known.name, made_with(about))
+        return Line(known.name, known.inspect_batch, saved, about)
 
     async def _run(
         self, request: Request, uploads: list[Upload], line: Line

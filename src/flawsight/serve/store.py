@@ -48,13 +48,18 @@ class Query:
     max_score: float | None = None  # of pred_score, inclusive
     product: str | None = None  # exact name
     reviewed: bool | None = None  # whether it has a review
+    contradiction: bool | None = None  # whether verdict, answer and reasoning disagree
     before: str | None = None  # only inspections older than this id
-    limit: int = 50  # the newest are found
+    limit: int = 50  # the first are found
+    uncertain_first: bool = False  # by distance of score and threshold, else the newest first
 
 
 @dataclass(frozen=True)
 class Page:
-    """Inspections of a search; `next` is the `before` of the next page, None for the last one."""
+    """Inspections of a search; `next` is the `before` of the next page.
+
+    It is None for the last page, and for one in another order than that of time.
+    """
 
     rows: list[InspectionRow]
     next: str | None
@@ -143,20 +148,20 @@ class Store:
             return session.get(InspectionRow, id)
 
     def search(self, query: Query) -> list[InspectionRow]:
-        """Return the inspections that match a query, newest first."""
+        """Return the inspections that match a query, in its order."""
         table = InspectionRow
-        statement = select(table).where(*self._conditions(query)).order_by(table.id.desc())
+        statement = select(table).where(*self._conditions(query)).order_by(*_order(query))
         with explained(), self.sessions() as session:
             return list(session.scalars(statement.limit(query.limit)))
 
     def page(self, query: Query, most: int) -> Page:
-        """Return a page of the inspections that match a query, newest first.
+        """Return a page of the inspections that match a query, in its order.
 
         It ends before `query.limit` at `most` bytes of content, but holds at least one inspection.
         """
         table = InspectionRow
         sizes = select(table.id, func.length(cast(table.content, Text)))
-        found = sizes.where(*self._conditions(query)).order_by(table.id.desc()).limit(query.limit)
+        found = sizes.where(*self._conditions(query)).order_by(*_order(query)).limit(query.limit)
         ids: list[str] = []
         total, ended = 0, False
         with explained(), self.sessions() as session:
@@ -166,9 +171,10 @@ class Store:
                 if ended:
                     break
                 ids.append(id)
-            chosen = select(table).where(table.id.in_(ids)).order_by(table.id.desc())
+            chosen = select(table).where(table.id.in_(ids)).order_by(*_order(query))
             rows = list(session.scalars(chosen))
-        return Page(rows, ids[-1] if ended or len(ids) == query.limit else None)
+        more = (ended or len(ids) == query.limit) and not query.uncertain_first
+        return Page(rows, ids[-1] if more else None)
 
     def _conditions(self, query: Query) -> list[ColumnElement[bool]]:
         table = InspectionRow
@@ -183,6 +189,7 @@ class Store:
                 query.reviewed,
                 lambda yes: table.true_label.is_not(None) if yes else table.true_label.is_(None),
             ),
+            (query.contradiction, table.contradiction.is_),
             (query.before, table.id.__lt__),
         ]
         return [
@@ -197,6 +204,15 @@ class Store:
             if row is not None:
                 row.true_label = row.pred_label == right
                 row.reviewed_ms = time.time_ns() // 1_000_000
+        self.check_presence()
+        return row
+
+    def unreview(self, id: str) -> InspectionRow | None:
+        """Take a review back; return the inspection, or None if the id is unknown."""
+        with explained(), self.sessions.begin() as session:
+            row = session.get(InspectionRow, id, with_for_update=True)
+            if row is not None:
+                row.true_label = row.reviewed_ms = None
         self.check_presence()
         return row
 
@@ -281,6 +297,15 @@ class Store:
         """Close all connections to the database."""
         self._engine.dispose()
         self._presence.close()
+
+
+def _order(query: Query) -> list[ColumnElement[Any]]:
+    table = InspectionRow
+    newest = table.id.desc()
+    if not query.uncertain_first:
+        return [newest]
+    # Without a threshold the likelier answer decides.
+    return [func.abs(table.pred_score - func.coalesce(table.threshold, 0.5)), newest]
 
 
 def _storable(content: Any) -> Any:

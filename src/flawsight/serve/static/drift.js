@@ -33,7 +33,7 @@
   function weeks(found) {
     if (!found) return el("td", {}, "–");
     const last = new Date(new Date(found.until) - 1);
-    return el("td", {}, `${date(found.since)} – ${date(last)}: ${found.count} photos, `
+    return el("td", { class: "sv-weeks" }, `${date(found.since)} – ${date(last)}: ${found.count} photos, `
       + `${percent(found.defective)} defective, median score ${score(found.median)}`);
   }
 
@@ -64,9 +64,10 @@
             ? `The scores of ${changed.map((one) => one.product ?? "photos without product").join(", ")} have drifted`
             : "No product's scores have drifted"),
           el("p", {}, "The scores of the last week, up to yesterday, compared with those of the first "
-            + "weeks with the same model, reference and threshold."),
+            + "weeks with the same model, reference and threshold. Bars are the first weeks, the line is "
+            + "the last one."),
           el("div", { class: "sv-scroll", tabindex: 0, role: "region", "aria-label": "Drift by product" },
-            el("table", { class: "sv-history" },
+            el("table", { class: "sv-table" },
               el("thead", {}, el("tr", {}, ...head.map((name) =>
                 (name ? el("th", { scope: "col" }, name) : el("td"))))),
               el("tbody", {}, ...products.map(row))))));

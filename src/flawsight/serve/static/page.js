@@ -1,17 +1,19 @@
 "use strict";
-/* The page at /: upload, the view of the report, reviews, references, history. All text goes through textContent;
+/* The page at /: upload, the view of the report, reviews, references, drift, products, history. All text goes through textContent;
  * only this service is contacted, by relative paths: a proxy may serve it below any path. */
 (() => {
-  const { charts, el, inspectionView, verdict, verdictClass, score, references, drift } = globalThis.flawsight;
+  const {
+    charts, el, inspectionView, verdict, verdictClass, score, references, drift, filters, reviewQueue, productTable,
+  } = globalThis.flawsight;
   const PAGE = 100;
   const status = el("p", { role: "status" });
   const shown = el("section", { "aria-label": "Inspection" });
   const rows = el("tbody");
   const more = el("button", { class: "sv-more", type: "button", onclick: () => older() }, "Older");
   const plots = el("div");
-  const past = []; // inspections in the table, newest first
+  const past = []; // inspections in the table
   const damaged = new Set(); // ids of those that the store cannot read
-  const unreadable = el("p", { class: "sv-failed", hidden: true });
+  const unreadable = el("div");
   const pictures = new Map();
   let next = null;
   let tried = null; // the threshold that the slider was moved to
@@ -43,18 +45,26 @@
       if (product.value.trim()) form.append("product", product.value.trim());
       const { results } = await call("v1/inspect", { method: "POST", body: form });
       const inspected = results.filter((result) => !result.error);
-      if (inspected.some((one) => filter.value && one.product !== filter.value)) {
-        filter.value = "";
+      if (inspected.some(filter.hides)) {
+        filter.clear();
         await search();
       } else past.unshift(...inspected);
       list();
+      await count();
       if (inspected.length) await open(inspected[0].id);
       return results.filter((result) => result.error)
         .map((result) => `${result.name ?? "A photo"}: ${result.error.message}`).join(" ");
     });
   }
 
-  async function open(id) {
+  /** Put a changed inspection into the table in its place. */
+  function replace(changed) {
+    const at = past.findIndex((one) => one.id === changed.id);
+    if (at >= 0) past[at] = changed;
+    list();
+  }
+
+  async function open(id, row = past.find((other) => other.id === id)) {
     const view = await call(`v1/inspections/${id}/view`);
     const review = el("div", { class: "sv-review", role: "group", "aria-label": "Review" },
       "Is the verdict right?");
@@ -68,21 +78,21 @@
             headers: { "Content-Type": "application/json" },
             body: JSON.stringify({ verdict: word }),
           });
-          past.splice(past.findIndex((one) => one.id === id), 1, reviewed);
-          list();
-          await open(id);
+          replace(reviewed);
+          await open(id, reviewed);
+          await count();
           return `Marked ${word}.`;
         }),
       }, word === "right" ? "Right" : "Wrong"));
     }
-    const one = past.find((other) => other.id === id);
+    const one = row;
     const reference = good.of(one.product);
     if (view.label === false && good.canAdd(one.product, id)) {
       review.append(el("button", {
         type: "button",
         onclick: () => attempt("Learning …", async () => {
           const said = await good.add(one.product, id);
-          await open(id);
+          await open(id, one);
           return said;
         }),
       }, "Add to the reference"));
@@ -128,39 +138,44 @@
       el("td", {}, one.product ?? "–"),
       el("td", {}, new Date(one.created).toLocaleString()))));
     more.hidden = next == null;
-    unreadable.hidden = !damaged.size;
-    unreadable.textContent = "Damaged in the store, and left out here; restore row and folder from a backup: "
-      + [...damaged].join(", ");
+    unreadable.replaceChildren(...(damaged.size ? [el("details", { class: "sv-failed" },
+      el("summary", {}, `Damaged in the store, and left out here: ${damaged.size}`),
+      el("p", {}, `Restore row and folder from a backup: ${[...damaged].join(", ")}`))] : []));
     plot();
   }
 
   /** Plot the scores in the table, and try other thresholds on them. */
   function plot() {
-    const mixed = !filter.value && filter.options.length > 2; // each product has its own threshold
+    const product = filter.product();
+    const mixed = !product && good.count() > 1; // each product has its own threshold
     if (mixed) return plots.replaceChildren();
     const wasClosed = plots.firstChild?.open === false;
-    const own = good.of(filter.value)?.threshold ?? good.only()?.threshold ?? 0.5;
+    const own = (product ? products.of(product) : good.only())?.threshold ?? 0.5;
     const shown = charts(past.map((one) => ({ ...one, label: one.review?.true_label })), own, tried);
     if (shown) shown.open = !wasClosed;
     return plots.replaceChildren(...[shown].filter(Boolean));
   }
 
   async function older() {
-    const before = next ? `&before=${next}` : "";
-    const only = filter.value ? `&product=${encodeURIComponent(filter.value)}` : "";
-    const page = await call(`v1/inspections?limit=${PAGE}${before}${only}`);
+    const page = await call(`v1/inspections?${filter.parameters({ limit: PAGE, before: next ?? "" })}`);
     past.push(...page.inspections);
     for (const id of page.damaged) damaged.add(id);
     next = page.next;
     list();
   }
 
-  /** Load the newest page of the history again. */
+  /** Load the first page of the history again. */
   async function search() {
     past.length = 0;
     damaged.clear();
     next = null;
     await older();
+  }
+
+  /** Load the products again: their counts have changed. */
+  async function count() {
+    const names = (await products.load()).map((one) => one.product).filter((name) => name != null);
+    filter.offer(names);
   }
 
   /** Load the references; with any, the product is chosen among theirs. */
@@ -172,18 +187,31 @@
       product.replaceWith(choice);
       product = choice;
     }
-    filter.append(...known.map((name) => el("option", {}, name)));
-    filter.parentElement.hidden = known.length < 2;
+    await count();
     await older();
     await drifts.load();
   }
 
   const good = references(call, attempt);
   const drifts = drift(call);
-  const filter = el("select", {
-    "aria-label": "Show", onchange: () => attempt("Loading …", search),
-  },
-    el("option", { value: "" }, "All products"));
+  const filter = filters(() => attempt("Loading …", search));
+  const products = productTable({
+    call,
+    attempt,
+    list: () => attempt("Loading …", async () => {
+      filter.only("reviewed", "true");
+      await search();
+      history.scrollIntoView();
+    }),
+  });
+  const queue = reviewQueue({
+    call,
+    attempt,
+    open,
+    parameters: filter.parameters,
+    reviewed: replace,
+    left: () => attempt("Loading …", async () => { await count(); await search(); }),
+  });
   const pick = (attributes) => el("input", {
     type: "file", accept: "image/*", onchange: (event) => upload([...event.target.files]), ...attributes,
   });
@@ -201,15 +229,17 @@
     });
   }
   const head = ["", "Photo", "Verdict", "Score", "Review", "Product", "Time"];
-  document.getElementById("page").append(drop, status, shown, good.section, drifts.section,
-    el("section", { "aria-label": "History" },
-      el("h2", {}, "History"),
-      el("label", { class: "sv-filter", hidden: true }, "Show ", filter),
-      unreadable,
-      plots,
-      el("div", { class: "sv-scroll" }, el("table", { class: "sv-history" },
-        el("thead", {}, el("tr", {}, ...head.map((name) =>
-          (name ? el("th", { scope: "col" }, name) : el("td"))))), rows)),
-      more));
+  const history = el("section", { "aria-label": "History" },
+    el("h2", {}, "History"),
+    filter.fields,
+    queue.begin,
+    unreadable,
+    plots,
+    el("div", { class: "sv-scroll" }, el("table", { class: "sv-history" },
+      el("thead", {}, el("tr", {}, ...head.map((name) =>
+        (name ? el("th", { scope: "col" }, name) : el("td"))))), rows)),
+    more);
+  document.getElementById("page").append(
+    drop, status, queue.bar, shown, good.section, drifts.section, products.section, history);
   attempt("Loading …", begin);
 })();

@@ -11,6 +11,7 @@
     const at = (product) => `v1/references/${encodeURIComponent(product)}`;
     const of = (product) => known.find((one) => one.product === product);
     const only = () => (known.length === 1 ? known[0] : undefined);
+    const count = () => known.length;
 
     function take(changed) {
       known = known.map((one) => (one.product === changed.product ? changed : one));
@@ -84,7 +85,7 @@
       return known;
     }
 
-    return { section, load, add, canAdd, of, only };
+    return { section, load, add, canAdd, of, only, count };
   }
 
   globalThis.flawsight.references = references;
