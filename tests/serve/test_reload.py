@@ -1,5 +1,6 @@
 """Reloads in the service: requests in flight, bad files, signals. The models are stand-ins."""
 
+import asyncio
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ from flawsight.serve.app import create_app
 from flawsight.serve.inspection_setup import Setup
 from flawsight.serve.limits import Limits
 from flawsight.serve.references import NO_REFERENCES
-from flawsight.serve.reloading import Reloads
+from flawsight.serve.reloading import Reloader, Reloads
 from flawsight.serve.server import Server, serve_app
 from flawsight.serve.store import Store
 from helpers.good_photos import part, png, references_of, write_reference
@@ -199,12 +200,37 @@ def test_changed_files_are_read_once_when_they_rest(
     until(lambda: client.get("/readyz").json().get("reload") == "refused")
     time.sleep(0.2)
     assert made == ["bad"]  # once
-    for n in range(10):  # a file that is still being written
-        file.write_text("x" * (n + 1))
-        time.sleep(0.02)
     file.write_text("7")
     until(lambda: told(inspected(client)[0]) == {7})
     assert made == ["bad", "7"]
+
+
+def test_a_file_that_is_still_being_written_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sizes, read = tmp_path / "weights", iter([1, 2, 3, 3, 3]), list[int]()
+    file.write_bytes(b"")
+
+    def remake() -> Setup:
+        read.append(file.stat().st_size)
+        return setup(1)
+
+    async def look(seconds: float) -> None:
+        size = next(sizes, None)
+        if size is None:
+            raise asyncio.CancelledError
+        if size != file.stat().st_size:
+            file.write_bytes(bytes(size))
+
+    reloader = Reloader(setup(0), Reloads(remake, [file]))
+
+    async def reload() -> None:
+        reloader.reload_if_changed()
+
+    monkeypatch.setattr("flawsight.serve.reloading.asyncio.sleep", look)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(reloading.reload_changed(reloader, reload))
+    assert read == [3]
 
 
 def test_what_the_service_writes_itself_is_no_change(

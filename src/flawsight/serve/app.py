@@ -130,7 +130,7 @@ def create_app(
         )  # fmt: skip
         tasks = [asyncio.create_task(one) for one in running]
         if reloads is not None and reloads.by_themselves:
-            watching = reload_changed(reloader, partial(alone, service, reloader.reload))
+            watching = reload_changed(reloader, partial(alone, service, reloader.reload_if_changed))
             tasks.append(asyncio.create_task(watching))
         app.state.reload_soon = ReloadOnSignal(app)
         yield

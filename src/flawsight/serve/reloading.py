@@ -70,6 +70,10 @@ class Reloader:
         found = stamp_of(self.reloads.paths) if self.reloads else {}
         return None if found == self._read else found
 
+    def reload_if_changed(self) -> Setup:
+        """Reload if the files are still others: the service itself may just have changed them."""
+        return self.now if self.changed() is None else self.reload()
+
     def reload(self) -> Setup:
         """Replace the setup, and return the new one. For one thread at a time.
 
