@@ -1,12 +1,13 @@
 """uvicorn with signals of its own.
 
-SIGTERM finishes the running batch and refuses waiting images; SIGHUP reloads.
+SIGTERM finishes the running batch and refuses waiting images; SIGHUP reloads, without a terminal.
 """
 
 import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -54,7 +55,8 @@ def make_server(app: FastAPI, host: str, port: int, limits: Limits) -> Server:
 def serve_app(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT."""
     server = make_server(app, host, port, limits)
-    if hasattr(signal, "SIGHUP"):  # not on Windows
+    # Windows has no SIGHUP. With a terminal it says that the terminal was closed.
+    if hasattr(signal, "SIGHUP") and not (sys.stdin and sys.stdin.isatty()):
         signal.signal(signal.SIGHUP, lambda *_: getattr(app.state, "reload_soon", lambda: None)())
     # uvicorn raises the signal again when it is done, which must not look like a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
