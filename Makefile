@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 IMAGES ?= samples/*.jpg
 OUT := $(or $(OUT),runs/demo-$(shell date +%Y%m%d-%H%M%S))
 
-.PHONY: demo test test-slow test-anomalib test-ray benchmarks lint format lock clean
+.PHONY: demo test test-slow test-anomalib test-ray benchmarks docs docs-version lint format lock clean
 
 demo: $(VENV)/.installed  ## Inspect the sample images, or IMAGES=path; then learn from good ones.
 	@# Exit code 1: some images could not be inspected, which its output says.
@@ -33,6 +33,13 @@ benchmarks: $(VENV)/.installed-test  ## Measure all of docs/performance.md anew,
 	$(VENV)/bin/python benchmarks/capture_cost.py
 	$(VENV)/bin/python benchmarks/one_at_a_time.py
 	$(VENV)/bin/python benchmarks/soak.py --inspections 0 --kills 0
+
+docs: $(VENV)/.installed-docs  ## Build the documentation site: site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file website/mkdocs.yml
+
+docs-version: $(VENV)/.installed-docs  ## Commit the site of VERSION to the branch gh-pages, as the latest.
+	$(VENV)/bin/mike deploy --config-file website/mkdocs.yml --update-aliases $(VERSION) latest
+	$(VENV)/bin/mike set-default --config-file website/mkdocs.yml latest
 
 lint: $(VENV)/.installed-dev  ## Check format, style and types.
 	$(VENV)/bin/ruff format --check .
@@ -68,6 +75,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-anomalib $(VENV)/.installed-ray: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(@F:.installed-%=%)]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test

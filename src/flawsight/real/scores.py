@@ -14,8 +14,8 @@ _NEIGHBOURS[1] = True
 def semantic_relevance(question_attention: Tensor, anomaly_tokens: Tensor) -> Tensor:
     """Ŝ_T, cross-modal semantic relevance.
 
-    S_T[r] = Σ_{q ∈ anomaly words} A[r, q] [paper]. How the paper brings it into [0, 1] is not
-    published; ours divides by Σ_{q ∈ question} A[r, q].
+    S_T[r] = Σ_{q ∈ anomaly words} A[r, q], as in the paper. How the paper brings it into [0, 1] is
+    not published; ours divides by Σ_{q ∈ question} A[r, q].
 
     Args:
         question_attention: (R, Q) attention of each reasoning token to the question's tokens.
