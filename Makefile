@@ -41,10 +41,11 @@ docs-version: $(VENV)/.installed-docs  ## Commit the site of VERSION to the bran
 	$(VENV)/bin/mike deploy --config-file website/mkdocs.yml --update-aliases $(VERSION) latest
 	$(VENV)/bin/mike set-default --config-file website/mkdocs.yml latest
 
-lint: $(VENV)/.installed-dev  ## Check format, style and types.
+lint: $(VENV)/.installed-dev  ## Check format, style, types and the Dockerfile.
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/hadolint deploy/Dockerfile
 
 format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .

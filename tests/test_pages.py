@@ -131,7 +131,6 @@ FULL_SIZE = "docs/benchmark.md"
 # The folders of photos that a page speaks of; "good" or "bad" in a name says which they hold.
 LINE3 = ["photos/line3/good", "photos/line3/bad"]
 PHOTOS = {
-    "README.md": ["my/photos", "my/good"],
     "docs/benchmark.md": [*LINE3, "photos/good/line3", "photos/new"],
     "docs/exports.md": ["photos"],
     "docs/learn.md": ["my/photos", "my/good", "my/more-good"],
