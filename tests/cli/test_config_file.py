@@ -68,7 +68,7 @@ def test_the_command_line_wins_and_set_adds(config: Path) -> None:
     params = given(
         "inspect", "other", "--preset", "default", "--set", "alpha=2", "--config", config
     )
-    assert (params["paths"], params["preset"], params["model"]) == (
+    assert (list(params["paths"]), params["preset"], params["model"]) == (
         ["other"],
         "default",
         "my/model",
@@ -76,7 +76,7 @@ def test_the_command_line_wins_and_set_adds(config: Path) -> None:
     assert params["set_"] == ["image_tokens=300", "alpha=1e-5", "layers=[1, 2]", "tau_t=0.5",
                               "alpha=2"]  # fmt: skip
     chosen = given("bench", "--detector", "texture", "--config", config)
-    assert chosen["detector"] == ["texture"]
+    assert list(chosen["detector"]) == ["texture"]
 
 
 def test_bench_says_what_it_does_not_use(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

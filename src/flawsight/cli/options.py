@@ -25,9 +25,9 @@ Adapter = Annotated[
 Preset = Annotated[str, typer.Option(help="Preset of the settings: paper or default.")]
 
 
-def _after_the_file(ctx: typer.Context, given: list[str] | None) -> list[str] | None:
+def _after_the_file(ctx: typer.Context, given: list[str] | None) -> list[str]:
     """Return the overrides of --config FILE, and then those of the command line."""
-    return [*(ctx.default_map or {}).get("set_", []), *(given or [])] or None
+    return [*(ctx.default_map or {}).get("set_", []), *(given or [])]
 
 
 Overrides = Annotated[
