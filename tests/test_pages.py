@@ -99,6 +99,7 @@ NOT_RUN = {
         "flawsight serve --host 0.0.0.0",
         'curl -H "Authorization…',
     ],
+    "needs a running service; tests/serve/test_reload.py": ["curl -X POST…"],
     "run by tests/serve/test_serve_page_of_docs.py": [
         "flawsight serve",
         "curl -F images=@part.jpg…",

@@ -77,7 +77,7 @@ def test_where_to_look_is_said_to_both_images_and_is_often_wrong() -> None:
             assert text.endswith(INSTRUCTION)
             if "Look closely" in text:
                 told += 1
-                right += f"in the {pair[1].defects[0].place}." in text
+                right += f"at the {pair[1].defects[0].place}." in text
     assert 60 < told < 180
     assert 0.4 < right / told < 0.85
 

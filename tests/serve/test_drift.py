@@ -123,12 +123,12 @@ def day_of_today() -> int:
     return time.time_ns() // 1_000_000 // DAY_MS
 
 
-def fill(store: Store, days_ago: range, score: float, **more: Any) -> None:
-    """Store 20 inspections a day, of scores around one."""
+def fill(store: Store, days_ago: range, score: float, minute: int = 0, **more: Any) -> None:
+    """Store 20 inspections a day, of scores around one, in a minute of the day."""
     with store.sessions.begin() as session:
         for day in days_ago:
             for n in range(20):
-                created = (day_of_today() - day) * DAY_MS + n
+                created = (day_of_today() - day) * DAY_MS + 60_000 * minute + n
                 values = {
                     "product": "bolt",
                     "threshold": 0.5,
@@ -174,7 +174,8 @@ def test_another_model_or_threshold_begins_anew(store: Store, column: str) -> No
     fill(store, range(0, 40), 0.3, **{column: None})
     found = looked(store)["bolt"]
     assert (span(found), found.drifted) == ((39, 12, 28 * 20), False)
-    fill(store, range(1, 3), 0.6, **{column: {"made_with": "b", "threshold": 0.7}[column]})
+    other = {"made_with": "b", "threshold": 0.7}[column]
+    fill(store, range(1, 3), 0.6, minute=1, **{column: other})
     found = looked(store)["bolt"]
     assert (found.reference, found.drifted) == (None, None)
 

@@ -16,6 +16,7 @@
   const unreadable = el("div");
   const pictures = new Map();
   let next = null;
+  let latest = 0; // number of the latest attempt
   let tried = null; // the threshold that the slider was moved to
 
   async function call(path, options) {
@@ -27,10 +28,12 @@
 
   /** Run `work`, and show its status or its error. */
   async function attempt(doing, work) {
+    const turn = ++latest;
     status.className = "";
     status.textContent = doing;
     try {
-      status.textContent = (await work()) ?? "";
+      const said = (await work()) ?? "";
+      if (turn === latest) status.textContent = said; // else a later one has something to say
     } catch (error) {
       status.className = "sv-failed";
       status.textContent = error.message;
