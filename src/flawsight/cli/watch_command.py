@@ -17,7 +17,7 @@ def watch(
         Path,
         typer.Argument(help="Folder that photos come into, with its subfolders."),
     ],
-    out: Annotated[Path, typer.Option(help="Run folder; a run in it is gone on with.")] = Path(
+    out: Annotated[Path, typer.Option(help="Run folder; a run in it is continued.")] = Path(
         "flawsight-watch"
     ),
     reference: options.Reference = None,
