@@ -37,6 +37,18 @@ def test_a_server_gets_each_defective_row_after_its_failures(tmp_path: Path) -> 
     assert watch.status.unsent == 0
 
 
+def test_what_a_server_refuses_for_good_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with (
+        web_server([400]) as (url, received),
+        watching(folder, tmp_path / "run", hook=open_hook(url)) as watch,
+    ):
+        (folder / "bad.png").write_bytes(photo(1, defective=True))
+        wait_until(lambda: len(received) == 1)
+    assert (watch.status.given_up, watch.status.unsent) == (1, 0)
+
+
 def test_a_token_is_sent_and_a_refusal_is_final(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

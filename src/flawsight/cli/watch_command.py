@@ -121,6 +121,8 @@ def watch(
         )
         if status.unsent:
             say(f"{status.unsent} defective photos are to be delivered at the next start.")
+        if status.given_up:
+            say(f"[yellow]{status.given_up} defective photos were refused and never reported.[/]")
         say(f"Report: {escape(str(report))}")
         if json_:
             print_json(
@@ -128,6 +130,7 @@ def watch(
                     "run": out, "report": report, "images": status.done, "good": status.good,
                     "defective": status.defective, "failed": status.failed,
                     "done_before": status.before, "undelivered": status.unsent,
+                    "given_up": status.given_up,
                     "median_delay_seconds": status.usual_delay,
                 }
             )  # fmt: skip

@@ -1,8 +1,8 @@
 """Another adapter, references and calibrations for a running service, without losing a request.
 
-The new setup is made and tried beside the old one, then takes its place. Images keep the setup that
-their request came to, and a batch is of one setup, so no inspection is of both. If anything is
-wrong with the new one, the old one stays.
+The new setup is made and tried while the old one still serves, and then replaces it. An image keeps
+the setup that was in use when its request came. All images of a batch have one setup, so no
+inspection mixes two. If anything is wrong with the new setup, the old one stays.
 """
 
 import asyncio

@@ -93,6 +93,7 @@ def watch(
     finally:
         if outbox is not None:
             status.unsent = outbox.close()
+            status.given_up = outbox.given_up
         path = report.close()
     return path
 

@@ -20,6 +20,7 @@ class WatchStatus:
         good, defective, failed: photos since then.
         waiting: photos without a verdict.
         unsent: rows that the hook has not taken.
+        given_up: rows that it will never take.
         notes: what is wrong now, by what it is wrong with.
         delays: of the latest photos, seconds from the file's last change as seen to the verdict.
     """
@@ -30,6 +31,7 @@ class WatchStatus:
     failed: int = 0
     waiting: int = 0
     unsent: int = 0
+    given_up: int = 0
     notes: dict[str, str] = field(default_factory=dict)
     delays: deque[float] = field(default_factory=lambda: deque(maxlen=_LATEST))
 
