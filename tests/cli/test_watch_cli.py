@@ -19,7 +19,7 @@ from flawsight_surfaces import render_pair
 from helpers.bundled import FEW_OPTIONS
 from helpers.command_line import flawsight
 from helpers.forked import Forked, command
-from helpers.watching import wait_until
+from helpers.waiting import wait_until
 
 
 def test_watch_inspects_what_comes_until_it_is_stopped(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,7 @@ from flawsight.watch.watch_folder import Plan, watch
 from flawsight.watch.watch_status import WatchStatus
 from helpers.bundled import FEW
 from helpers.serving import stand_in
+from helpers.waiting import wait_until
 
 ABOUT = {"model": {"name": "stand-in"}}
 BRIGHT = 150
@@ -104,15 +105,6 @@ class Watching:
     def verdicts(self) -> dict[str, str]:
         """The hash of the pixels that each row is of, by the photo's name."""
         return {Path(row["image"]).name: row.get("explanation", "") for row in self.rows}
-
-
-def wait_until(
-    true: Callable[[], object], timeout: float = 20.0, say: Callable[[], object] = lambda: ""
-) -> None:
-    ends = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < ends, say()
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from flawsight.serve.store import Query, Store
 from helpers.postgres import Postgres
 from helpers.serving import BATCH, as_json, inspect_batch, not_ready, picture, serving_here
 from helpers.serving import serving as serving_process
+from helpers.waiting import wait_until
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
 
@@ -243,9 +244,11 @@ def test_a_database_without_free_connections_is_named(
     postgres.start(*few)
     try:
         with ExitStack() as others:
-            for _ in range(3):
-                others.enter_context(psycopg.connect(database))
+            taken = [others.enter_context(psycopg.connect(database)) for _ in range(3)]
             not_ready(served, "no free connection")
+            holders = [Path(f"/proc/{connection.info.backend_pid}") for connection in taken]
+        # Closed is not yet gone: its process holds the place a moment longer.
+        wait_until(lambda: not any(holder.exists() for holder in holders))
         ready(served)
     finally:
         postgres.stop("fast")

@@ -26,6 +26,7 @@ from flawsight.serve.server import Server, serve_app
 from flawsight.serve.store import Store
 from helpers.good_photos import part, png, references_of, write_reference
 from helpers.serving import BATCH, as_json, inspect_batch, picture
+from helpers.waiting import wait_until
 
 JSON = {"Content-Type": "application/json"}
 Start = Callable[..., TestClient]
@@ -76,13 +77,6 @@ def told(one: Any) -> set[int]:
     return {round(one["pred_score"] * 10), by_threshold, int(one["model_sha256"])}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_requests_in_flight_all_answer_each_of_one_setup(start: Start) -> None:
     setups = iter([setup(number, 0.002) for number in range(1, 6)])
     client = start(setup(0, 0.002), Reloads(lambda: next(setups), []), slots=64)
@@ -96,7 +90,7 @@ def test_requests_in_flight_all_answer_each_of_one_setup(start: Start) -> None:
         sending = [clients.submit(send) for _ in range(6)]
         for number in range(1, 6):
             count = len(rows)
-            until(lambda count=count: len(rows) > count + 6)  # type: ignore[misc]
+            wait_until(lambda count=count: len(rows) > count + 6)  # type: ignore[misc]
             answer = client.post("/v1/reload")
             assert (answer.status_code, answer.json()["model_sha256"]) == (200, str(number))
             assert answer.json()["thresholds"] == {"bolt": number / 10 + 0.05}
@@ -127,7 +121,7 @@ def test_what_waits_keeps_the_setup_that_it_came_to(start: Start) -> None:
         first = clients.submit(inspected, client)
         assert busy.wait(20)
         waits = clients.submit(inspected, client, 20, 22)
-        until(lambda: "flawsight_images_in_flight 3.0" in client.get("/metrics").text)
+        wait_until(lambda: "flawsight_images_in_flight 3.0" in client.get("/metrics").text)
         time.sleep(0.1)  # it has been opened, and waits in the queue
         assert client.post("/v1/reload").status_code == 200
         later = clients.submit(inspected, client)
@@ -197,11 +191,11 @@ def test_changed_files_are_read_once_when_they_rest(
     time.sleep(0.2)
     assert made == []
     file.write_text("bad")
-    until(lambda: client.get("/readyz").json().get("reload") == "refused")
+    wait_until(lambda: client.get("/readyz").json().get("reload") == "refused")
     time.sleep(0.2)
     assert made == ["bad"]  # once
     file.write_text("7")
-    until(lambda: told(inspected(client)[0]) == {7})
+    wait_until(lambda: told(inspected(client)[0]) == {7})
     assert made == ["bad", "7"]
 
 
@@ -256,7 +250,7 @@ def test_what_the_service_writes_itself_is_no_change(
     assert made == []
     # A file of another program is read, and can then be changed again.
     learned = write_reference(file, 200)
-    until(lambda: client.get("/v1/references/bolt").json()["sha256"] == learned.sha256)
+    wait_until(lambda: client.get("/v1/references/bolt").json()["sha256"] == learned.sha256)
     id = client.get("/v1/references/bolt").json()["photos"][0]["id"]
     assert client.delete(f"/v1/references/bolt/photos/{id}").status_code == 200
     assert f'sha256="{learned.sha256}"' not in client.get("/metrics").text
@@ -273,4 +267,4 @@ def test_sighup_reloads(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    until(lambda: told(inspected(client)[0]) == {1})
+    wait_until(lambda: told(inspected(client)[0]) == {1})

@@ -12,7 +12,8 @@ from flawsight.io.file_stamp import FileStamp
 from flawsight.runs.folder import RunFolder
 from flawsight.runs.read import read_rows
 from flawsight.watch.scan_folder import check_folders
-from helpers.watching import ABOUT, StandIn, photo, seen, wait_until, watching
+from helpers.waiting import wait_until
+from helpers.watching import ABOUT, StandIn, photo, seen, watching
 
 
 @pytest.fixture

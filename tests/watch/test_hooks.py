@@ -13,7 +13,8 @@ from flawsight.errors import FlawsightError
 from flawsight.watch import hooks
 from flawsight.watch.hooks import Hook, HookError, open_hook
 from flawsight.watch.outbox import FILE, Outbox
-from helpers.watching import photo, wait_until, watching, web_server
+from helpers.waiting import wait_until
+from helpers.watching import photo, watching, web_server
 
 ROW = {"image": "/line/a.png", "pred_label": True, "file": {"bytes": 1, "crc32": "ab"}}
 

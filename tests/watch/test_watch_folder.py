@@ -12,7 +12,8 @@ import pytest
 from flawsight.io.unwritten import has_unwritten_end
 from flawsight.runs.read import read_rows
 from flawsight.watch.scan_folder import is_remote
-from helpers.watching import StandIn, photo, seen, wait_until, watching
+from helpers.waiting import wait_until
+from helpers.watching import StandIn, photo, seen, watching
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 
 from flawsight.runs.read import read_rows
 from helpers.forked import Forked
-from helpers.watching import photo, seen, wait_until, watch_until_killed, web_server
+from helpers.waiting import wait_until
+from helpers.watching import photo, seen, watch_until_killed, web_server
 
 
 @pytest.mark.parametrize("moved", [False, True])
