@@ -29,6 +29,7 @@ API_PAGES: Mapping[str, tuple[str, str, Sequence[str]]] = {
         [
             "flawsight.reference.memory.Reference",
             "flawsight.reference.learn.learn",
+            "flawsight.reference.push_reference.push_reference",
             "flawsight.reference.compare",
             "flawsight.calibration",
         ],
@@ -56,6 +57,7 @@ API_PAGES: Mapping[str, tuple[str, str, Sequence[str]]] = {
             "flawsight.cgro.score_rollout",
             "flawsight.cgro.loss",
             "flawsight.cgro.train_settings",
+            "flawsight.cgro.push_adapter",
         ],
     ),
     "metrics": (

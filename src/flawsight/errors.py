@@ -17,6 +17,10 @@ class ModelError(FlawsightError):
     """A checkpoint or adapter cannot be loaded or computes nonsense."""
 
 
+class HubError(FlawsightError):
+    """A repository of the Hugging Face hub cannot be read or written."""
+
+
 class AnswerError(FlawsightError):
     """The model's response holds no Yes or No."""
 

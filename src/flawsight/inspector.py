@@ -147,7 +147,7 @@ class Inspector:
             model: see `load_mllm`; None is the bundled default model.
             settings: a `Settings` or the name of a preset.
             prior: file of the attention prior; None takes the one in the model's folder, if any.
-            batch_size, threshold and all others: see `Inspector`; the reference may be a file.
+            batch_size, threshold and all others: see `Inspector`; a reference also by name.
             **load_options: `adapter`, `device`, `dtype`, `attention` of `load_mllm`.
 
         Raises:
@@ -160,7 +160,7 @@ class Inspector:
             settings = preset(settings)
         check_batch_size(batch_size)
         if isinstance(reference, str | Path):
-            reference = Reference.load(reference)
+            reference = Reference.from_pretrained(reference)
         check_use(settings, reference, false_alarm_rate, threshold, calibration)
         if prior is not None and not settings.attention_prior:
             raise SettingsError("A prior is given, but attention_prior is off in the settings.")

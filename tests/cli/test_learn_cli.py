@@ -7,8 +7,9 @@ import pytest
 
 from flawsight import Reference
 from flawsight.runs.read import read_description, read_rows
-from helpers.command_line import flawsight
+from helpers.command_line import flawsight, summary_of
 from helpers.good_parts import part, write_parts
+from helpers.hub_server import running_hub, use_hub
 
 SMALL = ("--device", "cpu", "--set", "image_tokens=64")
 SHORT = (*SMALL, "--set", "max_new_tokens=8")
@@ -149,3 +150,33 @@ def test_a_calibration_goes_on_from_a_reference(folder: Path, tmp_path: Path) ->
     code, output = flawsight(*use, *SMALL, "--out", tmp_path / "none")
     assert code == 2
     assert "other settings" in output
+
+
+def test_a_reference_goes_to_the_hub_and_is_used_from_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "b.reference"
+    again = ("learn", folder / "a.reference", "--out", out, *SMALL, "--push-to-hub", "acme/line3")
+    with running_hub() as hub:
+        use_hub(hub, tmp_path / "cache", monkeypatch, token=None)
+        code, output = flawsight(*again)
+        assert (code, out.exists()) == (2, False)
+        assert "you are not logged in" in output
+        use_hub(hub, tmp_path / "cache", monkeypatch)
+        hub.refused = ("/commit/",)
+        code, output = flawsight(*again)
+        assert code == 2
+        assert "the hub refuses it (403)" in output
+        assert f"{out} is written and complete" in output
+        kept = out.read_bytes()
+        assert Reference.load(out).sha256 == Reference.load(folder / "a.reference").sha256
+        hub.refused = ()
+        code, output = flawsight(*again, "--json")
+        assert code == 0
+        assert summary_of(output)["hub"] == f"{hub.url}/acme/line3"
+        assert hub.repositories["acme/line3"]["good.reference"] == out.read_bytes() == kept
+        use = ("--reference", "acme/line3", "--explain", "never", "--out", tmp_path / "run")
+        code, output = flawsight("inspect", folder / "new", *use, *SMALL)
+        assert code == 0, output
+    about = read_description(tmp_path / "run")
+    assert about["reference_sha256"] == Reference.load(out).sha256

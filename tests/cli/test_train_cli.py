@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from flawsight.cli import app
 from helpers.bundled import FEW_OPTIONS
+from helpers.hub_server import running_hub, use_hub
 from helpers.training import SMALL, make_photos
 
 
@@ -77,6 +78,34 @@ def test_train_leaves_an_adapter_for_inspect_and_goes_on(photos: Path, tmp_path:
     code, output = flawsight(*further[:3], "--adapter", photos)
     assert code == 2
     assert "adapter_config.json" in output
+
+
+def test_a_refused_upload_loses_nothing_and_is_made_up_for(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    push = ("train", "--data", photos, "--out", out, "--steps", 1, *SMALL,
+            "--push-to-hub", "acme/line3", "--tracker", "none")  # fmt: skip
+    with running_hub() as hub:
+        use_hub(hub, tmp_path / "cache", monkeypatch, token=None)
+        code, output = flawsight(*push)
+        assert (code, out.exists()) == (2, False)
+        assert "you are not logged in" in output
+        use_hub(hub, tmp_path / "cache", monkeypatch)
+        hub.refused = ("/commit/",)
+        code, output = flawsight(*push)
+        assert code == 2
+        assert f"{out / 'best'} is written and complete" in output
+        hub.refused = ()
+        saved = (out / "checkpoint.pt").stat().st_mtime_ns
+        code, output = flawsight(*push)
+        assert code == 0
+        assert f"Uploaded: {hub.url}/acme/line3" in output
+        assert (out / "checkpoint.pt").stat().st_mtime_ns == saved
+        stored = hub.repositories["acme/line3"]
+        best = (out / "best/adapter_model.safetensors").read_bytes()
+        assert stored["adapter_model.safetensors"] == best
+        assert b"model-index" in stored["README.md"]
 
 
 def test_dry_run_prints_the_reward_table_and_trains_nothing(photos: Path, tmp_path: Path) -> None:

@@ -1,8 +1,15 @@
 """The model card of an adapter: data, settings, versions and validations."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import yaml
+
+_TAGS = ["anomaly-detection", "visual-inspection", "flawsight"]
+# Our metrics, by their names on the hub.
+_METRICS = {"image_auroc": "roc_auc", "balanced_accuracy": "balanced_accuracy"}
 
 
 def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str, float]]) -> str:
@@ -12,7 +19,10 @@ def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str,
     """
     base, settings, data = about["model"]["name"], about["settings"], about["data"]
     on_hub = base.count("/") == 1 and not base.startswith((".", "/"))
-    hub_base = f"base_model: {base}\n" if on_hub else ""
+    matter: dict[str, Any] = {"tags": _TAGS, "library_name": "peft"}
+    matter |= {"base_model": base} if on_hub else {}
+    if validations:
+        matter["model-index"] = [_results(base, validations[-1])]
     option = "" if base == "default" else f" --model {base}"
     shown = ""
     if photos := about.get("prompt_photos_sha256"):
@@ -34,9 +44,7 @@ def model_card(about: dict[str, Any], step: int, validations: Sequence[dict[str,
     if start := about.get("adapter"):
         continued = f"It continues the adapter {start['name']} (sha256 {start['sha256'][:12]}…). "
     return f"""---
-tags: [anomaly-detection, visual-inspection, flawsight]
-{hub_base}library_name: peft
----
+{yaml.safe_dump(matter, sort_keys=False)}---
 # Adapter for {base}
 
 Trained by flawsight with {rewards[settings["reward"]]} for {step} of \
@@ -68,7 +76,37 @@ another test set.
 ```json
 {json.dumps(origin, indent=2)}
 ```
+
+## Licence
+
+None is set. Before you share it, add `license:` to the head of this page; the licences of the \
+model and of the images bind you, too.
 """
+
+
+def _results(base: str, row: dict[str, float]) -> dict[str, Any]:
+    """Return a validation as an entry of the hub's model-index."""
+    return {
+        "name": f"Adapter for {base}",
+        "results": [
+            {
+                "task": {"type": "image-classification", "name": "Anomaly detection"},
+                "dataset": {
+                    "type": "private",
+                    "name": "Images kept from the training, on which the best step was chosen",
+                },
+                "metrics": [
+                    {
+                        "type": of_hub,
+                        "name": f"{name} after {row['step']:.0f} steps",
+                        "value": round(float(row[name]), 4),
+                    }
+                    for name, of_hub in _METRICS.items()
+                    if math.isfinite(row[name])
+                ],
+            }
+        ],
+    }
 
 
 def auroc_with_interval(row: dict[str, float]) -> str:

@@ -50,6 +50,7 @@ def learn(
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
+    push_to_hub: options.PushToHub = None,
     json_: options.Json = False,
 ) -> None:
     """Learn from photos of good parts what the product looks like.
@@ -63,6 +64,8 @@ def learn(
         flawsight learn photos/more --add-to line3.reference --forget 007.png
 
         flawsight learn line3.reference --model my-model --out line3-my-model.reference
+
+        flawsight learn photos/good --out line3.reference --push-to-hub acme/line3
 
     16 photos are a good start. They also give the threshold, and thereby a rate of false alarms.
     Exit code 1: photos that could not be read were left out.
@@ -79,6 +82,7 @@ def learn(
             raise LearnError("Name photos of good parts, as files, globs or folders.")
         out = out or add_to or Path(f"good{SUFFIX}")
         check_writable(out)
+        options.check_push(push_to_hub)
         images: tuple[Path, ...] = ()
         if given:
             found = search_images(given)
@@ -107,6 +111,14 @@ def learn(
         reference.save(out)
         warn(reader.problems)
         summary = _sum_up(reference, out, reader.sizes)
+        if push_to_hub is not None:
+            from ..reference.push_reference import push_reference
+
+            again = f"learn its photos again: flawsight learn {out} --out {out} --push-to-hub "
+            again += f"{push_to_hub}, with the same model and settings."
+            with options.keeping(out, again), console.status("Uploading …"):
+                summary["hub"] = push_reference(reference, push_to_hub)
+            say(f"Uploaded: {escape(summary['hub'])}")
         if json_:
             print_json(summary | {"failed": reader.failed, "problems": reader.problems})
     raise typer.Exit(1 if reader.failed else 0)

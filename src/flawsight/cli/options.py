@@ -1,5 +1,7 @@
 """Options that several verbs share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..calibration import Calibration
-from ..errors import SettingsError
+from ..errors import HubError, SettingsError
 from ..settings import Settings, parse_override, preset
 
 if TYPE_CHECKING:
@@ -96,8 +98,16 @@ PromptPhotos = Annotated[
 Reference = Annotated[
     Path | None,
     typer.Option(
-        help="Reference of flawsight learn, of good parts of this product: it gives score, map and "
-        "threshold. Default: none."
+        help="Reference of flawsight learn, of good parts of this product, as a file or by its hub "
+        "name: it gives score, map and threshold. Default: none."
+    ),
+]
+PushToHub = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OWNER/NAME",
+        help="Repository of the Hugging Face hub to upload the result to, once it is written. It "
+        "is made, and private, if there is none. Default: none.",
     ),
 ]
 MaxBatchSize = Annotated[
@@ -164,16 +174,41 @@ def parse_settings(
 
 
 def load_reference(path: Path | None) -> "LearnedReference | None":
-    """Return the reference of a file; None without one.
+    """Return the reference of a file or of a hub name; None without one.
 
     Raises:
-        LearnError: if it cannot be read.
+        LearnError: if it cannot be read or fetched.
     """
     if path is None:
         return None
     from ..reference.memory import Reference
 
-    return Reference.load(path)
+    return Reference.from_pretrained(path)
+
+
+def check_push(name: str | None) -> None:
+    """Make sure, before any work, that --push-to-hub can be done.
+
+    Raises:
+        HubError: if the name is none, the hub cannot be reached, or refuses the user's token.
+    """
+    if name is not None:
+        from ..io.hub import check_push
+
+        check_push(name)
+
+
+@contextmanager
+def keeping(path: Path, again: str) -> Iterator[None]:
+    """Add to an error of --push-to-hub what is written all the same, and how to upload it.
+
+    Raises:
+        HubError: in its place.
+    """
+    try:
+        yield
+    except HubError as error:
+        raise HubError(f"{error} {path} is written and complete; to upload it, {again}") from error
 
 
 def read_photos(paths: list[Path] | None, bit_depth: int | None) -> "tuple[Image, ...]":

@@ -127,6 +127,7 @@ def train(
             "Default: sample here.",
         ),
     ] = None,
+    push_to_hub: options.PushToHub = None,
     **settings: Any,
 ) -> None:
     """Train a LoRA adapter with image-level labels: CGRO, or its baseline R1.
@@ -138,6 +139,8 @@ def train(
         flawsight train --data photos/line3 --out runs/line3 --steps 300
 
         flawsight inspect photos/new --adapter runs/line3/best
+
+        flawsight train --data photos/line3 --out runs/line3 --push-to-hub acme/line3-adapter
 
         accelerate launch --num-processes 4 -m flawsight train --data mix.jsonl --preset paper-7b
 
@@ -165,6 +168,8 @@ def train(
             trackers = [name for name in tracker if name != "none"]
             accelerator = make_accelerator(chosen, out, cpu, trackers)
             console.quiet = not accelerator.is_main_process
+            if accelerator.is_main_process and not dry_run:
+                options.check_push(push_to_hub)
             found = read_training_data(
                 data, validation or [], chosen.validation_share, chosen.validation_images,
                 chosen.seed,
@@ -197,6 +202,13 @@ def train(
         base += "".join(f" --prompt-photo {path}" for path in prompt_photo or ())
         intent = "Try it" if better else "To inspect with it all the same"
         say(f"{intent}: flawsight inspect PHOTOS{base} --adapter {out / 'best'}")
+        if push_to_hub is not None and accelerator.is_main_process:
+            from ..cgro.push_adapter import push_adapter
+
+            again = "run the same command again."
+            with options.keeping(out / "best", again), console.status("Uploading …"):
+                url = push_adapter(out / "best", push_to_hub)
+            say(f"Uploaded: {escape(url)}")
 
 
 def _read_settings(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from huggingface_hub import snapshot_download
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -19,7 +18,8 @@ from transformers import (
 from transformers.utils import is_torchvision_available
 from transformers.utils import logging as transformers_logging
 
-from ..errors import ModelError, SettingsError
+from ..errors import HubError, ModelError, SettingsError
+from ..io.hub import fetch_files, is_hub_name
 from .adapter import BareModel, with_adapter
 from .families.family import Family
 from .families.registry import family_of
@@ -192,18 +192,12 @@ def local_folder(name: str | Path) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    if isinstance(name, Path) or folder.is_absolute() or str(name).count("/") != 1:
+    if isinstance(name, Path) or not is_hub_name(name):
         raise ModelError(f"There is no folder {name}.")
     try:
-        return Path(
-            snapshot_download(
-                str(name), allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]
-            )
-        )
-    except Exception as error:  # network, authentication, unknown name: all end here
-        raise ModelError(
-            f"{name!r} is neither a folder nor a model that can be fetched from the hub: {error}"
-        ) from error
+        return fetch_files(name, ["*.json", "*.safetensors", "*.txt", "*.jinja"])
+    except HubError as error:
+        raise ModelError(f"There is no folder {name}. {error}") from error
 
 
 def _load_config(folder: Path, files: Path, any_family: bool) -> Any:

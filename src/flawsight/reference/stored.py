@@ -12,11 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import LearnError
+from ..errors import HubError, LearnError
 from ..io.files import write_atomically
+from ..io.hub import fetch_files, is_hub_name
 
 FORMAT = 1
 SUFFIX = ".reference"
+# Its file in a repository of the Hugging Face hub.
+ON_HUB = f"good{SUFFIX}"
 _ABOUT = "flawsight_reference"  # in the file's header
 
 
@@ -56,12 +59,8 @@ class StoredReference:
     settings: dict[str, Any]
     model_sha256: str
 
-    def save(self, path: str | Path) -> None:
-        """Write the reference, whole or not at all.
-
-        Raises:
-            LearnError: if it cannot be written.
-        """
+    def to_bytes(self) -> bytes:
+        """Return the content of the reference's file."""
         tensors: dict[str, Tensor] = {
             "vectors": self.vectors.contiguous(),
             "places": torch.from_numpy(self.places),
@@ -77,11 +76,41 @@ class StoredReference:
             "settings": self.settings,
             "model_sha256": self.model_sha256,
         }
+        content: bytes = save(tensors, {_ABOUT: json.dumps(about)})
+        return content
+
+    def save(self, path: str | Path) -> None:
+        """Write the reference, whole or not at all.
+
+        Raises:
+            LearnError: if it cannot be written.
+        """
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(Path(path), save(tensors, {_ABOUT: json.dumps(about)}))
+            write_atomically(Path(path), self.to_bytes())
         except OSError as error:
             raise LearnError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """Read a reference from a file, or from a repository of the Hugging Face hub.
+
+        Args:
+            name: file of `save`, or OWNER/NAME of a repository of `push_reference`.
+
+        Raises:
+            LearnError: as `load`, or if there is neither such a file nor such a repository.
+        """
+        if Path(name).exists() or Path(name).suffix == SUFFIX or not is_hub_name(name):
+            return cls.load(name)
+        repository = Path(name).as_posix()
+        try:
+            folder = fetch_files(repository, [ON_HUB])
+        except HubError as error:
+            raise LearnError(f"There is no file {repository}. {error}") from error
+        if not (folder / ON_HUB).is_file():
+            raise LearnError(f"{repository} on the hub holds no {ON_HUB}, so it is no reference.")
+        return cls.load(folder / ON_HUB)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

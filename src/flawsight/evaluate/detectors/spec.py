@@ -160,7 +160,7 @@ def _check_reference(spec: Spec) -> None:
             "of flawsight learn."
         )
     if isinstance(given, str) and given != "all":
-        Reference.load(given)
+        Reference.from_pretrained(given)
 
 
 def _open_flawsight(
@@ -185,7 +185,7 @@ def _open_flawsight(
             spec.name, mllm, settings, batch_size, prior, _features(spec.argument, load, seen),
             traces, None if given == "all" else given, settings.seed, photos,
         )  # fmt: skip
-    reference = None if given is None else Reference.load(given)
+    reference = None if given is None else Reference.from_pretrained(given)
     store = TraceFolder(traces, mllm, settings, prior, reference, hash_prompt_photos(photos))
     inspector = Inspector(
         mllm,
