@@ -30,8 +30,31 @@ from rich.table import Table
 from ..errors import FlawsightError
 from ..io.files import short_names
 
-console = Console()
-errors = Console(stderr=True)
+
+class _Console(Console):
+    """A console that animates on a terminal alone.
+
+    With FORCE_COLOR, as Jupyter sets it, Rich takes any stream for a terminal, and a file or a
+    notebook would get each frame of a progress bar.
+    """
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it writes to a terminal, which can move its cursor."""
+        try:
+            return super().is_terminal and self.file.isatty()
+        except ValueError:  # the stream is closed
+            return False
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Return a console with the colours that the environment asks for."""
+    colours: Any = Console(stderr=stderr).color_system
+    return _Console(stderr=stderr, color_system=colours)
+
+
+console = make_console()
+errors = make_console(stderr=True)
 
 # How many files a line of many names.
 _NAMED = 3
