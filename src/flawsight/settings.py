@@ -182,11 +182,19 @@ def unknown_settings(unknown: Iterable[str], known: Iterable[str]) -> str:
     """Return a sentence that names unknown settings, each with the known ones of a near name."""
     names, named = list(known), []
     for name in sorted(unknown):
-        near = [one for one in names if one.startswith(name)]
-        near = near or difflib.get_close_matches(name, names)
+        near = _near(name, names)
         hint = f" (is it {' or '.join(near)}?)" if near else ""
         named.append(f"{name} (now {_RENAMED[name]})" if name in _RENAMED else name + hint)
     return f"Unknown settings: {', '.join(named)}."
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Return the names that a mistyped one may mean, also in capitals or with hyphens."""
+    plain = name.strip().casefold().replace("-", "_")
+    if plain in names:
+        return [plain]
+    begun = [one for one in names if plain and one.startswith(plain)]
+    return begun or difflib.get_close_matches(plain, names)
 
 
 def check_bit_depth(value: Any) -> None:
@@ -264,10 +272,11 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Split NAME=VALUE; the value is JSON, or else the word itself.
 
     Raises:
-        SettingsError: if there is no "=".
+        SettingsError: if there is no "=", or no name before it.
     """
     name, equals, value = text.partition("=")
-    if not equals:
+    name = name.strip()
+    if not equals or not name:
         raise SettingsError(f"Write NAME=VALUE, not {text!r}.")
     try:
         return name, json.loads(value)

@@ -224,12 +224,16 @@ def test_the_batch_size_changes_no_result(batch_size: int, photos: Path, tmp_pat
         (["{photos}", "--set", "tau"], "NAME=VALUE"),
         (["{photos}", "--set", "tau=1"], "Unknown settings: tau (is it tau_t or tau_i?)"),
         (["{photos}", "--set", "guided_fitler=true"], "is it guided_filter?"),
+        (["{photos}", "--set", "image-tokens=64"], "is it image_tokens?"),
+        (["{photos}", "--set", "Crops=1"], "is it crops?"),
+        (["{photos}", "--set", "=1"], "NAME=VALUE"),
         (["{photos}", "--set", "layers=[9]"], "attention_prior to false"),
         (["{photos}", "--preset", "paper", "--set", "layers=[9]"], "4 layers"),
         (["{photos}", "--set", 'selection="best"'], "vanilla"),
         (["{photos}", "--set", "tau_t=high"], "tau_t"),
         (["{photos}", "--batch-size", "0"], "batch-size"),
         (["{photos}", "--no-such-flag"], "No such option"),
+        (["{photos}", "--modle", "x"], "--model"),
     ],
 )
 def test_a_wrong_argument_is_explained_with_exit_code_2(

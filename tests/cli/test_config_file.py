@@ -89,6 +89,11 @@ def test_bench_says_what_it_does_not_use(config: Path, capsys: pytest.CaptureFix
     [
         ("modle: x", "modle (is it model?)"),
         ("serve: {prot: 80}", "prot (is it port"),
+        ("insepct: {quiet: true}", "insepct (is it inspect"),
+        ("serve: 80", "serve is a command; write its options below it"),
+        ("Preset: paper", "Preset (is it preset?)"),
+        ("set: {Tau-T: 1}", "Tau-T (is it tau_t?)"),
+        ("bench: {max-batch-size: 1}", "batch_size"),
         ("- preset", "NAME: VALUE"),
         ("preset: [", "Cannot read the settings"),
         ("preset: [paper, default]", "takes one value"),

@@ -25,7 +25,7 @@ from flawsight.evaluate.bench import check_names, read_detector_runs, run_detect
 from flawsight.evaluate.confusion import read_verdicts
 from flawsight.evaluate.detectors.flawsight import FlawsightDetector
 from flawsight.evaluate.detectors.protocol import Prediction
-from flawsight.evaluate.detectors.spec import open_detector, parse_spec
+from flawsight.evaluate.detectors.spec import needs_model, open_detector, parse_spec
 from flawsight.evaluate.metric_values import MetricValue
 from flawsight.evaluate.score_run import score_run
 from flawsight.evaluate.summary import summary_table
@@ -314,12 +314,44 @@ def test_specs(text: str, kind: str, argument: str | None, options: dict) -> Non
         ("flawsight,tau=1", "Unknown settings: tau"),
         ("vlm", "lacks its model"),
         ("run", "lacks its folder"),
-        ("texture,depth=3", "depth"),
+        ("texture,depth=3", "texture,depth=3': Unknown settings: depth"),
+        ("textrue", "is it texture"),
+        ("texture,bitdepth=8", "is it bit_depth"),
+        ("openai:gpt-4o,budgt=3", "is it budget"),
+        ("openai:gpt-4o,cache=x", "Unknown settings: cache"),
+        ("run:/nowhere,naem=x", "is it name"),
     ],
 )
 def test_a_wrong_spec_is_explained(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=words):
         open_detector(parse_spec(text), tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("flawsight,adaptor=x", "is it adapter"),
+        ("flawsight:,refrence=4", "is it reference"),
+        ("flawsight,TAU_T=0", "is it tau_t"),
+        ("flawsight,image-tokens=64", "is it image_tokens"),
+        ("flawsight,pre=paper", "is it preset"),
+        ("vlm:/nowhere,max_tokens=64", "is it max_new_tokens"),
+        ("vlm:/nowhere,dtpye=float32", "is it dtype"),
+        ("vlm:/nowhere,mllm=x", "Unknown settings: mllm"),
+    ],
+)
+def test_a_mistyped_option_is_named_before_a_model_is_loaded(text: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        needs_model(parse_spec(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["flawsight,device=cpu,name=a,preset=paper,tau_t=0.3", "vlm:/nowhere,batch_size=2,device=cpu",
+     "vlm:/nowhere,adapter=a,max_new_tokens=9,bit_depth=12,name=b"],
+)  # fmt: skip
+def test_options_that_are_some_are_taken(text: str) -> None:
+    assert needs_model(parse_spec(text))
 
 
 def test_truth_is_what_was_given(dataset: Dataset, tmp_path: Path) -> None:

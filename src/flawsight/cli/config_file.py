@@ -9,7 +9,7 @@ What the command line gives wins over the file; `--set` adds to it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
@@ -89,7 +89,13 @@ def read_config(path: Path, verb: str, verbs: Mapping[str, Mapping[str, Any]]) -
     sections = {
         name: _named(shared.pop(name)) for name in verbs if isinstance(shared.get(name), dict)
     }
-    _check(path, shared, {name for known in verbs.values() for name in known} | {"set"})
+    for name in shared.keys() & verbs.keys():
+        if not any(name in known for known in verbs.values()):
+            raise SettingsError(
+                f"{path}: {name} is a command; write its options below it, like "
+                f"{name}: {{preset: paper}}."
+            )
+    _check(path, shared, {name for known in verbs.values() for name in known} | {"set"}, verbs)
     for name, section in sections.items():
         _check(path, section, verbs[name])
     section, known = sections.get(verb, {}), verbs[verb]
@@ -125,9 +131,11 @@ def _named(values: _Values) -> _Values:
     return {"set" if name == "inspection" else name: values[given] for given, name in names.items()}
 
 
-def _check(path: Path, values: _Values, known: Mapping[str, Any] | set[str]) -> None:
+def _check(
+    path: Path, values: _Values, known: Collection[str], sections: Iterable[str] = ()
+) -> None:
     if unknown := values.keys() - set(known):
-        raise SettingsError(f"{path}: {unknown_settings(unknown, known)}")
+        raise SettingsError(f"{path}: {unknown_settings(unknown, [*known, *sections])}")
 
 
 def _overrides(values: Any) -> list[str]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from ..data.mmad_questions import MMADQuestions, Templates, read_mmad
 from ..errors import FlawsightError, RunFolderError, SettingsError
 from ..evaluate.bench import check_names
-from ..evaluate.detectors.spec import needs_model, parse_spec
+from ..evaluate.detectors.spec import parse_spec
 from ..evaluate.mmad.mmad_run import read_mmad_runs, run_responder
 from ..evaluate.mmad.mmad_tables import mmad_tables, write_mmad_tables
 from ..evaluate.mmad.open_responder import check_answers, open_responder
@@ -64,7 +64,9 @@ def ask_questions(
         check_answers(spec)
     check_writable(out / "mmad.md")
     # What needs no model is opened first: its errors are those of a typing mistake.
-    ready = [None if needs_model(spec) else open_responder(spec, out, batch_size) for spec in specs]
+    ready = [
+        None if spec.kind == "vlm" else open_responder(spec, out, batch_size) for spec in specs
+    ]
     complete = True
     for spec, opened in zip(specs, ready, strict=True):
         if opened is None:

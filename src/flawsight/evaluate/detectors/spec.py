@@ -12,21 +12,25 @@
 `name=…` sets its name in folders and tables.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from ...errors import SettingsError
 from ...reference.learn import SEEN_WITH
 from ...reference.memory import Reference
-from ...settings import Settings, parse_override, preset
+from ...settings import Settings, parse_override, preset, unknown_settings
 from .protocol import Detector, Learner
 
 KINDS = ("flawsight", "vlm", "openai", "run", "texture")
-_LOAD = ("adapter", "device", "dtype", "attention")
-_NOT_SETTINGS = ("name", "prompt_photos", "reference", *_LOAD)
+LOAD = ("adapter", "device", "dtype", "attention")
+_NOT_SETTINGS = ("name", "prompt_photos", "reference", *LOAD)
+# What the text gives otherwise than as an option, or the bench itself.
+_NO_OPTIONS = ("model", "mllm", "folder", "cache", "options")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,10 @@ def parse_spec(text: str, bit_depth: int | None = None, prompt_photos: Sequence[
         pairs.insert(0, argument)
         argument = ""
     if kind not in KINDS:
+        near = get_close_matches(kind.casefold(), KINDS, 1)
+        hint = f" (is it {near[0]}?)" if near else ""
         raise SettingsError(
-            f"Unknown detector {kind!r} in {text!r}; choose one of {', '.join(KINDS)}."
+            f"Unknown detector {kind!r}{hint} in {text!r}; choose one of {', '.join(KINDS)}."
         )
     options: dict[str, Any] = {}
     if bit_depth is not None and kind != "run":
@@ -90,35 +96,57 @@ def open_detector(spec: Spec, out: Path, batch_size: int) -> Detector | Learner:
             case "vlm":
                 return _open_chat_vlm(spec, options, batch_size)
             case "openai":
+                from ...endpoint.cached_endpoint import CachedEndpoint
                 from .endpoint import EndpointDetector
 
+                check_options(spec, options_of(EndpointDetector, CachedEndpoint))
                 model = needed_argument(spec, "model")
                 return EndpointDetector(model, name=spec.name, cache=out / "answers", **options)
             case "run":
                 from .predictions import PredictionsDetector
 
+                check_options(spec, options_of(PredictionsDetector))
                 return PredictionsDetector(
                     Path(needed_argument(spec, "folder")), spec.name, **options
                 )
             case _:
                 from .texture import TextureDetector
 
+                check_options(spec, options_of(TextureDetector))
                 return TextureDetector(spec.name, **options)
     except TypeError as error:
         raise SettingsError(f"{spec.text!r}: {error}.") from error
 
 
+def options_of(*made_by: Callable[..., Any]) -> list[str]:
+    """Return the options that detectors take: the parameters of what makes them."""
+    names = [name for one in made_by for name in signature(one).parameters]
+    return sorted({"name", *names} - {*_NO_OPTIONS})
+
+
+def check_options(spec: Spec, known: Iterable[str]) -> None:
+    """Raise SettingsError for an option that is not known, with the known ones of a near name."""
+    known = [*known]
+    if unknown := spec.options.keys() - {*known}:
+        raise SettingsError(f"{spec.text!r}: {unknown_settings(unknown, known)}")
+
+
 def needs_model(spec: Spec) -> bool:
-    """Whether opening the detector loads a model here; its settings are checked at once.
+    """Whether opening the detector loads a model here; its options are then checked at once.
 
     Raises:
-        SettingsError: for a setting that is none, or a missing argument.
+        SettingsError: for an option that is none, or a missing argument.
     """
     if spec.kind == "flawsight":
+        settings = [field.name for field in fields(Settings)]
+        check_options(spec, [*settings, "preset", *_NOT_SETTINGS])
         _settings({k: v for k, v in spec.options.items() if k not in _NOT_SETTINGS})
         _check_reference(spec)
     elif spec.kind == "vlm":
+        from .chat_vlm import ChatVLMDetector
+
         needed_argument(spec, "model")
+        check_options(spec, [*options_of(ChatVLMDetector), *LOAD])
     return spec.kind in ("flawsight", "vlm")
 
 
@@ -209,7 +237,7 @@ def _open_chat_vlm(spec: Spec, options: dict[str, Any], batch_size: int) -> Dete
 
 def load_options(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Take the options of `load_mllm` out of a detector's, for `load_shared`."""
-    return tuple((name, options.pop(name)) for name in _LOAD if name in options)
+    return tuple((name, options.pop(name)) for name in LOAD if name in options)
 
 
 @lru_cache(maxsize=1)

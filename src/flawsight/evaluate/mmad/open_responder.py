@@ -3,18 +3,30 @@
 from pathlib import Path
 
 from ...errors import SettingsError
-from ..detectors.spec import Spec, load_options, load_shared, needed_argument
+from ..detectors.spec import (
+    LOAD,
+    Spec,
+    check_options,
+    load_options,
+    load_shared,
+    needed_argument,
+    options_of,
+)
 from .responder import Responder
 
 
 def check_answers(spec: Spec) -> None:
-    """Raise SettingsError for a detector that answers no multiple-choice questions."""
+    """Raise SettingsError for a detector that answers no questions, or an option that is none."""
     if spec.kind not in ("vlm", "openai"):
         raise SettingsError(
             f"{spec.text!r} answers no multiple-choice questions; use vlm:MODEL, also for a model "
             "that flawsight:MODEL loads, or openai:MODEL."
         )
     needed_argument(spec, "model")
+    if spec.kind == "vlm":
+        from .chat_responder import ChatResponder
+
+        check_options(spec, [*options_of(ChatResponder), *LOAD])
 
 
 def open_responder(spec: Spec, out: Path, batch_size: int) -> Responder:
@@ -33,8 +45,10 @@ def open_responder(spec: Spec, out: Path, batch_size: int) -> Responder:
     model = needed_argument(spec, "model")
     try:
         if spec.kind == "openai":
+            from ...endpoint.cached_endpoint import CachedEndpoint
             from .endpoint_responder import EndpointResponder
 
+            check_options(spec, options_of(EndpointResponder, CachedEndpoint))
             return EndpointResponder(model, name=spec.name, cache=out / "answers", **options)
         from .chat_responder import ChatResponder
 
