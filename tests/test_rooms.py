@@ -12,8 +12,10 @@ SOURCE = Path(__file__).parents[1] / "src"
 ROOMS = [
     "errors",
     "prompt",
+    "roi",
     "settings",
     "display",
+    "frame",
     "inspection",
     "io",
     "mllm",

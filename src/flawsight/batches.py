@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from .errors import FlawsightError
+from .frame import Frame
 from .inspection import Trace
 from .io.file_stamp import FileStamp
 from .io.images import Photo
@@ -25,7 +26,9 @@ class PreparedBatch:
         given: the images as they were handed over.
         images: the N upright RGB images, or the error in the place of each that failed.
         stamps: of the N files; None of an image in memory, or that failed.
-        sizes: of those that did not, (height, width) in pixels.
+        seen: of those that did not, what the model sees of them.
+        sizes: of that, (height, width) in pixels.
+        frames: where that lies in the image; None if it is the whole.
         warnings, stored: of the same, what their readers warn of, and the stored trace or None.
         prompts: of those without a stored trace; None if there are none.
     """
@@ -33,7 +36,9 @@ class PreparedBatch:
     given: Sequence[ImageLike]
     images: list[Image.Image | FlawsightError]
     stamps: list[FileStamp | None]
+    seen: list[Image.Image]
     sizes: list[tuple[int, int]]
+    frames: list[Frame | None]
     warnings: list[tuple[str, ...]]
     stored: list[Trace | None]
     prompts: PromptBatch | None

@@ -20,7 +20,8 @@ from typing import Any, Self
 
 from .errors import CalibrationError
 from .io.files import write_atomically
-from .settings import DRAWING, Settings, upgraded
+from .roi import roi_in_words
+from .settings import DRAWING, Settings, shown_value, upgraded
 
 FORMAT = 2
 POOLED = "all"
@@ -164,8 +165,14 @@ class Calibration:
             before |= {"prior": self.prior_sha256, "reference": self.reference_sha256}
         different = {k for k in before | now if before.get(k) != now.get(k)}
         changed = sorted(different - set(DRAWING))
+        if "roi" in changed:
+            raise CalibrationError(
+                f"The calibration was made with {roi_in_words(before['roi'])}, not "
+                f"{roi_in_words(now['roi'])}; give the same --roi, or calibrate again with "
+                "this one."
+            )
         if changed:
-            made_with = ", ".join(f"{key} {before.get(key)}" for key in changed[:3])
+            made_with = ", ".join(f"{key} {shown_value(before.get(key))}" for key in changed[:3])
             raise CalibrationError(
                 f"The calibration was made with other settings ({made_with}); inspect with those, "
                 "or calibrate again with these."

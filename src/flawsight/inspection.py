@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .display import Displayed
 from .errors import FlawsightError
+from .frame import Frame
 
 FloatArray = NDArray[np.float32]
 Box = tuple[int, int, int, int]  # (left, top, width, height) in pixels
@@ -260,6 +261,8 @@ class Inspection(Displayed):
         evidence: what speaks for a defect, each in [0, 1]: "words", by the answer to the image,
             "crops", by the answers to crops, which with `score_crops` are merged into pred_score,
             and "reference", by the distance from good photos, which is pred_score if there is one.
+        frame: where the region of interest lies; None if there is none. Token maps, map layers and
+            nearest good patches are of its box; all else is in the frame of the whole image.
         photo: the image, if it was handed over in memory to `Inspector`; it is shown, not saved.
     """
 
@@ -286,6 +289,7 @@ class Inspection(Displayed):
     )
     good_pictures: tuple[GoodPicture, ...] = ()
     evidence: dict[str, float] = field(default_factory=dict)
+    frame: Frame | None = field(default=None, repr=False, compare=False)
     photo: Image | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -322,7 +326,11 @@ class Inspection(Displayed):
             "evidence": {name: round(value, 6) for name, value in self.evidence.items()},
             "region_rule": None if self.region_rule is None else vars(self.region_rule),
             "seconds": round(self.seconds, 4),
-        }
+        } | (
+            {}
+            if self.frame is None
+            else {"roi": {"box": [*self.frame.box], "image_size": [*self.frame.image_size]}}
+        )
 
 
 class Inspections(list[Inspection | FlawsightError], Displayed):

@@ -19,10 +19,11 @@ from .batches import ImageLike, Outcome, PreparedBatch, TracedBatch, TraceStore
 from .calibration import Calibration
 from .endpoint.generator import ServedGenerator
 from .errors import AnswerError, FlawsightError, ModelError, SettingsError
+from .frame import Frame
 from .inspection import Inspection, Inspections, Trace
-from .io.file_stamp import FileStamp, read_stamped
-from .io.images import Photo, prepare_photo
+from .io.file_stamp import FileStamp, open_photo
 from .io.overlap import overlapped
+from .io.photo_roi import cut_photo
 from .localize import localize, rule_of
 from .mllm.batch_size import check_batch_size, images_at_once
 from .mllm.encode import PromptBatch, encode_prompts
@@ -61,6 +62,7 @@ class Inspector:
             model write them.
         trace_store: keeps traces of image files.
         prompt_photos: of good parts, shown to the model before each image, but not before a crop.
+            They are shown as they are, also with a region of interest.
 
     Raises:
         CalibrationError: if the calibration is of another model, other settings or other photos, or
@@ -232,7 +234,8 @@ class Inspector:
             (str(photo) if isinstance(photo, str | Path) else f"photo {index}", photo)
             for index, photo in enumerate(photos, start=1)
         )
-        read = [(name, self._photo(photo)[0].image) for name, photo in named]
+        bits = self.settings.bit_depth
+        read = [(name, open_photo(photo, bits)[0].image) for name, photo in named]
         return type(self)(
             self.mllm, self.given_settings, self.batch_size, prior=self.prior,
             reference=learn(self.mllm, read, self.given_settings), generator=self.generator,
@@ -254,10 +257,13 @@ class Inspector:
         warnings: list[tuple[str, ...]] = []
         stamps: list[FileStamp | None] = []
         stored: list[Trace | None] = []
+        seen: list[Image.Image] = []
+        frames: list[Frame | None] = []
         for image in images:
             trace: Trace | None = None
             try:
-                photo, stamp = self._photo(image)
+                photo, stamp = open_photo(image, self.settings.bit_depth)
+                own, frame = cut_photo(photo, self.settings.roi)
                 if self._trace_store is not None and stamp is not None:
                     trace = self._trace_store.load(str(image), stamp)
             except FlawsightError as error:
@@ -266,20 +272,14 @@ class Inspector:
             else:
                 read.append(photo.image)
                 stamps.append(stamp)
-                warnings.append(photo.warnings)
+                warnings.append(own.warnings)
                 stored.append(trace)
-        good = [image for image in read if isinstance(image, Image.Image)]
-        new = [image for image, trace in zip(good, stored, strict=True) if trace is None]
+                seen.append(own.image)
+                frames.append(frame)
+        new = [image for image, trace in zip(seen, stored, strict=True) if trace is None]
         prompts = encode_prompts(self.mllm, new, self.settings, self.prompt_photos) if new else None
-        sizes = [(image.height, image.width) for image in good]
-        return PreparedBatch(images, read, stamps, sizes, warnings, stored, prompts)
-
-    def _photo(self, image: ImageLike) -> tuple[Photo, FileStamp | None]:
-        if isinstance(image, Photo):
-            return image, None
-        if isinstance(image, str | Path):
-            return read_stamped(image, self.settings.bit_depth)
-        return prepare_photo(image, bit_depth=self.settings.bit_depth), None
+        sizes = [(image.height, image.width) for image in seen]
+        return PreparedBatch(images, read, stamps, seen, sizes, frames, warnings, stored, prompts)
 
     def trace(self, prepared: PreparedBatch) -> TracedBatch:
         """Ask the model about a batch, and trace its responses.
@@ -306,12 +306,15 @@ class Inspector:
     ) -> Iterator[tuple[Image.Image, Inspection | FlawsightError] | tuple[None, FlawsightError]]:
         """Yield each image of a batch with its inspection, or None if it could not be read."""
         prepared = traced.prepared
-        made = zip(prepared.sizes, prepared.warnings, traced.traces, strict=True)
+        made = zip(
+            prepared.seen, prepared.sizes, prepared.frames, prepared.warnings, traced.traces,
+            strict=True,
+        )  # fmt: skip
         for given, image in zip(prepared.given, prepared.images, strict=True):
             if isinstance(image, FlawsightError):
                 yield None, image
                 continue
-            size, warnings, trace = next(made)
+            seen, size, frame, warnings, trace = next(made)
             if isinstance(trace, FlawsightError):
                 yield image, trace
                 continue
@@ -320,7 +323,7 @@ class Inspector:
                 outcome = localize(
                     trace, size, self.settings, threshold=self.threshold,
                     region_rule=self.region_rule, prior=self._prior_density,
-                    good=self.good_patches, photo=image,
+                    good=self.good_patches, photo=seen, frame=frame,
                     image=str(given) if isinstance(given, str | Path) else None,
                     trace_seconds=traced.seconds, warnings=warnings,
                 )  # fmt: skip
@@ -330,21 +333,17 @@ class Inspector:
 
     def _ask(self, prepared: PreparedBatch, prompts: PromptBatch) -> Sequence[Outcome]:
         """Return the traces of the images without a stored one, and store them."""
-        good = [
-            (given, image, stamp)
-            for given, image, stamp in zip(
-                prepared.given, prepared.images, prepared.stamps, strict=True
-            )
-            if isinstance(image, Image.Image)
-        ]
-        new = [one for one, trace in zip(good, prepared.stored, strict=True) if trace is None]
-        images = [image for _, image, _ in new]
+        files = zip(prepared.given, prepared.images, prepared.stamps, strict=True)
+        good = [(given, stamp) for given, image, stamp in files if isinstance(image, Image.Image)]
+        read = zip(good, prepared.seen, prepared.stored, strict=True)
+        new = [(*one, image) for one, image, trace in read if trace is None]
+        images = [image for _, _, image in new]
         traces = ask(
             self.mllm, images, prompts, self.settings, prior=self._prior_density,
             reference=self.reference, threshold=self.threshold, generator=self.generator,
             photos=self.prompt_photos,
         )  # fmt: skip
-        for (given, _, stamp), trace in zip(new, traces, strict=True):
+        for (given, stamp, _), trace in zip(new, traces, strict=True):
             if self._trace_store and stamp is not None and isinstance(trace, Trace):
                 self._trace_store.save(str(given), stamp, trace)
         return traces

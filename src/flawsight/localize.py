@@ -10,6 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from .frame import Frame, in_whole, masked
 from .inspection import (
     Crop,
     FloatArray,
@@ -22,7 +23,7 @@ from .inspection import (
 )
 from .mllm.contradiction import disagreements, fault_phrases
 from .real.anomaly_map import aggregate, density
-from .real.regions import peak_region, regions_of, tie_phrases
+from .real.regions import in_photo, peak_region, regions_of, tie_phrases
 from .real.token_selection import ScoredReasoning, select
 from .reference.compare import multiply_by_reference, reference_score, within
 from .reference.good_places import GoodPatches, good_place
@@ -48,6 +49,7 @@ def localize(
     prior: Tensor | None = None,
     good: GoodPatches | None = None,
     photo: Image | None = None,
+    frame: Frame | None = None,
     image: str | None = None,
     trace_seconds: float = 0.0,
     warnings: tuple[str, ...] = (),
@@ -56,13 +58,14 @@ def localize(
 
     Args:
         trace: of one response.
-        image_size: (height, width) of the image in pixels.
+        image_size: (height, width) of what the model saw, in pixels.
         settings: of ReAL and the steps beyond it.
         threshold: see `Inspector`.
         region_rule: None is that of the settings.
         prior: (h, w) density on normal images; None leaves `attention_prior` out.
         good: where the patches of the reference lie, which the trace was compared with.
-        photo: the image itself, for `guided_filter`; None leaves that out.
+        photo: what the model saw, for `guided_filter`; None leaves that out.
+        frame: where that lies in the image; None if it is the whole.
         image: where the image came from.
         trace_seconds: time spent on the trace.
         warnings: of the photo's reader.
@@ -74,7 +77,7 @@ def localize(
     reasoning = select(trace, settings) if trace.asked else None
     attention = _attention(trace, reasoning)
     layers = refine(attention, trace, image_size, settings, prior)
-    anomaly_map = unfiltered = map_of_layers(layers)
+    anomaly_map = unfiltered = masked(map_of_layers(layers), frame)
     if settings.guided_filter and photo is not None:
         # Regions are drawn in the map before: along edges they would fall into pieces.
         rows, columns = (int(cells) for cells in layers[4:6])
@@ -98,10 +101,10 @@ def localize(
     pictures = good.pictures if good is not None else ()
     return Inspection(
         image=image,
-        image_size=image_size,
+        image_size=image_size if frame is None else frame.image_size,
         pred_label=pred_label,
         pred_score=pred_score,
-        anomaly_map=anomaly_map,
+        anomaly_map=in_whole(masked(anomaly_map, frame), frame),
         answer=answer,
         answer_forced=trace.answer_forced,
         explanation=explanation,
@@ -110,7 +113,7 @@ def localize(
         token_maps=token_maps,
         timings={"trace": trace_seconds, "localize": time.perf_counter() - began},
         map_peak=float(unfiltered.max()),
-        regions=with_good_places(regions, unfiltered, nearest, pictures),
+        regions=in_photo(with_good_places(regions, unfiltered, nearest, pictures), frame),
         nearest_good=nearest,
         good_pictures=pictures,
         sink_share=None if prior is None or not trace.asked else sink_share(attention, prior),
@@ -118,6 +121,7 @@ def localize(
         region_rule=rule,
         map_layers=layers,
         evidence=evidence,
+        frame=frame,
     )
 
 
@@ -202,7 +206,7 @@ def judged(inspection: Inspection, pred_label: bool) -> Inspection:
         return inspection
     regions = inspection.regions
     if (rule := inspection.region_rule) is not None and len(inspection.map_layers):
-        unfiltered = map_of_layers(inspection.map_layers)
+        unfiltered = masked(map_of_layers(inspection.map_layers), inspection.frame)
         spans = [(one.start, one.end) for one in inspection.tokens]
         regions = draw_regions(
             pred_label, unfiltered, inspection.token_maps, inspection.explanation, spans, rule
@@ -210,6 +214,7 @@ def judged(inspection: Inspection, pred_label: bool) -> Inspection:
         regions = with_good_places(
             regions, unfiltered, inspection.nearest_good, inspection.good_pictures
         )
+        regions = in_photo(regions, inspection.frame)
     return replace(
         inspection,
         pred_label=pred_label,

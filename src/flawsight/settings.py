@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from .errors import SettingsError
 from .prompt import QUESTION, anomaly_word_spans
+from .roi import Roi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Generation:
             is None, the checkpoint prescribes those of a crop, too.
         bit_depth: bits of full scale of photos wider than 8 bits, and of floats that are counts;
             None takes that of the pixel type (io/pixel_scale.py). In [1, 32].
+        roi: region of interest (roi.py): the model sees nothing outside of it, and maps
+            are 0 there. None inspects whole photos. `io.photo_roi.read_roi` reads a mask image.
         explain: with a reference of good photos, which images the model is asked about: all, those
             that the reference calls defective, or none. The others get no words.
     """
@@ -57,6 +60,7 @@ class Generation:
     crop_share: float = 0.6
     crop_token_share: float = 1.0
     bit_depth: int | None = None
+    roi: str | None = None
     explain: Literal["always", "defective", "never"] = "always"
 
 
@@ -139,6 +143,8 @@ class Settings(Refinement, Selection, Generation):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise SettingsError(f"{name} is {value}; it must be in [0, 1].")
         check_bit_depth(self.bit_depth)
+        if self.roi is not None:
+            Roi.parse(self.roi)
         if math.isnan(self.tau_t) or math.isnan(self.tau_i):
             raise SettingsError("tau_t and tau_i must be numbers.")
         weights = (self.alpha, self.beta)
@@ -158,7 +164,9 @@ class Settings(Refinement, Selection, Generation):
     def generation(self) -> dict[str, Any]:
         """Return the settings that a Trace depends on, as JSON types."""
         values = self.to_json()
-        return {field.name: values[field.name] for field in fields(Generation)}
+        names = [field.name for field in fields(Generation)]
+        # Keys of traces made before there was one stay as they are.
+        return {name: values[name] for name in names if name != "roi" or values[name] is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
@@ -195,6 +203,15 @@ def _near(name: str, names: list[str]) -> list[str]:
         return [plain]
     begun = [one for one in names if plain and one.startswith(plain)]
     return begun or difflib.get_close_matches(plain, names)
+
+
+def shown_value(value: Any) -> str:
+    """Return the value of a setting for a sentence, shortened."""
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+_SHOWN = 60
 
 
 def check_bit_depth(value: Any) -> None:

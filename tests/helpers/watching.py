@@ -68,7 +68,7 @@ class StandIn:
             except ImageError as error:
                 read.append(error)
                 stamps.append(None)
-        return PreparedBatch(images, read, stamps, [], [], [], None)
+        return PreparedBatch(images, read, stamps, [], [], [], [], [], None)
 
     def trace(self, prepared: PreparedBatch) -> TracedBatch:
         time.sleep(self.seconds)

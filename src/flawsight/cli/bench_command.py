@@ -77,6 +77,7 @@ def bench(
     ] = None,
     batch_size: options.BatchSize = 8,
     bit_depth: options.BitDepth = None,
+    roi: options.Roi = None,
     prompt_photo: options.PromptPhotos = None,
     pixel_threshold: Annotated[
         float, typer.Option(help="Map value from which a pixel is marked, for pixel ACC.")
@@ -132,8 +133,9 @@ def bench(
         with explained(json_):
             if protocol != "mmad":
                 raise SettingsError(f"Unknown --protocol {protocol!r}; use detection or mmad.")
-            if ablation:
-                raise SettingsError("--ablation is of the protocol detection; leave one out.")
+            if ablation or roi is not None:
+                one = "--ablation" if ablation else "--roi"
+                raise SettingsError(f"{one} is of the protocol detection; leave one out.")
             from .mmad_bench import ask_questions, open_questions, report_mmad
 
             complete = True
@@ -174,11 +176,12 @@ def bench(
                 new_figure(1, 1)
             if ablation:
                 detector = ablation_specs(model, r1, cgro)
-            prompt_photos = options.read_photos(prompt_photo, bit_depth)
+            region = options.roi_setting(roi)
+            prompt_photos = options.read_photos(prompt_photo, bit_depth, region)
             curve = None if learning_curve is None else (learning_curve, seeds)
             complete = _run(
                 out, datasets, good, detector or ["flawsight"], batch_size, bit_depth,
-                prompt_photos, curve,
+                prompt_photos, curve, region,
             )  # fmt: skip
         summary = _report(out, resamples, pixel_threshold, sbert, published)
         complete &= not any(one["failed"] or one["missing"] for one in summary.get("counts", ()))
@@ -196,6 +199,7 @@ def _run(
     bit_depth: int | None,
     prompt_photos: "Sequence[Image]",
     curve: tuple[str, int] | None,
+    roi: str | None,
 ) -> bool:
     """Run every detector on every data set; return whether each got to the end."""
     from ..evaluate.bench import check_names
@@ -203,9 +207,11 @@ def _run(
     from ..evaluate.detectors.spec import learns, needs_model, open_detector, parse_spec
     from ..evaluate.learning_curve import FOLDER
 
-    specs = [parse_spec(text, bit_depth, prompt_photos) for text in detectors]
+    specs = [parse_spec(text, bit_depth, prompt_photos, roi) for text in detectors]
     if prompt_photos and all(spec.kind != "flawsight" for spec in specs):
         raise SettingsError("--prompt-photo is for detectors of kind flawsight; there is none.")
+    if roi is not None and all(spec.kind != "flawsight" for spec in specs):
+        raise SettingsError("--roi is for detectors of kind flawsight; there is none.")
     if curve is not None:
         specs, out = curves_of(specs, *curve, good), out / FOLDER
     check_names([d.name for d in datasets], [s.name for s in specs])

@@ -36,6 +36,7 @@ def calibrate(
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
+    roi: options.Roi = None,
     batch_size: options.BatchSize = 8,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -65,8 +66,8 @@ def calibrate(
         from ..runs.place import check_place
 
         check_writable(out)
-        settings = options.parse_settings(preset, set_, seed, bit_depth)
-        good = options.read_photos(prompt_photo, settings.bit_depth)
+        settings = options.parse_settings(preset, set_, seed, bit_depth, roi=roi)
+        good = options.read_photos(prompt_photo, settings.bit_depth, settings.roi)
         known = options.load_reference(reference)
         run, images = source, None
         if not (source / "run.json").exists():

@@ -53,6 +53,7 @@ def inspect(
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
+    roi: options.Roi = None,
     batch_size: options.MaxBatchSize = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -121,7 +122,7 @@ def inspect(
     new verdicts without the model.
     """
     with explained(json_):
-        settings = options.parse_settings(preset, set_, seed, bit_depth, explain)
+        settings = options.parse_settings(preset, set_, seed, bit_depth, explain, roi)
         known = options.load_reference(reference)
         if reference_prompt and known is None:
             raise SettingsError("--reference-prompt needs a --reference, whose photos it shows.")
@@ -129,7 +130,9 @@ def inspect(
         inspector_options = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
             "attention": attention, "settings": settings,
-            "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth) + shown,
+            "prompt_photos": options.read_photos(
+                prompt_photo, settings.bit_depth, settings.roi
+            ) + shown,
             "batch_size": batch_size, "threshold": threshold, "category": category,
             "prior": prior, "reference": known,
             "false_alarm_rate": false_alarm_rate,

@@ -47,6 +47,7 @@ def learn(
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
+    roi: options.Roi = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention: options.Attention = "sdpa",
@@ -88,7 +89,7 @@ def learn(
             found = search_images(given)
             images = found.images
             say_left_out(found.left_out)
-        settings = options.parse_settings(preset, set_, bit_depth=bit_depth)
+        settings = options.parse_settings(preset, set_, bit_depth=bit_depth, roi=roi)
         with console.status("Loading the model …"):
             from ..mllm.load import load_mllm
             from ..reference.learn import learn

@@ -53,6 +53,15 @@ BitDepth = Annotated[
         max=32,
     ),
 ]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BOX|FILE",
+        help="Region of interest, outside of which nothing is inspected: LEFT,TOP,WIDTH,HEIGHT in "
+        "pixels or in percent, like 10%,5%,80%,90%, or a mask image, white inside. Default: whole "
+        "photos.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Number of images per batch.")]
 Device = Annotated[
     str | None, typer.Option(help="Device: cpu, cuda or mps. Default: the best available.")
@@ -162,15 +171,31 @@ def parse_settings(
     seed: int = 0,
     bit_depth: int | None = None,
     explain: str | None = None,
+    roi: str | None = None,
 ) -> Settings:
-    """Return the settings of a preset with NAME=VALUE overrides, --bit-depth and --explain.
+    """Return the settings of a preset with NAME=VALUE overrides and the options of their names.
 
     Raises:
+        ImageError: if the mask of --roi cannot be read.
         SettingsError: for an unknown preset or name, or a value that it cannot take.
     """
     values = preset(preset_name).to_json() | {"seed": seed}
     values |= dict(map(parse_override, with_bit_depth(overrides, bit_depth)))
-    return Settings.from_json(values | ({} if explain is None else {"explain": explain}))
+    values |= {} if explain is None else {"explain": explain}
+    return Settings.from_json(values | ({} if roi is None else {"roi": roi_setting(roi)}))
+
+
+def roi_setting(given: str | None) -> str | None:
+    """Return the setting of --roi.
+
+    Raises:
+        ImageError, SettingsError: as `read_roi`.
+    """
+    if given is None:
+        return None
+    from ..io.photo_roi import read_roi
+
+    return read_roi(given)
 
 
 def load_reference(path: Path | None) -> "LearnedReference | None":
@@ -211,17 +236,22 @@ def keeping(path: Path, again: str) -> Iterator[None]:
         raise HubError(f"{error} {path} is written and complete; to upload it, {again}") from error
 
 
-def read_photos(paths: list[Path] | None, bit_depth: int | None) -> "tuple[Image, ...]":
-    """Return the photos of --prompt-photo as RGB images.
+def read_photos(
+    paths: list[Path] | None, bit_depth: int | None, roi: str | None = None
+) -> "tuple[Image, ...]":
+    """Return the photos of --prompt-photo as RGB images, cut to the region of interest.
 
     Raises:
-        ImageError: if one cannot be read or shows one flat colour.
+        ImageError: if one cannot be read, shows one flat colour, or does not fit the region.
     """
     if not paths:
         return ()
+    from ..io.images import Photo
+    from ..io.photo_roi import cut_photo
     from ..mllm.prompt_photos import read_prompt_photos
 
-    return read_prompt_photos(paths, bit_depth)
+    photos = read_prompt_photos(paths, bit_depth)
+    return tuple(cut_photo(Photo(photo), roi)[0].image for photo in photos)
 
 
 def load_calibration(path: Path | None, category: str | None = None) -> Calibration | None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, ServeError
+from ..roi import in_pixels
 from . import options
 from .product_files import calibration_files, named_files
 from .shell import console, explained, share_memory_pools
@@ -19,6 +20,7 @@ def serve(
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
+    roi: options.Roi = None,
     batch_size: options.BatchSize = 8,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -133,8 +135,13 @@ def serve(
         public = PublicAddress(root_path=root_path, origin=public_origin)
         tokens = read_tokens(host, token_file, os.environ)
         overrides = [*(set_ or []), *([] if explain is None else [f"explain={explain}"])]
-        settings = options.parse_settings(preset, overrides, bit_depth=bit_depth)
-        good = options.read_photos(prompt_photo, settings.bit_depth)
+        settings = options.parse_settings(preset, overrides, bit_depth=bit_depth, roi=roi)
+        if settings.roi is not None and in_pixels(settings.roi):
+            raise ServeError(
+                "The service makes large photos smaller; give --roi in percent, like "
+                "10%,5%,80%,90%, or a mask."
+            )
+        good = options.read_photos(prompt_photo, settings.bit_depth, settings.roi)
         files_of_references = named_files(reference or [], "--reference")
         files_of_calibrations = calibration_files(calibration or [], list(files_of_references))
         opened = Store(store, files)

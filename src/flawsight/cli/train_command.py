@@ -235,9 +235,12 @@ def _read_settings(
 
         of_adapter = lora_settings(adapter)
     of_inspection = dict(map(parse_override, overrides or []))
+    inspection = Settings.from_json(start.inspection.to_json() | of_inspection)
+    if inspection.roi is not None:
+        raise SettingsError("Training reads whole photos; leave roi out, or cut the photos.")
     return (
         start.model if model is None else model,
-        Settings.from_json(start.inspection.to_json() | of_inspection),
+        inspection,
         start.settings.changed(of_adapter | given),
     )
 

@@ -58,6 +58,7 @@ def watch(
     preset: options.Preset = "default",
     set_: options.Overrides = None,
     bit_depth: options.BitDepth = None,
+    roi: options.Roi = None,
     batch_size: options.MaxBatchSize = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -89,12 +90,12 @@ def watch(
         check_folders(folder, out, move_to)
         check_place(out)
         hook = None if on_defective is None else open_hook(on_defective)
-        settings = options.parse_settings(preset, set_, seed, bit_depth, explain)
+        settings = options.parse_settings(preset, set_, seed, bit_depth, explain, roi)
         known = options.load_reference(reference)
         given: dict[str, Any] = {
             "model": model, "adapter": adapter, "device": device, "dtype": dtype,
             "attention": attention, "settings": settings, "batch_size": batch_size,
-            "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth),
+            "prompt_photos": options.read_photos(prompt_photo, settings.bit_depth, settings.roi),
             "threshold": threshold, "category": category, "prior": prior, "reference": known,
             "false_alarm_rate": false_alarm_rate,
             "calibration": options.load_calibration(calibration, category),

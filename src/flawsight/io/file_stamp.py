@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ImageError
-from .images import Photo, read_photo
+from .images import Photo, prepare_photo, read_photo
 
 _RECENT = 10.0  # seconds since the last write in which a damaged file may still be being written
 _WAIT, _WAITS = 0.5, 20
@@ -104,6 +104,23 @@ def read_stamped(path: str | Path, bit_depth: int | None = None) -> tuple[Photo,
         if _writing(path) == before:
             break
     return _read(path, bit_depth)
+
+
+def open_photo(image: Any, bit_depth: int | None = None) -> tuple[Photo, FileStamp | None]:
+    """Return a photo that a model is to judge, with the stamp of its file if it has one.
+
+    Args:
+        image: path, PIL image, array, or `Photo`, which is returned as it is.
+        bit_depth: see `prepare_image`.
+
+    Raises:
+        ImageError: as `read_photo`.
+    """
+    if isinstance(image, Photo):
+        return image, None
+    if isinstance(image, str | Path):
+        return read_stamped(image, bit_depth)
+    return prepare_photo(image, bit_depth=bit_depth), None
 
 
 def _read(path: str | Path, bit_depth: int | None) -> tuple[Photo, FileStamp]:

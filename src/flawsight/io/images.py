@@ -35,10 +35,14 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright RGB photo, and sentences on what of the file it does not show as it should."""
+    """An upright RGB photo, and sentences on what of the file it does not show as it should.
+
+    `of_content` has those of the warnings that are of what it shows.
+    """
 
     image: Image.Image
     warnings: tuple[str, ...] = ()
+    of_content: tuple[str, ...] = ()
 
 
 def read_image(path: str | Path, bit_depth: int | None = None) -> Image.Image:
@@ -229,7 +233,8 @@ def _flatten(image: Image.Image, profile: Any) -> tuple[Image.Image, tuple[str, 
 
 def _judgeable(photo: Photo, name: str) -> Photo:
     """Refuse a photo that shows nothing, and warn of one that shows little."""
-    image, said = photo.image, list(photo.warnings)
+    image, said = photo.image, photo.warnings
+    found = []
     # Nearest-neighbour sampling costs nothing; only what looks flat by it is looked at as a whole.
     sides = (min(image.width, _SAMPLES), min(image.height, _SAMPLES))
     sample = image.resize(sides, Image.Resampling.NEAREST)
@@ -241,13 +246,13 @@ def _judgeable(photo: Photo, name: str) -> Photo:
                 f"levels. There is nothing to inspect. {' '.join(said)}".rstrip()
             )
         if _spread(image, 0.01) <= FLAT:
-            said.append("98 % of its pixels have one colour; is the part in the picture?")
+            found.append("98 % of its pixels have one colour; is the part in the picture?")
     if min(image.size) < SMALL:
-        said.append(
+        found.append(
             f"It has only {image.width}×{image.height} pixels, too few to show a defect; {SMALL} "
             "a side are the least."
         )
-    return Photo(image, tuple(said))
+    return Photo(image, (*said, *found), tuple(found))
 
 
 def _spread(image: Image.Image, cut: float) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 from scipy.optimize import linear_sum_assignment
 
+from ..frame import Frame
 from ..inspection import FloatArray, Region
 
 Mask = NDArray[np.bool_]
@@ -52,6 +53,26 @@ def peak_region(anomaly_map: FloatArray, threshold: float) -> Region | None:
     middle = (float(anomaly_map.mean(dtype=np.float64)) + float(anomaly_map.max())) / 2
     found = regions_of(anomaly_map, min(threshold, middle))
     return max(found, key=lambda region: region.score, default=None)
+
+
+def in_photo(regions: Sequence[Region], frame: Frame | None) -> tuple[Region, ...]:
+    """Return regions of a frame's box as regions of the whole photo."""
+    if frame is None:
+        return tuple(regions)
+    (height, width), (left, top, _, _) = frame.image_size, frame.box
+
+    def moved(region: Region) -> Region:
+        x, y, across, down = region.box
+        strip = np.zeros((height, across), np.bool_)
+        strip[top + y : top + y + down] = region.mask[y : y + down, x : x + across]
+        return replace(
+            region,
+            image_size=(height, width),
+            box=(left + x, top + y, across, down),
+            counts=run_lengths(strip, (left + x) * height, height * width),
+        )
+
+    return tuple(map(moved, regions))
 
 
 def run_lengths(strip: Mask, before: int, total: int) -> tuple[int, ...]:

@@ -68,10 +68,12 @@ def image_distance(distances: Tensor) -> float:
     """Return the mean of the largest 1 % of an image's patch distances, of at least one patch.
 
     Args:
-        distances: (h, w).
+        distances: (h, w); NaN outside of a region of interest, which does not count.
     """
-    count = max(1, round(TOP * distances.numel()))
-    return float(distances.flatten().topk(count).values.mean())
+    known = distances[~distances.isnan()]
+    if not len(known):
+        return math.nan
+    return float(known.topk(max(1, round(TOP * len(known)))).values.mean())
 
 
 def on_scale(times: float) -> float:
@@ -93,14 +95,15 @@ def multiply_by_reference(dense: Tensor, distance: Tensor | None) -> Tensor:
 
     Args:
         dense: (grid_h, grid_w) of an image.
-        distance: (h, w) of the same image, on a grid as fine or finer; None is 1 everywhere.
+        distance: (h, w) of the same image, on a grid as fine or finer; None is 1 everywhere, and
+            NaN is 0.
 
     Returns:
         (h, w). Where patches lie as far as good ones usually do, the density stays as it is.
     """
     if distance is None:
         return dense
-    return upsample(dense, (distance.shape[0], distance.shape[1])) * distance
+    return upsample(dense, (distance.shape[0], distance.shape[1])) * distance.nan_to_num()
 
 
 def within(
@@ -122,5 +125,5 @@ def within(
     across = 2 * (left + (torch.arange(grid[1]) + 0.5) * width / grid[1]) / image_size[1] - 1
     places = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
     return grid_sample(
-        distance[None, None], places[None], padding_mode="border", align_corners=False
+        distance.nan_to_num()[None, None], places[None], padding_mode="border", align_corners=False
     )[0, 0]

@@ -7,18 +7,21 @@ from itertools import chain
 from PIL import Image
 from torch import Tensor
 
-from ..errors import LearnError
+from ..errors import ImageError, LearnError
+from ..io.images import Photo
+from ..io.photo_roi import cut_photo
 from ..mllm.encode import encode_prompts
 from ..mllm.load import MLLM
 from ..mllm.patch_features import PatchReader
 from ..mllm.vision import read_images
+from ..roi import roi_in_words
 from ..settings import Settings
 from .blocks import blocks_of
 from .compare import patch_vectors
 from .memory import Reference
 
 # Settings that the features depend on.
-SEEN_WITH = ("image_tokens", "image_grid", "bit_depth")
+SEEN_WITH = ("image_tokens", "image_grid", "bit_depth", "roi")
 # Patches along a side; on a smaller grid the mean of neighbours is that of the whole image.
 LEAST = 4
 
@@ -41,43 +44,62 @@ def learn(
 
     Args:
         mllm: the model whose vision encoder is used.
-        photos: names and upright RGB images, taken one at a time; each name once.
+        photos: names and upright RGB images, taken one at a time; each name once. They are cut to
+            the region of interest.
         settings: those to inspect with.
         known: a reference whose photos are learned again, before the others; it may be of another
             model or of other settings.
         forget: names of its photos that are left out.
         on_photo: called with each name once its photo has been encoded.
-        on_left_out: called with the name of a photo that is too small or a copy of another, and
-            why it is left out; None refuses all of them.
+        on_left_out: called with the name of a photo that is too small, a copy of another or no
+            photo that the region of interest fits, and why it is left out; None refuses them.
 
     Raises:
-        LearnError: if there are no photos, two of one name or content, photos too small, or none
-            to forget.
+        LearnError: if there are no photos, two of one name or content, photos too small, none to
+            forget, or a known reference of another region of interest.
         ModelError: if the model cannot be used for this.
     """
     if missing := set(forget) - ({one.name for one in known.photos} if known else set()):
         raise LearnError(f"The reference has no photo {sorted(missing)[0]!r} to forget.")
-    old = (one for one in _pictures(mllm, known, settings) if one[0] not in forget)
-    new = ((name, photo, settings) for name, photo in photos)
+    if known is not None and known.settings.get("roi") != settings.roi:
+        raise LearnError(
+            f"The reference holds {roi_in_words(known.settings.get('roi'))}, not "
+            f"{roi_in_words(settings.roi)}; give the same --roi, or learn the photo files again "
+            "with this one."
+        )
+    # Pictures of a reference have been cut already.
+    old = ((*one, None) for one in _pictures(mllm, known, settings) if one[0] not in forget)
+    new = ((name, photo, settings, settings.roi) for name, photo in photos)
     reader = vector_reader(blocks_of(mllm.model))
     pictures: dict[str, bytes] = {}
     vectors: list[Tensor] = []
-    for name, image, exact in chain(old, new):
+    refused = ""
+    for name, image, exact, roi in chain(old, new):
         if name in pictures:
             raise LearnError(f"Two of the photos are called {name}; give each a name of its own.")
-        (own,) = read_images(mllm, encode_prompts(mllm, [image], exact), reader)
-        picture = picture_of(mllm, image, exact)
-        if problem := _problem(name, picture, own, pictures):
+        problem: LearnError | None = None
+        try:
+            seen = cut_photo(Photo(image), roi)[0].image
+        except ImageError as error:
+            problem = LearnError(f"{name}: {error}")
+        else:
+            (own,) = read_images(mllm, encode_prompts(mllm, [seen], exact), reader)
+            picture = picture_of(mllm, seen, exact)
+            problem = _problem(name, picture, own, pictures)
+        if problem is not None:
             if on_left_out is None:
                 raise problem
             on_left_out(name, problem)
+            refused = f" {problem}"
             continue
         pictures[name] = picture
         vectors.append(own)
         if on_photo is not None:
             on_photo(name)
     if not pictures:
-        raise LearnError("There are no good photos to learn from; one is needed, 16 are better.")
+        raise LearnError(
+            f"There are no good photos to learn from; one is needed, 16 are better.{refused}"
+        )
     return reference_of(mllm, settings, pictures, vectors)
 
 
@@ -135,7 +157,7 @@ def _pictures(
     if known is None:
         return
     values = settings.to_json()
-    same = {name: values[name] for name in SEEN_WITH} == known.settings
+    same = {name: values[name] for name in SEEN_WITH} == {"roi": None} | known.settings
     same &= known.model_sha256 == mllm.sha256
     for photo in known.photos:
         image = Image.open(io.BytesIO(photo.picture)).convert("RGB")

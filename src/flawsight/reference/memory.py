@@ -20,6 +20,8 @@ from torch import Tensor
 
 from ..calibration import conformal_threshold
 from ..errors import LearnError
+from ..frame import cells_inside
+from ..roi import roi_in_words
 from .compare import image_distance, nearest, on_scale
 from .coreset import greedy_coreset
 from .stored import GoodPhoto, StoredReference
@@ -50,26 +52,35 @@ class Reference(StoredReference):
             vectors: of the photos.
             **made_with: `blocks`, `settings` and `model_sha256`.
         """
-        flat = torch.cat([each.flatten(0, 1) for each in vectors])
-        places = np.concatenate([_places(index, each) for index, each in enumerate(vectors)])
+        roi = made_with["settings"].get("roi")
+        counted = [_counted(roi, each) for each in vectors]
+        flat = torch.cat([each[inside] for each, inside in zip(vectors, counted, strict=True)])
+        places = np.concatenate(
+            [
+                _places(index, each)[inside.flatten().numpy()]
+                for index, (each, inside) in enumerate(zip(vectors, counted, strict=True))
+            ]
+        )
         kept = greedy_coreset(flat, LARGEST)
         memory, places = flat[kept].half(), places[kept.numpy()]
         owner = torch.from_numpy(places[:, 0])
         photos = []
-        for index, (name, picture, own) in enumerate(zip(names, pictures, vectors, strict=True)):
+        given = zip(names, pictures, vectors, counted, strict=True)
+        for index, (name, picture, own, inside) in enumerate(given):
             others = memory[owner != index]
             distances = (
                 nearest(own.flatten(0, 1), others)[0].view(own.shape[:2])
                 if len(others)
-                else _distances_within(own)
+                else _distances_within(own, inside)
             )
+            distances = distances.masked_fill(~inside, math.nan)
             photos.append(GoodPhoto(name, picture, distances))
         return cls(memory, places, tuple(photos), **made_with)
 
     @property
     def usual(self) -> float:
         """How far good patches lie from others: the mean over all photos."""
-        return float(torch.stack([photo.distances.mean() for photo in self.photos]).mean())
+        return float(torch.stack([photo.distances.nanmean() for photo in self.photos]).mean())
 
     @property
     def scores(self) -> list[float]:
@@ -107,12 +118,14 @@ class Reference(StoredReference):
             vectors: (h, w, d).
 
         Returns:
-            (h, w) float32 in units of the usual distance of good patches, and (h, w) int64, which
-            of the memory's patches is the nearest.
+            (h, w) float32 in units of the usual distance of good patches, NaN outside of a mask of
+            the region of interest, and (h, w) int64, which of the memory's patches is the nearest.
         """
         distances, index = nearest(vectors.flatten(0, 1), self.vectors)
         shape = vectors.shape[:2]
-        return (distances / self._unit).view(shape), index.view(shape)
+        inside = _counted(self.settings.get("roi"), vectors).to(distances.device)
+        far = (distances / self._unit).view(shape).masked_fill(~inside, math.nan)
+        return far, index.view(shape)
 
     def score(self, distances: Tensor) -> float:
         """Return the score in [0, 1) of an image whose patches have (h, w) distances."""
@@ -151,6 +164,12 @@ class Reference(StoredReference):
                 "The reference was learned with another model; learn the photos again with this "
                 "one (flawsight learn REFERENCE --out NEW takes the photos of a reference)."
             )
+        if (roi := self.settings.get("roi")) != settings.get("roi"):
+            raise LearnError(
+                f"The reference was learned with {roi_in_words(roi)}, not "
+                f"{roi_in_words(settings.get('roi'))}; give the same --roi, or learn the photos "
+                "again with this one."
+            )
         if differ := [name for name, value in self.settings.items() if settings[name] != value]:
             shown = ", ".join(f"{name} {self.settings[name]}" for name in differ)
             raise LearnError(
@@ -165,12 +184,27 @@ def _places(index: int, vectors: Tensor) -> NDArray[np.int32]:
     return np.stack([np.full_like(rows, index), rows, columns], axis=1)
 
 
-def _distances_within(vectors: Tensor) -> Tensor:
-    """Return the (h, w) distances of patches from those at least a quarter of the sides away."""
+def _counted(roi: str | None, vectors: Tensor) -> Tensor:
+    """Return which of the patches of (h, w, d) vectors lie in the region of interest, (h, w)."""
+    height, width = vectors.shape[:2]
+    inside = cells_inside(roi, (height, width))
+    return torch.ones(height, width).bool() if inside is None else torch.from_numpy(inside)
+
+
+def _distances_within(vectors: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Return the (h, w) distances of patches from those at least a quarter of the sides away.
+
+    Only patches `inside`, (h, w), are compared with; if none is so far away, with all others.
+    """
     height, width, _ = vectors.shape
+    inside = torch.ones(height, width).bool() if inside is None else inside
     rows, columns = (torch.from_numpy(side) for side in np.indices((height, width)).reshape(2, -1))
     distances = torch.cdist(vectors.flatten(0, 1), vectors.flatten(0, 1))
     near = ((rows[:, None] - rows).abs() < max(1, height / 4)) & (
         (columns[:, None] - columns).abs() < max(1, width / 4)
     )
-    return distances.masked_fill(near, math.inf).min(dim=1).values.view(height, width)
+    near |= ~inside.flatten()
+    alone = near.all(dim=1, keepdim=True)
+    others = ~inside.flatten() | torch.eye(len(near), dtype=torch.bool)
+    far = distances.masked_fill(torch.where(alone, others, near), math.inf).min(dim=1).values
+    return far.nan_to_num(posinf=0.0).view(height, width)

@@ -31,7 +31,7 @@ class GoodPhoto:
         name: of its file, or a number.
         picture: PNG of it, at the size that the model sees.
         distances: (h, w) of its patches from those of the other photos, or of a single photo, from
-            those far away in it.
+            those far away in it; NaN outside of a mask of the region of interest.
     """
 
     name: str
@@ -159,7 +159,13 @@ def _checked(about: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     )
     vectors, places = tensors["vectors"], tensors["places"]
     floats = [vectors, *(photo.distances for photo in photos)]
-    if not all(one.is_floating_point() and one.isfinite().all() for one in floats):
+    if not all(one.is_floating_point() for one in floats) or not vectors.isfinite().all():
+        raise ValueError("it holds values that are no finite numbers")
+    # NaN is outside of the region of interest.
+    far = [photo.distances for photo in photos]
+    if any(one.isinf().any() or one.isnan().all() for one in far) or (
+        settings.get("roi") is None and any(one.isnan().any() for one in far)
+    ):
         raise ValueError("it holds values that are no finite numbers")
     if vectors.ndim != 2 or not len(vectors) or places.shape != (len(vectors), 3):
         raise ValueError("its patches and their places do not fit")

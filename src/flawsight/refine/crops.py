@@ -20,6 +20,7 @@ from scipy.special import expit, logit
 from torch import Tensor
 
 from ..errors import FlawsightError
+from ..frame import cells_inside
 from ..inspection import Box, Crop, Trace
 from ..mllm.load import MLLM
 from ..mllm.patch_features import EvidenceReader
@@ -72,6 +73,9 @@ def inspect_crops(
             trace.patches.reference_distance,
         )
         size = (image.height, image.width)
+        counted = cells_inside(settings.roi, (suspect.shape[0], suspect.shape[1]))
+        if counted is not None:
+            suspect = suspect * torch.from_numpy(counted)
         boxes = suspect_crops(suspect, size, settings.crops, settings.crop_share)
         jobs += [(index, box, trace.text) for box in boxes]
     tokens = settings.image_tokens

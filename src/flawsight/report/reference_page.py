@@ -108,6 +108,6 @@ def map_of_photo(reference: Reference, photo: GoodPhoto, size: tuple[int, int]) 
 
     It is on the scale of all maps: where patches lie as far as good ones usually do, it has 0.2.
     """
-    density = upsample(photo.distances.float() / max(reference.usual, 1e-30), size)
+    density = upsample(photo.distances.float().nan_to_num() / max(reference.usual, 1e-30), size)
     anomaly_map: FloatArray = (density / (density + HALF)).numpy()
     return anomaly_map

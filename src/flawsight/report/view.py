@@ -47,6 +47,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..frame import grid_in_whole
 from ..inspection import FloatArray
 from ..io.overlay import SCALE
 from ..mllm.contradiction import disagreement_sentence
@@ -111,7 +112,7 @@ def view_of(
         identifier: `id` of the view.
         photo: its URL.
         anomaly_map: (height, width); values outside [0, 1] are clipped.
-        token_maps: (R, grid_h, grid_w) attention of the row's R tokens.
+        token_maps: (R, grid_h, grid_w) attention of the row's R tokens, over its "roi" if any.
         label, photo_has_map, pictures: fields of the view.
     """
     summary = summary_of(row, identifier, None, label)
@@ -121,6 +122,8 @@ def view_of(
         means = attention.mean((1, 2)).clip(min=np.finfo(np.float32).tiny)
         peaks = [round(float(peak), 2) for peak in attention.max((1, 2)) / means]
         token_maps = np.stack([to_fixed_scale(torch.from_numpy(one)).numpy() for one in attention])
+        if roi := row.get("roi"):
+            token_maps = grid_in_whole(token_maps, tuple(roi["box"]), tuple(roi["image_size"]))
     else:
         token_maps = None
     return {name: summary[name] for name in summary if name not in ("thumb", "error")} | {

@@ -11,7 +11,7 @@ from typing import Any
 from ..calibration import EARLIER_HASH
 from ..errors import RunFolderError
 from ..inspector import Inspector
-from ..settings import Settings, upgraded
+from ..settings import Settings, shown_value, upgraded
 
 FORMAT = 2
 # Fields that may differ when a run is resumed.
@@ -99,7 +99,10 @@ def check_same(
     known = dict(_leaves({"settings": Settings().to_json()} | defaults))
     before, now = (known | dict(_leaves(json.loads(json.dumps(about)))) for about in (old, new))
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
-        shown = "; ".join(f"{key} {before.get(key)}, now {now.get(key)}" for key in changed[:3])
+        shown = "; ".join(
+            f"{key} {shown_value(before.get(key))}, now {shown_value(now.get(key))}"
+            for key in changed[:3]
+        )
         raise RunFolderError(
             f"{folder} was made with another model or other settings ({shown}"
             f"{'; …' if len(changed) > 3 else ''})"

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunFolderError
+from ..frame import Frame, frame_of, masked
 from ..inspection import FloatArray, RegionRule
 from ..mllm.contradiction import disagreements
+from ..real.regions import in_photo
+from ..roi import Roi
 from ..settings import DRAWING, Settings
 from .good_photos import read_pictures
 from .read import Row, read_array, read_description
@@ -119,7 +122,8 @@ def _regions(
             f"{folder} has no token maps of {row['image']}, so its regions cannot be drawn again; "
             "inspect it again into a new run folder."
         )
-    unfiltered = _unfiltered(folder, row)
+    frame = _frame(row, about)
+    unfiltered = masked(_unfiltered(folder, row), frame)
     regions = draw_regions(
         bool(row["pred_label"]),
         unfiltered,
@@ -132,7 +136,16 @@ def _regions(
         nearest = read_array(folder, row, "nearest_good")
         pictures = read_pictures(folder, about, nearest)
         regions = with_good_places(regions, unfiltered, nearest, tuple(pictures))
-    return [region.to_json() for region in regions]
+    return [region.to_json() for region in in_photo(regions, frame)]
+
+
+def _frame(row: Row, about: dict[str, Any]) -> Frame | None:
+    """Return where the region of interest of a row lies."""
+    roi = (about.get("settings") or {}).get("roi")
+    if roi is None or "roi" not in row:
+        return None
+    height, width = row["roi"]["image_size"]
+    return frame_of(Roi.parse(roi), (height, width))
 
 
 def _unfiltered(folder: Path, row: Row) -> FloatArray:

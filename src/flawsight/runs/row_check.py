@@ -170,5 +170,6 @@ _RULES: dict[str, Rule] = {
     "overlay": _is_path,
     "photo": _is_path,
     "file": _is_stamp,
+    "roi": _object({"box": _list_of(_is_count, 4), "image_size": is_size}),
     "source": is_name,
 }

@@ -6,11 +6,13 @@ bench with many references, each image is thus encoded once and asked about once
 
 from dataclasses import replace
 
+from PIL.Image import Image
 from torch import Tensor
 
 from ...inspection import PatchEvidence, Trace
 from ...io.file_stamp import FileStamp
 from ...io.images import read_photo
+from ...io.photo_roi import cut_photo
 from ...mllm.encode import encode_prompts
 from ...mllm.load import MLLM
 from ...mllm.vision import read_images, unasked
@@ -50,7 +52,7 @@ class SharedFeatures:
         key = (image, stamp)
         if key in self._known:
             return self._known[key]
-        photo = read_photo(image, self._settings.bit_depth).image
+        photo = self._seen(image)
         prompts = encode_prompts(self._mllm, [photo], self._settings)
         (vectors,) = read_images(self._mllm, prompts, self._reader)
         found = vectors, unasked(prompts, 0, PatchEvidence())
@@ -66,8 +68,11 @@ class SharedFeatures:
         Raises:
             ImageError: if it cannot be read.
         """
-        photo = read_photo(image, self._settings.bit_depth).image
-        return picture_of(self._mllm, photo, self._settings)
+        return picture_of(self._mllm, self._seen(image), self._settings)
+
+    def _seen(self, image: str) -> Image:
+        read = read_photo(image, self._settings.bit_depth)
+        return cut_photo(read, self._settings.roi)[0].image
 
 
 class ComparedTraces:

@@ -48,11 +48,17 @@ class Spec:
         return str(self.options.get("name", self.text))
 
 
-def parse_spec(text: str, bit_depth: int | None = None, prompt_photos: Sequence[Any] = ()) -> Spec:
+def parse_spec(
+    text: str,
+    bit_depth: int | None = None,
+    prompt_photos: Sequence[Any] = (),
+    roi: str | None = None,
+) -> Spec:
     """Parse ``KIND[:ARGUMENT][,NAME=VALUE…]``; values are JSON or plain text.
 
     `bit_depth` is an option of all kinds that read photos, unless the text gives it. So is
-    `prompt_photos`, photos of good parts as `Inspector` takes them, of the kind `flawsight`.
+    `prompt_photos`, photos of good parts as `Inspector` takes them, of the kind `flawsight`, and
+    `roi`, the region of interest as `Settings` have it.
 
     Raises:
         SettingsError: for an unknown kind, or an option without a value.
@@ -73,6 +79,8 @@ def parse_spec(text: str, bit_depth: int | None = None, prompt_photos: Sequence[
         options["bit_depth"] = bit_depth
     if prompt_photos and kind == "flawsight":
         options["prompt_photos"] = prompt_photos
+    if roi is not None and kind == "flawsight":
+        options["roi"] = roi
     return Spec(text, kind, argument or None, options | dict(map(parse_override, pairs)))
 
 
