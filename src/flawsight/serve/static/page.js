@@ -4,8 +4,10 @@
 (() => {
   const {
     charts, el, inspectionView, verdict, verdictClass, score, references, drift, filters, reviewQueue, productTable,
+    camera,
   } = globalThis.flawsight;
   const PAGE = 100;
+  const KEPT = 3 * PAGE;
   const status = el("p", { role: "status" });
   const shown = el("section", { "aria-label": "Inspection" });
   const rows = el("tbody");
@@ -40,9 +42,10 @@
     }
   }
 
-  function upload(files) {
+  /** Inspect files and show the first; with `focus`, go there. */
+  async function upload(files, focus = true) {
     if (!files.length) return;
-    attempt(`Inspecting ${files.length} photo${files.length > 1 ? "s" : ""} …`, async () => {
+    await attempt(`Inspecting ${files.length} photo${files.length > 1 ? "s" : ""} …`, async () => {
       const form = new FormData();
       for (const file of files) form.append("images", file);
       if (product.value.trim()) form.append("product", product.value.trim());
@@ -52,9 +55,13 @@
         filter.clear();
         await search();
       } else past.unshift(...inspected);
+      if (past.length > KEPT) { // a camera may run for hours
+        for (const one of past.splice(PAGE)) pictures.delete(one.id);
+        next = past.at(-1).id;
+      }
       list();
       await count();
-      if (inspected.length) await open(inspected[0].id);
+      if (inspected.length) await open(inspected[0].id, undefined, focus);
       return results.filter((result) => result.error)
         .map((result) => `${result.name ?? "A photo"}: ${result.error.message}`).join(" ");
     });
@@ -67,7 +74,7 @@
     list();
   }
 
-  async function open(id, row = past.find((other) => other.id === id)) {
+  async function open(id, row = past.find((other) => other.id === id), focus = true) {
     const view = await call(`v1/inspections/${id}/view`);
     const review = el("div", { class: "sv-review", role: "group", "aria-label": "Review" },
       "Is the verdict right?");
@@ -102,7 +109,7 @@
     }
     const article = inspectionView(view);
     shown.replaceChildren(article, ...[comparison(one, reference), review].filter(Boolean));
-    article.querySelector("h2").focus();
+    if (focus) article.querySelector("h2").focus();
   }
 
   /** Say what an inspection was compared with; null if with nothing. */
@@ -243,6 +250,6 @@
         (name ? el("th", { scope: "col" }, name) : el("td"))))), rows)),
     more);
   document.getElementById("page").append(
-    drop, status, queue.bar, shown, good.section, drifts.section, products.section, history);
+    drop, camera((files) => upload(files, false)), status, queue.bar, shown, good.section, drifts.section, products.section, history);
   attempt("Loading …", begin);
 })();
