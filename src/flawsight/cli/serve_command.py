@@ -183,6 +183,7 @@ def serve(
             public,
             setup.references,
             Reloads(remake, sources.paths, reload_changed) if sources.paths else None,
+            setup.cut_to,
         )
         del setup
         serve_app(app, host, port, limits)

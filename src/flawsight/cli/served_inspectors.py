@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..mllm.swap_adapter import swap_adapter
 from ..reference.learn import learn
 from ..reference.memory import Reference
 from ..refine.attention_prior import AttentionPrior, load_prior, read_prior
+from ..serve.batching import InspectBatch
 from ..serve.inspection_setup import Setup
 from ..serve.references import NO_REFERENCES, ReadFile, References, load_references
 from ..settings import Settings
@@ -148,6 +150,14 @@ def _loaded(
     ) -> Reference:
         return learn(first.mllm, photos, sources.settings, reference, forget)
 
+    @lru_cache(maxsize=64)
+    def cut_to(roi: str) -> InspectBatch:
+        settings = replace(sources.settings, roi=roi)
+        return Inspector(
+            first.mllm, settings, first.batch_size, sources.threshold, prior=first.prior
+        ).inspect_batch
+
+    fixed = bool(known) or first.calibration is not None or bool(first.prompt_photos)
     references, thresholds = NO_REFERENCES, dict[str, float]()
     if known:
         given = sources.threshold is not None
@@ -161,7 +171,10 @@ def _loaded(
         "bit_depth": first.settings.bit_depth,
         "threshold": first.threshold,
     }
-    return Loaded(first, Setup(first.inspect_batch, thresholds, about, references))
+    if sources.settings.roi is not None:
+        about["roi_setting"] = sources.settings.roi
+    setup = Setup(first.inspect_batch, thresholds, about, references, None if fixed else cut_to)
+    return Loaded(first, setup)
 
 
 def _category(calibrations: Mapping[str | None, Calibration], product: str | None) -> str | None:

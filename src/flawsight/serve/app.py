@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -47,6 +47,7 @@ from .reference_routes import add_references
 from .references import NO_REFERENCES, References
 from .reload_routes import ReloadOnSignal, add_reload
 from .reloading import Reloader, Reloads, reload_changed
+from .saved_rois import SavedRois
 from .saved_thresholds import SavedThresholds
 from .service import Failure, Service
 from .store import Store
@@ -85,16 +86,19 @@ def create_app(
     public: PublicAddress = PublicAddress(),  # noqa: B008
     references: References = NO_REFERENCES,
     reloads: Reloads | None = None,
+    cut_to: Callable[[str], InspectBatch] | None = None,
 ) -> FastAPI:
     """Make the service.
 
     `inspect_batch` and `batch_size` are the Inspector's, `tokens` are those of `read_tokens`, and
-    `store` is closed with the service. For `thresholds` and `about` see `Setup`. If there are
-    `references`, each image is inspected with that of its product instead.
+    `store` is closed with the service. For `thresholds`, `about` and `cut_to` see `Setup`. If there
+    are `references`, each image is inspected with that of its product instead.
     """
     metrics = Metrics()
     reloader = Reloader(
-        Setup(inspect_batch, thresholds or {}, about or {}, references), reloads, metrics.on_reload
+        Setup(inspect_batch, thresholds or {}, about or {}, references, cut_to),
+        reloads,
+        metrics.on_reload,
     )
     metrics.show_references(references.products)
     bit_depth = (about or {}).get("bit_depth")
@@ -123,10 +127,13 @@ def create_app(
             changing=asyncio.Lock(),
             drift=DriftWatch(store, limits.keep, metrics.show_drift),
             saved=SavedThresholds(store),
+            rois=SavedRois(store),
         )
-        await service.saved.could_read()  # before the first request
+        for values in (service.saved, service.rois):
+            await values.could_read()  # before the first request
         running = (
-            _prune(store, limits.keep), service.drift.keep_looking(), service.saved.keep_reading()
+            _prune(store, limits.keep), service.drift.keep_looking(), service.saved.keep_reading(),
+            service.rois.keep_reading(),
         )  # fmt: skip
         tasks = [asyncio.create_task(one) for one in running]
         if reloads is not None and reloads.by_themselves:

@@ -96,7 +96,24 @@ class ThresholdRow(Base):
     saved_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class RoiRow(Base):
+    """A region of interest that somebody has saved for a product.
+
+    Attributes:
+        product: "" for inspections that name none.
+        roi: as `Settings.roi` has it.
+    """
+
+    __tablename__ = "rois"
+
+    product: Mapped[str] = mapped_column(Text, primary_key=True)
+    roi: Mapped[str] = mapped_column(Text)
+    saved_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 def made_with(content: Mapping[str, Any]) -> str:
-    """Return a hash of what the scale of a score depends on: the model and the reference."""
+    """Return a hash of what the scale of a score depends on: model, reference and region."""
     named = f"{content.get('model_sha256')}/{content.get('reference_sha256')}"
+    if (roi := content.get("roi_setting")) is not None:
+        named += f"/{roi}"
     return hashlib.sha256(named.encode()).hexdigest()[:32]

@@ -15,7 +15,7 @@ from ..report.write_report import VIEWER
 
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _OWN = (
-    "page.js", "references.js", "drift.js", "filters.js", "queue.js", "products.js",
+    "page.js", "references.js", "drift.js", "filters.js", "queue.js", "products.js", "region.js",
     "camera.js",
     "page.css", "icon.svg",
 )  # fmt: skip

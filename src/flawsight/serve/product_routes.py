@@ -1,10 +1,13 @@
-"""Routes of the products: counts, thresholds, and what another threshold would change."""
+"""Routes of the products: counts, thresholds with their effect, and regions of interest."""
 
 from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import FastAPI, Query
+from starlette.exceptions import HTTPException
 
+from ..errors import SettingsError
+from ..roi import in_pixels
 from . import schemas
 from .answers import refusals
 from .database import made_with
@@ -62,6 +65,35 @@ def add_products(app: FastAPI) -> None:
             product=line.product, threshold=line.threshold_in_use, saved=_saved(service, line)
         )
 
+    @app.put("/v1/rois", responses=refusals(409, 503))
+    async def save_roi(request: schemas.RoiBody) -> schemas.RoiBody:
+        """Save the region of interest of a product, or remove it with null.
+
+        Later images are inspected inside of it alone. A threshold that was saved for the whole
+        photo does not hold for it.
+        """
+        service: Service = app.state.service
+        if request.roi is not None:
+            if service.reloader.now.cut_to is None:
+                raise HTTPException(
+                    409,
+                    "References, a calibration or prompt photos fix what is seen; make them with "
+                    "--roi, and start the service with it.",
+                )
+            _check_roi(request.roi)
+        await service.ask(service.rois.save, request.product, request.roi)
+        return schemas.RoiBody(product=request.product, roi=service.rois.of(request.product))
+
+
+def _check_roi(roi: str) -> None:
+    """Refuse what is no region, or is one of photos of one size alone."""
+    try:
+        if not in_pixels(roi):
+            return
+    except SettingsError as error:
+        raise HTTPException(422, str(error)) from error
+    raise HTTPException(422, "Give the region of interest in percent: large photos are reduced.")
+
 
 def _saved(service: Service, line: Line) -> bool:
     return service.saved.of(line.product, made_with(line.about)) is not None
@@ -76,4 +108,6 @@ def _body(service: Service, counts: ProductCounts, known: set[str]) -> schemas.P
         inspected=line is not None,
         threshold=None if line is None else line.threshold_in_use,
         saved=line is not None and _saved(service, line),
+        roi=service.rois.of(counts.product),
+        can_have_roi=line is not None and service.reloader.now.cut_to is not None,
     )

@@ -1,28 +1,18 @@
 """Thresholds that somebody has saved for products, in the database that services share."""
 
-import asyncio
-import logging
 import time
 
-from anyio import to_thread
 from sqlalchemy import delete, select
 
-from ..errors import StoreError
 from .database import ThresholdRow
-from .store import Store
+from .saved_values import SavedValues
 from .store_errors import explained
 
-# Until a threshold that another service saved counts here, and until a failed read is tried again.
-_SECONDS, _RETRY_SECONDS = 10.0, 1.0
-_log = logging.getLogger(__name__)
 
-
-class SavedThresholds:
+class SavedThresholds(SavedValues):
     """The saved thresholds, as they were last read."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[str, tuple[float, str]] = {}
+    what = "thresholds"
 
     def of(self, product: str | None, made_with: str) -> float | None:
         """Return the threshold saved for a product, if it is of scores made with this."""
@@ -57,17 +47,3 @@ class SavedThresholds:
                 )
         self._store.check_presence()
         self.read()
-
-    async def keep_reading(self) -> None:
-        """Read them for ever: another service may save some."""
-        while True:
-            await asyncio.sleep(_SECONDS if await self.could_read() else _RETRY_SECONDS)
-
-    async def could_read(self) -> bool:
-        """Read them, and return whether that went well; if not, those read before stay."""
-        try:
-            await to_thread.run_sync(self.read)
-        except StoreError as error:
-            _log.warning("Cannot read the saved thresholds: %s", error)
-            return False
-        return True

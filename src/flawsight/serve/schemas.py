@@ -102,6 +102,9 @@ class InspectionBody(BaseModel, extra="allow"):
     threshold: float | None = Field(
         None, description="Above which pred_score is defective; null if the answer decides."
     )
+    roi_setting: str | None = Field(
+        None, description="Region of interest that was inspected; null for the whole photo."
+    )
     seconds: float
     review: Review | None
     files: dict[File, str] = Field(
@@ -181,6 +184,10 @@ class ProductBody(BaseModel):
     inspected: bool = Field(description="Whether the service inspects it now.")
     threshold: float | None = Field(description="In use; null if the answer decides.")
     saved: bool = Field(description="Whether it was saved here.")
+    roi: str | None = Field(description="Region of interest that was saved here.")
+    can_have_roi: bool = Field(
+        description="False if its reference, calibration or prompt photos fix what is seen."
+    )
 
 
 class ProductsBody(BaseModel):
@@ -194,6 +201,16 @@ class ThresholdRequest(BaseModel, extra="forbid"):
 
     product: Label | None = None
     threshold: float | None = Field(ge=0, le=1)
+
+
+class RoiBody(BaseModel, extra="forbid"):
+    """The region of interest of a product; null is the whole photo."""
+
+    product: Label | None = None
+    roi: str | None = Field(
+        max_length=200_100,
+        description="LEFT,TOP,WIDTH,HEIGHT in percent, like 10%,5%,80%,90%, or a mask's text.",
+    )
 
 
 class ThresholdBody(BaseModel):

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..errors import FlawsightError, StoreError
 from ..localize import judged
+from ..roi import roi_in_words
 from .batching import Batcher, InspectBatch, Outcome
 from .database import InspectionRow, made_with
 from .drift_watch import DriftWatch
@@ -20,6 +21,7 @@ from .limits import Limits
 from .photo_memory import ByteBudget, PixelBudget, inspected_size, with_enlarged_regions
 from .references import References
 from .reloading import Reloader
+from .saved_rois import SavedRois
 from .saved_thresholds import SavedThresholds
 from .store import NewInspection, Store
 from .store_errors import SLOW
@@ -77,6 +79,7 @@ class Service:
     changing: asyncio.Lock  # of the references and the setup
     drift: DriftWatch
     saved: SavedThresholds
+    rois: SavedRois
 
     @property
     def references(self) -> References:
@@ -148,8 +151,20 @@ class Service:
         """Return how the images of a request are inspected, by the products that it names."""
         if product is not None and named not in (None, product):
             raise HTTPException(422, "The address and the body name different products.")
-        product = named if product is None else product
-        return self.line_of(product)
+        line = self.line_of(named if product is None else product)
+        self._check_roi(line)
+        return line
+
+    def _check_roi(self, line: Line) -> None:
+        """Refuse to inspect other than was saved, as with references that were given since."""
+        saved, used = self.rois.of(line.product), line.about.get("roi_setting")
+        if saved is not None and saved != used:
+            raise HTTPException(
+                409,
+                f"{roi_in_words(saved).capitalize()} is saved for the product, and the service "
+                f"inspects {roi_in_words(used)}, as its references, calibration or prompt photos "
+                "were made; remove the saved one on the page, or make them with --roi.",
+            )
 
     def line_of(self, product: str | None) -> Line:
         """Return how images of a product are inspected now.
@@ -160,11 +175,13 @@ class Service:
         # Whatever is learned, reloaded or saved meanwhile, the images of a request keep this.
         setup = self.reloader.now
         if not setup.references.products:
-            saved = self.saved.of(product, made_with(setup.about))
+            inspect_batch, seen = setup.inspect_batch, dict(setup.about)
+            roi = self.rois.of(product)
+            if roi is not None and setup.cut_to is not None:
+                inspect_batch, seen = setup.cut_to(roi), seen | {"roi_setting": roi}
+            saved = self.saved.of(product, made_with(seen))
             own = setup.thresholds.get(product or "")
-            return Line(
-                product, setup.inspect_batch, own if saved is None else saved, dict(setup.about)
-            )
+            return Line(product, inspect_batch, own if saved is None else saved, seen)
         known = setup.references.of_request(product)
         about = {"reference_sha256": known.sha256, "threshold": known.threshold}
         about = dict(setup.about) | about

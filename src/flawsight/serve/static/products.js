@@ -1,8 +1,8 @@
 "use strict";
 /* The products: their thresholds with what another one would change, and what a training would use.
- * Needs dom.js before it. `call` and `attempt` are those of page.js; `list` shows the reviewed. */
+ * Needs dom.js and region.js before it. `call` and `attempt` are those of page.js; `list` shows the reviewed. */
 (() => {
-  const { el, score } = globalThis.flawsight;
+  const { el, regionEditor, score } = globalThis.flawsight;
 
   function productTable({ call, attempt, list }) {
     let known = [];
@@ -59,6 +59,15 @@
       show();
     }
 
+    /** Draw the region of interest of a product. */
+    function draw(one) {
+      const { element, begin } = regionEditor({
+        call, attempt, one, name: nameOf(one), close: () => editor.replaceChildren(), done: load,
+      });
+      editor.replaceChildren(element);
+      attempt("Loading …", begin);
+    }
+
     function explained(effect) {
       const parts = [
         `Past verdicts with the present model and reference: ${effect.inspections}.`,
@@ -85,14 +94,17 @@
         el("td", {}, `${one.inspected ? threshold : "–"}${one.saved ? ", saved" : ""}`),
         el("td", {}, one.inspected ? el("button", {
           type: "button", "aria-label": `Change the threshold of ${nameOf(one)}`, onclick: () => edit(one),
-        }, "Change") : ""));
+        }, "Change") : ""),
+        el("td", {}, one.can_have_roi || one.roi != null ? el("button", {
+          type: "button", "aria-label": `Region of interest of ${nameOf(one)}`, onclick: () => draw(one),
+        }, one.roi == null ? "Region" : "Region, saved") : ""));
     }
 
     async function load() {
       known = (await call("v1/products")).products;
       const total = (name) => known.reduce((sum, one) => sum + one[name], 0);
       section.hidden = !known.length;
-      const head = ["Product", "Inspected", "Reviewed as good", "As defective", "Threshold", ""];
+      const head = ["Product", "Inspected", "Reviewed as good", "As defective", "Threshold", "", ""];
       section.replaceChildren(el("h2", {}, "Products and thresholds"),
         el("p", {}, `A training would use the ${total("good")} photos reviewed as good and the `
           + `${total("defective")} as defective (flawsight labels). `,
