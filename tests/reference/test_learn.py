@@ -17,7 +17,9 @@ from flawsight.mllm.load import MLLM
 from flawsight.mllm.vision import read_images
 from flawsight.reference.compare import image_distance, on_scale
 from flawsight.reference.learn import learn, vector_reader
+from flawsight.runs.batch import inspect_into
 from flawsight.runs.describe import describe
+from flawsight.runs.folder import RunFolder
 from flawsight.runs.trace_store import TraceFolder
 from flawsight.settings import PRESETS, Settings
 from helpers.checkpoints import photo
@@ -65,6 +67,18 @@ def test_words_are_asked_for_where_they_are_wanted(taught: Inspector) -> None:
     np.testing.assert_allclose(defective[1].anomaly_map, always[1].anomaly_map, atol=1e-4)
     assert never[1].regions
     assert never[1].anomaly_map.argmax() == pytest.approx(always[1].anomaly_map.argmax(), abs=8000)
+
+
+def test_a_suspect_photo_is_read_whole_in_a_run(taught: Inspector, tmp_path: Path) -> None:
+    """It is encoded a second time, so a run must not have made it smaller before."""
+    plain = replace(SETTINGS, explain="defective", crops=0, guided_filter=False)
+    photo = tmp_path / "large.png"
+    part(21, spot=True).resize((1600, 1200), Image.Resampling.NEAREST).save(photo)
+    inspector = Inspector(taught.mllm, plain, prior=taught.prior, reference=taught.reference)
+    rows: list[dict[str, Any]] = []
+    inspect_into(RunFolder(tmp_path / "run", {}), inspector, [photo], rows.append)
+    assert rows[0]["answer"] is not None
+    assert rows[0]["evidence"]["words"] == round(inspector(photo).evidence["words"], 6)
 
 
 def test_words_can_be_left_out_only_with_a_reference(taught: Inspector) -> None:

@@ -103,7 +103,8 @@ def inspect_batches(
                     "connected? Finished results are kept; run the same command again to resume."
                 ) from read
         settings = inspector.settings
-        if inspector.generator is None and not settings.crops and not settings.guided_filter:
+        again = settings.crops or settings.guided_filter or settings.explain == "defective"
+        if inspector.generator is None and not again:  # else the photos are needed whole
             for image in prepared.images:
                 if isinstance(image, Image.Image):
                     image.thumbnail((MAX_SIDE, MAX_SIDE))  # the size at which it is written
