@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -140,7 +141,10 @@ def test_settings_cannot_be_changed():
 
 def test_the_key_of_a_trace_is_the_generation_stage():
     settings = preset("default")
-    assert set(settings.generation()) == {field.name for field in dataclasses.fields(Generation)}
+    names = {field.name for field in dataclasses.fields(Generation)}
+    # Traces made before there was a region of interest keep their key.
+    assert set(settings.generation()) == names - {"roi"}
+    assert set(replace(settings, roi="1,2,3,4").generation()) == names
     for name in ("tau_t", "region_peak", "guided_filter"):
         assert name not in settings.generation()
 

@@ -35,8 +35,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> None:
             move(advance=1)
 
 
-@pytest.mark.parametrize("forced", [{"FORCE_COLOR": "1"}, {"FORCE_COLOR": "3", "TERM": "xterm"},
-                                    {"TTY_COMPATIBLE": "1"}])  # fmt: skip
+@pytest.mark.parametrize("forced", [{"FORCE_COLOR": "1"}, {"FORCE_COLOR": "3", "TERM": "xterm"}])
 def test_forced_colours_are_no_animation(
     forced: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
