@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 
@@ -72,7 +73,10 @@ def test_a_terminal_is_animated(
     monkeypatch.setattr(sys, "stdout", stream)
     show(monkeypatch)
     stream.flush()
-    shown = os.read(reading, 100_000).decode()
+    content = b""
+    while select.select([reading], [], [], 0.5)[0]:  # one read may give a part of it
+        content += os.read(reading, 100_000)
+    shown = content.decode()
     assert f"{RED}found" in shown
     assert all(code in shown for code in (HIDE, CLEAR, "Loading", "Inspecting"))
 
