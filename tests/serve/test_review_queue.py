@@ -103,7 +103,7 @@ def test_products_are_counted(client: TestClient) -> None:
     # Above 0.3 is defective: 20 and 29 are called good, 50 is not; nor is 92, as even ones of nut.
     assert bolt == {
         "product": "bolt", "inspections": 6, "good": 1, "defective": 2, "inspected": True,
-        "threshold": 0.3, "saved": False,
+        "threshold": 0.3, "saved": False, "roi": None, "can_have_roi": False,
     }  # fmt: skip
     assert (nut["product"], nut["inspections"], nut["good"], nut["threshold"]) == ("nut", 3, 1, 0.7)
     assert (none["product"], none["inspections"], none["good"]) == (None, 1, 0)

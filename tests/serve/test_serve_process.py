@@ -184,5 +184,5 @@ def test_openapi_against_schemathesis(tmp_path: Path) -> None:
                 case.validate_response(response, checks=[response_schema_conformance])
 
             hold()
-    assert len(operations) == 21
+    assert len(operations) == 22
     assert "Traceback" not in (tmp_path / "serving.log").read_text()
