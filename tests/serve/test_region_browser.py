@@ -79,6 +79,17 @@ def test_a_region_is_drawn_saved_applied_and_removed(browser: Any, home: str) ->
         assert last["roi_setting"] is None
 
 
+def test_photos_without_a_product_have_a_region_of_their_own(browser: Any, home: str) -> None:
+    for page in opened(browser, home, (home, "blob:")):
+        photo = {"name": "none.png", "mimeType": "image/png", "buffer": picture(300, 200)}
+        page.get_by_label("Photos").set_input_files([photo])
+        page.locator("h2", has_text="none.png").wait_for()
+        upload(page, "bolt.png")
+        page.get_by_role("button", name="Region of interest of No product").click()
+        image = page.locator(".sv-region img")
+        sync_api.expect(image).to_have_js_property("naturalWidth", 300)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_serious_fault(browser: Any, home: str, scheme: str, width: int) -> None:

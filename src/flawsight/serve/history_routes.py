@@ -36,6 +36,9 @@ def add_history(app: FastAPI) -> None:
         min_score: Score = None,
         max_score: Score = None,
         product: schemas.Label | None = None,
+        no_product: Annotated[
+            bool, Query(description="Only inspections that name no product.")
+        ] = False,
         reviewed: bool | None = None,
         disagreement: bool | None = None,
         order: Annotated[
@@ -57,6 +60,7 @@ def add_history(app: FastAPI) -> None:
             min_score=min_score,
             max_score=max_score,
             product=product,
+            no_product=no_product,
             reviewed=reviewed,
             contradiction=disagreement,
             uncertain_first=order == "uncertain",

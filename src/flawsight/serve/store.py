@@ -47,6 +47,7 @@ class Query:
     min_score: float | None = None  # of pred_score, inclusive
     max_score: float | None = None  # of pred_score, inclusive
     product: str | None = None  # exact name
+    no_product: bool = False  # those alone that name none
     reviewed: bool | None = None  # whether it has a review
     contradiction: bool | None = None  # whether verdict, answer and reasoning disagree
     before: str | None = None  # only inspections older than this id
@@ -185,6 +186,7 @@ class Store:
             (query.min_score, table.pred_score.__ge__),
             (query.max_score, table.pred_score.__le__),
             (query.product, table.product.__eq__),
+            (query.no_product or None, lambda _: table.product.is_(None)),
             (
                 query.reviewed,
                 lambda yes: table.true_label.is_not(None) if yes else table.true_label.is_(None),

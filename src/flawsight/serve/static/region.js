@@ -84,9 +84,12 @@
       set(numbersOf(one.roi) ?? numbersOf(null));
       if (one.roi != null && !numbersOf(one.roi)) said.textContent = "A mask is saved; a box would replace it.";
       fields[0].focus();
-      const query = one.product == null ? "" : `&product=${encodeURIComponent(one.product)}`;
-      const { inspections } = await call(`v1/inspections?limit=1${query}`);
-      if (!inspections.length) return;
+      const query = one.product == null ? "no_product=true" : `product=${encodeURIComponent(one.product)}`;
+      const { inspections } = await call(`v1/inspections?limit=1&${query}`);
+      if (!inspections.length) {
+        said.textContent = "There is no photo to draw on yet; type the region in percent.";
+        return;
+      }
       photo.src = `v1/inspections/${inspections[0].id}/photo.jpg`;
       frame.hidden = false;
     }
