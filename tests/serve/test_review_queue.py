@@ -94,6 +94,16 @@ def test_a_review_is_taken_back(client: TestClient) -> None:
     assert client.delete(f"/v1/inspections/{'0' * 32}/review").status_code == 404
 
 
+def test_photos_without_a_product_are_searched(client: TestClient) -> None:
+    fill(client)
+    (last,) = inspect(client, None, 21)
+    inspect(client, "bolt", 22)
+    rows = client.get("/v1/inspections?no_product=true").json()["inspections"]
+    assert [row["id"] for row in rows] == [last["id"]]
+    assert found(client, "no_product=true&product=bolt") == []
+    assert 21 in found(client, "no_product=false")
+
+
 def test_products_are_counted(client: TestClient) -> None:
     ids = fill(client)
     inspect(client, None, 20)
