@@ -31,6 +31,7 @@ from helpers.checkpoints import (
     write_processor,
 )
 from helpers.flash import fake_flash
+from helpers.hub_server import Hub, running_hub, use_hub
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +48,14 @@ LAYOUTS = [
     ("chat_template.jinja", "single"),
     ("tokenizer_config.json", "single"),
 ]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A stand-in for the Hugging Face hub, where the user is logged in."""
+    with running_hub() as running:
+        use_hub(running, tmp_path / "cache", monkeypatch)
+        yield running
 
 
 @pytest.fixture(scope="session")

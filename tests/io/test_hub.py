@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from helpers.hub_server import TOKEN, Hub, running_hub, use_hub
 NAME = "acme/line3"
 CARD = "---\ntags: [a]\n---\n# Card\n"
 WEIGHTS = bytes(range(256)) * 40
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with running_hub() as running:
-        use_hub(running, tmp_path / "cache", monkeypatch)
-        yield running
 
 
 def test_what_is_pushed_comes_back(hub: Hub, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """References by the Hugging Face hub, against a stand-in on loopback."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,9 @@ from flawsight.errors import LearnError
 from flawsight.reference.memory import Reference
 from flawsight.reference.push_reference import push_reference, reference_card
 from helpers.good_photos import learn, part, write_reference
-from helpers.hub_server import Hub, running_hub, use_hub
+from helpers.hub_server import Hub
 
 NAME = "acme/line3"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with running_hub() as running:
-        use_hub(running, tmp_path / "cache", monkeypatch)
-        yield running
 
 
 def test_a_pushed_reference_comes_back(hub: Hub, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Regions of interest that somebody has saved for products; see also saved_thresholds.py."""
 
-import time
-
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from .database import RoiRow
 from .saved_values import SavedValues
@@ -13,6 +11,7 @@ class SavedRois(SavedValues):
     """The saved regions of interest, as they were last read."""
 
     what = "regions of interest"
+    table = RoiRow
 
     def of(self, product: str | None) -> str | None:
         """Return the region saved for a product."""
@@ -34,11 +33,4 @@ class SavedRois(SavedValues):
         Raises:
             StoreError: if it cannot be stored; then the one before stays.
         """
-        name = product or ""
-        with explained(), self._store.sessions.begin() as session:
-            session.execute(delete(RoiRow).where(RoiRow.product == name))
-            if roi is not None:
-                now = time.time_ns() // 1_000_000
-                session.add(RoiRow(product=name, roi=roi, saved_ms=now))
-        self._store.check_presence()
-        self.read()
+        self.replace(product, **({} if roi is None else {"roi": roi}))

@@ -1,8 +1,6 @@
 """Thresholds that somebody has saved for products, in the database that services share."""
 
-import time
-
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from .database import ThresholdRow
 from .saved_values import SavedValues
@@ -13,6 +11,7 @@ class SavedThresholds(SavedValues):
     """The saved thresholds, as they were last read."""
 
     what = "thresholds"
+    table = ThresholdRow
 
     def of(self, product: str | None, made_with: str) -> float | None:
         """Return the threshold saved for a product, if it is of scores made with this."""
@@ -35,15 +34,5 @@ class SavedThresholds(SavedValues):
         Raises:
             StoreError: if it cannot be stored; then the one before stays.
         """
-        name = product or ""
-        with explained(), self._store.sessions.begin() as session:
-            session.execute(delete(ThresholdRow).where(ThresholdRow.product == name))
-            if threshold is not None:
-                now = time.time_ns() // 1_000_000
-                session.add(
-                    ThresholdRow(
-                        product=name, threshold=threshold, made_with=made_with, saved_ms=now
-                    )
-                )
-        self._store.check_presence()
-        self.read()
+        values = {"threshold": threshold, "made_with": made_with}
+        self.replace(product, **({} if threshold is None else values))

@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from anyio import to_thread
+from sqlalchemy import delete
 
 from ..errors import StoreError
+from .database import RoiRow, ThresholdRow
 from .store import Store
+from .store_errors import explained
 
 # Until what another service saved counts here, and until a failed read is tried again.
 _SECONDS, _RETRY_SECONDS = 10.0, 1.0
@@ -23,6 +27,7 @@ class SavedValues(ABC):
     """
 
     what: ClassVar[str]
+    table: ClassVar[type[RoiRow] | type[ThresholdRow]]
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -35,6 +40,21 @@ class SavedValues(ABC):
         Raises:
             StoreError: if the database cannot be read; then those read before stay.
         """
+
+    def replace(self, product: str | None, **values: Any) -> None:
+        """Store a product's row of these columns; without any, remove it.
+
+        Raises:
+            StoreError: if it cannot be stored; then the one before stays.
+        """
+        name = product or ""
+        with explained(), self._store.sessions.begin() as session:
+            session.execute(delete(self.table).where(self.table.product == name))
+            if values:
+                now = time.time_ns() // 1_000_000
+                session.add(self.table(product=name, saved_ms=now, **values))
+        self._store.check_presence()
+        self.read()
 
     async def keep_reading(self) -> None:
         """Read them for ever: another service may save some."""
